@@ -1,0 +1,166 @@
+"""The one record schema that every corpus is read into, and the contract of a loader.
+
+A loader is a module of `data_scripts.loaders` with
+
+- `SOURCE`: a `Source`, what a user must know before using the corpus;
+- `Options`: a dataclass of the loader's own arguments (read by `HfArgumentParser`);
+- `read_records(raw, options)`: an iterator of `Record`, without opening images;
+- optionally `read_image(raw, record, options)`: the pixels of a record whose image is not a plain file.
+
+`data_scripts.prepare` turns the records into Parquet rows of `FEATURES`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Features, Image, List, Value
+
+SPLITS = ("train", "validation", "test")
+VIEWS = ("PA", "AP", "LATERAL", "OBLIQUE", "DECUBITUS", "OTHER", "UNKNOWN")
+SEXES = ("F", "M", "O")
+#: Where the text of a record comes from. Text made from labels must not be taken for a radiologist's.
+REPORT_ORIGINS = ("radiologist", "note", "translation", "labels", "simulated")
+LABEL_VALUES = (1, 0, -1)
+
+FEATURES = Features(
+    {
+        # Unique over the corpus: "<source>/<the corpus's own image key>".
+        "record_id": Value("string"),
+        "image": Image(),
+        # The sections as written; empty where the report has none.
+        "findings": Value("string"),
+        "impression": Value("string"),
+        # The training text: findings, a space, impression (algorithm of arXiv 2602.22843).
+        "report": Value("string"),
+        "report_origin": Value("string"),
+        "language": Value("string"),
+        # 1 present, 0 absent, -1 uncertain; a finding nobody judged is not listed. Where several readers
+        # judged it, how many did and how many said present.
+        "labels": List(
+            {
+                "name": Value("string"),
+                "value": Value("int8"),
+                "readers": Value("int16"),
+                "positive_readers": Value("int16"),
+            }
+        ),
+        # Named binary masks (0 or 255) of the size of the image; structures may overlap.
+        "masks": List({"name": Value("string"), "image": Image()}),
+        # Known defects of the record, for studies of curation: "wrong_report", "broken_image", "near_duplicate".
+        "flags": List(Value("string")),
+        "patient_id": Value("string"),
+        "study_id": Value("string"),
+        "view": Value("string"),
+        "split": Value("string"),
+        "source": Value("string"),
+        "sex": Value("string"),
+        "age_years": Value("float32"),
+        # The licence of this image where it differs from its corpus's.
+        "licence": Value("string"),
+    }
+)
+
+
+class DataError(ValueError):
+    """Raw data that cannot be used; the message names the file, row or argument and what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a corpus is, under which terms it may be used, and what surprises its readers.
+
+    `access` is one of "open", "registration", "credentialed", "synthetic", "own"; `expected` gives the number
+    of images per split of the complete corpus, and a reading that differs is reported.
+    """
+
+    name: str
+    title: str
+    version: str
+    url: str
+    licence: str
+    access: str
+    expected: dict[str, int] = field(default_factory=dict)
+    traps: tuple[str, ...] = ()
+
+
+@dataclass
+class Label:
+    """One judged finding: value 1 present, 0 absent, -1 uncertain; reader counts where known."""
+
+    name: str
+    value: int
+    readers: int | None = None
+    positive_readers: int | None = None
+
+
+@dataclass
+class Record:
+    """One image with its text and labels, before its pixels are read.
+
+    `image_path` is relative to the raw folder; None where the loader's `read_image` makes the pixels.
+    `mask_paths` maps structure names to files relative to the raw folder.
+    """
+
+    record_id: str
+    source: str
+    patient_id: str
+    study_id: str
+    split: str
+    image_path: str | None = None
+    findings: str = ""
+    impression: str = ""
+    report_origin: str = "radiologist"
+    language: str = "en"
+    labels: list[Label] = field(default_factory=list)
+    mask_paths: dict[str, str] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+    view: str = "UNKNOWN"
+    sex: str | None = None
+    age_years: float | None = None
+    licence: str | None = None
+
+    @property
+    def report(self) -> str:
+        """The training text: findings, a space, impression; one of them where only one is there."""
+        return " ".join(part for part in (self.findings.strip(), self.impression.strip()) if part)
+
+
+def check_record(record: Record) -> None:
+    """Raise `DataError` naming the record and field if a value is outside the schema's vocabulary."""
+    vocabularies = {"split": SPLITS, "view": VIEWS, "report_origin": REPORT_ORIGINS}
+    for name, allowed in vocabularies.items():
+        if getattr(record, name) not in allowed:
+            raise DataError(f"record {record.record_id!r}: {name} is {getattr(record, name)!r}, allowed: {allowed}")
+    if record.sex is not None and record.sex not in SEXES:
+        raise DataError(f"record {record.record_id!r}: sex is {record.sex!r}, allowed: {SEXES} or None")
+    for name in ("record_id", "source", "patient_id", "study_id"):
+        if not getattr(record, name):
+            raise DataError(f"record {record.record_id!r}: {name} is empty")
+    seen = set()
+    for label in record.labels:
+        if label.value not in LABEL_VALUES:
+            raise DataError(
+                f"record {record.record_id!r}: label {label.name!r} is {label.value!r}, allowed: {LABEL_VALUES} "
+                "(1 present, 0 absent, -1 uncertain)"
+            )
+        if label.name in seen:
+            raise DataError(f"record {record.record_id!r}: label {label.name!r} is given twice")
+        seen.add(label.name)
+
+
+def to_row(record: Record) -> dict:
+    """The record as a row of `FEATURES`, without its image and masks."""
+    row = {name: getattr(record, name) for name in FEATURES if name not in ("image", "masks", "labels")}
+    row["labels"] = [dataclasses.asdict(label) for label in record.labels]
+    return row
+
+
+def within(raw: Path, relative: str) -> Path:
+    """`raw / relative`, refused if it leaves `raw` (a table must not make us read other folders)."""
+    path = (raw / relative).resolve()
+    if not path.is_relative_to(raw.resolve()):
+        raise DataError(f"{relative!r} leaves the raw folder {raw}: image paths must stay below it")
+    return path
