@@ -4,7 +4,8 @@ A loader is a module of `data_scripts.loaders` with
 
 - `SOURCE`: a `Source`, what a user must know before using the corpus;
 - `Options`: a dataclass of the loader's own arguments (read by `HfArgumentParser`);
-- `read_records(raw, options)`: an iterator of `Record`, without opening images;
+- `read_records(raw, options)`: an iterator of `Record`, without opening images, and of `Skipped` for what the raw
+  data lists but cannot give; what stops the reading altogether (a missing table) raises `DataError`;
 - optionally `read_image(raw, record, options)`: the pixels of a record whose image is not a plain file.
 
 `data_scripts.prepare` turns the records into Parquet rows of `FEATURES`.
@@ -124,8 +125,16 @@ class Record:
 
     @property
     def report(self) -> str:
-        """The training text: findings, a space, impression; one of them where only one is there."""
-        return " ".join(part for part in (self.findings.strip(), self.impression.strip()) if part)
+        """The training text: findings, a space, impression; line breaks become spaces."""
+        return " ".join(f"{self.findings} {self.impression}".split())
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something in the raw data that cannot become a record: the row or file, and why."""
+
+    key: str
+    reason: str
 
 
 def check_record(record: Record) -> None:

@@ -1,0 +1,56 @@
+"""The README of a prepared dataset, filled from its summary; never from a report or an id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from data_scripts.schema import Source
+
+_TEMPLATE = """---
+{{ card_data }}
+---
+# {{ source.title }}, prepared for CheXficient
+
+Version {{ source.version }}, from {{ source.url }}. Licence: {{ source.licence }}. Access: {{ source.access }}.
+{% if source.access in ("credentialed", "registration", "own") %}
+**This folder must not be passed on**: the terms of the corpus forbid it.
+{% endif %}
+| split | images |
+|---|---:|
+{% for split, count in summary.splits.items() -%}
+| {{ split }} | {{ "{:,}".format(count) }} |
+{% endfor %}
+{{ "{:,}".format(summary.read) }} records were read and {{ "{:,}".format(summary.skipped) }} skipped (listed with
+reasons in `skipped.jsonl`). Images: {{ "original size" if summary.image_size == 0 else
+"short side and centre crop to %d px, bicubic" % summary.image_size }}, eight bits, lossless.
+
+| label | present | absent | uncertain |
+|---|---:|---:|---:|
+{% for name in labels -%}
+| {{ name }} | {{ summary.positives.get(name, 0) }} | {{ summary.negatives.get(name, 0) }} | {{
+summary.uncertain.get(name, 0) }} |
+{% endfor %}
+{% for trap in source.traps -%}
+- {{ trap }}
+{% endfor %}
+Made by `python -m data_scripts.prepare {{ summary.loader }}`, script version {{ summary.version }}.
+"""
+
+
+def write_card(out: Path, source: Source, summary: dict) -> None:
+    """Write `README.md` with the file patterns of the splits, which `load_dataset` reads."""
+    data = DatasetCardData(
+        pretty_name=source.title,
+        tags=["chest-x-ray", "radiology"],
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in summary["splits"]],
+            }
+        ],
+    )
+    labels = list(dict.fromkeys([*summary["positives"], *summary["negatives"], *summary["uncertain"]]))
+    card = DatasetCard.from_template(data, template_str=_TEMPLATE, source=source, summary=summary, labels=labels)
+    card.save(out / "README.md")

@@ -1,0 +1,1 @@
+"""Curated contrastive pretraining: selection, sampler, objective, trainer and the entry points."""

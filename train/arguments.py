@@ -1,0 +1,176 @@
+"""The arguments of pretraining; one dataclass a concern, read from YAML recipes and the command line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from train.curation import SELECTION_RULES
+
+
+@dataclass
+class ModelArguments:
+    """Where the towers come from: pretrained (a name or folder each), or from scratch (a configuration each)."""
+
+    vision_model: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained vision tower."})
+    text_model: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained text tower."})
+    vision_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a new vision tower: a mapping in YAML, JSON here."}
+    )
+    text_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a new text tower: a mapping in YAML, JSON here."}
+    )
+    tokenizer: str | None = field(
+        default=None,
+        metadata={
+            "help": "Name or folder of the tokenizer; default: the text tower's. With a new text tower and none given, "
+            "a WordPiece vocabulary is learnt from the training reports."
+        },
+    )
+    image_size: int = field(default=378, metadata={"help": "Side of the square image the model sees, in pixels."})
+    projection_dim: int = field(default=512, metadata={"help": "Size of the joint embedding space."})
+    max_text_length: int = field(default=256, metadata={"help": "Longest report, in tokens."})
+
+    def __post_init__(self):
+        for name in ("vision_config", "text_config"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                setattr(self, name, json.loads(value))
+        for tower in ("vision", "text"):
+            given = [name for name in (f"{tower}_model", f"{tower}_config") if getattr(self, name) is not None]
+            if len(given) != 1:
+                raise ValueError(f"give exactly one of {tower}_model and {tower}_config, not {given or 'neither'}")
+
+
+@dataclass
+class DataArguments:
+    """What is trained on."""
+
+    dataset_dir: list[str] = field(
+        default_factory=list, metadata={"help": "Prepared dataset folder(s), see data_scripts.prepare."}
+    )
+
+    def __post_init__(self):
+        if isinstance(self.dataset_dir, str):
+            self.dataset_dir = [self.dataset_dir]
+        if not self.dataset_dir:
+            raise ValueError("dataset_dir is missing: name at least one prepared dataset folder")
+
+
+@dataclass
+class CuratedTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the published optimisation as default, and the arguments of curation.
+
+    Defaults that differ from `TrainingArguments` (source: arXiv 2602.22843 and its code): `learning_rate` 5e-5 with
+    a cosine to 5e-6, `weight_decay` 1e-4, no gradient clipping, `seed` 0, 20 epochs, 80 pairs per device,
+    `remove_unused_columns` False, `ddp_find_unused_parameters` False, `save_strategy` "no".
+    """
+
+    learning_rate: float = 5e-5
+    lr_scheduler_type: str = "cosine_with_min_lr"
+    lr_scheduler_kwargs: dict | str | None = field(default_factory=lambda: {"min_lr": 5e-6})
+    weight_decay: float = 1e-4
+    max_grad_norm: float = 0.0
+    seed: int = 0
+    num_train_epochs: float = field(
+        default=20, metadata={"help": "Curation epochs plus passes over the kept subset; ignored with max_steps."}
+    )
+    per_device_train_batch_size: int = field(
+        default=80, metadata={"help": "Pairs per process and step outside of curation."}
+    )
+    remove_unused_columns: bool = False
+    ddp_find_unused_parameters: bool | None = False
+    save_strategy: str = "no"
+    logging_steps: float = 10
+
+    selection: str = field(
+        default="quantile",
+        metadata={
+            "help": "Rule that chooses in the curation epoch: quantile, sigma, random, or none (train on all).",
+            "choices": [*SELECTION_RULES, "random", "none"],
+        },
+    )
+    keep_share: float | None = field(
+        default=0.227,
+        metadata={"help": "Share of the corpus to keep, in (0, 1]; null in YAML: the rule's published constants."},
+    )
+    super_batch_size: int = field(
+        default=480, metadata={"help": "Pairs judged together in the curation epoch, over all processes."}
+    )
+    num_prototypes: int = field(default=6, metadata={"help": "Prototypes; published: 6 (quantile), 32 (sigma)."})
+    curation_epochs: int = field(default=1, metadata={"help": "Passes over the whole corpus that select."})
+    curation_warmup_share: float = field(
+        default=0.01,
+        metadata={"help": "Plain training before the first selection, as a share of the corpus (published: 0.01)."},
+    )
+    prototype_sample_size: int = field(
+        default=4096, metadata={"help": "Random pairs of the corpus whose features start the prototypes by k-means."}
+    )
+    prototype_momentum: float = field(default=0.9, metadata={"help": "EMA momentum of the prototypes."})
+    sinkhorn_temperature: float = field(default=0.5, metadata={"help": "Temperature of the Sinkhorn assignment."})
+    sinkhorn_iterations: int = field(default=3, metadata={"help": "Iterations of the Sinkhorn assignment."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_curation()
+
+    def _check_curation(self) -> None:
+        if self.keep_share is not None and not 0 < self.keep_share <= 1:
+            raise ValueError(f"keep_share is {self.keep_share}, it must lie in (0, 1] (a share of the corpus)")
+        if self.keep_share is None and self.selection == "random":
+            raise ValueError("selection 'random' has no published constants: give keep_share")
+        if self.keep_share is not None and self.selection != "none" and self.keep_share * self.super_batch_size < 2:
+            raise ValueError(
+                f"keep_share {self.keep_share} of super_batch_size {self.super_batch_size} keeps less than 2 pairs a "
+                "step, too few for a contrastive loss: raise one of them"
+            )
+        if self.gradient_accumulation_steps != 1:
+            raise ValueError(
+                "gradient_accumulation_steps must be 1: a contrastive loss over parts of a batch is another loss; "
+                "raise per_device_train_batch_size instead"
+            )
+        if self.n_gpu > 1:
+            raise ValueError(
+                f"one process sees {self.n_gpu} GPUs: start with `accelerate launch -m train.pretrain ...`, or show "
+                "it one GPU with CUDA_VISIBLE_DEVICES"
+            )
+        for name in ("curation_epochs", "num_prototypes", "super_batch_size", "prototype_sample_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if self.curation_warmup_share < 0:
+            raise ValueError(f"curation_warmup_share is {self.curation_warmup_share}, it must not be negative")
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML 1.1 reads `5e-5` as text; here it is the number everybody means."""
+
+
+_RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str]) -> tuple:
+    """Dataclasses from `[RECIPE.yaml] [--name value ...]`; what the command line names overrides the recipe.
+
+    Raises:
+        ValueError: the recipe names an argument that does not exist (with the closest one that does).
+    """
+    parser = HfArgumentParser(dataclasses)
+    if arguments and not arguments[0].startswith("--"):
+        recipe = yaml.load(Path(arguments[0]).read_text(), Loader=_RecipeLoader) or {}
+        known = [one.name for cls in dataclasses for one in fields(cls)]
+        for name in recipe:
+            if name not in known:
+                closest = difflib.get_close_matches(name, known, n=1)
+                hint = f", did you mean {closest[0]!r}?" if closest else ""
+                raise ValueError(f"{arguments[0]}: unknown argument {name!r}{hint}")
+        parser.set_defaults(**recipe)
+        arguments = arguments[1:]
+    return parser.parse_args_into_dataclasses(arguments)

@@ -1,0 +1,270 @@
+"""Which pairs of a super-batch are kept: pure functions on tensors (prototype-driven online curation).
+
+Source: CheXficient, arXiv 2602.22843, and its published code, which has two rules. A pair's feature is the
+concatenation of its image and text embedding, normalised again; K prototypes live in the same space, and a pair
+belongs to its nearest one. Both rules keep the pairs at the margin of a cluster, drop those far outside it as
+outliers, and thin out the crowd near its centre by farthest-point sampling.
+
+The published rules keep a share that depends on the size of the super-batch. Here `keep_share` fixes that share,
+and what is kept near the centres is derived from it; `keep_share=None` gives the published constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from sklearn.cluster import KMeans
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Role(IntEnum):
+    """Why a pair was kept (the last three) or dropped (the first two)."""
+
+    REDUNDANT = 0
+    OUTLIER = 1
+    CENTRAL = 2
+    PERIPHERY = 3
+    #: The margin of a cluster, kept whole: "support" of rule `quantile`, "tail" of rule `sigma`.
+    MARGIN = 4
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The outcome of a rule: `roles` [B] int8 (values of `Role`), `clusters` [B] int64 (nearest prototype)."""
+
+    roles: Tensor
+    clusters: Tensor
+
+    @property
+    def kept(self) -> Tensor:
+        """[B] bool."""
+        return self.roles >= Role.CENTRAL
+
+
+def pair_features(image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+    """Features [B, 2 D] of unit norm from embeddings [B, D] each of unit norm."""
+    return F.normalize(torch.cat([image_embeds, text_embeds], dim=-1).float(), dim=-1)
+
+
+def nearest_prototype(features: Tensor, prototypes: Tensor) -> tuple[Tensor, Tensor]:
+    """Index [B] of, and Euclidean distance [B] to, the nearest of `prototypes` [K, D] for `features` [B, D]."""
+    distances, clusters = torch.cdist(features, prototypes).min(dim=1)
+    return clusters, distances
+
+
+def kmeans_prototypes(features: Tensor, num_prototypes: int, iterations: int = 20, seed: int = 42) -> Tensor:
+    """K-means centres [K, D] of `features` [B, D], normalised to unit length (20 iterations, seed 42 as published).
+
+    Raises:
+        ValueError: if there are fewer features than prototypes.
+    """
+    if len(features) < num_prototypes:
+        raise ValueError(
+            f"num_prototypes is {num_prototypes} but k-means was given {len(features)} pairs: "
+            "lower --num_prototypes or raise --prototype_sample_size"
+        )
+    kmeans = KMeans(num_prototypes, n_init=1, max_iter=iterations, random_state=seed)
+    centres = kmeans.fit(features.cpu().float().numpy()).cluster_centers_
+    return F.normalize(torch.from_numpy(centres).to(features), dim=-1)
+
+
+def farthest_point_sampling(points: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Indices [count] of points that cover `points` [N, D] (unit norm): a random one, then always the farthest.
+
+    Nothing is drawn from `generator` where all or none are wanted, as in the published code.
+    """
+    if count >= len(points):
+        return torch.arange(len(points), device=points.device)
+    if count <= 0:
+        return torch.empty(0, dtype=torch.long, device=points.device)
+    # On unit vectors the farthest point is the one least similar to its most similar chosen point.
+    similarity = points @ points.T
+    chosen = torch.randint(0, len(points), (1,), generator=generator).to(points.device)
+    indices = [chosen]
+    nearest = similarity[chosen[0]].clone()
+    for _ in range(count - 1):
+        nearest[indices[-1]] = torch.inf
+        indices.append(nearest.argmin().unsqueeze(0))
+        nearest = torch.maximum(nearest, similarity[indices[-1][0]])
+    return torch.cat(indices)
+
+
+def share_out(budget: int, capacities: list[int], weights: list[int]) -> list[int]:
+    """Integers that sum to `min(budget, sum(capacities))`, in proportion to `weights`, none above its capacity."""
+    shares = [0] * len(capacities)
+    left = min(budget, sum(capacities))
+    while left > 0:
+        open_ = [i for i in range(len(shares)) if shares[i] < capacities[i]]
+        total = sum(weights[i] for i in open_)
+        wanted = {i: left * weights[i] / total for i in open_}
+        for i in open_:
+            shares[i] += min(int(wanted[i]), capacities[i] - shares[i])
+        if all(int(wanted[i]) == 0 for i in open_):
+            # Less than one each: the largest remainders get the last ones.
+            for i in sorted(open_, key=lambda i: -wanted[i])[:left]:
+                shares[i] += 1
+        left = min(budget, sum(capacities)) - sum(shares)
+    return shares
+
+
+def _keep(roles: Tensor, features: Tensor, members: Tensor, count: int, role: Role, generator) -> None:
+    """Give `role` to `count` of the pairs `members` [n] (indices), chosen by farthest-point sampling."""
+    roles[members[farthest_point_sampling(features[members], count, generator)]] = role
+
+
+def _thin_margin(roles: Tensor, features: Tensor, clusters: Tensor, target: int, generator) -> None:
+    """Where the margins alone exceed `target`, keep that many of them, each cluster in proportion."""
+    margins = [((roles == Role.MARGIN) & (clusters == k)).nonzero().squeeze(1) for k in clusters.unique()]
+    sizes = [len(margin) for margin in margins]
+    roles[roles == Role.MARGIN] = Role.REDUNDANT
+    for margin, count in zip(margins, share_out(target, sizes, sizes), strict=True):
+        _keep(roles, features, margin, count, Role.MARGIN, generator)
+
+
+def select_quantile(
+    features: Tensor,
+    prototypes: Tensor,
+    keep_share: float | None,
+    generator: torch.Generator | None = None,
+    support_quantile: float = 0.85,
+    outlier_quantile: float = 0.95,
+    central_per_cluster: int = 10,
+) -> Selection:
+    """Rule `quantile` (first public version of the code).
+
+    Per cluster: beyond the `outlier_quantile` of the distances dropped, between the two quantiles all kept, below
+    at most `central_per_cluster` kept (or, with `keep_share`, an equal number for all clusters that meets it).
+
+    Args:
+        features: [B, D], unit norm.
+        prototypes: [K, D], unit norm.
+        keep_share: share of the super-batch to keep, or None for the published constants.
+    """
+    clusters, distances = nearest_prototype(features, prototypes)
+    roles = torch.zeros(len(features), dtype=torch.int8, device=features.device)
+    centrals = []
+    for k in range(len(prototypes)):
+        members = (clusters == k).nonzero().squeeze(1)
+        if len(members) == 0:
+            continue
+        distance = distances[members]
+        support, outlier = distance.quantile(torch.tensor([support_quantile, outlier_quantile]).to(distance))
+        roles[members[distance > outlier]] = Role.OUTLIER
+        roles[members[(distance > support) & (distance <= outlier)]] = Role.MARGIN
+        centrals.append(members[distance <= support])
+    sizes = [len(central) for central in centrals]
+    if keep_share is None:
+        budgets = [min(central_per_cluster, size) for size in sizes]
+    else:
+        target = round(keep_share * len(features))
+        kept = int((roles == Role.MARGIN).sum())
+        if kept > target:
+            _thin_margin(roles, features, clusters, target, generator)
+        budgets = share_out(max(target - kept, 0), sizes, [1] * len(sizes))
+    for central, budget in zip(centrals, budgets, strict=True):
+        _keep(roles, features, central, budget, Role.CENTRAL, generator)
+    return Selection(roles, clusters)
+
+
+def _sigma_counts(budget: int, num_central: int, num_periphery: int) -> tuple[int, int]:
+    """Split a cluster's budget in proportion to the square roots of what is there, capped by what is there."""
+    if num_central == 0 or num_periphery == 0:
+        return min(budget, num_central), min(budget, num_periphery)
+    central = round(budget * num_central**0.5 / (num_central**0.5 + num_periphery**0.5))
+    return min(central, num_central), min(budget - central, num_periphery)
+
+
+def select_sigma(
+    features: Tensor,
+    prototypes: Tensor,
+    keep_share: float | None,
+    generator: torch.Generator | None = None,
+    published_ratio: float = 0.2,
+) -> Selection:
+    """Rule `sigma` (second public version of the code).
+
+    Per cluster with mean m and standard deviation s of its distances: from m + 3s dropped, from m + 2s all kept
+    (tail), the rest gets a budget, split between central (<= m + s) and periphery. With `keep_share=None` the
+    budget is `published_ratio` of its rest, so that the tail comes on top; otherwise tail and budgets meet
+    `keep_share` together. Shapes as in `select_quantile`.
+
+    A cluster whose distances are all equal (one pair, or copies of one) has no outliers; the published code drops
+    it whole, since m + 3s = m.
+    """
+    clusters, distances = nearest_prototype(features, prototypes)
+    roles = torch.zeros(len(features), dtype=torch.int8, device=features.device)
+    centrals, peripheries = [], []
+    for k in range(len(prototypes)):
+        members = (clusters == k).nonzero().squeeze(1)
+        if len(members) == 0:
+            continue
+        distance = distances[members]
+        mean, std = distance.mean(), distance.std(correction=0)
+        spread = std > 1e-6
+        roles[members[spread & (distance >= mean + 3 * std)]] = Role.OUTLIER
+        roles[members[spread & (distance >= mean + 2 * std) & (distance < mean + 3 * std)]] = Role.MARGIN
+        periphery = spread & (distance > mean + std) & (distance < mean + 2 * std)
+        centrals.append(members[~spread | (distance <= mean + std)])
+        peripheries.append(members[periphery])
+    sizes = [len(central) + len(periphery) for central, periphery in zip(centrals, peripheries, strict=True)]
+    if keep_share is None:
+        budgets = [max(1, int(size * published_ratio)) for size in sizes]
+    else:
+        target = round(keep_share * len(features))
+        kept = int((roles == Role.MARGIN).sum())
+        if kept > target:
+            _thin_margin(roles, features, clusters, target, generator)
+        budgets = share_out(max(target - kept, 0), sizes, sizes)
+    for central, periphery, budget in zip(centrals, peripheries, budgets, strict=True):
+        num_central, num_periphery = _sigma_counts(budget, len(central), len(periphery))
+        if keep_share is not None:
+            # What one side cannot give, the other does: the share asked for is the promise here.
+            num_central = max(num_central, budget - len(periphery))
+            num_periphery = budget - num_central
+        _keep(roles, features, central, num_central, Role.CENTRAL, generator)
+        _keep(roles, features, periphery, num_periphery, Role.PERIPHERY, generator)
+    return Selection(roles, clusters)
+
+
+def select_random(count: int, keep_share: float, generator: torch.Generator | None = None) -> Selection:
+    """The baseline every curation must beat: a random `keep_share` of `count` pairs."""
+    roles = torch.zeros(count, dtype=torch.int8)
+    roles[torch.randperm(count, generator=generator)[: round(keep_share * count)]] = Role.CENTRAL
+    return Selection(roles, torch.zeros(count, dtype=torch.long))
+
+
+#: The rules that look at features, by their name on the command line; beside them there are "random" and "none".
+SELECTION_RULES: dict[str, Callable[..., Selection]] = {"quantile": select_quantile, "sigma": select_sigma}
+
+
+def sinkhorn_assign(features: Tensor, prototypes: Tensor, temperature: float = 0.5, iterations: int = 3) -> Tensor:
+    """Balanced assignment [B] (index of a prototype) of `features` [B, D] by Sinkhorn-Knopp iterations."""
+    scores = torch.exp(features @ prototypes.T / temperature).T
+    scores = scores / scores.sum()
+    num_prototypes, num_features = scores.shape
+    for _ in range(iterations):
+        scores = scores / scores.sum(dim=1, keepdim=True) / num_prototypes
+        scores = scores / scores.sum(dim=0, keepdim=True) / num_features
+    return scores.argmax(dim=0)
+
+
+def update_prototypes(
+    features: Tensor, prototypes: Tensor, momentum: float = 0.9, temperature: float = 0.5, iterations: int = 3
+) -> tuple[Tensor, Tensor]:
+    """Move `prototypes` [K, D] towards the kept `features` [B, D] assigned to them.
+
+    p <- momentum p + (1 - momentum) mean of the assigned, then unit norm. One that received nothing keeps its
+    direction (it shrinks to `momentum` of itself and is normalised again).
+
+    Returns:
+        the new prototypes [K, D] and how many features each received [K].
+    """
+    assigned = sinkhorn_assign(features, prototypes, temperature, iterations)
+    one_hot = F.one_hot(assigned, len(prototypes)).to(features)
+    usage = one_hot.sum(dim=0)
+    means = one_hot.T @ features / (usage.unsqueeze(1) + 1e-8)
+    return F.normalize(momentum * prototypes + (1 - momentum) * means, dim=-1), usage

@@ -1,0 +1,81 @@
+"""Rows gathered over all processes, with and without gradient. With one process every function is the identity."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+class _GatherRows(torch.autograd.Function):
+    """Concatenate equal blocks of all processes; backward sums every process's gradient of our own block.
+
+    `torch.distributed.all_gather` has no gradient; the published code keeps only the local term, which makes the
+    encoders' gradient 1/world of the true one.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:
+        ctx.count = len(rows)
+        blocks = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(blocks, rows.contiguous())
+        return torch.cat(blocks)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[rank() * ctx.count : (rank() + 1) * ctx.count]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """`rows` [n, ...] of every process as [world n, ...] in rank order, differentiable; n equal on all processes."""
+    return _GatherRows.apply(rows) if world_size() > 1 else rows
+
+
+def gather_uneven(rows: Tensor) -> Tensor:
+    """`rows` [n_rank, ...] of every process as [sum n_rank, ...] in rank order, without gradient.
+
+    The second dimension may differ too (texts padded to the longest of each process): it is padded with zeros.
+    """
+    if world_size() == 1:
+        return rows
+    shape = torch.tensor(rows.shape, device=rows.device)
+    shapes = [torch.empty_like(shape) for _ in range(world_size())]
+    dist.all_gather(shapes, shape)
+    largest = torch.stack(shapes).amax(dim=0).tolist()
+    padded = rows.new_zeros(largest)
+    padded[tuple(slice(0, size) for size in rows.shape)] = rows
+    blocks = [torch.empty_like(padded) for _ in range(world_size())]
+    dist.all_gather(blocks, padded)
+    return torch.cat([block[: shape[0]] for block, shape in zip(blocks, shapes, strict=True)])
+
+
+def even_share(rows: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+    """This process's share of rows that all processes hold alike, equal in size everywhere.
+
+    Returns:
+        the rows of this process [ceil(n / world), ...], and `valid` [ceil(n / world)] bool: False for the at most
+        world - 1 rows (over all processes) that repeat another row to fill up.
+    """
+    count = len(next(iter(rows.values())))
+    size = -(-count // world_size())
+    index = torch.arange(rank() * size, (rank() + 1) * size)
+    valid = index < count
+    index = index.clamp(max=count - 1)
+    return {name: tensor[index] for name, tensor in rows.items()}, valid
+
+
+def local_slice(count: int) -> slice:
+    """Where this process's rows lie among `count` gathered rows that were split as evenly as possible."""
+    size, larger = divmod(count, world_size())
+    start = rank() * size + min(rank(), larger)
+    return slice(start, start + size + (rank() < larger))

@@ -1,0 +1,100 @@
+"""Image-report pairs of prepared datasets, and the batches made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import datasets
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from data_scripts.schema import DataError
+from modeling_chexficient import resize_and_crop, to_eight_bit
+
+
+def load_split(dataset_dirs: Sequence[str], split: str) -> Dataset:
+    """One split of several prepared folders, one after the other; folders without the split are passed over.
+
+    Raises:
+        DataError: a folder is missing, holds no Parquet files, lacks a column, or no folder has the split.
+    """
+    parts = []
+    for folder in dataset_dirs:
+        try:
+            splits = datasets.load_dataset(folder)
+        except FileNotFoundError as error:
+            raise DataError(
+                f"dataset_dir {folder!r} is not a prepared dataset ({error}): make one with "
+                "`python -m data_scripts.prepare LOADER --raw DIR --out DIR`"
+            ) from error
+        if split in splits:
+            missing = {"record_id", "image", "report"} - set(splits[split].column_names)
+            if missing:
+                raise DataError(f"dataset_dir {folder!r}, split {split!r}: column(s) {sorted(missing)} are missing")
+            parts.append(splits[split])
+    if not parts:
+        raise DataError(f"none of the dataset folders {list(dataset_dirs)} has a split {split!r}")
+    return datasets.concatenate_datasets(parts)
+
+
+class PairDataset(torch.utils.data.Dataset):
+    """Rows of a prepared dataset as {"row", "record_id", "image", "report"}; the row number is the stable corpus id."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset.select_columns(["record_id", "image", "report"])
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, row: int) -> dict:
+        return self.__getitems__([row])[0]
+
+    def __getitems__(self, rows: list[int]) -> list[dict]:
+        try:
+            columns = self.dataset[rows]
+        except OSError as error:
+            raise DataError(
+                f"an image of the rows {rows} cannot be decoded ({error}): prepare the data anew"
+            ) from error
+        names = list(columns)
+        return [
+            {"row": row, **dict(zip(names, values, strict=True))}
+            for row, values in zip(rows, zip(*columns.values(), strict=True), strict=True)
+        ]
+
+
+class PairCollator:
+    """Makes a batch of pairs.
+
+    Returns a dict with `rows` [B] int64, `pixel_values` [B, 1 or 3, size, size] **uint8** (grey films stay one
+    channel: they are expanded and normalised on the device), and the tokenizer's tensors [B, longest text].
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, image_size: int, max_text_length: int):
+        self.tokenizer = tokenizer
+        self.image_size = image_size
+        self.max_text_length = max_text_length
+
+    def __call__(self, pairs: list[dict]) -> dict[str, Tensor]:
+        for pair in pairs:
+            if not (pair["report"] or "").strip():
+                raise DataError(f"record {pair['record_id']!r} (row {pair['row']}) has an empty report: leave it out")
+        texts = self.tokenizer(
+            [pair["report"] for pair in pairs],
+            padding=True,
+            truncation=True,
+            max_length=self.max_text_length,
+            return_tensors="pt",
+        )
+        images = self.pixels([pair["image"] for pair in pairs])
+        return {"rows": torch.tensor([pair["row"] for pair in pairs]), "pixel_values": images, **texts}
+
+    def pixels(self, images: list) -> Tensor:
+        """PIL images as uint8 [B, 1, size, size], or [B, 3, size, size] if any has colour."""
+        films = [resize_and_crop(to_eight_bit(image), self.image_size) for image in images]
+        if any(film.mode == "RGB" for film in films):
+            return torch.from_numpy(np.stack([np.asarray(film.convert("RGB")) for film in films])).permute(0, 3, 1, 2)
+        return torch.from_numpy(np.stack([np.asarray(film) for film in films])).unsqueeze(1)

@@ -1,0 +1,102 @@
+"""What is seen, when, and by whom: the only place that decides it.
+
+A run has up to three phases: a plain warm-up on random batches, curation passes over the whole corpus in
+super-batches, and training on the kept subset. Batches are lists of row numbers of the corpus, which stay the same
+in all phases. They depend on the seed alone, never on the number of processes: each process takes its slice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from train.curation_state import CurationState
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many steps each phase has. `super_batch_size` and `batch_size` count pairs over all processes."""
+
+    num_rows: int
+    super_batch_size: int
+    batch_size: int
+    warmup_steps: int
+    curation_epochs: int
+    subset_steps: int
+
+    @property
+    def steps_per_pass(self) -> int:
+        return math.ceil(self.num_rows / self.super_batch_size)
+
+    @property
+    def curation_end(self) -> int:
+        """The first step of the subset phase."""
+        return self.warmup_steps + self.curation_epochs * self.steps_per_pass
+
+    @property
+    def total_steps(self) -> int:
+        return self.curation_end + self.subset_steps
+
+    def is_curating(self, step: int) -> bool:
+        return self.warmup_steps <= step < self.curation_end
+
+
+class CurationBatchSampler(Sampler[list[int]]):
+    """Batches of one process, in Trainer epochs of a fixed number of steps.
+
+    Epoch 0 holds warm-up and curation. A data loader asks ahead of training, but never across epochs; as all
+    curation lies in epoch 0, the kept subset is complete before a batch of it is asked for. Later epochs cut an
+    endless stream of reshuffled passes over the subset into pieces of the same length, since Trainer fixes the
+    length of an epoch at its start.
+    """
+
+    def __init__(self, schedule: Schedule, state: CurationState, seed: int, rank: int, world_size: int):
+        self.schedule = schedule
+        self.state = state
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        # Without curation there is one phase, and one epoch of it.
+        return self.schedule.curation_end or self.schedule.subset_steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.global_batches(self.epoch):
+            yield np.array_split(batch, self.world_size)[self.rank].tolist()
+
+    def global_batches(self, epoch: int) -> Iterator[np.ndarray]:
+        """The batches of all processes together."""
+        if self.schedule.curation_end == 0:
+            yield from self._stream(np.arange(self.schedule.num_rows), self.schedule.subset_steps, phase=0)
+        elif epoch == 0:
+            yield from self._stream(np.arange(self.schedule.num_rows), self.schedule.warmup_steps, phase=0)
+            for curation_pass in range(self.schedule.curation_epochs):
+                order = self._generator(1, curation_pass).permutation(self.schedule.num_rows)
+                # Nearly equal super-batches rather than a short last one, whose clusters would hold too few pairs.
+                yield from np.array_split(order, self.schedule.steps_per_pass)
+        else:
+            kept = self.state.kept_rows.numpy()
+            yield from self._stream(kept, len(self), phase=2, skip=(epoch - 1) * len(self))
+
+    def _stream(self, rows: np.ndarray, steps: int, phase: int, skip: int = 0) -> Iterator[np.ndarray]:
+        """Batches `skip` to `skip + steps` of an endless sequence of shuffled passes over `rows`."""
+        size = min(self.schedule.batch_size, len(rows))
+        steps_per_pass = len(rows) // size
+        order, current = None, -1
+        for step in range(skip, skip + steps):
+            number, position = divmod(step, steps_per_pass)
+            if number != current:
+                order, current = self._generator(phase, number).permutation(rows), number
+            yield order[position * size : (position + 1) * size]
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *key))
