@@ -1,0 +1,44 @@
+"""Pictures of results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from eval.results import ZeroShotResult
+
+_COMMON, _RARE = "#1f6f8b", "#c8553d"
+
+
+def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
+    """AUROC of every finding with its interval, most frequent on top, rare findings in another colour."""
+    labels = sorted((one for one in result.labels if one.auroc.value is not None), key=lambda one: one.prevalence)
+    figure, axes = plt.subplots(figsize=(8.5, 1.6 + 0.3 * len(labels)), layout="constrained")
+    for height, label in enumerate(labels):
+        colour = _RARE if label.rare else _COMMON
+        axes.plot([label.auroc.low, label.auroc.high], [height, height], color=colour, linewidth=2, alpha=0.5)
+        axes.plot(label.auroc.value, height, "o", color=colour, markersize=6)
+    names = [f"{one.name}  ({one.prevalence:.1%}, n = {one.positives})" for one in labels]
+    axes.set_yticks(range(len(labels)), names)
+    axes.axvline(0.5, color="grey", linewidth=1, linestyle=":")
+    groups = [("common", result.macro_common, _COMMON), ("rare", result.macro_rare, _RARE)]
+    for name, estimate, colour in groups:
+        if estimate.value is not None:
+            axes.axvline(
+                estimate.value, color=colour, linewidth=1, linestyle="--", label=f"{name} {estimate.value:.3f}"
+            )
+    axes.set_xlim(min([0.45, *(one.auroc.low for one in labels)]), 1.0)
+    axes.set_xlabel("AUROC, 95 % interval by patient (in brackets: frequency in training, positive test films)")
+    axes.set_title(
+        f"Zero-shot, macro AUROC {result.macro.value:.3f} [{result.macro.low:.3f}, {result.macro.high:.3f}], "
+        f"{result.provenance.films:,} films"
+    )
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", frameon=False, title="macro mean")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

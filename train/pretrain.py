@@ -1,0 +1,154 @@
+"""Curated contrastive pretraining, from prepared data to a model folder.
+
+    accelerate launch -m train.pretrain train/recipes/demo.yaml [--argument value ...]
+    torchrun --nproc_per_node 2 -m train.pretrain train/recipes/demo.yaml --use_cpu
+
+Writes into `output_dir`: `model/` (loads with `AutoModel`, with our code beside the weights), `curated_subset.parquet`
+(row and record id of every kept pair), `log.json` and `run.json` (what was done, at what cost).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import transformers
+from datasets import Dataset
+from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
+
+from data_scripts.schema import DataError
+from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
+from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
+from train.distributed import world_size
+from train.pairs import PairCollator, PairDataset, load_split
+from train.trainer import CuratedTrainer
+from train.vocabulary import learn_wordpiece
+
+
+def build_tokenizer(arguments: ModelArguments, reports: list[str]):
+    """The tokenizer named, or the text tower's, or one learnt from `reports`."""
+    name = arguments.tokenizer or arguments.text_model
+    if name is not None:
+        return AutoTokenizer.from_pretrained(name)
+    return learn_wordpiece(reports, max_length=arguments.max_text_length)
+
+
+def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientModel:
+    """The model with pretrained or new towers; `seed` decides all new weights.
+
+    Raises:
+        ValueError: a longest text beyond the text tower's positions, or more words than its embedding.
+    """
+    set_seed(seed)
+    vision = _tower_config(arguments.vision_config, image_size=arguments.image_size)
+    text = _tower_config(arguments.text_config, vocab_size=len(tokenizer))
+    if vision is not None and text is not None:
+        config = CheXficientConfig(vision, text, projection_dim=arguments.projection_dim)
+        model = CheXficientModel(config)
+    else:
+        model = _from_pretrained_towers(arguments, vision, text)
+    positions = getattr(model.config.text_config, "max_position_embeddings", arguments.max_text_length)
+    if arguments.max_text_length > positions:
+        raise ValueError(f"max_text_length is {arguments.max_text_length}, the text tower has {positions} positions")
+    if len(tokenizer) > model.config.text_config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} words, the text tower {model.config.text_config.vocab_size}: "
+            "give the tokenizer that belongs to it"
+        )
+    return model
+
+
+def _tower_config(values: dict | None, **defaults):
+    return None if values is None else AutoConfig.for_model(**{**defaults, **values})
+
+
+def _from_pretrained_towers(arguments: ModelArguments, vision, text) -> CheXficientModel:
+    """At least one tower from pretrained weights."""
+    vision_model = AutoModel.from_config(vision) if vision else AutoModel.from_pretrained(arguments.vision_model)
+    text_model = AutoModel.from_config(text) if text else AutoModel.from_pretrained(arguments.text_model)
+    config = CheXficientConfig(vision_model.config, text_model.config, projection_dim=arguments.projection_dim)
+    return CheXficientModel(config, vision_model, text_model)
+
+
+def save_curated_subset(dataset: Dataset, rows: list[int], path: Path) -> None:
+    """Row numbers (of the training split as loaded) and record ids of the kept pairs."""
+    record_ids = dataset.select_columns(["record_id"])[rows]["record_id"] if rows else []
+    pq.write_table(pa.table({"row": pa.array(rows, pa.int64()), "record_id": pa.array(record_ids, pa.string())}), path)
+
+
+def describe_run(trainer: CuratedTrainer, data: DataArguments, seconds: float, loss: float) -> dict:
+    """What `run.json` says: the settings that matter for comparison, and what was spent."""
+    args = trainer.args
+    return {
+        "selection": args.selection,
+        "keep_share_asked": args.keep_share,
+        "keep_share_reached": trainer.curation.kept_share if args.selection != "none" else 1.0,
+        "corpus_pairs": trainer.schedule.num_rows,
+        "kept_pairs": int(trainer.curation.kept.sum()) if args.selection != "none" else trainer.schedule.num_rows,
+        "seed": args.seed,
+        "schedule": dataclasses.asdict(trainer.schedule),
+        "steps": trainer.state.global_step,
+        "pairs_trained": trainer.pairs_trained,
+        "pairs_scored": trainer.pairs_scored,
+        "final_loss": loss,
+        "seconds": seconds,
+        "processes": world_size(),
+        "device": str(args.device),
+        "dataset_dir": data.dataset_dir,
+        "transformers": transformers.__version__,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    dataclass_types = (ModelArguments, DataArguments, CuratedTrainingArguments)
+    try:
+        pretrain(*parse_recipe(dataclass_types, sys.argv[1:] if arguments is None else arguments))
+    except (DataError, ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def pretrain(model_arguments: ModelArguments, data: DataArguments, args: CuratedTrainingArguments) -> None:
+    # One process reads (and caches) the data first; the others find it ready.
+    with args.main_process_first(desc="loading the dataset"):
+        dataset = load_split(data.dataset_dir, "train")
+    tokenizer = build_tokenizer(model_arguments, dataset["report"])
+    model = build_model(model_arguments, tokenizer, args.seed)
+    sources = sorted(dataset.unique("source")) if "source" in dataset.column_names else []
+    # Evaluation says so next to a figure on a corpus that the model was trained on.
+    model.config.pretraining_sources = sources
+    processor = CheXficientProcessor(CheXficientImageProcessor(model_arguments.image_size), tokenizer)
+    trainer = CuratedTrainer(
+        model,
+        args,
+        train_dataset=PairDataset(dataset),
+        data_collator=PairCollator(tokenizer, model_arguments.image_size, model_arguments.max_text_length),
+        processing_class=processor,
+    )
+    started = time.perf_counter()
+    outcome = trainer.train()
+    seconds = time.perf_counter() - started
+    model_dir = Path(args.output_dir) / "model"
+    trainer.save_model(str(model_dir))
+    if trainer.is_world_process_zero():
+        # Trainer pickles its arguments; a pickle has no place in a folder that may be published.
+        (model_dir / "training_args.bin").unlink(missing_ok=True)
+        if args.selection != "none":
+            rows = trainer.curation.kept_rows.tolist()
+            save_curated_subset(dataset, rows, model_dir.with_name("curated_subset.parquet"))
+            trainer.curation.save(model_dir.parent)
+        run = describe_run(trainer, data, seconds, outcome.training_loss)
+        model_dir.with_name("run.json").write_text(json.dumps(run, indent=2) + "\n")
+        model_dir.with_name("log.json").write_text(json.dumps(trainer.state.log_history, indent=2) + "\n")
+        print(
+            f"kept {run['kept_pairs']:,} of {run['corpus_pairs']:,} pairs ({run['keep_share_reached']:.1%}), "
+            f"trained on {run['pairs_trained']:,} and scored {run['pairs_scored']:,} in {seconds:,.0f} s: {model_dir}"
+        )
+
+
+if __name__ == "__main__":
+    main()
