@@ -1,0 +1,83 @@
+"""Drawing in patient coordinates: x from image left (the patient's right) to right, y downwards, both about 0 to 1."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+#: Outlines are drawn this much finer and averaged, for smooth edges.
+FINER = 2
+
+
+@lru_cache(maxsize=8)
+def _pixel_centres(size: int) -> tuple[np.ndarray, np.ndarray]:
+    centres = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
+    return centres[None, :], centres[:, None]
+
+
+class Canvas:
+    """Maps patient coordinates to the pixels of one film.
+
+    The patient is turned by `angle` radians about the film's centre, scaled, and moved by (`dx`, `dy`) film widths.
+    `x` and `y`, both [size, size], are the patient coordinates of the pixels.
+    """
+
+    def __init__(self, size: int, dx: float, dy: float, scale: float, angle: float):
+        self.size = size
+        cos, sin = np.cos(angle), np.sin(angle)
+        forward = scale * np.array([[cos, -sin], [sin, cos]])
+        self._forward = (forward * size * FINER).T
+        self._offset = (np.array([dx, dy]) + 0.5 - forward @ [0.5, 0.5]) * size * FINER
+        self._scale = scale
+        columns, rows = _pixel_centres(size)
+        back = np.float32(1 / scale)
+        cos, sin = np.float32(cos) * back, np.float32(sin) * back
+        columns, rows = columns - np.float32(dx), rows - np.float32(dy)
+        self.x = (cos * columns + np.float32(0.5)) + sin * rows
+        self.y = (cos * rows + np.float32(0.5)) - sin * columns
+
+    def _pixels(self, points) -> list[float]:
+        return (np.asarray(points) @ self._forward + self._offset).ravel().tolist()
+
+    def _smooth(self, image: Image.Image) -> np.ndarray:
+        return np.asarray(image.reduce(FINER), dtype=np.float32) * np.float32(1 / 255)
+
+    def polygons(self, *outlines, level: float = 1.0) -> np.ndarray:
+        """Filled outlines ([n, 2] each): float32 [size, size], `level` inside and 0 outside."""
+        image = Image.new("L", (self.size * FINER,) * 2)
+        pen = ImageDraw.Draw(image)
+        for outline in outlines:
+            pen.polygon(self._pixels(outline), fill=round(255 * level))
+        return self._smooth(image)
+
+    def strokes(self, lines) -> np.ndarray:
+        """Lines (points [n, 2], width, level in [0, 1]); where they cross, the last one counts: float32 [size, size].
+
+        A line thinner than a pixel is drawn one fine pixel wide, so that it can still be seen.
+        """
+        image = Image.new("L", (self.size * FINER,) * 2)
+        pen = ImageDraw.Draw(image)
+        for points, width, level in lines:
+            thick = max(1, round(width * self._scale * self.size * FINER))
+            pen.line(self._pixels(points), fill=round(255 * level), width=thick)
+        return self._smooth(image)
+
+    def texture(self, rng: np.random.Generator, cells: int) -> np.ndarray:
+        """Smooth random hills, about `cells` along each side, of standard deviation near 1: float32 [size, size]."""
+        cells = min(cells, self.size)
+        coarse = Image.fromarray(rng.standard_normal((cells, cells), dtype=np.float32))
+        return np.asarray(coarse.resize((self.size, self.size), Image.Resampling.BICUBIC))
+
+    def around(self, x: float, y: float, radius: float) -> tuple[slice, slice]:
+        """The slices (rows, columns) of a window that holds all pixels within `radius` of (x, y)."""
+        column, row = (np.array([x, y]) @ self._forward + self._offset) / FINER
+        reach = radius * self._scale * self.size + 2
+        rows = slice(max(0, int(row - reach)), max(0, int(row + reach) + 1))
+        return rows, slice(max(0, int(column - reach)), max(0, int(column + reach) + 1))
+
+
+def soft_step(distance: np.ndarray, softness: float) -> np.ndarray:
+    """0 where `distance` is well below 0, 1 where well above, a straight ramp of width `softness` between."""
+    return np.clip(distance * np.float32(1 / softness) + np.float32(0.5), 0, 1)
