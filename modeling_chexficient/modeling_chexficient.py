@@ -132,14 +132,15 @@ class CheXficientPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise what is not part of a tower; towers initialise themselves."""
+        projections = (getattr(self, "visual_projection", None), getattr(self, "text_projection", None))
+        if any(module is projection for projection in projections):
+            # Unit variance in, unit variance out, as CLIP initialises its projections.
+            init.normal_(module.weight, std=module.in_features**-0.5)
+            init.zeros_(module.bias)
+            return
         super()._init_weights(module)
         if isinstance(getattr(module, "logit_scale", None), nn.Parameter):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
-        for name in ("visual_projection", "text_projection"):
-            projection = getattr(module, name, None)
-            if isinstance(projection, nn.Linear):
-                # Unit variance in, unit variance out, as CLIP initialises its projections.
-                init.normal_(projection.weight, std=projection.in_features**-0.5)
 
 
 class CheXficientModel(CheXficientPreTrainedModel):
@@ -247,19 +248,26 @@ class CheXficientModel(CheXficientPreTrainedModel):
 
         flags = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         flags = {name: value for name, value in flags.items() if value is not None}
-        output = CheXficientOutput()
+        image_embeds = vision_output = text_embeds = text_output = logits = None
         if pixel_values is not None:
-            output.image_embeds, output.vision_model_output = self._embed_images(pixel_values, **flags)
+            image_embeds, vision_output = self._embed_images(pixel_values, **flags)
         if input_ids is not None:
-            output.text_embeds, output.text_model_output = self._embed_texts(
+            text_embeds, text_output = self._embed_texts(
                 input_ids, attention_mask, token_type_ids, position_ids, **flags
             )
-        if pixel_values is not None and input_ids is not None:
-            output.logits_per_image = similarity_logits(output.image_embeds, output.text_embeds, self.logit_scale)
-            output.logits_per_text = output.logits_per_image.t()
-        if return_loss:
-            output.loss = self._loss(output.logits_per_image)
-        return output
+        if image_embeds is not None and text_embeds is not None:
+            logits = similarity_logits(image_embeds, text_embeds, self.logit_scale)
+        elif return_loss:
+            raise ValueError("return_loss=True needs both pixel_values and input_ids (or text_tokens)")
+        return CheXficientOutput(
+            loss=contrastive_loss(logits) if return_loss else None,
+            logits_per_image=logits,
+            logits_per_text=None if logits is None else logits.t(),
+            image_embeds=image_embeds,
+            text_embeds=text_embeds,
+            vision_model_output=vision_output,
+            text_model_output=text_output,
+        )
 
     @classmethod
     def from_vision_text_pretrained(
@@ -358,11 +366,6 @@ class CheXficientModel(CheXficientPreTrainedModel):
             raise ValueError(
                 f"{input_ids.shape[1]} tokens, but the text tower has {limit} positions: truncate the text"
             )
-
-    def _loss(self, logits_per_image: torch.Tensor | None) -> torch.Tensor:
-        if logits_per_image is None:
-            raise ValueError("return_loss=True needs both pixel_values and input_ids (or text_tokens)")
-        return contrastive_loss(logits_per_image)
 
 
 __all__ = ["CheXficientModel", "CheXficientOutput", "CheXficientPreTrainedModel"]
