@@ -171,6 +171,7 @@ class Payload:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", [pickle.dump, torch.save])
 def test_arbitrary_pickles_are_not_run(write, tmp_path):
     source, trace = tmp_path / "evil.pth", tmp_path / "trace"
