@@ -15,6 +15,8 @@ import numpy as np
 SIGN = {"right": -1.0, "left": 1.0}
 SIDES = ("right", "left")
 RIBS = 9
+#: How far the outer part of a broken rib has dropped.
+FRACTURE_STEP = 0.028
 _T = np.linspace(0, 1, 12)
 _DOME = np.linspace(0, 1, 9)
 _RIB = np.linspace(0, 1, 9)
@@ -37,6 +39,7 @@ class Anatomy:
     knob: float
     body_width: float
     shoulder: float
+    armpit: float
     rib_slope: float
     rib_bright: float
     arch: float
@@ -82,10 +85,11 @@ def sample_anatomy(patient: Random, study: Random, sex: str, age: int, view: str
         knob=patient.uniform(0.026, 0.034) + 0.006 * (age > 60),
         body_width=half_width + patient.uniform(0.045, 0.075) + 0.08 * stout,
         shoulder=patient.uniform(0.12, 0.2),
+        armpit=study.choice((0, 0.04, 0.1, 0.4)),
         rib_slope=patient.uniform(0.05, 0.12),
         rib_bright=patient.uniform(0.05, 0.1),
         arch=patient.uniform(0.02, 0.05),
-        breast=patient.uniform(0.03, 0.11) if sex == "F" else patient.choice((0, 0, 0.03)),
+        breast=patient.uniform(0.03, 0.13) if sex == "F" else patient.choice((0, 0, 0.03)),
         gas=study.choice((0, 0.025, 0.035, 0.05)),
         spine_curve=patient.uniform(-0.004, 0.004),
         spine_phase=patient.uniform(0, 1),
@@ -163,9 +167,9 @@ def anterior_rib_lines(a: Anatomy, side: str, posterior: np.ndarray) -> np.ndarr
     return lines
 
 
-def vessel_lines(a: Anatomy, rng: Random) -> list[tuple[list[tuple[float, float]], float, float]]:
-    """Lung vessels branching from the hila: (points, width, brightness) for `Canvas.strokes`."""
-    lines = []
+def vessel_lines(a: Anatomy, rng: Random) -> list[tuple[list, float, float]]:
+    """Lung vessels branching from the hila: for `Canvas.strokes`, first the thin outer ones, then the thick ones."""
+    thick, thin = [], []
     for side in SIDES:
         sign = SIGN[side]
         for branch in range(8):
@@ -173,10 +177,10 @@ def vessel_lines(a: Anatomy, rng: Random) -> list[tuple[list[tuple[float, float]
             angle = -1.3 + 2.7 * branch / 7 + rng.uniform(-0.2, 0.2)
             length = rng.uniform(0.07, 0.13) + 0.03 * (branch > 3)
             middle = (x + sign * length * cos(angle), y + length * sin(angle))
-            lines.append(([(x, y), middle], 0.013, 0.65))
+            thick.append([(x, y), middle])
             for turn in (-0.4, 0.3):
                 fork = angle + turn + rng.uniform(-0.2, 0.2)
                 step = rng.uniform(0.08, 0.2)
                 end = (middle[0] + sign * step * cos(fork), middle[1] + step * sin(fork) + 0.02)
-                lines.append(([middle, end], 0.007, 0.4))
-    return lines
+                thin.append([middle, end])
+    return [(thin, 0.007, 0.4), (thick, 0.013, 0.65)]

@@ -17,6 +17,10 @@ def _pixel_centres(size: int) -> tuple[np.ndarray, np.ndarray]:
     return centres[None, :], centres[:, None]
 
 
+def _to_float(image: Image.Image) -> np.ndarray:
+    return np.multiply(np.asarray(image), np.float32(1 / 255), dtype=np.float32)
+
+
 class Canvas:
     """Maps patient coordinates to the pixels of one film.
 
@@ -38,30 +42,36 @@ class Canvas:
         self.x = (cos * columns + np.float32(0.5)) + sin * rows
         self.y = (cos * rows + np.float32(0.5)) - sin * columns
 
-    def _pixels(self, points) -> list[float]:
-        return (np.asarray(points) @ self._forward + self._offset).ravel().tolist()
+    def _pixels(self, points) -> np.ndarray:
+        return np.asarray(points) @ self._forward + self._offset
 
     def _smooth(self, image: Image.Image) -> np.ndarray:
-        return np.asarray(image.reduce(FINER), dtype=np.float32) * np.float32(1 / 255)
+        return _to_float(image.reduce(FINER))
 
-    def polygons(self, *outlines, level: float = 1.0) -> np.ndarray:
-        """Filled outlines ([n, 2] each): float32 [size, size], `level` inside and 0 outside."""
+    def polygons(self, *outlines, blur: int = 0) -> np.ndarray:
+        """Filled outlines ([n, 2] each): float32 [size, size], 1 inside and 0 outside; edges `blur` pixels soft."""
         image = Image.new("L", (self.size * FINER,) * 2)
         pen = ImageDraw.Draw(image)
         for outline in outlines:
-            pen.polygon(self._pixels(outline), fill=round(255 * level))
+            pen.polygon(self._pixels(outline).ravel().tolist(), fill=255)
+        if blur:
+            image = image.reduce(blur * FINER).resize((self.size, self.size), Image.Resampling.BILINEAR)
+            return _to_float(image)
         return self._smooth(image)
 
     def strokes(self, lines) -> np.ndarray:
-        """Lines (points [n, 2], width, level in [0, 1]); where they cross, the last one counts: float32 [size, size].
+        """Lines (points, width, level in [0, 1]); where they cross, the last one counts: float32 [size, size].
 
-        A line thinner than a pixel is drawn one fine pixel wide, so that it can still be seen.
+        Points are [n, 2], or [k, n, 2] for k lines alike. A line thinner than a pixel is drawn one fine pixel wide,
+        so that it can still be seen.
         """
         image = Image.new("L", (self.size * FINER,) * 2)
         pen = ImageDraw.Draw(image)
         for points, width, level in lines:
             thick = max(1, round(width * self._scale * self.size * FINER))
-            pen.line(self._pixels(points), fill=round(255 * level), width=thick)
+            pixels = self._pixels(points)
+            for line in pixels.reshape(-1, pixels.shape[-2] * 2).tolist():
+                pen.line(line, fill=round(255 * level), width=thick)
         return self._smooth(image)
 
     def texture(self, rng: np.random.Generator, cells: int) -> np.ndarray:

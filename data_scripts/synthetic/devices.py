@@ -80,7 +80,7 @@ def draw_chest_tube(plate: Plate, present: Present, rng: Random) -> None:
     bend = (0.5 + sign * 0.85 * a.half_width, entry[1] - 0.05)
     tip = (0.5 + sign * rng.uniform(0.3, 0.6) * a.half_width, a.top + rng.uniform(0.08, 0.25))
     line = _curve(entry, bend, bend, tip)
-    _lay(plate, present.name, [(line, 0.018, 0.6), (line[:8], 0.006, 1.0), (line[9:], 0.006, 1.0)], 0.24)
+    _lay(plate, present.name, [(line, 0.02, 0.6), (line[:8], 0.008, 1.0), (line[9:], 0.008, 1.0)], 0.32)
 
 
 DRAW = {

@@ -7,6 +7,7 @@ from random import Random
 import numpy as np
 
 from .anatomy import (
+    FRACTURE_STEP,
     SIDES,
     SIGN,
     Anatomy,
@@ -21,8 +22,9 @@ from .anatomy import (
 from .canvas import Canvas, soft_step
 from .case import Case
 from .devices import DRAW
-from .pathology import PAINTERS, SHAPES
+from .pathology import PAINTERS
 from .plate import Plate
+from .shapes import SHAPES
 
 SOFT_TISSUE = 0.6
 
@@ -54,9 +56,10 @@ def draw_film(case: Case, size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]
             PAINTERS[present.name](plate, present, Random(f"{case.study_key}/paint/{present.name}"))
     vessels = canvas.strokes(vessel_lines(anatomy, patient))
     plate.density += vessels * plate.markings * np.float32(0.13 * anatomy.markings)
-    plate.density += _bones(canvas, anatomy)
-    for draw in plate.overlays:
-        draw()
+    # Bones stand out less over dense tissue, as on film.
+    plate.density += _bones(canvas, anatomy) * (np.float32(1.3) - plate.density)
+    for x, y in plate.callus:
+        plate.blob(x, y, 0.03, 0.015, 0.15, sharp=2)
     for present in case.present:
         if present.name in DRAW:
             DRAW[present.name](plate, present, Random(f"{case.study_key}/device/{present.name}"))
@@ -72,9 +75,9 @@ def draw_film(case: Case, size: int) -> tuple[np.ndarray, dict[str, np.ndarray]]
 def _body(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> Plate:
     """Soft tissue, lungs, heart and great vessels, without findings."""
     u = np.abs(canvas.x - np.float32(0.5))
-    body = canvas.polygons(*_silhouette(a))
+    body = canvas.polygons(_silhouette(a), blur=4)
     thickness = np.float32(SOFT_TISSUE) - np.float32(0.35) * u * u
-    thickness += np.float32(0.12) * soft_step(canvas.y - np.float32(max(a.dome.values())), 0.3)
+    thickness += np.float32(0.17) * soft_step(canvas.y - np.float32(max(a.dome.values())), 0.3)
     thickness += np.float32(0.02) * canvas.texture(rng, 6)
     lungs = {side: canvas.polygons(lung_outline(a, side)) for side in SIDES}
     heart = canvas.polygons(heart_outline(a))
@@ -89,7 +92,7 @@ def _body(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> Plate:
     density = thickness * body - depth * air
     density += np.float32(0.05) * heart + np.float32(0.03) * vessels
     for side in SIDES:
-        lungs[side] = lungs[side] * (1 - heart)
+        lungs[side] = lungs[side] * (1 - middle)
     plate = Plate(canvas, a, density, lungs, air.copy(), rng)
     for side in SIDES:
         plate.masks[f"{side}_lung"] = lungs[side] > 0.5
@@ -98,16 +101,18 @@ def _body(canvas: Canvas, a: Anatomy, rng: np.random.Generator) -> Plate:
     return plate
 
 
-def _silhouette(a: Anatomy) -> list[np.ndarray]:
-    """Outlines of neck and trunk and of the shoulders."""
+def _silhouette(a: Anatomy) -> np.ndarray:
+    """The outline of neck, shoulders and trunk, [n, 2]."""
     neck, wall, shoulder = 0.1, a.body_width, a.top + a.shoulder
-    half = [(neck, -0.3), (neck, a.top - 0.1), (neck + 0.08, a.top - 0.06), (0.42, a.top + 0.02), (0.62, shoulder),
-            (0.75, shoulder + 0.4), (0.62, shoulder + 0.42), (wall + 0.05, a.top + 0.26), (wall, a.top + 0.38),
-            (wall, 0.8), (wall + 0.02, 1.3)]  # fmt: skip
+    armpit = a.top + 0.26 + a.armpit
+    half = [
+        (neck + 0.05, -0.3), (neck, a.top - 0.1), (neck + 0.08, a.top - 0.06), (0.42, a.top + 0.02), (0.62, shoulder),
+        (0.75, shoulder + 0.4), (0.62, shoulder + 0.42), (wall + 0.05, armpit), (wall, armpit + 0.12), (wall, 0.85),
+        (wall + 0.02, 1.3),
+    ]  # fmt: skip
     points = np.array(half)
-    left = points * [1, 1] + [0.5, 0]
-    right = points * [-1, 1] + [0.5, 0]
-    return [np.concatenate([left, right[::-1]])]
+    left, right = np.add(points, (0.5, 0)), np.add(points * (-1, 1), (0.5, 0))
+    return np.concatenate([left, right[::-1]])
 
 
 def _soft_details(plate: Plate) -> None:
@@ -119,14 +124,14 @@ def _soft_details(plate: Plate) -> None:
     plate.density -= np.float32(0.1) * canvas.strokes(trachea)
     for side in SIDES:
         x = 0.5 + SIGN[side] * (a.inner + 0.02)
-        plate.blob(x, a.top + 0.3, 0.032 * a.hila, 0.05 * a.hila, 0.12, within="lungs")
+        plate.blob(x, a.top + 0.3, 0.04 * a.hila, 0.06 * a.hila, 0.1, within="lungs")
         if a.breast:
             x = 0.5 + SIGN[side] * 0.62 * a.half_width
             plate.blob(x, a.dome["right"] - 0.04, 0.62 * a.half_width, 0.16, a.breast, sharp=4, tail=0.3)
     if a.gas:
         x = 0.5 + a.heart_side * 0.5 * a.half_width
         y = a.dome["left" if a.heart_side > 0 else "right"] + 0.03 + a.gas
-        plate.blob(x, y, 1.7 * a.gas, a.gas, -0.17, sharp=3)
+        plate.blob(x, y, 1.7 * a.gas, a.gas, -0.15, sharp=2)
 
 
 def _bones(canvas: Canvas, a: Anatomy) -> np.ndarray:
@@ -134,30 +139,33 @@ def _bones(canvas: Canvas, a: Anatomy) -> np.ndarray:
     lines = []
     for side in SIDES:
         posterior = rib_lines(a, side)
-        lines += [(line, 0.024, 0.35) for line in anterior_rib_lines(a, side, posterior)[2:]]
-        for number, line in enumerate(posterior):
-            lines += [(part, 0.024, 0.8) for part in _parts(a, side, number, line)]
+        lines.append((anterior_rib_lines(a, side, posterior)[2:], 0.024, 0.35))
+        lines += _posterior_ribs(a, side, posterior)
         sign = SIGN[side]
         clavicle = [(0.035, a.top + 0.065), (0.15, a.top + 0.055), (0.26, a.top + 0.01), (0.38, a.top + 0.005)]
         lines.append((np.array([(0.5 + sign * u, y) for u, y in clavicle]), 0.026, 1.0))
         blade = [(0.4, a.top + 0.06), (a.half_width + 0.02, a.top + 0.22), (a.half_width + 0.035, a.top + 0.36)]
         lines.append((np.array([(0.5 + sign * u, y) for u, y in blade]), 0.03, 0.5))
     y = np.linspace(-0.1, 1.1, 30)
-    spine = [(np.stack([a.midline(y), y], axis=1), 0.07, 0.6)]
-    for disc in np.arange(0.02, 1.05, 0.058):
-        x = a.midline(disc)
-        spine.append((np.array([(x - 0.035, disc), (x + 0.035, disc)]), 0.012, 0.35))
+    disc = np.arange(0.02, 1.05, 0.058)
+    ends = np.stack([a.midline(disc)[:, None] + (-0.035, 0.035), np.repeat(disc[:, None], 2, axis=1)], axis=2)
+    spine = [(np.stack([a.midline(y), y], axis=1), 0.07, 0.6), (ends, 0.012, 0.4)]
     bones = canvas.strokes(lines) * np.float32(a.rib_bright)
-    return bones + canvas.strokes(spine) * np.float32(0.07)
+    return bones + canvas.strokes(spine) * np.float32(0.06)
 
 
-def _parts(a: Anatomy, side: str, number: int, line: np.ndarray) -> list[np.ndarray]:
-    """The rib's line, or its two displaced parts where it is fractured."""
-    breaks = [where for broken_side, broken, where in a.fractures if (broken_side, broken) == (side, number)]
+def _posterior_ribs(a: Anatomy, side: str, ribs: np.ndarray) -> list[tuple[np.ndarray, float, float]]:
+    """Lines for `Canvas.strokes`: whole ribs, and the two displaced parts of each fractured one."""
+    breaks = {number: where for broken_side, number, where in a.fractures if broken_side == side}
     if not breaks:
-        return [line]
-    at = int(breaks[0] * (len(line) - 1))
-    return [line[: at + 1], np.add(line[at + 1 :], (0, 0.022))]
+        return [(ribs, 0.024, 0.8)]
+    parts = []
+    for number, line in enumerate(ribs):
+        at = int(breaks.get(number, 1.0) * (len(line) - 1)) + 1
+        parts.append((line[:at], 0.024, 0.8))
+        if at < len(line):
+            parts.append((np.add(line[at:], (0, FRACTURE_STEP)), 0.024, 0.8))
+    return parts
 
 
 def _wires(plate: Plate, rng: Random) -> None:

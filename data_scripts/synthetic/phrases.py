@@ -46,7 +46,7 @@ PHRASES = {
             "{side} pleural effusion{s}.",
             "{grade} {side} effusion{s}.",
         ),
-        ("No pleural effusion.", "There is no pleural effusion.", "No effusion.", "The costophrenic angles are sharp."),
+        ("No pleural effusion.", "There is no pleural effusion.", "No effusion.", "No pleural fluid."),
         ("small", "moderate", "large"),
     ),
     "Atelectasis": Phrases(
@@ -58,7 +58,7 @@ PHRASES = {
             "Plate-like {side} {zone} collapse, {grade}.",
         ),
         ("Atelectasis.", "{side} {zone} atelectasis.", "{grade} {side} atelectasis.", "{side} {zone} volume loss."),
-        ("No atelectasis.", "There is no atelectasis.", "No focal collapse."),
+        ("No atelectasis.", "There is no atelectasis.", "No plate-like collapse."),
         ("minor", "moderate", "marked"),
     ),
     "Consolidation": Phrases(
@@ -75,7 +75,7 @@ PHRASES = {
             "{side} consolidation, likely pneumonia.",
             "{side} {zone} zone pneumonia.",
         ),
-        ("No consolidation.", "There is no consolidation.", "No focal consolidation.", "No airspace opacity."),
+        ("No consolidation.", "There is no consolidation.", "No focal consolidation.", "No pneumonia."),
         ("small", "moderate", "large"),
     ),
     "Edema": Phrases(
@@ -150,7 +150,7 @@ PHRASES = {
             "{grade} interstitial scarring with a basal predominance.",
         ),
         ("Fibrosis.", "{grade} fibrosis.", "Pulmonary fibrosis.", "{grade} interstitial lung disease."),
-        ("No fibrosis.", "There is no fibrosis.", "No reticular opacities."),
+        ("No fibrosis.", "There is no fibrosis.", "No interstitial scarring."),
     ),
     "Pleural Thickening": Phrases(
         (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from .anatomy import SIGN, Anatomy
@@ -14,7 +12,7 @@ class Plate:
     """Density so far, with what is needed to paint on it; all arrays are float32 [size, size] but the masks.
 
     `density`: about 0 in air, 0.2 in lung, 0.6 in soft tissue. `lungs`: per side, 1 inside and 0 outside.
-    `markings`: where lung vessels will show, 0 to 1. `overlays`: calls for what lies above the bones.
+    `markings`: where lung vessels will show, 0 to 1. `callus`: points where broken ribs are to be thickened.
     `masks`: by name, bool [size, size]. `noise` is the study's own, so near-duplicates have the same textures.
     """
 
@@ -26,7 +24,7 @@ class Plate:
         self.markings = markings
         self.noise = noise
         self.masks: dict[str, np.ndarray] = {}
-        self.overlays: list[Callable[[], None]] = []
+        self.callus: list[np.ndarray] = []
 
     def u(self, side: str) -> np.ndarray:
         """Distance of each pixel from the midline towards `side`, negative on the other side."""

@@ -82,7 +82,7 @@ def write_report(case: Case) -> tuple[str, str]:
 def _negatives(rng: Random, names: set[str]) -> list[str]:
     """Remarks that all is well and denials, in random order, of which the first count most."""
     sentences = []
-    wanted = rng.choice((1, 2, 2, 3)) if names else rng.choice((2, 3, 3, 4))
+    wanted = rng.choice((2, 2, 3, 4)) if names else rng.choice((3, 4, 4, 5))
     for texts, excluded in rng.sample(ALL_WELL, len(ALL_WELL)):
         if names.isdisjoint(excluded) and len(sentences) < wanted - 1 and rng.random() < 0.5:
             sentences.append(rng.choice(texts))
