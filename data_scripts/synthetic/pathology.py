@@ -221,7 +221,7 @@ def paint_miliary(plate: Plate, present: Present, rng: Random) -> None:
     dots = plate.noise.random((450, 2))
     dots = dots * (0.8, 0.75) + (0.1, 0.1)
     ends = np.stack([dots, np.add(dots, (0.008, 0.004))], axis=1)
-    plate.density += plate.canvas.strokes([(ends, 0.011, 1.0)]) * plate.both_lungs() * np.float32(0.2)
+    plate.density += plate.canvas.strokes([(ends, 0.011, 1.0)]) * plate.both_lungs() * np.float32(0.26)
     plate.mark(present.name, plate.both_lungs() > 0.5)
 
 
