@@ -40,17 +40,12 @@ Made by `python -m data_scripts.prepare {{ summary.loader }}`, script version {{
 
 
 def write_card(out: Path, source: Source, summary: dict) -> None:
-    """Write `README.md` with the file patterns of the splits, which `load_dataset` reads."""
-    data = DatasetCardData(
-        pretty_name=source.title,
-        tags=["chest-x-ray", "radiology"],
-        configs=[
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in summary["splits"]],
-            }
-        ],
-    )
+    """Write `README.md`.
+
+    It names no `configs`: the splits follow from the names of the files, and with `configs` the cache of
+    `load_dataset` takes two folders of one name for the same data (datasets 5.2).
+    """
+    data = DatasetCardData(pretty_name=source.title, tags=["chest-x-ray", "radiology"])
     labels = list(dict.fromkeys([*summary["positives"], *summary["negatives"], *summary["uncertain"]]))
     card = DatasetCard.from_template(data, template_str=_TEMPLATE, source=source, summary=summary, labels=labels)
     card.save(out / "README.md")

@@ -329,12 +329,12 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0].startswith("-"):
         raise SystemExit(f"usage: python -m data_scripts.prepare LOADER --out DIR ...; LOADER is one of {LOADERS}")
-    loader = load_loader(arguments[0])
-    parser = HfArgumentParser((PrepareArguments, loader.Options), prog=f"data_scripts.prepare {arguments[0]}")
-    prepare_arguments, options = parser.parse_args_into_dataclasses(arguments[1:])
     try:
+        loader = load_loader(arguments[0])
+        parser = HfArgumentParser((PrepareArguments, loader.Options), prog=f"data_scripts.prepare {arguments[0]}")
+        prepare_arguments, options = parser.parse_args_into_dataclasses(arguments[1:])
         summary = prepare(arguments[0], prepare_arguments, options)
-    except DataError as error:
+    except ValueError as error:
         raise SystemExit(f"error: {error}") from error
     print(
         f"read {summary['read']:,}, written {summary['written']:,} {summary['splits']}, skipped {summary['skipped']:,}"

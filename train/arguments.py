@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -30,11 +31,14 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Name or folder of the tokenizer; default: the text tower's. With a new text tower and none given, "
-            "a WordPiece vocabulary is learnt from the training reports."
+            "a vocabulary is learnt from the training reports."
         },
     )
     image_size: int = field(default=378, metadata={"help": "Side of the square image the model sees, in pixels."})
     projection_dim: int = field(default=512, metadata={"help": "Size of the joint embedding space."})
+    logit_scale_init_value: float = field(
+        default=math.log(100), metadata={"help": "Initial logarithm of the inverse temperature (published: ln 100)."}
+    )
     max_text_length: int = field(default=256, metadata={"help": "Longest report, in tokens."})
 
     def __post_init__(self):

@@ -27,7 +27,7 @@ from train.arguments import CuratedTrainingArguments, DataArguments, ModelArgume
 from train.distributed import world_size
 from train.pairs import PairCollator, PairDataset, load_split
 from train.trainer import CuratedTrainer
-from train.vocabulary import learn_wordpiece
+from train.vocabulary import learn_vocabulary
 
 
 def build_tokenizer(arguments: ModelArguments, reports: list[str]):
@@ -35,7 +35,7 @@ def build_tokenizer(arguments: ModelArguments, reports: list[str]):
     name = arguments.tokenizer or arguments.text_model
     if name is not None:
         return AutoTokenizer.from_pretrained(name)
-    return learn_wordpiece(reports, max_length=arguments.max_text_length)
+    return learn_vocabulary(reports, max_length=arguments.max_text_length)
 
 
 def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientModel:
@@ -48,8 +48,7 @@ def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientM
     vision = _tower_config(arguments.vision_config, image_size=arguments.image_size)
     text = _tower_config(arguments.text_config, vocab_size=len(tokenizer))
     if vision is not None and text is not None:
-        config = CheXficientConfig(vision, text, projection_dim=arguments.projection_dim)
-        model = CheXficientModel(config)
+        model = CheXficientModel(_config(arguments, vision, text))
     else:
         model = _from_pretrained_towers(arguments, vision, text)
     positions = getattr(model.config.text_config, "max_position_embeddings", arguments.max_text_length)
@@ -71,8 +70,16 @@ def _from_pretrained_towers(arguments: ModelArguments, vision, text) -> CheXfici
     """At least one tower from pretrained weights."""
     vision_model = AutoModel.from_config(vision) if vision else AutoModel.from_pretrained(arguments.vision_model)
     text_model = AutoModel.from_config(text) if text else AutoModel.from_pretrained(arguments.text_model)
-    config = CheXficientConfig(vision_model.config, text_model.config, projection_dim=arguments.projection_dim)
-    return CheXficientModel(config, vision_model, text_model)
+    return CheXficientModel(_config(arguments, vision_model.config, text_model.config), vision_model, text_model)
+
+
+def _config(arguments: ModelArguments, vision, text) -> CheXficientConfig:
+    return CheXficientConfig(
+        vision,
+        text,
+        projection_dim=arguments.projection_dim,
+        logit_scale_init_value=arguments.logit_scale_init_value,
+    )
 
 
 def save_curated_subset(dataset: Dataset, rows: list[int], path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Shared by all tests. Nothing may ask the network, and caches must not outlive the tests."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+# Read when the libraries are imported, so set before anything else.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="chexficient-tests-")
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_scripts.prepare import PrepareArguments, prepare
+from data_scripts.synthetic import SyntheticOptions
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_CXR = REPOSITORY.parent / "shared" / "real_cxr"
+
+#: A few hundred films at the smallest sensible size: enough to train and judge for real in seconds.
+TINY_CORPUS = SyntheticOptions(num_records=400, film_size=56, seed=3, test_share=0.3, validation_share=0.1)
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory) -> Path:
+    """A prepared synthetic dataset folder at 56 px."""
+    out = tmp_path_factory.mktemp("corpus") / "data"
+    prepare("synthetic", PrepareArguments(out=str(out), image_size=56, num_workers=1), replace(TINY_CORPUS))
+    return out
+
+
+@pytest.fixture
+def real_cxr() -> Path:
+    """The real films beside the project, where they are."""
+    if not REAL_CXR.is_dir():
+        pytest.skip(f"{REAL_CXR} is not here: real films are kept outside of the project")
+    return REAL_CXR

@@ -1,0 +1,226 @@
+"""Preparation: bit-equal pixels, complete accounting, restart, and everything that can be wrong with a file."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import load_dataset
+from PIL import Image
+
+from data_scripts.images import MAX_PIXELS, open_image
+from data_scripts.loaders import folder, nih_chestxray14, synthetic
+from data_scripts.prepare import PrepareArguments, main, prepare
+from data_scripts.schema import FEATURES, DataError
+from modeling_chexficient import CheXficientImageProcessor
+
+OPTIONS = folder.Options(table="t.csv", report_column="report", patient_column="patient", source_name="own")
+
+
+def write_raw(raw: Path, count: int = 12) -> Path:
+    raw.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    lines = ["image,report,patient"]
+    for number in range(count):
+        pixels = generator.integers(0, 256, (generator.integers(60, 140), generator.integers(60, 140)), dtype=np.uint8)
+        Image.fromarray(pixels).save(raw / f"{number}.png")
+        lines.append(f"{number}.png,Report {number}.,P{number}")
+    (raw / "t.csv").write_text("\n".join(lines) + "\n")
+    return raw
+
+
+@pytest.fixture
+def raw(tmp_path) -> Path:
+    return write_raw(tmp_path / "raw")
+
+
+def arguments(raw: Path, out: Path, **changes) -> PrepareArguments:
+    return PrepareArguments(**{"raw": str(raw), "out": str(out), "image_size": 48, "num_workers": 1, **changes})
+
+
+def rows_of(out: Path) -> dict[str, dict]:
+    return {row["record_id"]: row for split in load_dataset(str(out)).values() for row in split}
+
+
+def test_prepared_pixels_equal_processing_the_original(raw, tmp_path):
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (80, 90, 3), dtype=np.uint8)).save(raw / "0.png")
+    Image.fromarray(np.random.default_rng(2).integers(0, 65536, (80, 90), dtype=np.uint16)).save(raw / "1.png")
+    summary = prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)
+    assert (summary["read"], summary["written"], summary["skipped"], summary["colour_images"]) == (12, 12, 0, 1)
+    processor = CheXficientImageProcessor(48)
+    for record_id, row in rows_of(tmp_path / "out").items():
+        original = processor(Image.open(raw / record_id.split("/")[1]), return_tensors="pt")["pixel_values"]
+        prepared = processor(row["image"], return_tensors="pt")["pixel_values"]
+        assert torch.equal(original, prepared), record_id
+
+
+def test_the_folder_is_a_dataset_with_the_schema(tiny_corpus):
+    splits = load_dataset(str(tiny_corpus))
+    assert set(splits) == {"train", "validation", "test"}
+    assert splits["train"].features == FEATURES
+    row = splits["train"][0]
+    assert row["image"].size == (56, 56)
+    assert row["image"].mode == "L"
+    assert all(mask["image"].size == (56, 56) for mask in row["masks"])
+    values = {int(value) for mask in row["masks"] for value in np.unique(np.asarray(mask["image"]))}
+    assert values <= {0, 255}
+    streamed = next(iter(load_dataset(str(tiny_corpus), split="train", streaming=True)))
+    assert streamed["record_id"] == row["record_id"]
+    summary = json.loads((tiny_corpus / "summary.json").read_text())
+    assert summary["splits"] == {name: len(split) for name, split in splits.items()}
+
+
+def test_parallel_equals_serial(raw, tmp_path):
+    prepare("folder", arguments(raw, tmp_path / "one", rows_per_shard=2), OPTIONS)
+    prepare("folder", arguments(raw, tmp_path / "two", rows_per_shard=2, num_workers=2), OPTIONS)
+    files = sorted((tmp_path / "one" / "data").glob("*.parquet"))
+    assert len(files) > 3
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "two" / "data" / file.name).read_bytes()
+
+
+def test_an_interrupted_preparation_goes_on(raw, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    prepare("folder", arguments(raw, tmp_path / "whole", rows_per_shard=2), OPTIONS)
+    opened = []
+
+    def interrupted(path):
+        opened.append(path)
+        if len(opened) == 6:
+            raise KeyboardInterrupt
+        return open_image(path)
+
+    monkeypatch.setattr("data_scripts.prepare.open_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("folder", arguments(raw, out, rows_per_shard=2), OPTIONS)
+    assert 0 < len(list((out / "data").glob("*.parquet"))) < 6
+    before = len(opened)
+    prepare("folder", arguments(raw, out, rows_per_shard=2), OPTIONS)
+    assert len(opened) - before < 12, "complete shards are not read again"
+    for file in (tmp_path / "whole" / "data").glob("*.parquet"):
+        assert file.read_bytes() == (out / "data" / file.name).read_bytes()
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_another_preparation_does_not_overwrite(raw, tmp_path):
+    prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)
+    prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)
+    with pytest.raises(DataError, match="choose another --out"):
+        prepare("folder", arguments(raw, tmp_path / "out", image_size=64), OPTIONS)
+
+
+BROKEN = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "not an image": lambda path: path.write_text("I am a report."),
+    "damaged": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "too small": lambda path: Image.new("L", (1, 1)).save(path),
+    "beyond the limit": lambda path: Image.new("1", (12_000, MAX_PIXELS // 10_000)).save(path),
+    "bomb": lambda path: Image.new("1", (20_000, 20_000)).save(path),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_image_is_named_or_skipped_and_listed(raw, tmp_path, kind):
+    BROKEN[kind](raw / "3.png")
+    with pytest.raises(DataError, match=rf"own/3\.png.*{kind}"):
+        prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)
+    summary = prepare("folder", arguments(raw, tmp_path / "out", skip_bad=True), OPTIONS)
+    assert (summary["read"], summary["written"], summary["skipped"]) == (12, 11, 1)
+    (listed,) = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
+    assert listed["key"] == "own/3.png"
+    assert kind in listed["reason"]
+    assert "own/3.png" not in rows_of(tmp_path / "out")
+
+
+def test_empty_reports_and_duplicate_ids_are_named_or_skipped(raw, tmp_path):
+    with (raw / "t.csv").open("a") as table:
+        table.write("2.png,Again.,P2\n4.png, ,P4\n")
+    text = (raw / "t.csv").read_text().replace("Report 5.", " ")
+    (raw / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=r"own/5\.png: the report is empty\n  own/2\.png: duplicate id"):
+        prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)
+    summary = prepare("folder", arguments(raw, tmp_path / "out", skip_bad=True), OPTIONS)
+    assert summary["read"] == 14
+    assert summary["skipped_reasons"] == {"duplicate id: an earlier record has it": 2, "the report is empty": 1}
+
+
+def test_images_outside_of_the_raw_folder_are_refused(raw, tmp_path):
+    shutil.copy(raw / "0.png", tmp_path / "secret.png")
+    with (raw / "t.csv").open("a") as table:
+        table.write("../secret.png,A report.,P\n")
+    with pytest.raises(DataError, match="leaves the raw folder"):
+        prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)
+
+
+def test_an_id_twice_in_the_schema_and_label_out_of_range():
+    from data_scripts.schema import Label, Record, check_record
+
+    record = Record("a/1", "a", "p", "s", "train", findings="x", labels=[Label("Edema", 3)])
+    with pytest.raises(DataError, match="'a/1': label 'Edema' is 3"):
+        check_record(record)
+    record.labels = [Label("Edema", 1), Label("Edema", 0)]
+    with pytest.raises(DataError, match="'Edema' is given twice"):
+        check_record(record)
+    record.labels, record.view = [], "sideways"
+    with pytest.raises(DataError, match="view is 'sideways'"):
+        check_record(record)
+
+
+def test_command_line_says_what_is_wrong(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="LOADER is one of"):
+        main([])
+    with pytest.raises(SystemExit, match="unknown loader 'nhi'"):
+        main(["nhi", "--out", str(tmp_path / "x")])
+    with pytest.raises(SystemExit, match="name their folder with --raw"):
+        main(["folder", "--out", str(tmp_path / "x")])
+    with pytest.raises(SystemExit, match="there is no such folder"):
+        main(["folder", "--raw", str(tmp_path / "no"), "--out", str(tmp_path / "x")])
+    with pytest.raises(SystemExit, match="image_size is 8"):
+        main(["synthetic", "--out", str(tmp_path / "x"), "--image_size", "8"])
+    main(["synthetic", "--out", str(tmp_path / "x"), "--num_records", "20", "--image_size", "56"])
+    assert "read 20, written 20" in capsys.readouterr().out
+
+
+def test_the_card_holds_counts_but_no_text_and_no_ids(raw, tmp_path):
+    prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "must not be passed on" in card
+    assert "Report 3" not in card
+    assert "P3" not in card
+
+
+@pytest.mark.parametrize("loader", ["nih_chestxray14", "folder"])
+def test_real_films(real_cxr, tmp_path, loader):
+    if loader == "folder":
+        raw = real_cxr / "covid_chestxray"
+        options = folder.Options(
+            image_root="images", image_column="filename", report_column="clinical_notes", patient_column="patientid"
+        )
+    else:
+        raw, options = real_cxr / "nih_chestxray14", nih_chestxray14.Options()
+    summary = prepare(loader, arguments(raw, tmp_path / "out", skip_bad=True, num_workers=2), options)
+    assert summary["read"] == {"folder": 140, "nih_chestxray14": 246}[loader]
+    if loader == "folder":
+        assert summary["skipped_reasons"] == {"duplicate id: an earlier record has it": 2}
+    else:
+        assert summary["positives"]["Pneumonia"] == 125
+        assert summary["positives"]["No Finding"] == 121
+
+
+def test_synthetic_records_do_not_depend_on_workers(tmp_path):
+    options = synthetic.Options(num_records=30, film_size=64)
+    for name, workers in (("one", 1), ("two", 2)):
+        out = PrepareArguments(out=str(tmp_path / name), image_size=64, num_workers=workers, rows_per_shard=7)
+        prepare("synthetic", out, options)
+    for file in (tmp_path / "one" / "data").glob("*.parquet"):
+        assert file.read_bytes() == (tmp_path / "two" / "data" / file.name).read_bytes()
+
+
+def test_a_folder_prepared_anew_is_not_taken_from_the_cache(raw, tmp_path):
+    for number, count in enumerate((5, 7)):
+        own = write_raw(tmp_path / f"raw{number}", count)
+        prepare("folder", arguments(own, tmp_path / str(number) / "out"), OPTIONS)
+        assert len(rows_of(tmp_path / str(number) / "out")) == count

@@ -1,0 +1,139 @@
+"""What is seen, when and by whom."""
+
+import numpy as np
+import pytest
+
+from train.arguments import CuratedTrainingArguments
+from train.curation_state import CurationState
+from train.sampler import CurationBatchSampler, Schedule
+from train.trainer import plan
+
+
+def sampler(rank=0, world=1, seed=0, **changes):
+    settings = {"num_rows": 103, "super_batch_size": 20, "batch_size": 10, "warmup_steps": 3, "curation_epochs": 1}
+    schedule = Schedule(**{**settings, "subset_steps": 30, **changes})
+    state = CurationState(schedule.num_rows)
+    return CurationBatchSampler(schedule, state, seed, rank, world), state
+
+
+def test_a_curation_pass_sees_every_row_once():
+    one, _ = sampler()
+    batches = list(one)
+    assert len(batches) == len(one) == 3 + 6
+    rows = np.concatenate(batches[3:])
+    assert sorted(rows) == list(range(103))
+    assert {len(batch) for batch in batches[3:]} <= {17, 18}, "no short last super-batch"
+
+
+def test_several_curation_passes_use_the_ids_of_the_corpus():
+    one, _ = sampler(curation_epochs=2)
+    batches = list(one)[3:]
+    for half in (batches[:6], batches[6:]):
+        assert sorted(np.concatenate(half)) == list(range(103))
+    assert batches[:6] != batches[6:], "the passes are shuffled apart"
+
+
+def test_after_curation_only_kept_rows_are_seen():
+    one, state = sampler()
+    kept = np.array([3, 8, 9, 20, 21, 50, 51, 77, 90, 91, 92, 100])
+    state.kept[kept] = True
+    epochs = []
+    for epoch in (1, 2):
+        one.set_epoch(epoch)
+        epochs.append(list(one))
+        assert len(epochs[-1]) == len(one), "Trainer epochs must have one length"
+    seen = np.concatenate(epochs[0] + epochs[1])
+    assert set(seen) == set(kept)
+    assert epochs[0] != epochs[1]
+    assert all(len(set(batch)) == 10 for batch in epochs[0]), "no pair twice in a batch: it would be its own negative"
+
+
+def test_a_subset_smaller_than_the_batch_gives_smaller_batches():
+    one, state = sampler()
+    state.kept[:4] = True
+    one.set_epoch(1)
+    assert all(sorted(batch) == [0, 1, 2, 3] for batch in one)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_the_same_global_batches(epoch, world):
+    single, state = sampler()
+    state.kept[::2] = True
+    single.set_epoch(epoch)
+    parts = []
+    for rank in range(world):
+        part, part_state = sampler(rank, world)
+        part_state.kept[::2] = True
+        part.set_epoch(epoch)
+        parts.append(list(part))
+    joined = [sum(batches, []) for batches in zip(*parts, strict=True)]
+    assert joined == list(single)
+
+
+def test_the_order_follows_the_seed():
+    assert list(sampler(seed=1)[0]) == list(sampler(seed=1)[0])
+    assert list(sampler(seed=1)[0]) != list(sampler(seed=2)[0])
+
+
+def test_without_curation_one_phase_over_all_rows():
+    one, _ = sampler(warmup_steps=0, curation_epochs=0, subset_steps=20)
+    batches = list(one)
+    assert len(batches) == 20
+    assert sorted(np.concatenate(batches[:10])) != sorted(np.concatenate(batches[10:]))
+    assert len(set(np.concatenate(batches[:10]))) == 100, "a pass leaves out the remainder of 103 / 10"
+
+
+def arguments(tmp_path, **changes):
+    settings = {"output_dir": str(tmp_path), "use_cpu": True, "per_device_train_batch_size": 10, "super_batch_size": 20}
+    return CuratedTrainingArguments(**{**settings, **changes})
+
+
+def test_plan_counts_epochs_over_the_kept_share(tmp_path):
+    schedule = plan(arguments(tmp_path, num_train_epochs=5, keep_share=0.2, curation_warmup_share=0.1), 1000)
+    assert (schedule.warmup_steps, schedule.steps_per_pass, schedule.subset_steps) == (10, 50, 4 * 20)
+    schedule = plan(arguments(tmp_path, num_train_epochs=5, selection="none"), 1000)
+    assert (schedule.curation_end, schedule.total_steps) == (0, 500)
+
+
+def test_plan_takes_what_curation_leaves_of_max_steps(tmp_path):
+    schedule = plan(arguments(tmp_path, max_steps=100, curation_warmup_share=0), 1000)
+    assert schedule.total_steps == 100
+    assert schedule.subset_steps == 50
+
+
+def test_impossible_plans_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="super_batch_size is 20 but the corpus has 15"):
+        plan(arguments(tmp_path), 15)
+    with pytest.raises(ValueError, match="max_steps 30"):
+        plan(arguments(tmp_path, max_steps=30), 1000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keep_share": 0.0}, r"keep_share is 0.0"),
+        ({"keep_share": 1.5}, r"keep_share is 1.5"),
+        ({"keep_share": 0.05}, "keeps less than 2 pairs"),
+        ({"keep_share": None, "selection": "random"}, "no published constants"),
+        ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps must be 1"),
+        ({"num_prototypes": 0}, "num_prototypes is 0"),
+        ({"curation_warmup_share": -1}, "curation_warmup_share"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        arguments(tmp_path, **changes)
+
+
+def test_state_is_saved_and_restored_exactly(tmp_path):
+    import torch
+
+    state = CurationState(50, torch.randn(4, 6), torch.arange(4.0))
+    state.record(torch.tensor([1, 4, 9]), torch.tensor([True, False, True]))
+    state.save(tmp_path)
+    restored = CurationState.load(tmp_path)
+    assert restored.kept_rows.tolist() == [1, 9]
+    assert restored.kept_share == pytest.approx(2 / 3)
+    for name in ("prototypes", "usage", "kept", "seen"):
+        assert torch.equal(getattr(restored, name), getattr(state, name))

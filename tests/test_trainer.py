@@ -1,0 +1,228 @@
+"""Curated training: the right gradient, the same outcome on any number of processes, and honest records."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor, contrastive_loss, similarity_logits
+from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
+from train.curation import select_quantile
+from train.curation_state import CurationState
+from train.objectives import contrastive_loss as distributed_loss
+from train.pairs import PairCollator, PairDataset, load_split
+from train.pretrain import build_model, build_tokenizer, main
+from train.trainer import CuratedTrainer
+
+RECIPE = str(Path(__file__).parent / "tiny.yaml")
+REPOSITORY = Path(__file__).parents[1]
+
+
+def make_trainer(corpus: Path, out: Path, *overrides: str) -> CuratedTrainer:
+    types = (ModelArguments, DataArguments, CuratedTrainingArguments)
+    words = [RECIPE, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
+    model_arguments, data, args = parse_recipe(types, words)
+    dataset = load_split(data.dataset_dir, "train")
+    tokenizer = build_tokenizer(model_arguments, dataset["report"])
+    return CuratedTrainer(
+        build_model(model_arguments, tokenizer, args.seed),
+        args,
+        train_dataset=PairDataset(dataset),
+        data_collator=PairCollator(tokenizer, model_arguments.image_size, model_arguments.max_text_length),
+        processing_class=CheXficientProcessor(CheXficientImageProcessor(model_arguments.image_size), tokenizer),
+    )
+
+
+def run_recipe(corpus: Path, out: Path, *overrides: str, processes: int = 1) -> Path:
+    """A whole run in processes of its own, through the command line."""
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"]
+    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    words = ["-m", "train.pretrain", RECIPE, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *(launcher if processes > 1 else []), *words]
+    finished = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return out
+
+
+def kept_rows(run: Path) -> list[int]:
+    return pq.read_table(run / "curated_subset.parquet")["row"].to_pylist()
+
+
+def test_score_then_train_has_the_gradient_of_the_published_step(tiny_corpus, tmp_path):
+    """Published: forward and backward on everything, the loss on the kept. Ours: score, then train on the kept."""
+    trainer = make_trainer(tiny_corpus, tmp_path)
+    batch = trainer.data_collator(trainer.train_dataset.__getitems__(list(range(48))))
+    trainer.curation.prototypes = trainer._initial_prototypes()
+    model = trainer.model.train()
+
+    features = trainer.score(batch)
+    kept = select_quantile(features, trainer.curation.prototypes, 0.3, torch.Generator().manual_seed(0)).kept
+    outputs = trainer._embed(model, batch)
+    images, texts = outputs.image_embeds[kept], outputs.text_embeds[kept]
+    contrastive_loss(similarity_logits(images, texts, model.logit_scale)).backward()
+    published = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+
+    model.zero_grad()
+    trainer.compute_loss(model, {name: tensor[kept] for name, tensor in batch.items()}).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, published[name], atol=1e-5, rtol=1e-4, msg=name)
+    assert any(gradient.abs().max() > 1e-3 for gradient in published.values())
+
+
+def test_the_curation_step_trains_on_the_kept_alone(tiny_corpus, tmp_path):
+    trainer = make_trainer(tiny_corpus, tmp_path)
+    batch = trainer.data_collator(trainer.train_dataset.__getitems__(list(range(64))))
+    kept = trainer.curate(batch)
+    assert len(kept["rows"]) == round(0.3 * 64) == kept["pairs"]
+    assert kept["valid"].all()
+    assert sorted(kept["rows"].tolist()) == trainer.curation.kept_rows.tolist()
+    assert trainer.curation.seen.sum() == 64
+    assert trainer.curation.usage.sum() == len(kept["rows"])
+    torch.testing.assert_close(kept["pixel_values"], batch["pixel_values"][trainer.curation.kept[:64]])
+
+
+def test_filling_rows_do_not_count():
+    torch.manual_seed(0)
+    images, texts = (torch.nn.functional.normalize(torch.randn(6, 8), dim=-1).requires_grad_() for _ in range(2))
+    scale = torch.tensor(2.0)
+    valid = torch.tensor([True, True, True, True, False, False])
+    loss = distributed_loss(images, texts, scale, valid)
+    expected = contrastive_loss(similarity_logits(images[:4], texts[:4], scale))
+    torch.testing.assert_close(loss, expected)
+    gradient = torch.autograd.grad(loss, images)[0]
+    torch.testing.assert_close(gradient[:4], torch.autograd.grad(expected, images)[0][:4])
+    assert torch.equal(gradient[4:], torch.zeros(2, 8))
+
+
+@pytest.mark.parametrize("rule", ["quantile", "sigma", "random"])
+def test_a_run_meets_the_share_and_writes_what_it_did(tiny_corpus, tmp_path, rule):
+    main([RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), "--selection", rule])
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["keep_share_reached"] == pytest.approx(0.3, abs=0.01)
+    assert run["steps"] == 12
+    assert run["pairs_scored"] == (0 if rule == "random" else run["corpus_pairs"])
+    rows = kept_rows(tmp_path)
+    assert len(rows) == run["kept_pairs"]
+    record_ids = load_split([str(tiny_corpus)], "train")["record_id"]
+    table = pq.read_table(tmp_path / "curated_subset.parquet")
+    assert table["record_id"].to_pylist() == [record_ids[row] for row in rows]
+    assert CurationState.load(tmp_path).kept_rows.tolist() == rows
+    log = json.loads((tmp_path / "log.json").read_text())
+    assert {"loss", "temperature", "pairs_per_second", "kept_share", "learning_rate"} <= set(log[-2])
+    assert not list(tmp_path.rglob("*.bin")), "no pickle in what a run leaves"
+    assert (tmp_path / "model" / "modeling_chexficient.py").is_file()
+
+
+def test_one_learning_rate_schedule_without_a_jump(tiny_corpus, tmp_path):
+    words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), "--logging_steps", "1"]
+    main([*words, "--num_train_epochs", "6", "--max_steps", "-1"])
+    rates = [entry["learning_rate"] for entry in json.loads((tmp_path / "log.json").read_text()) if "loss" in entry]
+    steps = np.diff(rates)
+    assert len(rates) > 10
+    assert (steps <= 0).all(), "it never rises"
+    assert np.abs(np.diff(steps)).max() < 0.35 * np.abs(steps).max(), "and never jumps"
+    assert rates[-1] == pytest.approx(5e-6, rel=0.2)
+
+
+def test_training_on_everything(tiny_corpus, tmp_path):
+    main([RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), "--selection", "none"])
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert (run["keep_share_reached"], run["pairs_trained"], run["pairs_scored"]) == (1.0, 12 * 24, 0)
+    assert not (tmp_path / "curated_subset.parquet").exists()
+
+
+def test_the_same_seed_gives_the_same_run(tiny_corpus, tmp_path):
+    runs = [run_recipe(tiny_corpus, tmp_path / name) for name in ("a", "b")]
+    assert kept_rows(runs[0]) == kept_rows(runs[1])
+    weights = [load_file(run / "model" / "model.safetensors") for run in runs]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("rule", ["quantile", "sigma"])
+@pytest.mark.parametrize("steps", [5, 12])
+def test_two_processes_equal_one(tiny_corpus, tmp_path, rule, steps):
+    """Five curating steps, and a run through all phases. 64 pairs a super-batch, 24 a batch, in both."""
+    changes = ["--selection", rule]
+    # Without warm-up the first five steps are the four super-batches of curation and one of the subset.
+    changes += ["--max_steps", "5", "--curation_warmup_share", "0"] if steps == 5 else []
+    one = run_recipe(tiny_corpus, tmp_path / "one", *changes)
+    two = run_recipe(tiny_corpus, tmp_path / "two", *changes, "--per_device_train_batch_size", "12", processes=2)
+    assert kept_rows(one) == kept_rows(two)
+    single, double = (load_file(run / "model" / "model.safetensors") for run in (one, two))
+    start = build_start(tiny_corpus, tmp_path)
+    for name in single:
+        torch.testing.assert_close(double[name], single[name], atol=1e-5, rtol=0, msg=name)
+    assert max((single[name] - start[name]).abs().max() for name in single) > 1e-4, "training moved the weights"
+
+
+def build_start(corpus: Path, out: Path) -> dict[str, torch.Tensor]:
+    return make_trainer(corpus, out).model.state_dict()
+
+
+def test_an_empty_report_in_the_data_is_named(tiny_corpus, tmp_path):
+    trainer = make_trainer(tiny_corpus, tmp_path)
+    pairs = trainer.train_dataset.__getitems__([4, 5])
+    pairs[1]["report"] = " "
+    with pytest.raises(ValueError, match=rf"record '{pairs[1]['record_id']}' \(row 5\) has an empty report"):
+        trainer.data_collator(pairs)
+
+
+def test_features_that_are_not_finite_stop_the_run(tiny_corpus, tmp_path):
+    trainer = make_trainer(tiny_corpus, tmp_path)
+    batch = trainer.data_collator(trainer.train_dataset.__getitems__(list(range(64))))
+    trainer.curation.prototypes = torch.nn.functional.normalize(torch.randn(4, 32), dim=-1)
+    trainer.curation.usage = torch.zeros(4)
+    with torch.no_grad():
+        trainer.model.visual_projection.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"step 0: 64 pairs have NaN .* rows \[0, 1"):
+        trainer.curate(batch)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--dataset_dir", "/no/such/folder"], "is not a prepared dataset"),
+        (["--super_batch_size", "5000"], "super_batch_size is 5000 but the corpus has"),
+        (["--keep_share", "0"], "keep_share is 0.0"),
+        (["--keep_share", "1.2"], "keep_share is 1.2"),
+        (["--max_text_length", "4096"], "the text tower has 512 positions"),
+        (["--vision_model", "some/tower"], "give exactly one of vision_model and vision_config"),
+    ],
+)
+def test_the_command_says_what_is_wrong(tiny_corpus, tmp_path, overrides, message):
+    words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), *overrides]
+    with pytest.raises(SystemExit, match=message):
+        main(words)
+
+
+def test_resuming_is_refused_rather_than_wrong(tiny_corpus, tmp_path):
+    with pytest.raises(ValueError, match="resume_from_checkpoint is not supported yet"):
+        make_trainer(tiny_corpus, tmp_path).train(resume_from_checkpoint="x")
+
+
+def test_a_recipe_with_a_misspelt_argument_is_refused(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("keep_shar: 0.2\n")
+    with pytest.raises(SystemExit, match="unknown argument 'keep_shar', did you mean 'keep_share'"):
+        main([str(recipe)])
+
+
+def test_colour_and_grey_films_make_one_batch(tiny_corpus, tmp_path):
+    from PIL import Image
+
+    collator = make_trainer(tiny_corpus, tmp_path).data_collator
+    grey = Image.fromarray(np.arange(56 * 56, dtype=np.uint8).reshape(56, 56))
+    colour = Image.merge("RGB", (grey, grey.rotate(90), grey))
+    pixels = collator.pixels([grey, colour])
+    assert pixels.shape == (2, 3, 56, 56)
+    assert pixels.dtype == torch.uint8
+    assert torch.equal(pixels[0, 0], pixels[0, 2])
+    assert collator.pixels([grey, grey]).shape == (2, 1, 56, 56)
