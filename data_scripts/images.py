@@ -15,6 +15,8 @@ from modeling_chexficient import resize_and_crop, to_eight_bit
 MAX_PIXELS = 100_000_000
 #: Smaller than this nothing can be read from a film.
 MIN_SIDE = 32
+#: Maps grey values to the nearer of 0 and 255.
+_THRESHOLD = [0] * 128 + [255] * 128
 
 
 def open_image(path: Path) -> Image.Image:
@@ -61,7 +63,7 @@ def prepare_film(image: Image.Image, image_size: int | None) -> Image.Image:
 def prepare_mask(mask: Image.Image, image_size: int | None) -> Image.Image:
     """A binary mask (0 or 255) in the geometry of `prepare_film`."""
     film = prepare_film(mask, image_size).convert("L")
-    return film.point(lambda value: 255 if value >= 128 else 0)
+    return film.point(_THRESHOLD)
 
 
 def encode_png(image: Image.Image) -> bytes:

@@ -150,7 +150,7 @@ def _list_records(
             if len(skipped) >= _SHOWN_PROBLEMS and not arguments.skip_bad:
                 break
             continue
-        line = json.dumps(dataclasses.asdict(record)) + "\n"
+        line = json.dumps(record, default=vars) + "\n"
         digest.update(line.encode())
         number = counts[record.split] // arguments.rows_per_shard
         with (staging / f"{record.split}-{number:05d}.jsonl").open("a") as file:

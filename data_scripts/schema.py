@@ -13,7 +13,6 @@ A loader is a module of `data_scripts.loaders` with
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -163,7 +162,7 @@ def check_record(record: Record) -> None:
 def to_row(record: Record) -> dict:
     """The record as a row of `FEATURES`, without its image and masks."""
     row = {name: getattr(record, name) for name in FEATURES if name not in ("image", "masks", "labels")}
-    row["labels"] = [dataclasses.asdict(label) for label in record.labels]
+    row["labels"] = [vars(label) for label in record.labels]
     return row
 
 

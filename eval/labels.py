@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 from datasets import Dataset
 
@@ -18,6 +21,15 @@ def label_matrix(dataset: Dataset) -> tuple[list[str], np.ndarray]:
             if label["value"] in (0, 1):
                 values[number, column[label["name"]]] = label["value"]
     return names, values
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Hash of the films' ids and labels in their order: equal where figures may be compared."""
+    columns = [name for name in ("record_id", "labels") if name in dataset.column_names]
+    digest = hashlib.sha256()
+    for row in dataset.select_columns(columns):
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
 
 
 def prevalences(dataset: Dataset) -> dict[str, float]:

@@ -20,7 +20,7 @@ from transformers import AutoModel, AutoProcessor, HfArgumentParser
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
 from eval.benchmarks import BENCHMARKS, Benchmark
 from eval.figures import plot_zero_shot
-from eval.labels import prevalences
+from eval.labels import fingerprint, prevalences
 from eval.prompts import PROMPT_FAMILIES
 from eval.results import Estimate, Provenance, ZeroShotResult, git_commit, package_versions, weights_sha256
 from eval.zero_shot import judge, score_split
@@ -82,7 +82,7 @@ def evaluate_zero_shot(model, processor, benchmark: Benchmark, arguments: Evalua
         model=arguments.model,
         model_sha256=weights_sha256(arguments.model),
         dataset=arguments.data,
-        dataset_fingerprint=dataset._fingerprint,
+        dataset_fingerprint=fingerprint(dataset),
         split=benchmark.split,
         films=len(dataset),
         patients=len(set(split.patients)),

@@ -1,5 +1,7 @@
 """What is seen, when and by whom."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 
@@ -67,7 +69,7 @@ def test_processes_share_the_same_global_batches(epoch, world):
         part_state.kept[::2] = True
         part.set_epoch(epoch)
         parts.append(list(part))
-    joined = [sum(batches, []) for batches in zip(*parts, strict=True)]
+    joined = [list(chain(*batches)) for batches in zip(*parts, strict=True)]
     assert joined == list(single)
 
 

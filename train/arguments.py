@@ -36,6 +36,13 @@ class ModelArguments:
     )
     image_size: int = field(default=378, metadata={"help": "Side of the square image the model sees, in pixels."})
     projection_dim: int = field(default=512, metadata={"help": "Size of the joint embedding space."})
+    text_pooling: str = field(
+        default="eos",
+        metadata={
+            "help": "Which text state stands for the report (published: eos).",
+            "choices": ["eos", "cls", "mean"],
+        },
+    )
     logit_scale_init_value: float = field(
         default=math.log(100), metadata={"help": "Initial logarithm of the inverse temperature (published: ln 100)."}
     )

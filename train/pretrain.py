@@ -62,8 +62,17 @@ def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientM
     return model
 
 
-def _tower_config(values: dict | None, **defaults):
-    return None if values is None else AutoConfig.for_model(**{**defaults, **values})
+def _tower_config(values: dict | None, **sizes: int):
+    """A new tower's configuration; `sizes` are filled in where its kind has them (a ResNet takes any image size)."""
+    if values is None:
+        return None
+    if "model_type" not in values:
+        raise ValueError(f"a tower configuration needs a model_type, got {values}")
+    config = AutoConfig.for_model(**values)
+    for name, size in sizes.items():
+        if hasattr(config, name) and name not in values:
+            setattr(config, name, size)
+    return config
 
 
 def _from_pretrained_towers(arguments: ModelArguments, vision, text) -> CheXficientModel:
@@ -79,6 +88,7 @@ def _config(arguments: ModelArguments, vision, text) -> CheXficientConfig:
         text,
         projection_dim=arguments.projection_dim,
         logit_scale_init_value=arguments.logit_scale_init_value,
+        text_pooling=arguments.text_pooling,
     )
 
 

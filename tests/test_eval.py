@@ -1,0 +1,188 @@
+"""Metrics against scikit-learn and hand-made cases; the zero-shot runner, its files and its refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from eval.compare import main as compare_main
+from eval.metrics import auroc, bootstrap_weights, percentile_interval, weighted_auroc
+from eval.prompts import prompt_pair
+from eval.results import Estimate, ZeroShotResult
+from eval.run import main as run_main
+from eval.zero_shot import ZeroShotScores, judge, score_split
+from train.pretrain import main as pretrain_main
+
+RECIPE = str(Path(__file__).parent / "tiny.yaml")
+
+
+@pytest.fixture(scope="module")
+def run(tiny_corpus, tmp_path_factory) -> Path:
+    """A finished run, judged."""
+    out = tmp_path_factory.mktemp("run")
+    pretrain_main([RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(out)])
+    run_main(["--model", str(out / "model"), "--data", str(tiny_corpus), "--resamples", "50"])
+    return out
+
+
+def test_auroc_equals_scikit_learn_with_ties_and_weights():
+    generator = np.random.default_rng(0)
+    scores = generator.integers(0, 12, 300).astype(float)
+    targets = (generator.random(300) < 0.2).astype(float)
+    weights = generator.integers(0, 4, (5, 300)).astype(float)
+    expected = [roc_auc_score(targets, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(weighted_auroc(scores, targets, weights), expected, atol=1e-12)
+    assert auroc(scores, targets) == pytest.approx(roc_auc_score(targets, scores))
+
+
+def test_auroc_by_hand():
+    assert auroc(np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 0, 1])) == 0.75
+    assert auroc(np.array([5.0, 5, 5, 5]), np.array([0.0, 1, 0, 1])) == 0.5
+    assert np.isnan(auroc(np.array([1.0, 2]), np.array([1.0, 1])))
+
+
+def test_bootstrap_draws_patients_not_films():
+    patients = np.array(["a", "a", "a", "b", "c", "c"])
+    weights = bootstrap_weights(patients, 200, seed=0)
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 4] == weights[:, 5]).all()
+    assert (weights[:, [0, 3, 4]].sum(axis=1) == 3).all()
+    np.testing.assert_array_equal(weights, bootstrap_weights(patients, 200, seed=0))
+    assert (weights != bootstrap_weights(patients, 200, seed=1)).any()
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    """Two normal distributions one unit apart: the true AUROC is Phi(1 / sqrt 2) = 0.7602."""
+    covered = 0
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        targets = np.repeat([0.0, 1.0], [150, 50])
+        scores = generator.normal(size=200) + targets
+        weights = bootstrap_weights(np.arange(200), 300, seed)
+        low, high = percentile_interval(weighted_auroc(scores, targets, weights))
+        covered += low <= 0.7602 <= high
+    assert 88 <= covered <= 100
+
+
+def test_judge_leaves_out_what_cannot_be_judged():
+    nan = np.nan
+    targets = np.array([[1, 0, 1, nan], [0, 0, 1, nan], [1, 0, nan, 1], [0, 0, 0, 0.0]])
+    scores = np.array([[2, 1, 3, 9], [1, 2, 1, 9], [3, 1, 9, 1], [0, 1, 2, 2.0]])
+    split = ZeroShotScores(["easy", "absent", "half", "wrong"], scores, targets, np.array(["a", "b", "c", "d"]))
+    labels, macros = judge(split, {"easy": 0.5, "half": 0.2, "wrong": 0.001}, 0.01, resamples=20, seed=0)
+    by_name = {label.name: label for label in labels}
+    assert by_name["easy"].auroc.value == 1
+    assert by_name["absent"].auroc.value is None
+    assert (by_name["half"].auroc.value, by_name["half"].films) == (0.5, 3)
+    assert by_name["wrong"].auroc.value == 0
+    assert by_name["wrong"].rare
+    assert not by_name["half"].rare
+    assert macros["macro"].value == pytest.approx((1 + 0.5 + 0) / 3)
+    assert macros["macro_common"].value == pytest.approx(0.75)
+    assert macros["macro_rare"].value == 0
+
+
+@pytest.mark.parametrize(
+    ("label", "family", "pair"),
+    [
+        ("Edema", "published", ("Edema", "no Edema")),
+        ("No Finding", "published", ("No Finding", "there is Finding")),
+        ("Edema", "report", ("There is Edema.", "There is no Edema.")),
+    ],
+)
+def test_prompts(label, family, pair):
+    assert prompt_pair(label, family) == pair
+
+
+def test_scores_are_the_published_softmax_in_another_form(run, tiny_corpus):
+    import datasets
+    from transformers import AutoModel, AutoProcessor
+
+    model = AutoModel.from_pretrained(run / "model").eval()
+    processor = AutoProcessor.from_pretrained(run / "model")
+    dataset = datasets.load_dataset(str(tiny_corpus), split="test").select(range(8))
+    split = score_split(model, processor, dataset, ("Cardiomegaly",), "published")
+    with torch.no_grad():
+        batch = processor(images=dataset["image"], text=["Cardiomegaly", "no Cardiomegaly"])
+        probability = model(**batch).logits_per_image.softmax(dim=1)[:, 0]
+    np.testing.assert_allclose(1 / (1 + np.exp(-split.scores[:, 0])), probability.numpy(), atol=1e-5)
+
+
+def test_results_are_typed_and_complete(run):
+    result = ZeroShotResult.load(run / "results" / "zero_shot_findings.json")
+    assert isinstance(result.macro, Estimate)
+    assert result.macro.low <= result.macro.value <= result.macro.high
+    assert result.provenance.seen_sources == ["synthetic"]
+    assert len(result.provenance.model_sha256) == 64
+    assert {"torch", "transformers"} <= set(result.provenance.packages)
+    assert result.provenance.films == len({*range(result.provenance.films)}) > 80
+    defined = [label for label in result.labels if label.auroc.value is not None]
+    assert {label.name for label in result.labels} - {label.name for label in defined} == set(result.undefined)
+    assert result.macro.value == pytest.approx(np.mean([label.auroc.value for label in defined]))
+    assert (run / "results" / "zero_shot_findings.png").stat().st_size > 10_000
+    assert "NaN" not in (run / "results" / "zero_shot_findings.json").read_text()
+
+
+def test_a_file_of_another_version_is_refused(run, tmp_path):
+    values = json.loads((run / "results" / "zero_shot_findings.json").read_text())
+    (tmp_path / "r.json").write_text(json.dumps({**values, "format_version": 99}))
+    with pytest.raises(ValueError, match="format 99"):
+        ZeroShotResult.load(tmp_path / "r.json")
+
+
+def test_a_trial_is_marked(run, tiny_corpus, tmp_path, capsys):
+    words = ["--model", str(run / "model"), "--data", str(tiny_corpus), "--resamples", "10", "--limit", "40"]
+    run_main([*words, "--out", str(tmp_path)])
+    assert "PARTIAL: the first 40 films only" in capsys.readouterr().out
+    assert ZeroShotResult.load(tmp_path / "zero_shot_findings.json").provenance.limited
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--data": "/no/such"}, "is not a prepared dataset"),
+        ({"--model": "/no/such"}, "/no/such"),
+        ({"--prompts": "poetic"}, "prompts 'poetic' are unknown"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(run, tiny_corpus, tmp_path, changes, message):
+    words = {"--model": str(run / "model"), "--data": str(tiny_corpus), "--out": str(tmp_path), **changes}
+    with pytest.raises(SystemExit, match=message):
+        run_main([word for pair in words.items() for word in pair])
+
+
+def test_compare_puts_runs_side_by_side(run, tmp_path, capsys):
+    compare_main([str(run), "--out", str(tmp_path / "c")])
+    table = (tmp_path / "c.md").read_text()
+    assert "| quantile 30.0% | 0 |" in table
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+    with pytest.raises(SystemExit, match="is not a judged run"):
+        compare_main([str(tmp_path), "--out", str(tmp_path / "c")])
+
+
+def test_compare_refuses_runs_on_other_films(run, tmp_path):
+    other = tmp_path / "other"
+    (other / "results").mkdir(parents=True)
+    (other / "run.json").write_text((run / "run.json").read_text())
+    values = json.loads((run / "results" / "zero_shot_findings.json").read_text())
+    values["provenance"]["films"] += 1
+    (other / "results" / "zero_shot_findings.json").write_text(json.dumps(values))
+    with pytest.raises(SystemExit, match="differ in number of films"):
+        compare_main([str(run), str(other), "--out", str(tmp_path / "c")])
+
+
+def test_the_card_says_what_was_measured(run):
+    from model_cards.render import main as card_main
+
+    card_main([str(run)])
+    card = (run / "model" / "README.md").read_text()
+    result = ZeroShotResult.load(run / "results" / "zero_shot_findings.json")
+    assert f"| all | {result.macro.value:.3f} |" in card
+    assert "not a medical device" in card
+    assert "It has seen nothing but drawn films" in card
+    assert "model-index" in card
+    with pytest.raises(SystemExit, match="is not a finished run"):
+        card_main([str(run / "model")])
