@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Findings in less than this share of the training films are reported apart, as rare.
+RARE_BELOW = 0.01
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -15,7 +18,7 @@ class Benchmark:
     split: str = "test"
     labels: tuple[str, ...] = ()
     prompts: str = "published"
-    rare_below: float = 0.01
+    rare_below: float = RARE_BELOW
 
 
 BENCHMARKS = {

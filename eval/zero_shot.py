@@ -58,7 +58,8 @@ def judge(
     Labels with one class only have no AUROC and stay out of the means. A resample without a positive film of some
     label leaves that label out of that resample's mean.
     """
-    weights = np.vstack([np.ones(len(split.patients)), bootstrap_weights(split.patients, resamples, seed)])
+    whole = np.ones((1, len(split.patients)))
+    weights = np.vstack([whole, bootstrap_weights(split.patients, resamples, seed)])
     columns, labels = [], []
     for number, name in enumerate(split.names):
         judged = np.isfinite(split.targets[:, number])

@@ -133,6 +133,7 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
     # One process reads (and caches) the data first; the others find it ready.
     with args.main_process_first(desc="loading the dataset"):
         dataset = load_split(data.dataset_dir, "train")
+        validation = load_split(data.dataset_dir, "validation") if args.eval_strategy != "no" else None
     tokenizer = build_tokenizer(model_arguments, dataset["report"])
     model = build_model(model_arguments, tokenizer, args.seed)
     sources = sorted(dataset.unique("source")) if "source" in dataset.column_names else []
@@ -143,6 +144,7 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
         model,
         args,
         train_dataset=PairDataset(dataset),
+        eval_dataset=validation,
         data_collator=PairCollator(tokenizer, model_arguments.image_size, model_arguments.max_text_length),
         processing_class=processor,
     )

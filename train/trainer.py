@@ -13,6 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 from transformers import PreTrainedModel, Trainer
 
+from eval.benchmarks import RARE_BELOW
+from eval.labels import prevalences
+from eval.zero_shot import judge, score_split
 from modeling_chexficient import normalise_pixels
 from train.arguments import CuratedTrainingArguments
 from train.curation import (
@@ -103,6 +106,11 @@ class CuratedTrainer(Trainer):
         data_collator: PairCollator,
         **kwargs,
     ):
+        if args.load_best_model_at_end:
+            # Trainer 5.x loads its checkpoints by name without complaint, and leaves renamed tensors as they were.
+            raise ValueError(
+                "load_best_model_at_end is not supported: judge saved checkpoints with eval.run on the validation split"
+            )
         self.schedule = plan(args, len(train_dataset))
         args.max_steps = self.schedule.total_steps
         super().__init__(model, args, train_dataset=train_dataset, data_collator=data_collator, **kwargs)
@@ -131,6 +139,19 @@ class CuratedTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
         )
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Zero-shot AUROC on a validation split (with `eval_strategy`); never on the films of a test."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        with evaluation_mode(self.accelerator.unwrap_model(self.model)) as model:
+            split = score_split(model, self.processing_class, dataset, labels=(), prompts="published")
+        _, macros = judge(split, prevalences(dataset), RARE_BELOW, resamples=0, seed=self.args.seed)
+        metrics = {
+            f"{metric_key_prefix}_{name}_auroc": one.value for name, one in macros.items() if one.value is not None
+        }
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def get_decay_parameter_names(self, model) -> list[str]:
         """Weight decay on matrices alone (published: none on 1-D parameters)."""
