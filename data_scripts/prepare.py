@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import os
 import re
@@ -21,24 +20,19 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from data_scripts.card import write_card
-from data_scripts.images import encode_png, open_image, prepare_film, prepare_mask
-from data_scripts.schema import FEATURES, SPLITS, DataError, Label, Record, Skipped, check_record, to_row, within
+from data_scripts.schema import SPLITS, DataError, Record, Skipped, check_record
+from data_scripts.shards import LOADERS, SHOWN_PROBLEMS, Shard, describe_problems, load_loader, run_shards
 
-LOADERS = ("synthetic", "folder", "nih_chestxray14")
 #: Bump when the same raw data would give other rows.
 VERSION = 1
-_SHOWN_PROBLEMS = 10
 
 
 @dataclass
@@ -64,29 +58,6 @@ class PrepareArguments:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
 
 
-@dataclass(frozen=True)
-class Shard:
-    """One unit of work: the records of a list file become one Parquet file."""
-
-    loader: str
-    options: dict
-    raw: str
-    listing: str
-    target: str
-    image_size: int | None
-    skip_bad: bool
-
-    @property
-    def outcome(self) -> Path:
-        return Path(self.listing).with_suffix(".done.json")
-
-
-def load_loader(name: str) -> ModuleType:
-    if name not in LOADERS:
-        raise DataError(f"unknown loader {name!r}, there are {', '.join(LOADERS)}")
-    return importlib.import_module(f"data_scripts.loaders.{name}")
-
-
 def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
     """Write the dataset folder and return its summary (also in `summary.json`).
 
@@ -103,7 +74,7 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
     work = out / ".prepare"
     listing, skipped = _list_records(loader, raw, options, arguments, work)
     shards = _shards(loader_name, options, raw, out, listing, arguments)
-    outcomes = list(_run(shards, arguments.num_workers))
+    outcomes = list(run_shards(shards, arguments.num_workers))
     skipped += [Skipped(**one) for outcome in outcomes for one in outcome["skipped"]]
     summary = _summarise(loader, loader_name, arguments, options, outcomes, skipped)
     (out / "skipped.jsonl").write_text("".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in skipped))
@@ -147,7 +118,7 @@ def _list_records(
     for record in tqdm(_usable(loader, raw, options), desc="listing", unit=" records"):
         if isinstance(record, Skipped):
             skipped.append(record)
-            if len(skipped) >= _SHOWN_PROBLEMS and not arguments.skip_bad:
+            if len(skipped) >= SHOWN_PROBLEMS and not arguments.skip_bad:
                 break
             continue
         line = json.dumps(record, default=vars) + "\n"
@@ -157,7 +128,7 @@ def _list_records(
             file.write(line)
         counts[record.split] += 1
     if skipped and not arguments.skip_bad:
-        raise DataError(_problems(skipped))
+        raise DataError(describe_problems(skipped))
     if not counts:
         raise DataError(f"{raw}: no usable record was found ({len(skipped)} skipped)")
     _adopt(staging, work, digest.hexdigest())
@@ -179,13 +150,6 @@ def _adopt(staging: Path, work: Path, digest: str) -> None:
         )
 
 
-def _problems(skipped: list[Skipped]) -> str:
-    shown = "\n".join(f"  {one.key}: {one.reason}" for one in skipped[:_SHOWN_PROBLEMS])
-    return f"these records cannot be used (the first {len(skipped[:_SHOWN_PROBLEMS])}):\n{shown}\n" + (
-        "mend them, or pass --skip_bad to leave them out (they will be listed in skipped.jsonl)"
-    )
-
-
 def _shards(loader_name, options, raw, out, listing: dict[str, list[Path]], arguments) -> list[Shard]:
     (out / "data").mkdir(exist_ok=True)
     return [
@@ -201,100 +165,6 @@ def _shards(loader_name, options, raw, out, listing: dict[str, list[Path]], argu
         for paths in listing.values()
         for path in paths
     ]
-
-
-def _run(shards: list[Shard], num_workers: int) -> Iterator[dict]:
-    """The outcome of every shard, in order; those already complete are not made again."""
-    todo = [shard for shard in shards if not shard.outcome.is_file()]
-    sizes = {shard.listing: _count_lines(shard.listing) for shard in shards}
-    with tqdm(total=sum(sizes.values()), desc="preparing", unit=" films", smoothing=0.05) as bar:
-        bar.update(sum(sizes[shard.listing] for shard in shards if shard not in todo))
-        if num_workers == 1 or len(todo) <= 1:
-            for shard in todo:
-                _write_shard(shard)
-                bar.update(sizes[shard.listing])
-        else:
-            _run_parallel(todo, min(num_workers, len(todo)), lambda shard: bar.update(sizes[shard.listing]))
-    for shard in shards:
-        yield json.loads(shard.outcome.read_text())
-
-
-def _run_parallel(shards: list[Shard], num_workers: int, done) -> None:
-    with ProcessPoolExecutor(num_workers) as pool:
-        jobs = {pool.submit(_write_shard, shard): shard for shard in shards}
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                done(jobs[job])
-        except BaseException:
-            # The first error (or Ctrl-C) ends the work: what is complete stays complete.
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _count_lines(path: str) -> int:
-    with Path(path).open("rb") as file:
-        return sum(1 for _ in file)
-
-
-def _write_shard(shard: Shard) -> None:
-    """Read the images of one shard and write its Parquet file and outcome, each complete or not at all."""
-    loader = load_loader(shard.loader)
-    options = loader.Options(**shard.options)
-    rows, skipped = [], []
-    for line in Path(shard.listing).read_text().splitlines():
-        record = _record_from_json(line)
-        try:
-            rows.append(_row(loader, options, Path(shard.raw), record, shard.image_size))
-        except ValueError as error:
-            skipped.append(Skipped(record.record_id, str(error)))
-            if not shard.skip_bad and len(skipped) >= _SHOWN_PROBLEMS:
-                break
-    if skipped and not shard.skip_bad:
-        raise DataError(_problems(skipped))
-    temporary = Path(shard.target).with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema), temporary, row_group_size=256)
-    temporary.replace(shard.target)
-    outcome = {"rows": len(rows), "skipped": [dataclasses.asdict(one) for one in skipped], **_counts(rows)}
-    temporary = shard.outcome.with_suffix(".tmp")
-    temporary.write_text(json.dumps(outcome))
-    temporary.replace(shard.outcome)
-
-
-def _record_from_json(line: str) -> Record:
-    values = json.loads(line)
-    values["labels"] = [Label(**label) for label in values["labels"]]
-    return Record(**values)
-
-
-def _row(loader: ModuleType, options, raw: Path, record: Record, image_size: int | None) -> dict:
-    if hasattr(loader, "read_image"):
-        image, masks = loader.read_image(raw, record, options)
-    else:
-        image = open_image(within(raw, record.image_path))
-        masks = {name: open_image(within(raw, path)) for name, path in record.mask_paths.items()}
-    film = prepare_film(image, image_size)
-    return {
-        **to_row(record),
-        # File names may hold ids of patients: the bytes alone are kept.
-        "image": {"bytes": encode_png(film), "path": None, "mode": film.mode},
-        "masks": [
-            {"name": name, "image": {"bytes": encode_png(prepare_mask(mask, image_size)), "path": None}}
-            for name, mask in masks.items()
-        ],
-    }
-
-
-def _counts(rows: list[dict]) -> dict:
-    return {
-        "split": rows[0]["split"] if rows else None,
-        "colour_images": sum(row["image"]["mode"] == "RGB" for row in rows),
-        "views": Counter(row["view"] for row in rows),
-        "flags": Counter(flag for row in rows for flag in row["flags"]),
-        "positives": Counter(label["name"] for row in rows for label in row["labels"] if label["value"] == 1),
-        "negatives": Counter(label["name"] for row in rows for label in row["labels"] if label["value"] == 0),
-        "uncertain": Counter(label["name"] for row in rows for label in row["labels"] if label["value"] == -1),
-    }
 
 
 def _summarise(loader, loader_name, arguments, options, outcomes: list[dict], skipped: list[Skipped]) -> dict:

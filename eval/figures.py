@@ -31,8 +31,9 @@ def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
             axes.axvline(
                 estimate.value, color=colour, linewidth=1, linestyle="--", label=f"{name} {estimate.value:.3f}"
             )
-    axes.set_xlim(min([0.45, *(one.auroc.low for one in labels)]), 1.0)
-    axes.set_xlabel("AUROC, 95 % interval by patient (in brackets: frequency in training, positive test films)")
+    axes.set_xlim(min([0.45, *(one.auroc.low for one in labels)]) - 0.02, 1.01)
+    axes.set_xlabel("AUROC with 95 % interval by patient")
+    axes.set_ylabel("finding (frequency in training, n positive films)")
     axes.set_title(
         f"Zero-shot, macro AUROC {result.macro.value:.3f} [{result.macro.low:.3f}, {result.macro.high:.3f}], "
         f"{result.provenance.films:,} films"

@@ -92,7 +92,7 @@ def test_an_interrupted_preparation_goes_on(raw, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return open_image(path)
 
-    monkeypatch.setattr("data_scripts.prepare.open_image", interrupted)
+    monkeypatch.setattr("data_scripts.shards.open_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare("folder", arguments(raw, out, rows_per_shard=2), OPTIONS)
     assert 0 < len(list((out / "data").glob("*.parquet"))) < 6
