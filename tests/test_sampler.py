@@ -1,11 +1,13 @@
 """What is seen, when and by whom."""
 
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from train.arguments import CuratedTrainingArguments
+from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
 from train.curation_state import CurationState
 from train.sampler import CurationBatchSampler, Schedule
 from train.trainer import plan
@@ -57,15 +59,30 @@ def test_a_subset_smaller_than_the_batch_gives_smaller_batches():
     assert all(sorted(batch) == [0, 1, 2, 3] for batch in one)
 
 
+def test_processes_get_equal_parts_of_a_subset_smaller_than_the_batch():
+    parts = []
+    for rank in (0, 1):
+        one, state = sampler(rank, world=2)
+        state.kept[:5] = True
+        one.set_epoch(1)
+        parts.append(next(iter(one)))
+    assert [len(part) for part in parts] == [2, 2]
+    one, state = sampler(0, world=2)
+    state.kept[0] = True
+    one.set_epoch(1)
+    with pytest.raises(ValueError, match="1 pairs are too few for 2 processes"):
+        next(iter(one))
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_the_same_global_batches(epoch, world):
-    single, state = sampler()
+    single, state = sampler(batch_size=12)
     state.kept[::2] = True
     single.set_epoch(epoch)
     parts = []
     for rank in range(world):
-        part, part_state = sampler(rank, world)
+        part, part_state = sampler(rank, world, batch_size=12)
         part_state.kept[::2] = True
         part.set_epoch(epoch)
         parts.append(list(part))
@@ -128,9 +145,27 @@ def test_arguments_that_cannot_work_are_refused(tmp_path, changes, message):
         arguments(tmp_path, **changes)
 
 
-def test_state_is_saved_and_restored_exactly(tmp_path):
-    import torch
+def test_recipes_parse_and_the_published_one_is_published():
+    recipes = Path(__file__).parents[1] / "train" / "recipes"
+    types = (ModelArguments, DataArguments, CuratedTrainingArguments)
+    for recipe in recipes.glob("*.yaml"):
+        model, _, args = parse_recipe(types, [str(recipe), "--dataset_dir", "x", "--fp16", "false", "--use_cpu"])
+        if recipe.stem == "chexficient":
+            assert (model.image_size, model.projection_dim, model.max_text_length) == (378, 512, 256)
+            assert (args.learning_rate, args.lr_scheduler_kwargs, args.weight_decay) == (5e-5, {"min_lr": 5e-6}, 1e-4)
+            assert (args.num_train_epochs, args.keep_share, args.super_batch_size) == (20, 0.227, 480)
+            assert (args.num_prototypes, args.seed, args.max_grad_norm, args.warmup_steps) == (6, 0, 0, 0)
 
+
+def test_numbers_in_recipes_are_numbers(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("lr_scheduler_kwargs: {min_lr: 5e-6}\nlearning_rate: 1e-3\noutput_dir: x\nuse_cpu: true\n")
+    (args,) = parse_recipe((CuratedTrainingArguments,), [str(recipe)])
+    assert args.lr_scheduler_kwargs == {"min_lr": 5e-6}
+    assert args.learning_rate == 1e-3
+
+
+def test_state_is_saved_and_restored_exactly(tmp_path):
     state = CurationState(50, torch.randn(4, 6), torch.arange(4.0))
     state.record(torch.tensor([1, 4, 9]), torch.tensor([True, False, True]))
     state.save(tmp_path)

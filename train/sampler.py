@@ -88,8 +88,14 @@ class CurationBatchSampler(Sampler[list[int]]):
             yield from self._stream(kept, len(self), phase=2, skip=(epoch - 1) * len(self))
 
     def _stream(self, rows: np.ndarray, steps: int, phase: int, skip: int = 0) -> Iterator[np.ndarray]:
-        """Batches `skip` to `skip + steps` of an endless sequence of shuffled passes over `rows`."""
-        size = min(self.schedule.batch_size, len(rows))
+        """Batches `skip` to `skip + steps` of an endless sequence of shuffled passes over `rows`.
+
+        A pass leaves out the remainder of rows by batch size. Fewer rows than a batch make smaller batches, equal on
+        all processes, as the loss needs them.
+        """
+        size = min(self.schedule.batch_size, len(rows)) // self.world_size * self.world_size
+        if size == 0:
+            raise ValueError(f"{len(rows)} pairs are too few for {self.world_size} processes: raise keep_share")
         steps_per_pass = len(rows) // size
         order, current = None, -1
         for step in range(skip, skip + steps):
