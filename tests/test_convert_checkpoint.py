@@ -16,14 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel, AutoProcessor, BertTokenizer
 
 from modeling_chexficient import CheXficientConfig, CheXficientModel, CheXficientProcessor
-from modeling_chexficient.convert_checkpoint import (
-    check_tensors,
-    convert,
-    expected_shapes,
-    infer_config,
-    load_released,
-    main,
-)
+from modeling_chexficient.convert_checkpoint import convert, main
+from modeling_chexficient.released_weights import check_tensors, expected_shapes, infer_config, load_released
 
 GOLDEN = Path(__file__).parent / "golden"
 RELEASED = GOLDEN / "released_tiny.pth"
