@@ -77,11 +77,29 @@ def load_runs(folders: list[Path], benchmark: str) -> list[Run]:
 
 
 def group_by_arm(runs: list[Run]) -> dict[str, list[Run]]:
-    """Runs of each arm by seed, the arm with the best mean first."""
+    """Runs of each arm by seed, the arm with the best mean first.
+
+    Raises:
+        ValueError: two runs of an arm differ in more than the seed, or not even in that.
+    """
     arms = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.done["seed"]):
         arms[run.arm].append(run)
+    for name, members in arms.items():
+        if len({run.done["seed"] for run in members}) < len(members):
+            raise ValueError(f"{name!r} holds runs with the same seed: {[str(run.folder) for run in members]}")
+        first, *others = [_setting(run) for run in members]
+        for run, other in zip(members[1:], others, strict=True):
+            different = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
+            if different:
+                raise ValueError(f"{run.folder} differs from {members[0].folder} in more than the seed: {different}")
     return dict(sorted(arms.items(), key=lambda item: -mean(values_of(item[1], "macro"))))
+
+
+def _setting(run: Run) -> dict:
+    """All that must be equal among the runs of an arm."""
+    names = ("schedule", "corpus_pairs", "keep_share_asked")
+    return {**run.done["settings"], **{name: run.done[name] for name in names}, "seed": None}
 
 
 def values_of(runs: list[Run], group: str) -> list[float]:

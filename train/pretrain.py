@@ -17,17 +17,21 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import transformers
+import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
 
 from data_scripts.schema import DataError
+from eval.results import git_commit, package_versions
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
 from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
 from train.distributed import world_size
 from train.pairs import PairCollator, PairDataset, load_split
 from train.trainer import CuratedTrainer
 from train.vocabulary import learn_vocabulary
+
+#: Where things lie and who may see them says nothing about a run; `max_steps` is in the schedule.
+_NOT_SETTINGS = ("output_dir", "dataset_dir", "hub_token", "run_name", "logging_dir", "max_steps", "disable_tqdm")
 
 
 def build_tokenizer(arguments: ModelArguments, reports: list[str]):
@@ -98,15 +102,29 @@ def save_curated_subset(dataset: Dataset, rows: list[int], path: Path) -> None:
     pq.write_table(pa.table({"row": pa.array(rows, pa.int64()), "record_id": pa.array(record_ids, pa.string())}), path)
 
 
-def describe_run(trainer: CuratedTrainer, data: DataArguments, seconds: float, loss: float) -> dict:
-    """What `run.json` says: the settings that matter for comparison, and what was spent."""
+def changed_settings(arguments) -> dict:
+    """The arguments that differ from their defaults, without paths and secrets: with the commit, the whole setting."""
+    settings = {}
+    for one in dataclasses.fields(arguments):
+        value = getattr(arguments, one.name)
+        default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
+        if value != default and one.name not in _NOT_SETTINGS:
+            settings[one.name] = value if isinstance(value, (int, float, str, bool, dict, list)) else str(value)
+    return settings
+
+
+def describe_run(
+    trainer: CuratedTrainer, arguments: tuple[ModelArguments, DataArguments], seconds: float, loss: float
+) -> dict:
+    """What `run.json` says: the settings, and what was spent."""
     args = trainer.args
+    curates = args.selection != "none"
     return {
         "selection": args.selection,
         "keep_share_asked": args.keep_share,
-        "keep_share_reached": trainer.curation.kept_share if args.selection != "none" else 1.0,
+        "keep_share_reached": trainer.curation.kept_share if curates else 1.0,
         "corpus_pairs": trainer.schedule.num_rows,
-        "kept_pairs": int(trainer.curation.kept.sum()) if args.selection != "none" else trainer.schedule.num_rows,
+        "kept_pairs": int(trainer.curation.kept.sum()) if curates else trainer.schedule.num_rows,
         "seed": args.seed,
         "schedule": dataclasses.asdict(trainer.schedule),
         "steps": trainer.state.global_step,
@@ -115,9 +133,11 @@ def describe_run(trainer: CuratedTrainer, data: DataArguments, seconds: float, l
         "final_loss": loss,
         "seconds": seconds,
         "processes": world_size(),
-        "device": str(args.device),
-        "dataset_dir": data.dataset_dir,
-        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
+        "dataset_dir": arguments[1].dataset_dir,
+        "settings": changed_settings(arguments[0]) | changed_settings(args),
+        "git_commit": git_commit(),
+        "packages": package_versions(),
     }
 
 
@@ -160,7 +180,7 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
             rows = trainer.curation.kept_rows.tolist()
             save_curated_subset(dataset, rows, model_dir.with_name("curated_subset.parquet"))
             trainer.curation.save(model_dir.parent)
-        run = describe_run(trainer, data, seconds, outcome.training_loss)
+        run = describe_run(trainer, (model_arguments, data), seconds, outcome.training_loss)
         model_dir.with_name("run.json").write_text(json.dumps(run, indent=2) + "\n")
         model_dir.with_name("log.json").write_text(json.dumps(trainer.state.log_history, indent=2) + "\n")
         print(

@@ -231,6 +231,7 @@ class CuratedTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
         )
         features = gather_uneven(torch.cat([self.score(self._prepare_inputs(batch)) for batch in loader]))
+        self.pairs_scored += len(features)
         prototypes = kmeans_prototypes(features, self.args.num_prototypes)
         if world_size() > 1:
             dist.broadcast(prototypes, src=0)
