@@ -15,7 +15,8 @@ from modeling_chexficient import resize_and_crop, to_eight_bit
 MAX_PIXELS = 100_000_000
 #: Smaller than this nothing can be read from a film.
 MIN_SIDE = 32
-#: Maps grey values to the nearer of 0 and 255.
+#: Look-up tables of grey values: all but zero to 255; each to the nearer of 0 and 255.
+_NOT_ZERO = [0] + [255] * 255
 _THRESHOLD = [0] * 128 + [255] * 128
 
 
@@ -26,28 +27,33 @@ def open_image(path: Path) -> Image.Image:
         DataError: the file is missing, empty, not an image, truncated, too small or absurdly large; it is named.
     """
     if not path.is_file():
-        raise DataError(f"{path}: the image file is missing")
+        raise DataError(f"{path}: the image file is missing", "image file missing")
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: the image file is empty")
+        raise DataError(f"{path}: the image file is empty", "image file empty")
     try:
         with warnings.catch_warnings():
             # We have our own limit and look at the header before decoding.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise DataError(f"{path}: {width} x {height} pixels is beyond the limit of {MAX_PIXELS:,}")
-        if min(width, height) < MIN_SIDE:
-            raise DataError(f"{path}: {width} x {height} pixels is too small for a film (at least {MIN_SIDE} a side)")
+        _check_size(path, *image.size)
         image.load()
+    except DataError:
+        raise
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: decompression bomb ({error})") from error
+        raise DataError(f"{path}: decompression bomb ({error})", "image too large") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: not an image in a known format") from error
+        raise DataError(f"{path}: not an image in a known format", "not an image") from error
     except (OSError, SyntaxError, ValueError) as error:
-        # DataError is a ValueError: our own refusals pass unchanged.
-        raise error if isinstance(error, DataError) else DataError(f"{path}: damaged image ({error})") from error
+        raise DataError(f"{path}: damaged image ({error})", "image damaged") from error
     return image
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    size = f"{path}: {width} x {height} pixels"
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{size} is beyond the limit of {MAX_PIXELS:,}", "image too large")
+    if min(width, height) < MIN_SIDE:
+        raise DataError(f"{size} is too small for a film (at least {MIN_SIDE} a side)", "image too small")
 
 
 def prepare_film(image: Image.Image, image_size: int | None) -> Image.Image:
@@ -61,9 +67,9 @@ def prepare_film(image: Image.Image, image_size: int | None) -> Image.Image:
 
 
 def prepare_mask(mask: Image.Image, image_size: int | None) -> Image.Image:
-    """A binary mask (0 or 255) in the geometry of `prepare_film`."""
-    film = prepare_film(mask, image_size).convert("L")
-    return film.point(_THRESHOLD)
+    """A binary mask (0 or 255) in the geometry of `prepare_film`; whatever is not zero is inside."""
+    inside = mask.convert("L").point(_NOT_ZERO)
+    return prepare_film(inside, image_size).point(_THRESHOLD)
 
 
 def encode_png(image: Image.Image) -> bytes:

@@ -2,7 +2,7 @@
 
     python -m data_scripts.prepare nih_chestxray14 --raw DIR --out DIR
     python -m data_scripts.prepare folder --raw DIR --out DIR --table films.csv --report_column report
-    python -m data_scripts.prepare synthetic --out DIR
+    python -m data_scripts.prepare synthetic --out DIR --image_size 112
 
 The records are listed first, cut into shards, and every shard becomes one Parquet file; a shard that is complete is
 not made again, so an interrupted preparation goes on where it stopped. Everything read is either written or listed
@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 import shutil
 import sys
 from collections import Counter
@@ -72,14 +71,18 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
         raise DataError(f"--raw {raw}: there is no such folder")
     out = Path(arguments.out)
     work = out / ".prepare"
+    # Written last: a folder without it is not finished.
+    (out / "summary.json").unlink(missing_ok=True)
     listing, skipped = _list_records(loader, raw, options, arguments, work)
     shards = _shards(loader_name, options, raw, out, listing, arguments)
     outcomes = list(run_shards(shards, arguments.num_workers))
     skipped += [Skipped(**one) for outcome in outcomes for one in outcome["skipped"]]
     summary = _summarise(loader, loader_name, arguments, options, outcomes, skipped)
+    if not summary["written"]:
+        raise DataError(f"{raw}: none of the {summary['read']} records could be used; the first: {skipped[0].reason}")
     (out / "skipped.jsonl").write_text("".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in skipped))
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     write_card(out, loader.SOURCE, summary)
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
 
 
@@ -93,12 +96,12 @@ def _usable(loader: ModuleType, raw: Path, options) -> Iterator[Record | Skipped
         try:
             check_record(record)
         except DataError as error:
-            yield Skipped(record.record_id, str(error))
+            yield Skipped(record.record_id, str(error), error.kind)
             continue
         if record.record_id in seen:
-            yield Skipped(record.record_id, "duplicate id: an earlier record has it")
+            yield Skipped(record.record_id, "duplicate id: an earlier record has it", "duplicate id")
         elif not record.report:
-            yield Skipped(record.record_id, "the report is empty")
+            yield Skipped(record.record_id, "the report is empty", "empty report")
         else:
             seen.add(record.record_id)
             yield record
@@ -176,8 +179,7 @@ def _summarise(loader, loader_name, arguments, options, outcomes: list[dict], sk
         name: dict(sum((Counter(outcome[name]) for outcome in outcomes), Counter()).most_common())
         for name in ("views", "flags", "positives", "negatives", "uncertain")
     }
-    # Without the file's name and details, so that equal reasons are counted together.
-    reasons = Counter(re.sub(r"^\S+: | \(.*", "", one.reason) for one in skipped)
+    reasons = Counter(one.kind for one in skipped)
     written = sum(splits.values())
     return {
         "loader": loader_name,
@@ -187,7 +189,7 @@ def _summarise(loader, loader_name, arguments, options, outcomes: list[dict], sk
         "read": written + len(skipped),
         "written": written,
         "skipped": len(skipped),
-        "skipped_reasons": dict(reasons.most_common(20)),
+        "skipped_reasons": dict(reasons.most_common()),
         "splits": {split: splits[split] for split in SPLITS if splits[split]},
         "expected": loader.SOURCE.expected,
         "colour_images": sum(outcome["colour_images"] for outcome in outcomes),
@@ -211,6 +213,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     for reason, count in summary["skipped_reasons"].items():
         print(f"  skipped {count:,}: {reason}")
+    expected = sum(summary["expected"].values())
+    if expected and summary["written"] != expected:
+        print(f"  the complete corpus has {expected:,} images")
     if summary["colour_images"]:
         print(f"  {summary['colour_images']:,} images have colour and were kept in RGB")
     print(f"dataset in {prepare_arguments.out}")

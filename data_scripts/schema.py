@@ -24,6 +24,7 @@ SEXES = ("F", "M", "O")
 #: Where the text of a record comes from. Text made from labels must not be taken for a radiologist's.
 REPORT_ORIGINS = ("radiologist", "note", "translation", "labels", "simulated")
 LABEL_VALUES = (1, 0, -1)
+MAX_AGE = 120
 
 FEATURES = Features(
     {
@@ -65,7 +66,14 @@ FEATURES = Features(
 
 
 class DataError(ValueError):
-    """Raw data that cannot be used; the message names the file, row or argument and what to do."""
+    """Data that cannot be used; the message names the file, row or argument and what to do.
+
+    `kind` says the same without names, so that equal problems can be counted together.
+    """
+
+    def __init__(self, message: str, kind: str = "record outside of the schema"):
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Source:
     """What a corpus is, under which terms it may be used, and what surprises its readers.
 
     `access` is one of "open", "registration", "credentialed", "synthetic", "own"; `expected` gives the number
-    of images per split of the complete corpus, and a reading that differs is reported.
+    of images per split of the complete corpus; where their sum is not what was read, `prepare` says so.
     """
 
     name: str
@@ -130,10 +138,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something in the raw data that cannot become a record: the row or file, and why."""
+    """Something in the raw data that cannot become a record: the row or file, why, and the kind of reason."""
 
     key: str
     reason: str
+    kind: str
 
 
 def check_record(record: Record) -> None:
@@ -147,6 +156,8 @@ def check_record(record: Record) -> None:
     for name in ("record_id", "source", "patient_id", "study_id"):
         if not getattr(record, name):
             raise DataError(f"record {record.record_id!r}: {name} is empty")
+    if record.age_years is not None and not 0 <= record.age_years <= MAX_AGE:
+        raise DataError(f"record {record.record_id!r}: age is {record.age_years}, expected are 0 to {MAX_AGE} years")
     seen = set()
     for label in record.labels:
         if label.value not in LABEL_VALUES:

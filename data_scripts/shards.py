@@ -48,6 +48,12 @@ class Shard:
     def outcome(self) -> Path:
         return Path(self.listing).with_suffix(".done.json")
 
+    def is_complete(self) -> bool:
+        """Whether the outcome is there, and the Parquet file unless all records were skipped."""
+        if not self.outcome.is_file():
+            return False
+        return Path(self.target).is_file() or json.loads(self.outcome.read_text())["rows"] == 0
+
 
 def describe_problems(skipped: list[Skipped]) -> str:
     shown = "\n".join(f"  {one.key}: {one.reason}" for one in skipped[:SHOWN_PROBLEMS])
@@ -58,7 +64,7 @@ def describe_problems(skipped: list[Skipped]) -> str:
 
 def run_shards(shards: list[Shard], num_workers: int) -> Iterator[dict]:
     """The outcome of every shard, in order; those already complete are not made again."""
-    todo = [shard for shard in shards if not shard.outcome.is_file()]
+    todo = [shard for shard in shards if not shard.is_complete()]
     sizes = {shard.listing: _count_lines(shard.listing) for shard in shards}
     with tqdm(total=sum(sizes.values()), desc="preparing", unit=" films", smoothing=0.05) as bar:
         bar.update(sum(sizes.values()) - sum(sizes[shard.listing] for shard in todo))
@@ -100,14 +106,18 @@ def write_shard(shard: Shard) -> None:
         try:
             rows.append(_row(loader, options, Path(shard.raw), record, shard.image_size))
         except ValueError as error:
-            skipped.append(Skipped(record.record_id, str(error)))
+            kind = error.kind if isinstance(error, DataError) else "image cannot be converted"
+            skipped.append(Skipped(record.record_id, str(error), kind))
             if not shard.skip_bad and len(skipped) >= SHOWN_PROBLEMS:
                 break
     if skipped and not shard.skip_bad:
         raise DataError(describe_problems(skipped))
-    temporary = Path(shard.target).with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema), temporary, row_group_size=ROW_GROUP_SIZE)
-    temporary.replace(shard.target)
+    # `load_dataset` fails on a file without rows.
+    if rows:
+        temporary = Path(shard.target).with_suffix(".tmp")
+        table = pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
+        pq.write_table(table, temporary, row_group_size=ROW_GROUP_SIZE)
+        temporary.replace(shard.target)
     outcome = {"rows": len(rows), "skipped": [dataclasses.asdict(one) for one in skipped], **_counts(rows)}
     temporary = shard.outcome.with_suffix(".tmp")
     temporary.write_text(json.dumps(outcome))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from data_scripts.schema import DataError
@@ -30,11 +32,16 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     separator = "\t" if ".tsv" in path.suffixes else ","
-    options = {"sep": separator, "dtype": str, "keep_default_na": False}
-    try:
-        return pd.read_csv(path, encoding="utf-8-sig", **options)
-    except UnicodeDecodeError:
-        return pd.read_csv(path, encoding="latin-1", **options)
+    # Without index_col=False, a row with a field too many would shift all columns; with it, pandas warns.
+    options = {"sep": separator, "dtype": str, "keep_default_na": False, "index_col": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            return pd.read_csv(path, encoding="utf-8-sig", **options)
+        except UnicodeDecodeError:
+            return pd.read_csv(path, encoding="latin-1", **options)
+        except pd.errors.ParserWarning as warning:
+            raise ValueError(f"rows have more fields than the header: {warning}") from warning
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
@@ -46,6 +53,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _as_text(value) -> str:
+    if isinstance(value, (list, tuple, dict, np.ndarray)):
+        return str(value)
     if value is None or value is pd.NA or value != value:
         return ""
     # 1.0 in a column of whole numbers is how pandas stores 1 beside a blank.
@@ -62,6 +71,6 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str], path: Path) -> 
 
 
 def rows_of(table: pd.DataFrame) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number in the file (the header is line 1) and the row as a dict."""
-    for number, values in enumerate(table.itertuples(index=False, name=None), start=2):
+    """Number of the row (the first below the header is 1) and the row as a dict."""
+    for number, values in enumerate(table.itertuples(index=False, name=None), start=1):
         yield number, dict(zip(table.columns, values, strict=True))

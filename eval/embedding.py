@@ -10,13 +10,13 @@ from tqdm import tqdm
 
 
 @torch.no_grad()
-def embed_films(model, processor, dataset: Dataset, batch_size: int = 64, num_workers: int = 0) -> Tensor:
+def embed_films(model, processor, dataset: Dataset, batch_size: int = 64) -> Tensor:
     """Image embeddings [films, D] of unit norm, on the CPU in fp32."""
 
     def collate(rows: list[dict]) -> Tensor:
         return processor(images=[row["image"] for row in rows])["pixel_values"]
 
-    loader = DataLoader(dataset.select_columns(["image"]), batch_size, collate_fn=collate, num_workers=num_workers)
+    loader = DataLoader(dataset.select_columns(["image"]), batch_size, collate_fn=collate)
     parts = [
         model.get_image_features(pixel_values=pixels.to(model.device, model.dtype)).float().cpu()
         for pixels in tqdm(loader, desc="embedding films", unit=" batches")

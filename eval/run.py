@@ -12,12 +12,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import datasets
 import torch
 from datasets import Dataset, DatasetDict
 from transformers import AutoModel, AutoProcessor, HfArgumentParser
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
+from data_scripts.prepared import load_prepared
+from data_scripts.schema import DataError
 from eval.benchmarks import BENCHMARKS, Benchmark
 from eval.figures import plot_zero_shot
 from eval.labels import fingerprint, prevalences
@@ -43,22 +44,24 @@ class EvaluationArguments:
     limit: int | None = field(default=None, metadata={"help": "Only the first films, for a trial; marked as such."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model."})
 
+    def __post_init__(self):
+        for name, least in (("batch_size", 1), ("resamples", 2), ("limit", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}, it must be at least {least}")
+        if self.out is None and not Path(self.model).is_dir():
+            raise ValueError(f"{self.model!r} is not a folder: say with --out where the results go")
+
 
 def load_data(folder: str, split: str) -> tuple[DatasetDict, Dataset]:
     """All splits of a prepared folder, and the one asked for.
 
     Raises:
-        ValueError: the folder is not a prepared dataset, or lacks the split or a column.
+        DataError: the folder is no prepared dataset (see `load_prepared`), or lacks the split.
     """
-    try:
-        splits = datasets.load_dataset(folder)
-    except FileNotFoundError as error:
-        raise ValueError(f"--data {folder!r} is not a prepared dataset ({error})") from error
+    splits = load_prepared(folder, ("image", "labels", "patient_id"))
     if split not in splits:
-        raise ValueError(f"--data {folder!r} has no split {split!r}, it has {sorted(splits)}")
-    missing = {"image", "labels", "patient_id"} - set(splits[split].column_names)
-    if missing:
-        raise ValueError(f"--data {folder!r}, split {split!r}: column(s) {sorted(missing)} are missing")
+        raise DataError(f"--data {folder!r} has no split {split!r}, it has {sorted(splits)}")
     return splits, splits[split]
 
 
@@ -139,9 +142,9 @@ def format_table(result: ZeroShotResult) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    (parsed,) = HfArgumentParser(EvaluationArguments).parse_args_into_dataclasses(arguments)
-    benchmark = BENCHMARKS[parsed.benchmark]
     try:
+        (parsed,) = HfArgumentParser(EvaluationArguments).parse_args_into_dataclasses(arguments)
+        benchmark = BENCHMARKS[parsed.benchmark]
         model = AutoModel.from_pretrained(parsed.model, trust_remote_code=parsed.trust_remote_code)
         processor = AutoProcessor.from_pretrained(parsed.model, trust_remote_code=parsed.trust_remote_code)
         model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")

@@ -7,6 +7,7 @@ Writes `model/README.md` in the run folder. No figure is typed by hand; nothing 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -26,6 +27,19 @@ def load_results(run_dir: Path) -> list[dict]:
     if not files:
         raise ValueError(f"{run_dir}/results holds no result: judge the model first with `python -m eval.run`")
     return [json.loads(file.read_text()) for file in files]
+
+
+def check_results(run_dir: Path, results: list[dict]) -> None:
+    """Raise ValueError if a result was measured on other weights than those of the run."""
+    digest = hashlib.sha256()
+    for file in sorted((run_dir / "model").glob("*.safetensors")):
+        digest.update(file.read_bytes())
+    for result in results:
+        if result["provenance"]["model_sha256"] != digest.hexdigest():
+            raise ValueError(
+                f"{run_dir}/results: {result['benchmark']} was measured on other weights than those in "
+                f"{run_dir}/model: judge them again with `python -m eval.run`"
+            )
 
 
 def eval_results(results: list[dict]) -> list[EvalResult]:
@@ -49,6 +63,7 @@ def render_card(run_dir: Path, name: str | None = None) -> ModelCard:
     if not run_file.is_file():
         raise ValueError(f"{run_dir} is not a finished run: {run_file} is missing")
     run, results = json.loads(run_file.read_text()), load_results(run_dir)
+    check_results(run_dir, results)
     config = json.loads((run_dir / "model" / "config.json").read_text())
     data = ModelCardData(
         model_name=(name or run_dir.resolve().name).split("/")[-1],

@@ -112,6 +112,27 @@ def text_tower_arguments(config: PretrainedConfig) -> dict[str, bool]:
     return {"add_pooling_layer": False}
 
 
+@torch.no_grad()
+def resize_position_embeddings(vision_model: PreTrainedModel, image_size: int) -> None:
+    """Interpolate the position embedding of a ViT to images of `image_size` px, by the tower's own method, in place.
+
+    Towers without one (convolutional ones) take any size and are left alone. Raises ValueError where the size is no
+    multiple of the patch size.
+    """
+    embeddings = getattr(vision_model, "embeddings", None)
+    if not hasattr(embeddings, "interpolate_pos_encoding"):
+        return
+    patch_size = vision_model.config.patch_size
+    if image_size % patch_size:
+        raise ValueError(f"image_size {image_size} is no multiple of the patch size {patch_size}")
+    if image_size == vision_model.config.image_size:
+        return
+    old = embeddings.position_embeddings
+    tokens = old.new_zeros(1, 1 + (image_size // patch_size) ** 2, old.shape[-1])
+    embeddings.position_embeddings = nn.Parameter(embeddings.interpolate_pos_encoding(tokens, image_size, image_size))
+    vision_model.config.image_size = image_size
+
+
 class CheXficientPreTrainedModel(PreTrainedModel):
     """Loading, saving and initialisation shared by CheXficient models and heads."""
 
@@ -164,9 +185,10 @@ class CheXficientModel(CheXficientPreTrainedModel):
             text_model = AutoModel.from_config(config.text_config, **text_tower_arguments(config.text_config))
         self.vision_model = vision_model
         self.text_model = text_model
-        # One object per tower configuration, so that later changes (attention, output flags) reach the tower.
-        self.vision_model.config = config.vision_config
-        self.text_model.config = config.text_config
+        # One object per tower configuration, which the layers of the tower hold as well, so that later changes
+        # (attention, output flags) reach them.
+        config.vision_config = vision_model.config
+        config.text_config = text_model.config
         self.visual_projection = nn.Linear(feature_size(config.vision_config), config.projection_dim)
         self.text_projection = nn.Linear(feature_size(config.text_config), config.projection_dim)
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value, dtype=torch.float32))
@@ -277,6 +299,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
         *,
         vision_config: PretrainedConfig | None = None,
         text_config: PretrainedConfig | None = None,
+        image_size: int | None = None,
         dtype: torch.dtype | str | None = None,
         attn_implementation: str | None = None,
         **config_kwargs,
@@ -288,6 +311,8 @@ class CheXficientModel(CheXficientPreTrainedModel):
                 towers of its own (CLIP, SigLIP) the matching one is taken.
             vision_config, text_config: load the weights into these configurations instead of the stored ones, for
                 example a register checkpoint into a `Dinov2Config` without registers.
+            image_size: side of the images that will be trained on, in pixels; the position embedding is interpolated
+                to it once and for all (published: 37 x 37 patches of DINOv2 to 27 x 27), where the tower has one.
             dtype, attn_implementation: as in `from_pretrained`, for both towers.
             config_kwargs: other arguments of `CheXficientConfig`.
         """
@@ -304,6 +329,8 @@ class CheXficientModel(CheXficientPreTrainedModel):
             **config_kwargs,
         )
         vision_model = AutoModel.from_pretrained(vision_name_or_path, config=config.vision_config, **loading)
+        if image_size is not None:
+            resize_position_embeddings(vision_model, image_size)
         text_arguments = text_tower_arguments(config.text_config)
         text_model = AutoModel.from_pretrained(
             text_name_or_path, config=config.text_config, **loading, **text_arguments

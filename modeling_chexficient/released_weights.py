@@ -6,7 +6,6 @@ attention heads is not in them.
 
 import json
 import math
-import pickle
 import re
 import zipfile
 from dataclasses import dataclass
@@ -90,7 +89,10 @@ def load_released(source: Path | str) -> ReleasedCheckpoint:
     """
     path = _weight_file(Path(source))
     if path.name.endswith(".index.json"):
-        shards = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        weight_map = json.loads(path.read_text()).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise ValueError(f"{path} has no weight_map that names the shards")
+        shards = sorted(set(weight_map.values()))
         tensors: dict[str, torch.Tensor] = {}
         for shard in shards:
             tensors.update(_load_safetensors(path.parent / shard))
@@ -212,8 +214,11 @@ def _load_pickle(path: Path) -> object:
     try:
         with torch.serialization.safe_globals(NUMPY_NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        # Only the first sentence: torch goes on to advise loading it all the same.
+    except OSError:
+        raise
+    except Exception as error:
+        # Whatever bytes are no checkpoint make the unpickler fail in any way (KeyError, IndexError ...). Of the
+        # reason only the first sentence: torch goes on to advise loading it all the same.
         reason = str(error).split(". ")[0] or type(error).__name__
         raise ValueError(
             f"{path} is not a checkpoint of plain tensors and numbers; it was not loaded, because a pickle can run any "
@@ -226,17 +231,20 @@ def _from_pickle(content: object, path: Path) -> ReleasedCheckpoint:
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         subset = content.get("subset")
         content = content["model"]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    entries = content.items() if isinstance(content, dict) else [(None, None)]
+    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in entries):
         raise ValueError(f"{path} holds neither a state dict nor a dict with one under 'model'")
     if subset is not None:
-        subset = sorted(int(identifier) for identifier in subset)
+        if not isinstance(subset, (set, list, tuple)) or not all(isinstance(one, int) for one in subset):
+            raise ValueError(f"{path}: 'subset' is not a collection of whole numbers")
+        subset = sorted(subset)
     return ReleasedCheckpoint(dict(content), subset)
 
 
 def _vision_config(tensors: dict[str, torch.Tensor], shape: dict[str, tuple[int, ...]], heads: int) -> Dinov2Config:
     hidden, channels, patch, _ = shape["patch"]
-    grid = math.isqrt(shape["pos_embed"][1] - 1)
-    if grid**2 != shape["pos_embed"][1] - 1:
+    grid = math.isqrt(max(shape["pos_embed"][1] - 1, 0))
+    if grid < 1 or grid**2 != shape["pos_embed"][1] - 1:
         raise ValueError(f"{SIZE_TENSORS['pos_embed']} {shape['pos_embed']} is not one CLS token and a square grid")
     ratio, rest = divmod(shape["vision_mlp"][0], hidden)
     if rest:

@@ -1,6 +1,7 @@
 """Metrics against scikit-learn and hand-made cases; the zero-shot runner, its files and its refusals."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,8 @@ def test_a_trial_is_marked(run, tiny_corpus, tmp_path, capsys):
     [
         ({"--data": "/no/such"}, "is not a prepared dataset"),
         ({"--model": "/no/such"}, "/no/such"),
+        ({"--limit": "-3"}, "limit is -3"),
+        ({"--resamples": "0"}, "resamples is 0"),
         ({"--prompts": "poetic"}, "prompts 'poetic' are unknown"),
     ],
 )
@@ -161,6 +164,18 @@ def test_compare_puts_runs_side_by_side(run, tmp_path, capsys):
     assert (tmp_path / "c.png").stat().st_size > 10_000
     with pytest.raises(SystemExit, match="is not a judged run"):
         compare_main([str(tmp_path), "--out", str(tmp_path / "c")])
+
+
+def test_compare_refuses_runs_that_differ_in_more_than_the_seed(run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    with pytest.raises(SystemExit, match="runs with the same seed"):
+        compare_main([str(run), str(other), "--out", str(tmp_path / "c")])
+    done = json.loads((other / "run.json").read_text())
+    done["seed"], done["settings"]["num_prototypes"] = 1, 9
+    (other / "run.json").write_text(json.dumps(done))
+    with pytest.raises(SystemExit, match=r"in more than the seed: \['num_prototypes'\]"):
+        compare_main([str(run), str(other), "--out", str(tmp_path / "c")])
 
 
 def test_compare_refuses_runs_on_other_films(run, tmp_path):
@@ -184,5 +199,12 @@ def test_the_card_says_what_was_measured(run):
     assert "not a medical device" in card
     assert "It has seen nothing but drawn films" in card
     assert "model-index" in card
+    values = json.loads((run / "results" / "zero_shot_findings.json").read_text())
+    other = run.with_name("other")
+    shutil.copytree(run, other)
+    values["provenance"]["model_sha256"] = "0" * 64
+    (other / "results" / "zero_shot_findings.json").write_text(json.dumps(values))
+    with pytest.raises(SystemExit, match="was measured on other weights"):
+        card_main([str(other)])
     with pytest.raises(SystemExit, match="is not a finished run"):
         card_main([str(run / "model")])

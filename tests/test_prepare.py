@@ -2,18 +2,22 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from datasets import load_dataset
 from PIL import Image
 
-from data_scripts.images import MAX_PIXELS, open_image
+from data_scripts.images import MAX_PIXELS, open_image, prepare_mask
 from data_scripts.loaders import folder, nih_chestxray14, synthetic
 from data_scripts.prepare import PrepareArguments, main, prepare
+from data_scripts.prepared import load_prepared
 from data_scripts.schema import FEATURES, DataError
+from data_scripts.tables import read_table
 from modeling_chexficient import CheXficientImageProcessor
 
 OPTIONS = folder.Options(table="t.csv", report_column="report", patient_column="patient", source_name="own")
@@ -144,7 +148,7 @@ def test_empty_reports_and_duplicate_ids_are_named_or_skipped(raw, tmp_path):
         prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)
     summary = prepare("folder", arguments(raw, tmp_path / "out", skip_bad=True), OPTIONS)
     assert summary["read"] == 14
-    assert summary["skipped_reasons"] == {"duplicate id: an earlier record has it": 2, "the report is empty": 1}
+    assert summary["skipped_reasons"] == {"duplicate id": 2, "empty report": 1}
 
 
 def test_images_outside_of_the_raw_folder_are_refused(raw, tmp_path):
@@ -204,7 +208,7 @@ def test_real_films(real_cxr, tmp_path, loader):
     summary = prepare(loader, arguments(raw, tmp_path / "out", skip_bad=True, num_workers=2), options)
     assert summary["read"] == {"folder": 140, "nih_chestxray14": 246}[loader]
     if loader == "folder":
-        assert summary["skipped_reasons"] == {"duplicate id: an earlier record has it": 2}
+        assert summary["skipped_reasons"] == {"duplicate id": 2}
     else:
         assert summary["positives"]["Pneumonia"] == 125
         assert summary["positives"]["No Finding"] == 121
@@ -224,3 +228,60 @@ def test_a_folder_prepared_anew_is_not_taken_from_the_cache(raw, tmp_path):
         own = write_raw(tmp_path / f"raw{number}", count)
         prepare("folder", arguments(own, tmp_path / str(number) / "out"), OPTIONS)
         assert len(rows_of(tmp_path / str(number) / "out")) == count
+
+
+def test_a_shard_without_a_usable_record_does_not_spoil_the_dataset(raw, tmp_path):
+    for number in (2, 3):
+        (raw / f"{number}.png").write_bytes(b"")
+    options = folder.Options(table="t.csv", report_column="report", validation_share=0, test_share=0)
+    summary = prepare("folder", arguments(raw, tmp_path / "out", rows_per_shard=2, skip_bad=True), options)
+    assert summary["skipped_reasons"] == {"image file empty": 2}
+    assert len(rows_of(tmp_path / "out")) == 10
+    for path in raw.glob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="none of the 12 records could be used"):
+        prepare("folder", arguments(raw, tmp_path / "none", skip_bad=True), options)
+
+
+def test_an_unfinished_preparation_is_not_loaded_and_a_lost_shard_is_made_again(raw, tmp_path):
+    (raw / "11.png").write_bytes(b"")
+    with pytest.raises(DataError):
+        prepare("folder", arguments(raw, tmp_path / "out", rows_per_shard=2), OPTIONS)
+    with pytest.raises(DataError, match="the preparation was not finished"):
+        load_prepared(str(tmp_path / "out"), ("image",))
+    prepare("folder", arguments(raw, tmp_path / "out", rows_per_shard=2, skip_bad=True), OPTIONS)
+    first = sorted((tmp_path / "out" / "data").glob("*.parquet"))[0]
+    content = first.read_bytes()
+    first.unlink()
+    prepare("folder", arguments(raw, tmp_path / "out", rows_per_shard=2, skip_bad=True), OPTIONS)
+    assert first.read_bytes() == content
+    assert len(load_prepared(str(tmp_path / "out"), ("image",))["train"]) > 5
+    with pytest.raises(DataError, match=r"column\(s\) \['colour'\] are missing"):
+        load_prepared(str(tmp_path / "out"), ("colour",))
+
+
+def test_masks_of_ones_and_of_any_grey_become_binary():
+    for inside in (1, 127, 255):
+        mask = Image.new("L", (64, 64))
+        mask.paste(inside, (10, 10, 40, 40))
+        pixels = np.asarray(prepare_mask(mask, 32))
+        assert set(np.unique(pixels)) == {0, 255}
+        assert 200 <= (pixels == 255).sum() <= 250
+
+
+def test_tables_with_surplus_fields_are_refused_and_lists_are_text(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2,3\n")
+    with pytest.raises(DataError, match="more fields than the header"):
+        read_table(tmp_path / "t.csv")
+    pd.DataFrame({"a": [1.0, None], "b": [[1, 2], []]}).to_parquet(tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet")["a"].tolist() == ["1", ""]
+    (tmp_path / "latin.csv").write_bytes("a\ncœur normal é\n".encode("cp1252"))
+    assert read_table(tmp_path / "latin.csv")["a"][0].endswith("é")
+
+
+@pytest.mark.parametrize("age", ["-5", "nan", "inf", "999"])
+def test_impossible_ages_are_named(raw, tmp_path, age):
+    text = (raw / "t.csv").read_text().splitlines()
+    (raw / "t.csv").write_text("\n".join([text[0] + ",age", *(f"{line},{age}" for line in text[1:])]))
+    with pytest.raises(DataError, match="age is"):
+        prepare("folder", arguments(raw, tmp_path / "out"), replace(OPTIONS, age_column="age"))

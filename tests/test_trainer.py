@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor, contrastive_loss, similarity_logits
@@ -20,6 +21,7 @@ from train.objectives import contrastive_loss as distributed_loss
 from train.pairs import PairCollator, PairDataset, load_split
 from train.pretrain import build_model, build_tokenizer, main
 from train.trainer import CuratedTrainer
+from train.vocabulary import learn_vocabulary
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
 REPOSITORY = Path(__file__).parents[1]
@@ -40,11 +42,11 @@ def make_trainer(corpus: Path, out: Path, *overrides: str) -> CuratedTrainer:
     )
 
 
-def run_recipe(corpus: Path, out: Path, *overrides: str, processes: int = 1) -> Path:
+def run_recipe(corpus: Path, out: Path, *overrides: str, processes: int = 1, recipe: str = RECIPE) -> Path:
     """A whole run in processes of its own, through the command line."""
     launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"]
     launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    words = ["-m", "train.pretrain", RECIPE, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
+    words = ["-m", "train.pretrain", recipe, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *(launcher if processes > 1 else []), *words]
     finished = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
@@ -108,7 +110,10 @@ def test_a_run_meets_the_share_and_writes_what_it_did(tiny_corpus, tmp_path, rul
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["keep_share_reached"] == pytest.approx(0.3, abs=0.01)
     assert run["steps"] == 12
-    assert run["pairs_scored"] == (0 if rule == "random" else run["corpus_pairs"])
+    # Once in the curation pass and once, as a sample of the corpus, to start the prototypes.
+    assert run["pairs_scored"] == (0 if rule == "random" else 2 * run["corpus_pairs"])
+    assert run["settings"]["num_prototypes"] == 4
+    assert run["settings"]["text_config"]["hidden_size"] == 32
     rows = kept_rows(tmp_path)
     assert len(rows) == run["kept_pairs"]
     record_ids = load_split([str(tiny_corpus)], "train")["record_id"]
@@ -190,7 +195,14 @@ def test_features_that_are_not_finite_stop_the_run(tiny_corpus, tmp_path):
         (["--keep_share", "0"], "keep_share is 0.0"),
         (["--keep_share", "1.2"], "keep_share is 1.2"),
         (["--max_text_length", "4096"], "the text tower has 512 positions"),
-        (["--vision_model", "some/tower"], "give exactly one of vision_model and vision_config"),
+        (["--vision_model", "some/tower"], "give vision_model and text_model .* not vision_model with vision_config"),
+        (["--selection", "quantil"], "invalid choice: 'quantil'"),
+        (["--super_batch_size", "64.5"], "invalid int value: '64.5'"),
+        (["--per_device_train_batch_size", "0"], "per_device_train_batch_size"),
+        (["--keep_share", "0.97"], "rule quantile drops the farthest 5%"),
+        (["--resume_from_checkpoint", "x"], "resume_from_checkpoint is not supported"),
+        (["--load_best_model_at_end", "--eval_strategy", "no"], "load_best_model_at_end"),
+        (["--push_to_hub"], "push_to_hub is not supported"),
     ],
 )
 def test_the_command_says_what_is_wrong(tiny_corpus, tmp_path, overrides, message):
@@ -208,9 +220,60 @@ def test_validation_during_training_is_zero_shot_on_the_validation_split(tiny_co
     assert evaluations[0]["eval_macro_auroc"] != evaluations[1]["eval_macro_auroc"]
 
 
-def test_resuming_is_refused_rather_than_wrong(tiny_corpus, tmp_path):
-    with pytest.raises(ValueError, match="resume_from_checkpoint is not supported yet"):
-        make_trainer(tiny_corpus, tmp_path).train(resume_from_checkpoint="x")
+def test_several_curation_passes_keep_the_share(tiny_corpus, tmp_path):
+    words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), "--curation_epochs", "2"]
+    main([*words, "--max_steps", "20"])
+    assert json.loads((tmp_path / "run.json").read_text())["keep_share_reached"] == pytest.approx(0.3, abs=0.01)
+    assert CurationState.load(tmp_path).seen.all()
+
+
+def test_an_earlier_run_does_not_speak_for_this_one(tiny_corpus, tmp_path):
+    words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path)]
+    main(words)
+    main([*words, "--selection", "none"])
+    assert not (tmp_path / "curated_subset.parquet").exists()
+    assert not (tmp_path / "curation_state.safetensors").exists()
+
+
+@pytest.fixture(scope="module")
+def towers(tiny_corpus, tmp_path_factory) -> Path:
+    """Folders of a small DINOv2 (with mask token, 84 px) and a small BERT (with pooler), as the Hub has them."""
+    from transformers import BertConfig, BertModel, Dinov2Config, Dinov2Model
+
+    folder = tmp_path_factory.mktemp("towers")
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    Dinov2Model(Dinov2Config(image_size=84, patch_size=14, mlp_ratio=2, **size)).save_pretrained(folder / "vision")
+    tokenizer = learn_vocabulary(load_split([str(tiny_corpus)], "train")["report"], max_length=128)
+    text = BertConfig(vocab_size=len(tokenizer), intermediate_size=64, max_position_embeddings=128, **size)
+    BertModel(text).save_pretrained(folder / "text")
+    tokenizer.save_pretrained(folder / "text")
+    return folder
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_pretrained_towers(tiny_corpus, towers, tmp_path, processes):
+    """As the published recipe starts: nothing without a gradient is left in, on one process and on two."""
+    recipe = yaml.safe_load(Path(RECIPE).read_text())
+    recipe = {name: value for name, value in recipe.items() if not name.endswith("_config")}
+    recipe |= {"vision_model": str(towers / "vision"), "text_model": str(towers / "text"), "max_steps": 6}
+    recipe["curation_warmup_share"] = 0
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
+    run = run_recipe(tiny_corpus, tmp_path / "run", processes=processes, recipe=str(tmp_path / "r.yaml"))
+    weights = load_file(run / "model" / "model.safetensors")
+    assert not [name for name in weights if "pooler" in name or "mask_token" in name]
+    assert weights["vision_model.embeddings.position_embeddings"].shape == (1, 17, 32), "84 px became 56 px, once"
+    tokenizer = json.loads((run / "model" / "tokenizer_config.json").read_text())
+    assert tokenizer["model_max_length"] == 64
+
+
+def test_batch_normalisation_scores_alike_on_all_processes(tiny_corpus, tmp_path):
+    """Running statistics differ between processes while training; the choice must not be made with different ones."""
+    recipe = yaml.safe_load(Path(RECIPE).read_text())
+    recipe["vision_config"] = {"model_type": "resnet", "layer_type": "basic", "embedding_size": 8}
+    recipe["vision_config"] |= {"hidden_sizes": [8, 16], "depths": [1, 1]}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
+    run = run_recipe(tiny_corpus, tmp_path / "run", processes=2, recipe=str(tmp_path / "r.yaml"))
+    assert json.loads((run / "run.json").read_text())["keep_share_reached"] == pytest.approx(0.3, abs=0.01)
 
 
 def test_a_recipe_with_a_misspelt_argument_is_refused(tmp_path):

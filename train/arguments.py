@@ -12,12 +12,12 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-from train.curation import SELECTION_RULES
+from train.curation import OUTLIER_QUANTILE, SELECTION_RULES
 
 
 @dataclass
 class ModelArguments:
-    """Where the towers come from: pretrained (a name or folder each), or from scratch (a configuration each)."""
+    """Where the towers come from: both pretrained (a name or folder each), or both new (a configuration each)."""
 
     vision_model: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained vision tower."})
     text_model: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained text tower."})
@@ -53,10 +53,13 @@ class ModelArguments:
             value = getattr(self, name)
             if isinstance(value, str):
                 setattr(self, name, json.loads(value))
-        for tower in ("vision", "text"):
-            given = [name for name in (f"{tower}_model", f"{tower}_config") if getattr(self, name) is not None]
-            if len(given) != 1:
-                raise ValueError(f"give exactly one of {tower}_model and {tower}_config, not {given or 'neither'}")
+        names = ("vision_model", "text_model"), ("vision_config", "text_config")
+        given = [name for pair in names for name in pair if getattr(self, name) is not None]
+        if given not in [list(pair) for pair in names]:
+            raise ValueError(
+                "give vision_model and text_model (pretrained towers), or vision_config and text_config (new ones), "
+                f"not {' with '.join(given) or 'neither'}"
+            )
 
 
 @dataclass
@@ -72,6 +75,16 @@ class DataArguments:
             self.dataset_dir = [self.dataset_dir]
         if not self.dataset_dir:
             raise ValueError("dataset_dir is missing: name at least one prepared dataset folder")
+
+
+#: Arguments of Trainer that would do nothing here, or harm.
+_REFUSED = {
+    "resume_from_checkpoint": "the curation state is not part of the checkpoints, a resumed run would choose otherwise",
+    "load_best_model_at_end": "Trainer 5.x leaves renamed tensors as they were; judge saved checkpoints with eval.run",
+    "auto_find_batch_size": "the plan of a run is made for one batch size; lower per_device_train_batch_size",
+    "dataloader_drop_last": "no batch is incomplete",
+    "push_to_hub": "look at the model folder first, then upload it",
+}
 
 
 @dataclass
@@ -141,6 +154,11 @@ class CuratedTrainingArguments(TrainingArguments):
                 f"keep_share {self.keep_share} of super_batch_size {self.super_batch_size} keeps less than 2 pairs a "
                 "step, too few for a contrastive loss: raise one of them"
             )
+        if self.selection == "quantile" and self.keep_share is not None and self.keep_share > OUTLIER_QUANTILE:
+            raise ValueError(
+                f"keep_share is {self.keep_share}, but rule quantile drops the farthest {1 - OUTLIER_QUANTILE:.0%} as "
+                "outliers: ask for less, or for selection none"
+            )
         if self.gradient_accumulation_steps != 1:
             raise ValueError(
                 "gradient_accumulation_steps must be 1: a contrastive loss over parts of a batch is another loss; "
@@ -151,9 +169,13 @@ class CuratedTrainingArguments(TrainingArguments):
                 f"one process sees {self.n_gpu} GPUs: start with `accelerate launch -m train.pretrain ...`, or show "
                 "it one GPU with CUDA_VISIBLE_DEVICES"
             )
-        for name in ("curation_epochs", "num_prototypes", "super_batch_size", "prototype_sample_size"):
+        counts = ("curation_epochs", "num_prototypes", "super_batch_size", "prototype_sample_size")
+        for name in (*counts, "per_device_train_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        for name, why in _REFUSED.items():
+            if getattr(self, name):
+                raise ValueError(f"{name} is not supported: {why}")
         if self.curation_warmup_share < 0:
             raise ValueError(f"curation_warmup_share is {self.curation_warmup_share}, it must not be negative")
 
@@ -167,21 +189,48 @@ _RecipeLoader.add_implicit_resolver(
 )
 
 
+class _Parser(HfArgumentParser):
+    def error(self, message: str):
+        """A plain error in place of argparse's, which prints the hundreds of arguments before it."""
+        raise ValueError(message)
+
+
 def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str]) -> tuple:
     """Dataclasses from `[RECIPE.yaml] [--name value ...]`; what the command line names overrides the recipe.
 
     Raises:
-        ValueError: the recipe names an argument that does not exist (with the closest one that does).
+        ValueError: the recipe cannot be read, names an argument that does not exist (with the closest one that
+            does), or a value is of the wrong type or none of the choices.
     """
-    parser = HfArgumentParser(dataclasses)
-    if arguments and not arguments[0].startswith("--"):
-        recipe = yaml.load(Path(arguments[0]).read_text(), Loader=_RecipeLoader) or {}
-        known = [one.name for cls in dataclasses for one in fields(cls)]
-        for name in recipe:
-            if name not in known:
-                closest = difflib.get_close_matches(name, known, n=1)
-                hint = f", did you mean {closest[0]!r}?" if closest else ""
-                raise ValueError(f"{arguments[0]}: unknown argument {name!r}{hint}")
-        parser.set_defaults(**recipe)
-        arguments = arguments[1:]
+    parser = _Parser(dataclasses)
+    if arguments and not arguments[0].startswith("-"):
+        recipe = _read_recipe(Path(arguments[0]), [one.name for cls in dataclasses for one in fields(cls)])
+        # Through the parser, so that types and choices are checked as on the command line; only it has no null.
+        parser.set_defaults(**{name: None for name, value in recipe.items() if value is None})
+        words = [word for name, value in recipe.items() if value is not None for word in _as_words(name, value)]
+        arguments = [*words, *arguments[1:]]
     return parser.parse_args_into_dataclasses(arguments)
+
+
+def _read_recipe(path: Path, known: list[str]) -> dict:
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such recipe")
+    try:
+        recipe = yaml.load(path.read_text(), Loader=_RecipeLoader) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML ({error})") from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path}: a recipe is a mapping of arguments to values")
+    for name in recipe:
+        if name not in known:
+            closest = difflib.get_close_matches(str(name), known, n=1)
+            hint = f", did you mean {closest[0]!r}?" if closest else ""
+            raise ValueError(f"{path}: unknown argument {name!r}{hint}")
+    return recipe
+
+
+def _as_words(name: str, value) -> list[str]:
+    """A value of a recipe as words of a command line."""
+    if isinstance(value, list):
+        return [f"--{name}", *map(str, value)]
+    return [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]

@@ -20,6 +20,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional as F
 
+#: Quantile of the distances in a cluster beyond which rule `quantile` drops a pair, whatever share is asked for.
+OUTLIER_QUANTILE = 0.95
+
 
 class Role(IntEnum):
     """Why a pair was kept (the last three) or dropped (the first two)."""
@@ -131,7 +134,7 @@ def select_quantile(
     keep_share: float | None,
     generator: torch.Generator | None = None,
     support_quantile: float = 0.85,
-    outlier_quantile: float = 0.95,
+    outlier_quantile: float = OUTLIER_QUANTILE,
     central_per_cluster: int = 10,
 ) -> Selection:
     """Rule `quantile` (first public version of the code).

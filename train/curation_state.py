@@ -35,6 +35,11 @@ class CurationState:
         self.seen[rows] = True
         self.kept[rows[kept]] = True
 
+    def forget(self) -> None:
+        """Before another pass over the corpus; the prototypes stay."""
+        self.kept.zero_()
+        self.seen.zero_()
+
     @property
     def kept_rows(self) -> Tensor:
         """Rows of the kept pairs, ascending."""

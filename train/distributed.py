@@ -74,6 +74,13 @@ def even_share(rows: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
     return {name: tensor[index] for name, tensor in rows.items()}, valid
 
 
+def share_buffers(module: torch.nn.Module) -> None:
+    """Give all processes the buffers of the first one, e.g. running statistics of batch normalisation."""
+    if world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
 def local_slice(count: int) -> slice:
     """Where this process's rows lie among `count` gathered rows that were split as evenly as possible."""
     size, larger = divmod(count, world_size())

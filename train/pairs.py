@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from data_scripts.prepared import load_prepared
 from data_scripts.schema import DataError
 from modeling_chexficient import resize_and_crop, to_eight_bit
 
@@ -19,21 +20,12 @@ def load_split(dataset_dirs: Sequence[str], split: str) -> Dataset:
     """One split of several prepared folders, one after the other; folders without the split are passed over.
 
     Raises:
-        DataError: a folder is missing, holds no Parquet files, lacks a column, or no folder has the split.
+        DataError: a folder is no prepared dataset (see `load_prepared`), or none has the split.
     """
     parts = []
     for folder in dataset_dirs:
-        try:
-            splits = datasets.load_dataset(folder)
-        except FileNotFoundError as error:
-            raise DataError(
-                f"dataset_dir {folder!r} is not a prepared dataset ({error}): make one with "
-                "`python -m data_scripts.prepare LOADER --raw DIR --out DIR`"
-            ) from error
+        splits = load_prepared(folder, ("record_id", "image", "report"))
         if split in splits:
-            missing = {"record_id", "image", "report"} - set(splits[split].column_names)
-            if missing:
-                raise DataError(f"dataset_dir {folder!r}, split {split!r}: column(s) {sorted(missing)} are missing")
             parts.append(splits[split])
     if not parts:
         raise DataError(f"none of the dataset folders {list(dataset_dirs)} has a split {split!r}")

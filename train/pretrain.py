@@ -13,33 +13,38 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoModel, AutoTokenizer, set_seed
+from transformers import AutoConfig, AutoTokenizer, set_seed
 
-from data_scripts.schema import DataError
+from eval.labels import prevalences
 from eval.results import git_commit, package_versions
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
 from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
+from train.curation_state import STATE_FILE
 from train.distributed import world_size
 from train.pairs import PairCollator, PairDataset, load_split
 from train.trainer import CuratedTrainer
 from train.vocabulary import learn_vocabulary
 
+SUBSET_FILE = "curated_subset.parquet"
 #: Where things lie and who may see them says nothing about a run; `max_steps` is in the schedule.
 _NOT_SETTINGS = ("output_dir", "dataset_dir", "hub_token", "run_name", "logging_dir", "max_steps", "disable_tqdm")
 
 
-def build_tokenizer(arguments: ModelArguments, reports: list[str]):
-    """The tokenizer named, or the text tower's, or one learnt from `reports`."""
+def build_tokenizer(arguments: ModelArguments, reports: Iterable[str]):
+    """The tokenizer named, or the text tower's, or one learnt from `reports`; it truncates at `max_text_length`."""
     name = arguments.tokenizer or arguments.text_model
-    if name is not None:
-        return AutoTokenizer.from_pretrained(name)
-    return learn_vocabulary(reports, max_length=arguments.max_text_length)
+    if name is None:
+        return learn_vocabulary(reports, max_length=arguments.max_text_length)
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer.model_max_length = arguments.max_text_length
+    return tokenizer
 
 
 def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientModel:
@@ -49,27 +54,32 @@ def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientM
         ValueError: a longest text beyond the text tower's positions, or more words than its embedding.
     """
     set_seed(seed)
-    vision = _tower_config(arguments.vision_config, image_size=arguments.image_size)
-    text = _tower_config(arguments.text_config, vocab_size=len(tokenizer))
-    if vision is not None and text is not None:
-        model = CheXficientModel(_config(arguments, vision, text))
+    space = {
+        "projection_dim": arguments.projection_dim,
+        "logit_scale_init_value": arguments.logit_scale_init_value,
+        "text_pooling": arguments.text_pooling,
+    }
+    if arguments.vision_model is not None:
+        towers = arguments.vision_model, arguments.text_model
+        model = CheXficientModel.from_vision_text_pretrained(*towers, image_size=arguments.image_size, **space)
     else:
-        model = _from_pretrained_towers(arguments, vision, text)
-    positions = getattr(model.config.text_config, "max_position_embeddings", arguments.max_text_length)
+        vision = _tower_config(arguments.vision_config, image_size=arguments.image_size)
+        text = _tower_config(arguments.text_config, vocab_size=len(tokenizer))
+        model = CheXficientModel(CheXficientConfig(vision, text, **space))
+    text = model.config.text_config
+    positions = getattr(text, "max_position_embeddings", arguments.max_text_length)
     if arguments.max_text_length > positions:
         raise ValueError(f"max_text_length is {arguments.max_text_length}, the text tower has {positions} positions")
-    if len(tokenizer) > model.config.text_config.vocab_size:
+    if len(tokenizer) > text.vocab_size:
         raise ValueError(
-            f"the tokenizer has {len(tokenizer)} words, the text tower {model.config.text_config.vocab_size}: "
-            "give the tokenizer that belongs to it"
+            f"the tokenizer has {len(tokenizer)} words, the text tower {text.vocab_size}: give the tokenizer that "
+            "belongs to it"
         )
     return model
 
 
-def _tower_config(values: dict | None, **sizes: int):
+def _tower_config(values: dict, **sizes: int):
     """A new tower's configuration; `sizes` are filled in where its kind has them (a ResNet takes any image size)."""
-    if values is None:
-        return None
     if "model_type" not in values:
         raise ValueError(f"a tower configuration needs a model_type, got {values}")
     config = AutoConfig.for_model(**values)
@@ -77,23 +87,6 @@ def _tower_config(values: dict | None, **sizes: int):
         if hasattr(config, name) and name not in values:
             setattr(config, name, size)
     return config
-
-
-def _from_pretrained_towers(arguments: ModelArguments, vision, text) -> CheXficientModel:
-    """At least one tower from pretrained weights."""
-    vision_model = AutoModel.from_config(vision) if vision else AutoModel.from_pretrained(arguments.vision_model)
-    text_model = AutoModel.from_config(text) if text else AutoModel.from_pretrained(arguments.text_model)
-    return CheXficientModel(_config(arguments, vision_model.config, text_model.config), vision_model, text_model)
-
-
-def _config(arguments: ModelArguments, vision, text) -> CheXficientConfig:
-    return CheXficientConfig(
-        vision,
-        text,
-        projection_dim=arguments.projection_dim,
-        logit_scale_init_value=arguments.logit_scale_init_value,
-        text_pooling=arguments.text_pooling,
-    )
 
 
 def save_curated_subset(dataset: Dataset, rows: list[int], path: Path) -> None:
@@ -145,11 +138,18 @@ def main(arguments: list[str] | None = None) -> None:
     dataclass_types = (ModelArguments, DataArguments, CuratedTrainingArguments)
     try:
         pretrain(*parse_recipe(dataclass_types, sys.argv[1:] if arguments is None else arguments))
-    except (DataError, ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 
 
+def forget_earlier_run(output_dir: Path) -> None:
+    """Remove what an earlier run wrote about itself: it must not speak for this one."""
+    for name in ("run.json", "log.json", SUBSET_FILE, STATE_FILE):
+        (output_dir / name).unlink(missing_ok=True)
+
+
 def pretrain(model_arguments: ModelArguments, data: DataArguments, args: CuratedTrainingArguments) -> None:
+    forget_earlier_run(Path(args.output_dir))
     # One process reads (and caches) the data first; the others find it ready.
     with args.main_process_first(desc="loading the dataset"):
         dataset = load_split(data.dataset_dir, "train")
@@ -165,6 +165,7 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
         args,
         train_dataset=PairDataset(dataset),
         eval_dataset=validation,
+        prevalence=prevalences(dataset) if validation is not None else None,
         data_collator=PairCollator(tokenizer, model_arguments.image_size, model_arguments.max_text_length),
         processing_class=processor,
     )
@@ -178,7 +179,7 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
         (model_dir / "training_args.bin").unlink(missing_ok=True)
         if args.selection != "none":
             rows = trainer.curation.kept_rows.tolist()
-            save_curated_subset(dataset, rows, model_dir.with_name("curated_subset.parquet"))
+            save_curated_subset(dataset, rows, model_dir.with_name(SUBSET_FILE))
             trainer.curation.save(model_dir.parent)
         run = describe_run(trainer, (model_arguments, data), seconds, outcome.training_loss)
         model_dir.with_name("run.json").write_text(json.dumps(run, indent=2) + "\n")

@@ -41,6 +41,10 @@ class Schedule:
     def total_steps(self) -> int:
         return self.curation_end + self.subset_steps
 
+    def is_first_of_pass(self, step: int) -> bool:
+        """Whether a curation pass begins at this step."""
+        return self.is_curating(step) and (step - self.warmup_steps) % self.steps_per_pass == 0
+
     def is_curating(self, step: int) -> bool:
         return self.warmup_steps <= step < self.curation_end
 

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, SequentialSampler, Subset
 from transformers import PreTrainedModel, Trainer
 
 from eval.benchmarks import RARE_BELOW
-from eval.labels import prevalences
 from eval.zero_shot import judge, score_split
 from modeling_chexficient import normalise_pixels
 from train.arguments import CuratedTrainingArguments
@@ -27,7 +26,7 @@ from train.curation import (
     update_prototypes,
 )
 from train.curation_state import CurationState
-from train.distributed import even_share, gather_uneven, local_slice, rank, world_size
+from train.distributed import even_share, gather_uneven, local_slice, rank, share_buffers, world_size
 from train.objectives import contrastive_loss
 from train.pairs import PairCollator, PairDataset
 from train.sampler import CurationBatchSampler, Schedule
@@ -104,48 +103,43 @@ class CuratedTrainer(Trainer):
         args: CuratedTrainingArguments,
         train_dataset: PairDataset,
         data_collator: PairCollator,
+        prevalence: dict[str, float] | None = None,
         **kwargs,
     ):
-        if args.load_best_model_at_end:
-            # Trainer 5.x loads its checkpoints by name without complaint, and leaves renamed tensors as they were.
-            raise ValueError(
-                "load_best_model_at_end is not supported: judge saved checkpoints with eval.run on the validation split"
-            )
         self.schedule = plan(args, len(train_dataset))
         args.max_steps = self.schedule.total_steps
         super().__init__(model, args, train_dataset=train_dataset, data_collator=data_collator, **kwargs)
         # Our loss is a mean over all processes; Trainer must not rescale it.
         self.model_accepts_loss_kwargs = False
         self.curation = CurationState(len(train_dataset))
+        # Of the findings in training, which says what is rare when judging during training.
+        self.prevalence = prevalence or {}
         self.pairs_trained = 0
         self.pairs_scored = 0
         self._since_log = (time.perf_counter(), 0)
 
-    def train(self, resume_from_checkpoint=None, **kwargs):
-        if resume_from_checkpoint:
-            raise ValueError(
-                "resume_from_checkpoint is not supported yet: the curation state is not part of the checkpoints, so "
-                "a resumed run would choose other pairs"
-            )
-        return super().train(**kwargs)
-
     def get_train_dataloader(self) -> DataLoader:
         """Not prepared by accelerate: the sampler shares the batches out among the processes itself."""
-        sampler = CurationBatchSampler(self.schedule, self.curation, self.args.seed, rank(), world_size())
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        sampler = CurationBatchSampler(self.schedule, self.curation, seed, rank(), world_size())
         return _EpochDataLoader(
             self.train_dataset,
             batch_sampler=sampler,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            persistent_workers=self.args.dataloader_persistent_workers,
         )
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Zero-shot AUROC on a validation split (with `eval_strategy`); never on the films of a test."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         with evaluation_mode(self.accelerator.unwrap_model(self.model)) as model:
-            split = score_split(model, self.processing_class, dataset, labels=(), prompts="published")
-        _, macros = judge(split, prevalences(dataset), RARE_BELOW, resamples=0, seed=self.args.seed)
+            split = score_split(
+                model, self.processing_class, dataset, (), "published", self.args.per_device_eval_batch_size
+            )
+        _, macros = judge(split, self.prevalence, RARE_BELOW, resamples=0, seed=self.args.seed)
         metrics = {
             f"{metric_key_prefix}_{name}_auroc": one.value for name, one in macros.items() if one.value is not None
         }
@@ -176,6 +170,9 @@ class CuratedTrainer(Trainer):
         The kept pairs are spread evenly over the processes by exchanging them (grey uint8 pixels and tokens), so
         that none idles; `valid` marks the rows that only fill up.
         """
+        if self.schedule.is_first_of_pass(self.state.global_step):
+            # The last pass decides: the union of several would be more than the share asked for.
+            self.curation.forget()
         rows = gather_uneven(inputs["rows"]).cpu()
         generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self.state.global_step)
         if self.args.selection == "random":
@@ -213,10 +210,18 @@ class CuratedTrainer(Trainer):
         return selection
 
     def score(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Features [B, 2 D] of this process's pairs, without gradient and without dropout."""
+        """Features [B, 2 D] of this process's pairs, without gradient and without dropout.
+
+        They are computed in pieces of the training batch, so that a super-batch of any size fits.
+        """
+        size = self.args.per_device_train_batch_size
+        features = []
         with evaluation_mode(self.accelerator.unwrap_model(self.model_wrapped)) as model, self.accelerator.autocast():
-            outputs = self._embed(model, inputs)
-        return pair_features(outputs.image_embeds, outputs.text_embeds)
+            share_buffers(model)
+            for start in range(0, len(inputs["rows"]), size):
+                outputs = self._embed(model, {name: tensor[start : start + size] for name, tensor in inputs.items()})
+                features.append(pair_features(outputs.image_embeds, outputs.text_embeds))
+        return torch.cat(features)
 
     def _initial_prototypes(self) -> Tensor:
         """K-means on the features of a random sample of the whole corpus, alike on all processes."""

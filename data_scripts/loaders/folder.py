@@ -73,6 +73,10 @@ class Options:
     test_share: float = field(default=0.1, metadata={"help": "Share of the patients; without split_column."})
     split_seed: int = field(default=0, metadata={"help": "Seed of the split by patient."})
 
+    def __post_init__(self):
+        if not self.label_separator:
+            raise ValueError("label_separator is empty: give the character between two findings")
+
     def columns(self) -> dict[str, str]:
         """The named columns by what they hold."""
         named = {name: getattr(self, f"{name}_column") for name in _COLUMN_ARGUMENTS}
@@ -90,16 +94,16 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
         )
     require_columns(table, [*columns.values(), *options.label_columns], path)
     vocabulary = _vocabulary(table, options)
-    for line, row in rows_of(table):
-        where = f"{options.table} line {line}"
+    for number, row in rows_of(table):
+        where = f"{options.table} row {number}"
         values = {name: row[column].strip() for name, column in columns.items()}
         if not values["image"]:
-            yield Skipped(where, f"column {options.image_column!r} is blank")
+            yield Skipped(where, f"column {options.image_column!r} is blank", "no image named")
             continue
         try:
             yield _record(values, _labels(row, vocabulary, options), options)
         except DataError as error:
-            yield Skipped(where, str(error))
+            yield Skipped(where, str(error), error.kind)
 
 
 def _vocabulary(table, options: Options) -> list[str]:

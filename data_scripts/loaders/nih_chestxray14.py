@@ -73,16 +73,19 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     listed = dict.fromkeys(_read_list(raw / "train_val_list.txt"), "train")
     listed |= dict.fromkeys(_read_list(raw / "test_list.txt"), "test")
     paths = {path.name: str(path.relative_to(raw)) for path in raw.glob("images*/**/*.png")}
-    for line, row in rows_of(table):
-        name = row["Image Index"]
+    for number, row in rows_of(table):
+        name, where = row["Image Index"], f"{table_path.name} row {number}"
         if name not in listed:
-            yield Skipped(
-                f"{table_path.name} line {line}", f"{name} is in neither train_val_list.txt nor test_list.txt"
-            )
+            yield Skipped(where, f"{name} is in neither train_val_list.txt nor test_list.txt", "film in no list")
         elif name not in paths:
-            yield Skipped(f"{table_path.name} line {line}", f"{name} is not among the films below {raw}/images*")
+            yield Skipped(where, f"{name} is not among the films below {raw}/images*", "image file missing")
         else:
-            yield _record(row, f"{table_path} line {line}", paths[name], listed[name], options)
+            try:
+                yield _record(row, where, paths[name], listed[name], options)
+            except DataError as error:
+                yield Skipped(where, str(error), error.kind)
+    for name in sorted({*listed, *paths} - set(table["Image Index"])):
+        yield Skipped(name, f"{name} has no row in {table_path.name}", "film without a row")
 
 
 def _read_list(path: Path) -> list[str]:
@@ -95,7 +98,9 @@ def _labels(text: str, where: str) -> list[Label]:
     found = set(text.split("|"))
     unknown = found - {*LABELS, "No Finding"}
     if unknown:
-        raise DataError(f"{where}: unknown finding {sorted(unknown)}, expected some of {(*LABELS, 'No Finding')}")
+        raise DataError(
+            f"{where}: unknown finding {sorted(unknown)}, expected some of {(*LABELS, 'No Finding')}", "unknown finding"
+        )
     names = [*LABELS, "No Finding"]
     return [Label(name.replace("_", " "), int(name in found)) for name in names]
 
