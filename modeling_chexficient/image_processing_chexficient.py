@@ -173,7 +173,8 @@ def _side(size: int | dict[str, int]) -> int:
 def _image_list(images) -> list:
     if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4:
         images = list(images)
-    if not isinstance(images, (list, tuple)):
+    # A column of `datasets` is a sequence, but no list.
+    if not isinstance(images, Sequence) or isinstance(images, str):
         images = [images]
     if not images:
         raise ValueError("No image was passed")

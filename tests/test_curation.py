@@ -94,10 +94,13 @@ def test_kept_share_is_met_for_any_super_batch(rule, count, share):
 @pytest.mark.parametrize("rule", SELECTION_RULES)
 def test_outliers_are_never_kept_and_margins_always(rule):
     features = clustered_features(480)
-    selection = SELECTION_RULES[rule](features, kmeans_prototypes(features, 6), 0.3)
+    prototypes = kmeans_prototypes(features, 6)
+    # Four pairs that belong to no cluster; in 48 dimensions the others all lie about as far from their centre.
+    features[:4] = F.normalize(torch.randn(4, 48, generator=torch.Generator().manual_seed(1)), dim=-1)
+    selection = SELECTION_RULES[rule](features, prototypes, 0.3)
     assert (selection.roles == Role.OUTLIER).any()
     assert not selection.kept[selection.roles == Role.OUTLIER].any()
-    published = SELECTION_RULES[rule](features, kmeans_prototypes(features, 6), None)
+    published = SELECTION_RULES[rule](features, prototypes, None)
     assert selection.kept[published.roles == Role.MARGIN].all()
 
 
