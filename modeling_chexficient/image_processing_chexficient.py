@@ -174,7 +174,7 @@ def _image_list(images) -> list:
     if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4:
         images = list(images)
     # A column of `datasets` is a sequence, but no list.
-    if not isinstance(images, Sequence) or isinstance(images, str):
+    if not isinstance(images, Sequence) or isinstance(images, (str, bytes)):
         images = [images]
     if not images:
         raise ValueError("No image was passed")
