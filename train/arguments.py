@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-from train.curation import OUTLIER_QUANTILE, SELECTION_RULES
+from train.curation import OUTLIER_QUANTILE, SELECTION_RULES, SUPPORT_QUANTILE
 
 
 @dataclass
@@ -136,6 +136,12 @@ class CuratedTrainingArguments(TrainingArguments):
     prototype_sample_size: int = field(
         default=4096, metadata={"help": "Random pairs of the corpus whose features start the prototypes by k-means."}
     )
+    support_quantile: float = field(
+        default=SUPPORT_QUANTILE, metadata={"help": "Rule quantile: pairs between this and the next are all kept."}
+    )
+    outlier_quantile: float = field(
+        default=OUTLIER_QUANTILE, metadata={"help": "Rule quantile: pairs farther than this are dropped."}
+    )
     prototype_momentum: float = field(default=0.9, metadata={"help": "EMA momentum of the prototypes."})
     sinkhorn_temperature: float = field(default=0.5, metadata={"help": "Temperature of the Sinkhorn assignment."})
     sinkhorn_iterations: int = field(default=3, metadata={"help": "Iterations of the Sinkhorn assignment."})
@@ -143,6 +149,12 @@ class CuratedTrainingArguments(TrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         self._check_curation()
+
+    def rule_constants(self) -> dict[str, float]:
+        """The constants of the selection rule that are arguments."""
+        if self.selection != "quantile":
+            return {}
+        return {"support_quantile": self.support_quantile, "outlier_quantile": self.outlier_quantile}
 
     def _check_curation(self) -> None:
         if self.keep_share is not None and not 0 < self.keep_share <= 1:
@@ -154,10 +166,14 @@ class CuratedTrainingArguments(TrainingArguments):
                 f"keep_share {self.keep_share} of super_batch_size {self.super_batch_size} keeps less than 2 pairs a "
                 "step, too few for a contrastive loss: raise one of them"
             )
-        if self.selection == "quantile" and self.keep_share is not None and self.keep_share > OUTLIER_QUANTILE:
+        if not 0 < self.support_quantile <= self.outlier_quantile <= 1:
             raise ValueError(
-                f"keep_share is {self.keep_share}, but rule quantile drops the farthest {1 - OUTLIER_QUANTILE:.0%} as "
-                "outliers: ask for less, or for selection none"
+                f"support_quantile {self.support_quantile} and outlier_quantile {self.outlier_quantile} must rise from 0 to 1"
+            )
+        if self.selection == "quantile" and self.keep_share is not None and self.keep_share > self.outlier_quantile:
+            raise ValueError(
+                f"keep_share is {self.keep_share}, but rule quantile drops the farthest {1 - self.outlier_quantile:.0%} "
+                "as outliers: ask for less, or for selection none"
             )
         if self.gradient_accumulation_steps != 1:
             raise ValueError(

@@ -20,8 +20,9 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Quantile of the distances in a cluster beyond which rule `quantile` drops a pair, whatever share is asked for.
-OUTLIER_QUANTILE = 0.95
+#: Quantiles of the distances in a cluster (first public version): between them rule `quantile` keeps every pair, beyond
+#: the second it drops every pair.
+SUPPORT_QUANTILE, OUTLIER_QUANTILE = 0.85, 0.95
 
 
 class Role(IntEnum):
@@ -133,7 +134,7 @@ def select_quantile(
     prototypes: Tensor,
     keep_share: float | None,
     generator: torch.Generator | None = None,
-    support_quantile: float = 0.85,
+    support_quantile: float = SUPPORT_QUANTILE,
     outlier_quantile: float = OUTLIER_QUANTILE,
     central_per_cluster: int = 10,
 ) -> Selection:

@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
     dataclass_types = (ModelArguments, DataArguments, CuratedTrainingArguments)
     try:
         pretrain(*parse_recipe(dataclass_types, sys.argv[1:] if arguments is None else arguments))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"error: {error}") from error
 
 
@@ -149,7 +149,6 @@ def forget_earlier_run(output_dir: Path) -> None:
 
 
 def pretrain(model_arguments: ModelArguments, data: DataArguments, args: CuratedTrainingArguments) -> None:
-    forget_earlier_run(Path(args.output_dir))
     # One process reads (and caches) the data first; the others find it ready.
     with args.main_process_first(desc="loading the dataset"):
         dataset = load_split(data.dataset_dir, "train")
@@ -169,6 +168,7 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
         data_collator=PairCollator(tokenizer, model_arguments.image_size, model_arguments.max_text_length),
         processing_class=processor,
     )
+    forget_earlier_run(Path(args.output_dir))
     started = time.perf_counter()
     outcome = trainer.train()
     seconds = time.perf_counter() - started

@@ -89,6 +89,8 @@ class CuratedTrainer(Trainer):
     In the curation epoch every super-batch is scored without gradient; the selected pairs alone are trained on.
     Unselected pairs never enter the published loss, so this gives the same gradient at about half the cost.
     All processes select from the gathered features alike, so the kept subset does not depend on their number.
+    Both hold for towers without dropout and batch normalisation: the first is off while scoring, and the second
+    normalises by the batch of one process while training.
 
     Attributes:
         schedule: the planned steps of each phase.
@@ -198,7 +200,7 @@ class CuratedTrainer(Trainer):
                 f"{bad[:10].tolist()}: lower learning_rate, or use bf16 instead of fp16"
             )
         rule = SELECTION_RULES[self.args.selection]
-        selection = rule(features, state.prototypes, self.args.keep_share, generator)
+        selection = rule(features, state.prototypes, self.args.keep_share, generator, **self.args.rule_constants())
         state.prototypes, usage = update_prototypes(
             features[selection.kept],
             state.prototypes,
