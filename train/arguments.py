@@ -150,6 +150,16 @@ class CuratedTrainingArguments(TrainingArguments):
         super().__post_init__()
         self._check_curation()
 
+    def _check_quantiles(self) -> None:
+        support, outlier = self.support_quantile, self.outlier_quantile
+        if not 0 < support <= outlier <= 1:
+            raise ValueError(f"support_quantile {support} and outlier_quantile {outlier} must rise within (0, 1]")
+        if self.selection == "quantile" and self.keep_share is not None and self.keep_share > outlier:
+            raise ValueError(
+                f"keep_share is {self.keep_share}, but rule quantile drops the farthest {1 - outlier:.0%} as outliers: "
+                "ask for less, or for selection none"
+            )
+
     def rule_constants(self) -> dict[str, float]:
         """The constants of the selection rule that are arguments."""
         if self.selection != "quantile":
@@ -166,15 +176,7 @@ class CuratedTrainingArguments(TrainingArguments):
                 f"keep_share {self.keep_share} of super_batch_size {self.super_batch_size} keeps less than 2 pairs a "
                 "step, too few for a contrastive loss: raise one of them"
             )
-        if not 0 < self.support_quantile <= self.outlier_quantile <= 1:
-            raise ValueError(
-                f"support_quantile {self.support_quantile} and outlier_quantile {self.outlier_quantile} must rise from 0 to 1"
-            )
-        if self.selection == "quantile" and self.keep_share is not None and self.keep_share > self.outlier_quantile:
-            raise ValueError(
-                f"keep_share is {self.keep_share}, but rule quantile drops the farthest {1 - self.outlier_quantile:.0%} "
-                "as outliers: ask for less, or for selection none"
-            )
+        self._check_quantiles()
         if self.gradient_accumulation_steps != 1:
             raise ValueError(
                 "gradient_accumulation_steps must be 1: a contrastive loss over parts of a batch is another loss; "
