@@ -372,3 +372,32 @@ def test_register_checkpoint_loads_into_a_tower_without_registers(tmp_path):
     assert set(theirs) - set(ours) == {"embeddings.register_tokens", "embeddings.mask_token"}
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def test_settings_reach_the_layers_of_pretrained_towers(tmp_path, inputs):
+    Dinov2Model(VISION).save_pretrained(tmp_path / "vision")
+    BertModel(TEXT).save_pretrained(tmp_path / "text")
+    model = CheXficientModel.from_vision_text_pretrained(tmp_path / "vision", tmp_path / "text", projection_dim=8)
+    model.set_attn_implementation("eager")
+    output = model(**inputs, output_attentions=True)
+    assert len(output.vision_model_output.attentions) == model.config.vision_config.num_hidden_layers
+    assert len(output.text_model_output.attentions) == model.config.text_config.num_hidden_layers
+
+
+def test_position_embeddings_are_resized_once(tmp_path, inputs):
+    Dinov2Model(VISION).save_pretrained(tmp_path / "vision")
+    BertModel(TEXT).save_pretrained(tmp_path / "text")
+    towers = tmp_path / "vision", tmp_path / "text"
+    size = 3 * VISION.patch_size
+    whole = CheXficientModel.from_vision_text_pretrained(*towers)
+    resized = CheXficientModel.from_vision_text_pretrained(*towers, image_size=size)
+    assert resized.config.vision_config.image_size == size
+    assert resized.vision_model.embeddings.position_embeddings.shape[1] == 1 + 9
+    pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        resized.vision_model(pixels).last_hidden_state, whole.vision_model(pixels).last_hidden_state
+    )
+    resized.save_pretrained(tmp_path / "saved")
+    assert AutoModel.from_pretrained(tmp_path / "saved").vision_model.embeddings.position_embeddings.shape[1] == 10
+    with pytest.raises(ValueError, match="no multiple of the patch size"):
+        CheXficientModel.from_vision_text_pretrained(*towers, image_size=size + 1)
