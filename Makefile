@@ -30,6 +30,7 @@ demo: install
 STUDY := runs/study
 STUDY_ARMS := quantile sigma random none
 STUDY_SEEDS := 0 1 2
+STUDY_STEPS := 550
 STUDY_RUNS := $(foreach seed,$(STUDY_SEEDS),$(foreach arm,$(STUDY_ARMS),$(STUDY)/$(arm)-$(seed)))
 study: $(STUDY_RUNS:=/results/zero_shot_findings.json)
 	$(PY) -m eval.compare $(STUDY_RUNS) --out $(STUDY)/comparison
@@ -37,7 +38,7 @@ study: $(STUDY_RUNS:=/results/zero_shot_findings.json)
 $(STUDY)/%/results/zero_shot_findings.json: | install
 	$(PY) -m train.pretrain train/recipes/demo.yaml --dataset_dir $(DEMO)/data --output_dir $(STUDY)/$* \
 		--selection $(word 1,$(subst -, ,$*)) --seed $(word 2,$(subst -, ,$*)) \
-		--num_prototypes $(if $(findstring sigma,$*),32,6) --disable_tqdm true
+		--max_steps $(STUDY_STEPS) --num_prototypes $(if $(findstring sigma,$*),32,6) --disable_tqdm true
 	$(PY) -m eval.run --model $(STUDY)/$*/model --data $(DEMO)/data
 
 test: install
