@@ -65,8 +65,9 @@ def render_card(run_dir: Path, name: str | None = None) -> ModelCard:
     run, results = json.loads(run_file.read_text()), load_results(run_dir)
     check_results(run_dir, results)
     config = json.loads((run_dir / "model" / "config.json").read_text())
+    title = (name or run_dir.resolve().name).split("/")[-1]
     data = ModelCardData(
-        model_name=(name or run_dir.resolve().name).split("/")[-1],
+        model_name=title,
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="zero-shot-image-classification",
@@ -76,6 +77,7 @@ def render_card(run_dir: Path, name: str | None = None) -> ModelCard:
     return ModelCard.from_template(
         data,
         template_str=TEMPLATE.read_text(),
+        title=title,
         run=run,
         results=results,
         sources=config.get("pretraining_sources") or [],

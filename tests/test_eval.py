@@ -196,6 +196,7 @@ def test_the_card_says_what_was_measured(run):
     card = (run / "model" / "README.md").read_text()
     result = ZeroShotResult.load(run / "results" / "zero_shot_findings.json")
     assert f"| all | {result.macro.value:.3f} |" in card
+    assert f"\n# {run.name}\n" in card
     assert "not a medical device" in card
     assert "It has seen nothing but drawn films" in card
     assert "model-index" in card
