@@ -188,9 +188,6 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
             f"kept {run['kept_pairs']:,} of {run['corpus_pairs']:,} pairs ({run['keep_share_reached']:.1%}), "
             f"trained on {run['pairs_trained']:,} and scored {run['pairs_scored']:,} in {seconds:,.0f} s: {model_dir}"
         )
-    # A process that leaves while another still saves takes the process group down with it.
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":
