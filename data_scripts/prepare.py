@@ -71,9 +71,9 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
         raise DataError(f"--raw {raw}: there is no such folder")
     out = Path(arguments.out)
     work = out / ".prepare"
+    listing, skipped = _list_records(loader, raw, options, arguments, work)
     # Written last: a folder without it is not finished.
     (out / "summary.json").unlink(missing_ok=True)
-    listing, skipped = _list_records(loader, raw, options, arguments, work)
     shards = _shards(loader_name, options, raw, out, listing, arguments)
     outcomes = list(run_shards(shards, arguments.num_workers))
     skipped += [Skipped(**one) for outcome in outcomes for one in outcome["skipped"]]
