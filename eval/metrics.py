@@ -11,20 +11,50 @@ def weighted_auroc(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray)
     Equal to `sklearn.metrics.roc_auc_score` with `sample_weight`, ties counted half, for all rows in one pass.
     A row in which one of the classes has no weight gives NaN.
     """
-    _, group = np.unique(scores, return_inverse=True)
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    positive = np.add.reduceat((weights * targets)[:, order], starts, axis=1)
-    negative = np.add.reduceat((weights * (1 - targets))[:, order], starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative
-    total = positive.sum(axis=1) * negative.sum(axis=1)
+    positives, negatives = np.flatnonzero(targets > 0), np.flatnonzero(targets <= 0)
+    negatives = negatives[np.argsort(scores[negatives])]
+    # Column k: the weight of the k lowest negatives. A positive wins over those below it and half of those equal.
+    below = np.zeros((len(weights), len(negatives) + 1))
+    np.cumsum(weights[:, negatives], axis=1, out=below[:, 1:])
+    lower, upper = (np.searchsorted(scores[negatives], scores[positives], side) for side in ("left", "right"))
+    positive = weights[:, positives]
+    wins = (positive * (below[:, lower] + below[:, upper])).sum(axis=1) / 2
+    total = positive.sum(axis=1) * below[:, -1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (positive * (below + negative / 2)).sum(axis=1) / np.where(total > 0, total, np.nan)
+        return wins / np.where(total > 0, total, np.nan)
 
 
 def auroc(scores: np.ndarray, targets: np.ndarray) -> float:
     """AUROC of `scores` [n] against `targets` [n]; NaN where only one class is present."""
     return float(weighted_auroc(scores, targets, np.ones((1, len(scores))))[0])
+
+
+def label_aurocs(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC [R, labels] of `scores` [n, labels] under each row of `weights` [R, n]; films with target NaN stay out."""
+    judged = np.isfinite(targets)
+    columns = [
+        weighted_auroc(scores[films, number], targets[films, number], weights[:, films])
+        for number, films in enumerate(judged.T)
+    ]
+    return np.stack(columns, axis=1)
+
+
+def macro_means(aurocs: np.ndarray, rare: np.ndarray) -> dict[str, np.ndarray]:
+    """Means [R] of `aurocs` [R, labels] over all labels ("macro"), the others and those marked in `rare` [labels].
+
+    The first row is the whole, the others its resamples: a label without both classes in the whole stays out
+    everywhere, one without them in a resample stays out of that resample's mean. NaN where no label is left.
+    """
+    aurocs = np.where(np.isnan(aurocs[0]), np.nan, aurocs)
+    groups = {"macro": np.ones_like(rare), "macro_common": ~rare, "macro_rare": rare}
+    return {name: _row_means(aurocs[:, labels]) for name, labels in groups.items()}
+
+
+def _row_means(values: np.ndarray) -> np.ndarray:
+    """Mean of each row over its defined values; NaN where there is none."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=1)
+    return np.where(defined, values, 0).sum(axis=1) / np.where(count > 0, count, np.nan)
 
 
 def bootstrap_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -11,6 +11,10 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from eval.metrics import percentile_interval
+
 #: Version of the format of the files; bump when a field changes its meaning.
 FORMAT_VERSION = 1
 _PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "pillow")
@@ -23,6 +27,13 @@ class Estimate:
     value: float | None
     low: float | None
     high: float | None
+
+    @classmethod
+    def of_resamples(cls, values: np.ndarray) -> Estimate:
+        """The first of `values` [1 + resamples] is the figure itself, the others its resamples."""
+        if np.isnan(values[0]):
+            return cls(None, None, None)
+        return cls(float(values[0]), *percentile_interval(values[1:]))
 
 
 @dataclass
@@ -60,7 +71,11 @@ class Provenance:
 
 @dataclass
 class ZeroShotResult:
-    """Zero-shot classification of findings. `macro` leaves out labels without both classes (listed in `undefined`)."""
+    """Zero-shot classification of findings. `macro` leaves out labels without both classes (listed in `undefined`).
+
+    `scores_sha256` is the hash of the file of per-film scores (eval.scores) that belongs to it; None in older results,
+    which kept none.
+    """
 
     benchmark: str
     benchmark_version: int
@@ -73,6 +88,7 @@ class ZeroShotResult:
     labels: list[LabelResult]
     undefined: list[str]
     provenance: Provenance
+    scores_sha256: str | None = None
     task: str = "zero_shot"
     format_version: int = field(default=FORMAT_VERSION)
 

@@ -2,11 +2,13 @@
 
     python -m eval.run --model runs/demo/model --data runs/demo/data
 
-Writes `BENCHMARK.json` and `BENCHMARK.png` and prints a table.
+Writes `BENCHMARK.json`, `BENCHMARK.scores.safetensors` (the score of every film, so that runs can be compared in
+pairs) and `BENCHMARK.png`, and prints a table.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from eval.figures import plot_zero_shot
 from eval.labels import fingerprint, prevalences
 from eval.prompts import PROMPT_FAMILIES
 from eval.results import Estimate, Provenance, ZeroShotResult, git_commit, package_versions, weights_sha256
+from eval.scores import ZeroShotScores, scores_path
 from eval.zero_shot import judge, score_split
 
 
@@ -65,8 +68,15 @@ def load_data(folder: str, split: str) -> tuple[DatasetDict, Dataset]:
     return splits, splits[split]
 
 
-def evaluate_zero_shot(model, processor, benchmark: Benchmark, arguments: EvaluationArguments) -> ZeroShotResult:
-    """Run one zero-shot benchmark."""
+def evaluate_zero_shot(
+    model, processor, benchmark: Benchmark, arguments: EvaluationArguments
+) -> tuple[ZeroShotResult, ZeroShotScores]:
+    """Run one zero-shot benchmark: the result, and the scores that it was computed from.
+
+    Raises:
+        ValueError: the data cannot be judged (DataError, see `load_data` and `score_split`), or no label has both
+            positive and negative films.
+    """
     started = time.perf_counter()
     splits, dataset = load_data(arguments.data, benchmark.split)
     if arguments.limit is not None:
@@ -98,7 +108,7 @@ def evaluate_zero_shot(model, processor, benchmark: Benchmark, arguments: Evalua
         packages=package_versions(),
         seconds=time.perf_counter() - started,
     )
-    return ZeroShotResult(
+    result = ZeroShotResult(
         benchmark=benchmark.name,
         benchmark_version=benchmark.version,
         prompts=prompts,
@@ -109,6 +119,17 @@ def evaluate_zero_shot(model, processor, benchmark: Benchmark, arguments: Evalua
         undefined=[label.name for label in labels if label.auroc.value is None],
         provenance=provenance,
     )
+    return result, split
+
+
+def save_zero_shot(result: ZeroShotResult, split: ZeroShotScores, folder: Path) -> Path:
+    """Write the result, the scores it was computed from and the picture; returns the path of the result."""
+    path = folder / f"{result.benchmark}.json"
+    # The scores first: a result never names scores that are not there.
+    digest = split.save(scores_path(path))
+    dataclasses.replace(result, scores_sha256=digest).save(path)
+    plot_zero_shot(result, path.with_suffix(".png"))
+    return path
 
 
 def format_estimate(estimate: Estimate) -> str:
@@ -148,14 +169,13 @@ def main(arguments: list[str] | None = None) -> None:
         model = AutoModel.from_pretrained(parsed.model, trust_remote_code=parsed.trust_remote_code)
         processor = AutoProcessor.from_pretrained(parsed.model, trust_remote_code=parsed.trust_remote_code)
         model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-        result = evaluate_zero_shot(model, processor, benchmark, parsed)
+        result, split = evaluate_zero_shot(model, processor, benchmark, parsed)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     out = Path(parsed.out or Path(parsed.model).with_name("results"))
-    result.save(out / f"{benchmark.name}.json")
-    plot_zero_shot(result, out / f"{benchmark.name}.png")
+    path = save_zero_shot(result, split, out)
     print(format_table(result))
-    print(f"results in {out / benchmark.name}.json, picture in {out / benchmark.name}.png")
+    print(f"results in {path}, picture in {path.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

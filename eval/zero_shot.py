@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from datasets import Dataset
 
 from eval.embedding import embed_films, embed_texts
 from eval.labels import label_matrix
-from eval.metrics import bootstrap_weights, percentile_interval, weighted_auroc
+from eval.metrics import bootstrap_weights, label_aurocs, macro_means
 from eval.prompts import prompt_pair
 from eval.results import Estimate, LabelResult
-
-
-@dataclass
-class ZeroShotScores:
-    """Scores and truth of a split: `scores`, `targets` [films, labels] (NaN: not judged), `patients` [films]."""
-
-    names: list[str]
-    scores: np.ndarray
-    targets: np.ndarray
-    patients: np.ndarray
+from eval.scores import ZeroShotScores
 
 
 def score_split(
@@ -32,7 +21,7 @@ def score_split(
     That difference orders films as the published two-class softmax does; neither is a calibrated probability.
 
     Raises:
-        ValueError: the split is empty, holds no label, or lacks one that is asked for.
+        ValueError: the split is empty, holds no label, or lacks one that is asked for; or a score is not finite.
     """
     if len(dataset) == 0:
         raise ValueError("the split is empty: there is nothing to evaluate on")
@@ -47,6 +36,9 @@ def score_split(
     texts = embed_texts(model, processor, [prompt for name in names for prompt in prompt_pair(name, prompts)])
     scale = model.logit_scale.detach().float().exp().cpu()
     scores = scale * films @ (texts[0::2] - texts[1::2]).T
+    broken = (~scores.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        raise ValueError(f"the scores of {len(broken)} films are not finite, the first is row {broken[0]}")
     return ZeroShotScores(names, scores.numpy(), targets, np.asarray(dataset["patient_id"]))
 
 
@@ -60,32 +52,18 @@ def judge(
     """
     whole = np.ones((1, len(split.patients)))
     weights = np.vstack([whole, bootstrap_weights(split.patients, resamples, seed)])
-    columns, labels = [], []
-    for number, name in enumerate(split.names):
-        judged = np.isfinite(split.targets[:, number])
-        targets = split.targets[judged, number]
-        values = weighted_auroc(split.scores[judged, number], targets, weights[:, judged])
-        rare = prevalence.get(name, 0.0) < rare_below
-        labels.append(
-            LabelResult(name, _estimate(values), len(targets), int(targets.sum()), prevalence.get(name, 0.0), rare)
+    aurocs = label_aurocs(split.scores, split.targets, weights)
+    films, positives = np.isfinite(split.targets).sum(axis=0), np.nansum(split.targets, axis=0)
+    labels = [
+        LabelResult(
+            name,
+            Estimate.of_resamples(aurocs[:, number]),
+            int(films[number]),
+            int(positives[number]),
+            prevalence.get(name, 0.0),
+            prevalence.get(name, 0.0) < rare_below,
         )
-        columns.append(values)
-    values = np.stack(columns, axis=1)
-    values[:, np.isnan(values[0])] = np.nan
-    rare = np.array([label.rare for label in labels])
-    groups = {"macro": np.ones_like(rare), "macro_common": ~rare, "macro_rare": rare}
-    return labels, {name: _estimate(_row_means(values[:, group])) for name, group in groups.items()}
-
-
-def _row_means(values: np.ndarray) -> np.ndarray:
-    """Mean of each row over its defined values; NaN where there is none."""
-    defined = np.isfinite(values)
-    count = defined.sum(axis=1)
-    return np.where(defined, values, 0).sum(axis=1) / np.where(count > 0, count, np.nan)
-
-
-def _estimate(values: np.ndarray) -> Estimate:
-    """The first value is the figure itself, the others its resamples."""
-    if np.isnan(values[0]):
-        return Estimate(None, None, None)
-    return Estimate(float(values[0]), *percentile_interval(values[1:]))
+        for number, name in enumerate(split.names)
+    ]
+    macros = macro_means(aurocs, np.array([label.rare for label in labels]))
+    return labels, {name: Estimate.of_resamples(values) for name, values in macros.items()}

@@ -1,5 +1,7 @@
 """What is seen, when and by whom."""
 
+import time
+import tracemalloc
 from itertools import chain
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
+from train.curation import Role, Selection
 from train.curation_state import CurationState
 from train.sampler import CurationBatchSampler, Schedule
 from train.trainer import plan
@@ -40,7 +43,7 @@ def test_several_curation_passes_use_the_ids_of_the_corpus():
 def test_after_curation_only_kept_rows_are_seen():
     one, state = sampler()
     kept = np.array([3, 8, 9, 20, 21, 50, 51, 77, 90, 91, 92, 100])
-    state.kept[kept] = True
+    state.roles[kept] = Role.CENTRAL
     epochs = []
     for epoch in (1, 2):
         one.set_epoch(epoch)
@@ -54,7 +57,7 @@ def test_after_curation_only_kept_rows_are_seen():
 
 def test_a_subset_smaller_than_the_batch_gives_smaller_batches():
     one, state = sampler()
-    state.kept[:4] = True
+    state.roles[:4] = Role.CENTRAL
     one.set_epoch(1)
     assert all(sorted(batch) == [0, 1, 2, 3] for batch in one)
 
@@ -63,12 +66,12 @@ def test_processes_get_equal_parts_of_a_subset_smaller_than_the_batch():
     parts = []
     for rank in (0, 1):
         one, state = sampler(rank, world=2)
-        state.kept[:5] = True
+        state.roles[:5] = Role.CENTRAL
         one.set_epoch(1)
         parts.append(next(iter(one)))
     assert [len(part) for part in parts] == [2, 2]
     one, state = sampler(0, world=2)
-    state.kept[0] = True
+    state.roles[0] = Role.CENTRAL
     one.set_epoch(1)
     with pytest.raises(ValueError, match="1 pairs are too few for 2 processes"):
         next(iter(one))
@@ -78,12 +81,12 @@ def test_processes_get_equal_parts_of_a_subset_smaller_than_the_batch():
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_the_same_global_batches(epoch, world):
     single, state = sampler(batch_size=12)
-    state.kept[::2] = True
+    state.roles[::2] = Role.CENTRAL
     single.set_epoch(epoch)
     parts = []
     for rank in range(world):
         part, part_state = sampler(rank, world, batch_size=12)
-        part_state.kept[::2] = True
+        part_state.roles[::2] = Role.CENTRAL
         part.set_epoch(epoch)
         parts.append(list(part))
     joined = [list(chain(*batches)) for batches in zip(*parts, strict=True)]
@@ -96,7 +99,7 @@ def test_the_order_follows_the_seed():
 
 
 def test_without_curation_one_phase_over_all_rows():
-    one, _ = sampler(warmup_steps=0, curation_epochs=0, subset_steps=20)
+    one, _ = sampler(warmup_steps=0, curation_epochs=0, subset_steps=20, selects=False)
     batches = list(one)
     assert len(batches) == 20
     assert sorted(np.concatenate(batches[:10])) != sorted(np.concatenate(batches[10:]))
@@ -135,7 +138,14 @@ def test_impossible_plans_are_refused(tmp_path):
         ({"keep_share": 1.5}, r"keep_share is 1.5"),
         ({"keep_share": 0.05}, "keeps less than 2 pairs"),
         ({"keep_share": None, "selection": "random"}, "no published constants"),
-        ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps must be 1"),
+        ({"keep_share": None, "selection": "semdedup"}, "no published constants"),
+        ({"on_nonfinite": "skip", "gradient_accumulation_steps": 2}, "on_nonfinite skip"),
+        ({"selection": "none", "save_curated_dataset": "x"}, "save_curated_dataset"),
+        ({"selection": "random", "score_image_size": 56}, "score_image_size does nothing"),
+        ({"score_image_size": 8}, "at least 32 pixels"),
+        ({"low_resolution_share": 2}, "low_resolution_share"),
+        ({"chunk_size": 0}, "chunk_size is 0"),
+        ({"load_best_model_at_end": True, "save_strategy": "no", "eval_strategy": "no"}, "load_best_model_at_end"),
         ({"num_prototypes": 0}, "num_prototypes is 0"),
         ({"curation_warmup_share": -1}, "curation_warmup_share"),
     ],
@@ -166,11 +176,44 @@ def test_numbers_in_recipes_are_numbers(tmp_path):
 
 
 def test_state_is_saved_and_restored_exactly(tmp_path):
-    state = CurationState(50, torch.randn(4, 6), torch.arange(4.0))
-    state.record(torch.tensor([1, 4, 9]), torch.tensor([True, False, True]))
+    state = CurationState.for_corpus(50, map_sample_size=20, seed=0)
+    state.prototypes, state.usage = torch.randn(4, 6), torch.arange(4.0)
+    rows = torch.tensor([1, 4, 9])
+    roles = torch.tensor([Role.MARGIN, Role.OUTLIER, Role.CENTRAL], dtype=torch.int8)
+    features = torch.nn.functional.normalize(torch.randn(3, 6), dim=-1)
+    state.record(rows, Selection(roles, torch.tensor([0, 3, 2]), torch.tensor([0.5, 0.9, 0.1])), features)
     state.save(tmp_path)
     restored = CurationState.load(tmp_path)
     assert restored.kept_rows.tolist() == [1, 9]
+    assert restored.seen.nonzero().squeeze(1).tolist() == [1, 4, 9]
     assert restored.kept_share == pytest.approx(2 / 3)
-    for name in ("prototypes", "usage", "kept", "seen"):
-        assert torch.equal(getattr(restored, name), getattr(state, name))
+    for name in ("roles", "clusters", "distances", "prototypes", "usage", "map_rows", "map_features"):
+        torch.testing.assert_close(getattr(restored, name), getattr(state, name), rtol=0, atol=0, equal_nan=True)
+    sampled = [row for row in rows.tolist() if row in state.map_rows]
+    for row in sampled:
+        kept_feature = restored.map_features[state.map_rows.tolist().index(row)]
+        torch.testing.assert_close(kept_feature, features[rows.tolist().index(row)].half())
+    assert len(state.map_rows) == 20
+    state.forget()
+    assert not state.seen.any()
+    assert state.prototypes is not None
+
+
+@pytest.mark.parametrize("num_rows", [1_000_000, 10_000_000])
+def test_bookkeeping_costs_at_most_16_bytes_a_pair_and_linear_time(num_rows):
+    """The state, one pass of the sampler over all rows, and everything recorded."""
+    schedule = Schedule(num_rows, 8192, 4096, warmup_steps=0, curation_epochs=1, subset_steps=0)
+    state = CurationState.for_corpus(num_rows, map_sample_size=1000, seed=0)
+    held = sum(getattr(state, name).nbytes for name in ("roles", "clusters", "distances"))
+    one = CurationBatchSampler(schedule, state, seed=0, rank=0, world_size=1)
+    tracemalloc.start()
+    started = time.perf_counter()
+    for batch in one.global_batches(0):
+        roles = torch.from_numpy((batch % 4 == 0).astype(np.int8)) * int(Role.CENTRAL)
+        state.record(torch.from_numpy(batch), Selection(roles, torch.zeros(len(batch), dtype=torch.int64)))
+    seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert int(state.kept.sum()) == num_rows // 4
+    # numpy's allocations are traced, torch's are held by the state.
+    assert (held + peak) / num_rows < 16
+    assert seconds / num_rows < 2e-6, "a microsecond or two for each pair, however many there are"

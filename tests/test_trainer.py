@@ -1,9 +1,6 @@
 """Curated training: the right gradient, the same outcome on any number of processes, and honest records."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,71 +10,33 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor, contrastive_loss, similarity_logits
-from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
-from train.curation import select_quantile
+from modeling_chexficient import contrastive_loss, similarity_logits
+from tests.training import RECIPE, kept_rows, make_batch, make_trainer, run_recipe
 from train.curation_state import CurationState
+from train.encoding import Chunk
 from train.objectives import contrastive_loss as distributed_loss
-from train.pairs import PairCollator, PairDataset, load_split
-from train.pretrain import build_model, build_tokenizer, main
-from train.trainer import CuratedTrainer
+from train.pairs import load_split
+from train.pretrain import main
 from train.vocabulary import learn_vocabulary
-
-RECIPE = str(Path(__file__).parent / "tiny.yaml")
-REPOSITORY = Path(__file__).parents[1]
-
-
-def make_trainer(corpus: Path, out: Path, *overrides: str) -> CuratedTrainer:
-    types = (ModelArguments, DataArguments, CuratedTrainingArguments)
-    words = [RECIPE, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
-    model_arguments, data, args = parse_recipe(types, words)
-    dataset = load_split(data.dataset_dir, "train")
-    tokenizer = build_tokenizer(model_arguments, dataset["report"])
-    return CuratedTrainer(
-        build_model(model_arguments, tokenizer, args.seed),
-        args,
-        train_dataset=PairDataset(dataset),
-        data_collator=PairCollator(tokenizer, model_arguments.image_size, model_arguments.max_text_length),
-        processing_class=CheXficientProcessor(CheXficientImageProcessor(model_arguments.image_size), tokenizer),
-    )
-
-
-def run_recipe(corpus: Path, out: Path, *overrides: str, processes: int = 1, recipe: str = RECIPE) -> Path:
-    """A whole run in processes of its own, through the command line."""
-    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"]
-    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    words = ["-m", "train.pretrain", recipe, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *(launcher if processes > 1 else []), *words]
-    for _ in range(3):
-        finished = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
-        # gloo now and then aborts a process that leaves first, after all files are written: that run is repeated.
-        if "terminate called without an active exception" not in finished.stderr:
-            break
-    assert finished.returncode == 0, finished.stderr[-3000:]
-    return out
-
-
-def kept_rows(run: Path) -> list[int]:
-    return pq.read_table(run / "curated_subset.parquet")["row"].to_pylist()
 
 
 def test_score_then_train_has_the_gradient_of_the_published_step(tiny_corpus, tmp_path):
     """Published: forward and backward on everything, the loss on the kept. Ours: score, then train on the kept."""
     trainer = make_trainer(tiny_corpus, tmp_path)
-    batch = trainer.data_collator(trainer.train_dataset.__getitems__(list(range(48))))
-    trainer.curation.prototypes = trainer._initial_prototypes()
+    trainer.current_gradient_accumulation_steps = 1
     model = trainer.model.train()
+    batch, rows, lengths = make_batch(trainer, range(48))
+    kept_batch, kept_lengths, cached = trainer.curator.choose(model, dict(batch), rows, lengths, number=0)
+    kept = trainer.curation.kept[rows]
+    assert 0 < kept.sum() < 48
 
-    features = trainer.score(batch)
-    kept = select_quantile(features, trainer.curation.prototypes, 0.3, torch.Generator().manual_seed(0)).kept
-    outputs = trainer._embed(model, batch)
-    images, texts = outputs.image_embeds[kept], outputs.text_embeds[kept]
-    contrastive_loss(similarity_logits(images, texts, model.logit_scale)).backward()
+    whole = Chunk(torch.arange(48), 48, batch["input_ids"].shape[1])
+    images, texts = trainer.encoder.embed(model, batch, whole, None, "trained")
+    contrastive_loss(similarity_logits(images[kept], texts[kept], model.logit_scale)).backward()
     published = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
     model.zero_grad()
-    trainer.compute_loss(model, {name: tensor[kept] for name, tensor in batch.items()}).backward()
+    trainer._backward(model, kept_batch, kept_lengths, cached, 0)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, published[name], atol=1e-5, rtol=1e-4, msg=name)
     assert any(gradient.abs().max() > 1e-3 for gradient in published.values())
@@ -85,14 +44,13 @@ def test_score_then_train_has_the_gradient_of_the_published_step(tiny_corpus, tm
 
 def test_the_curation_step_trains_on_the_kept_alone(tiny_corpus, tmp_path):
     trainer = make_trainer(tiny_corpus, tmp_path)
-    batch = trainer.data_collator(trainer.train_dataset.__getitems__(list(range(64))))
-    kept = trainer.curate(batch)
-    assert len(kept["rows"]) == round(0.3 * 64) == kept["pairs"]
-    assert kept["valid"].all()
-    assert sorted(kept["rows"].tolist()) == trainer.curation.kept_rows.tolist()
+    batch, rows, lengths = make_batch(trainer, range(64))
+    kept, kept_lengths, _ = trainer.curator.choose(trainer.model, dict(batch), rows, lengths, number=0)
+    assert len(kept["pixel_values"]) == round(0.3 * 64) == kept["valid"].sum()
     assert trainer.curation.seen.sum() == 64
-    assert trainer.curation.usage.sum() == len(kept["rows"])
+    assert trainer.curation.usage.sum() == len(kept_lengths)
     torch.testing.assert_close(kept["pixel_values"], batch["pixel_values"][trainer.curation.kept[:64]])
+    torch.testing.assert_close(kept_lengths, lengths[trainer.curation.kept[:64]])
 
 
 def test_filling_rows_do_not_count():

@@ -79,7 +79,6 @@ class DataArguments:
 
 #: Arguments of Trainer that would do nothing here, or harm.
 _REFUSED = {
-    "resume_from_checkpoint": "the curation state is not part of the checkpoints, a resumed run would choose otherwise",
     "load_best_model_at_end": "Trainer 5.x leaves renamed tensors as they were; judge saved checkpoints with eval.run",
     "auto_find_batch_size": "the plan of a run is made for one batch size; lower per_device_train_batch_size",
     "dataloader_drop_last": "no batch is incomplete",
@@ -116,8 +115,9 @@ class CuratedTrainingArguments(TrainingArguments):
     selection: str = field(
         default="quantile",
         metadata={
-            "help": "Rule that chooses in the curation epoch: quantile, sigma, random, or none (train on all).",
-            "choices": [*SELECTION_RULES, "random", "none"],
+            "help": "What chooses: quantile or sigma (in the curation epoch), random, semdedup (offline, after the "
+            "warm-up), or none (train on all).",
+            "choices": [*SELECTION_RULES, "random", "semdedup", "none"],
         },
     )
     keep_share: float | None = field(
@@ -142,13 +142,61 @@ class CuratedTrainingArguments(TrainingArguments):
     outlier_quantile: float = field(
         default=OUTLIER_QUANTILE, metadata={"help": "Rule quantile: pairs farther than this are dropped."}
     )
+    semdedup_cluster_size: int = field(
+        default=256, metadata={"help": "Selection semdedup: pairs a cluster on average, among which it compares."}
+    )
+    score_image_size: int | None = field(
+        default=None, metadata={"help": "Side of the images when pairs are scored; default: the full size."}
+    )
+    low_resolution_size: int | None = field(
+        default=None, metadata={"help": "Side of the images in the first part of the subset phase; default: full size."}
+    )
+    low_resolution_share: float = field(
+        default=0.75, metadata={"help": "That part, as a share of the subset phase (with low_resolution_size)."}
+    )
+    chunk_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Pairs whose activations a process holds at once; larger batches are trained in chunks, with the "
+            "same result. Default: per_device_train_batch_size."
+        },
+    )
+    text_multiple: int | None = field(
+        default=None,
+        metadata={"help": "Texts are padded to a multiple of this many tokens; default: 1, or 64 with torch_compile."},
+    )
+    on_nonfinite: str = field(
+        default="stop",
+        metadata={
+            "help": "At a NaN or infinite loss or feature: stop, or skip the batch or pair and go on.",
+            "choices": ["stop", "skip"],
+        },
+    )
+    map_sample_size: int = field(
+        default=4000, metadata={"help": "Random pairs whose features are kept for the map of the curation report."}
+    )
+    save_curated_dataset: str | None = field(
+        default=None, metadata={"help": "Folder to write the kept pairs into, as a dataset that load_dataset opens."}
+    )
+    curation_report: bool = field(default=True, metadata={"help": "Write curation_report.html at the end."})
+    report_galleries: bool = field(
+        default=False,
+        metadata={"help": "Show films and report beginnings in it also where the data are neither synthetic nor open."},
+    )
     prototype_momentum: float = field(default=0.9, metadata={"help": "EMA momentum of the prototypes."})
     sinkhorn_temperature: float = field(default=0.5, metadata={"help": "Temperature of the Sinkhorn assignment."})
     sinkhorn_iterations: int = field(default=3, metadata={"help": "Iterations of the Sinkhorn assignment."})
 
     def __post_init__(self):
+        # Trainer would compile the wrapped model, and scoring goes past the wrapping: the towers are compiled alone.
+        self.compile_towers, self.torch_compile = self.torch_compile, False
+        if self.text_multiple is None:
+            self.text_multiple = 64 if self.compile_towers else 1
+        # Batches with such a loss never come to Trainer.
+        self.logging_nan_inf_filter = False
         super().__post_init__()
         self._check_curation()
+        self._check_sizes()
 
     def _check_quantiles(self) -> None:
         support, outlier = self.support_quantile, self.outlier_quantile
@@ -169,33 +217,49 @@ class CuratedTrainingArguments(TrainingArguments):
     def _check_curation(self) -> None:
         if self.keep_share is not None and not 0 < self.keep_share <= 1:
             raise ValueError(f"keep_share is {self.keep_share}, it must lie in (0, 1] (a share of the corpus)")
-        if self.keep_share is None and self.selection == "random":
-            raise ValueError("selection 'random' has no published constants: give keep_share")
+        if self.keep_share is None and self.selection in ("random", "semdedup"):
+            raise ValueError(f"selection {self.selection!r} has no published constants: give keep_share")
         if self.keep_share is not None and self.selection != "none" and self.keep_share * self.super_batch_size < 2:
             raise ValueError(
                 f"keep_share {self.keep_share} of super_batch_size {self.super_batch_size} keeps less than 2 pairs a "
                 "step, too few for a contrastive loss: raise one of them"
             )
         self._check_quantiles()
-        if self.gradient_accumulation_steps != 1:
-            raise ValueError(
-                "gradient_accumulation_steps must be 1: a contrastive loss over parts of a batch is another loss; "
-                "raise per_device_train_batch_size instead"
-            )
         if self.n_gpu > 1:
             raise ValueError(
                 f"one process sees {self.n_gpu} GPUs: start with `accelerate launch -m train.pretrain ...`, or show "
                 "it one GPU with CUDA_VISIBLE_DEVICES"
             )
-        counts = ("curation_epochs", "num_prototypes", "super_batch_size", "prototype_sample_size")
-        for name in (*counts, "per_device_train_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
         for name, why in _REFUSED.items():
             if getattr(self, name):
                 raise ValueError(f"{name} is not supported: {why}")
         if self.curation_warmup_share < 0:
             raise ValueError(f"curation_warmup_share is {self.curation_warmup_share}, it must not be negative")
+        if self.selection == "none" and self.save_curated_dataset:
+            raise ValueError(
+                "save_curated_dataset with selection none would write the whole corpus: choose a selection"
+            )
+        if self.score_image_size is not None and self.selection not in SELECTION_RULES:
+            raise ValueError(f"score_image_size does nothing with selection {self.selection}: leave it out")
+        if self.on_nonfinite == "skip" and (self.fp16 or self.gradient_accumulation_steps > 1):
+            raise ValueError(
+                "on_nonfinite skip goes with neither fp16 (which leaves out such steps by itself) nor "
+                "gradient_accumulation_steps above 1: use bf16, or on_nonfinite stop"
+            )
+
+    def _check_sizes(self) -> None:
+        counts = ("curation_epochs", "num_prototypes", "super_batch_size", "prototype_sample_size", "chunk_size")
+        for name in (*counts, "per_device_train_batch_size", "text_multiple", "semdedup_cluster_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, it must be at least 1")
+        for name in ("score_image_size", "low_resolution_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 32:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 32 pixels")
+        if not 0 <= self.low_resolution_share <= 1:
+            raise ValueError(f"low_resolution_share is {self.low_resolution_share}, it must lie in [0, 1]")
+        if self.map_sample_size < 0:
+            raise ValueError(f"map_sample_size is {self.map_sample_size}, it must not be negative")
 
 
 class _RecipeLoader(yaml.SafeLoader):

@@ -38,10 +38,15 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Selection:
-    """The outcome of a rule: `roles` [B] int8 (values of `Role`), `clusters` [B] int64 (nearest prototype)."""
+    """The outcome of a rule.
+
+    `roles` [B] int8 (values of `Role`), `clusters` [B] int64 (nearest prototype or cluster), `distances` [B] to it
+    (None where the rule has none).
+    """
 
     roles: Tensor
     clusters: Tensor
+    distances: Tensor | None = None
 
     @property
     def kept(self) -> Tensor:
@@ -171,7 +176,7 @@ def select_quantile(
         budgets = share_out(max(target - kept, 0), sizes, [1] * len(sizes))
     for central, budget in zip(centrals, budgets, strict=True):
         _keep(roles, features, central, budget, Role.CENTRAL, generator)
-    return Selection(roles, clusters)
+    return Selection(roles, clusters, distances)
 
 
 def _sigma_counts(budget: int, num_central: int, num_periphery: int) -> tuple[int, int]:
@@ -231,7 +236,23 @@ def select_sigma(
             num_periphery = budget - num_central
         _keep(roles, features, central, num_central, Role.CENTRAL, generator)
         _keep(roles, features, periphery, num_periphery, Role.PERIPHERY, generator)
-    return Selection(roles, clusters)
+    return Selection(roles, clusters, distances)
+
+
+def usage_entropy(usage: Tensor) -> float:
+    """Entropy of `usage` [K] in [0, 1]: 1 if all prototypes receive equally, 0 if one receives everything."""
+    shares = usage.double() / usage.sum().clamp(min=1)
+    entropy = -(shares * shares.clamp(min=1e-12).log()).sum()
+    return float(entropy / torch.tensor(float(len(usage))).log()) if len(usage) > 1 else 1.0
+
+
+def mean_pairwise_cosine(prototypes: Tensor) -> float:
+    """Mean cosine between two of `prototypes` [K, D] of unit norm; near 1 they have collapsed into one."""
+    count = len(prototypes)
+    if count < 2:
+        return 0.0
+    total = (prototypes @ prototypes.T).sum() - count
+    return float(total / (count * (count - 1)))
 
 
 def select_random(count: int, keep_share: float, generator: torch.Generator | None = None) -> Selection:

@@ -15,6 +15,12 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 class _GatherRows(torch.autograd.Function):
     """Concatenate equal blocks of all processes; backward sums every process's gradient of our own block.
 
@@ -86,3 +92,13 @@ def local_slice(count: int) -> slice:
     size, larger = divmod(count, world_size())
     start = rank() * size + min(rank(), larger)
     return slice(start, start + size + (rank() < larger))
+
+
+def sum_over_processes(value: Tensor) -> float:
+    """The sum of a scalar over all processes."""
+    if world_size() == 1:
+        return float(value)
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else "cpu"
+    total = value.to(device, torch.float64)
+    dist.all_reduce(total)
+    return float(total)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Sequence
+from functools import cached_property
 
 import datasets
 import numpy as np
 import torch
 from datasets import Dataset
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -33,42 +37,72 @@ def load_split(dataset_dirs: Sequence[str], split: str) -> Dataset:
 
 
 class PairDataset(torch.utils.data.Dataset):
-    """Rows of a prepared dataset as {"row", "record_id", "image", "report"}; the row number is the stable corpus id."""
+    """Rows of a prepared dataset as {"row", "record_id", "image", "report"}; the row number is the stable corpus id.
+
+    Images are decoded here, not by `datasets`, so that a damaged one is named.
+    """
 
     def __init__(self, dataset: Dataset):
-        self.dataset = dataset.select_columns(["record_id", "image", "report"])
+        columns = dataset.select_columns(["record_id", "image", "report"])
+        self.dataset = columns.cast_column("image", datasets.Image(decode=False))
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def record_ids(self, rows: list[int]) -> list[str]:
+        return self.dataset.select_columns(["record_id"])[rows]["record_id"]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the ids and reports in their order: a row means the same pair where it is equal."""
+        digest = hashlib.sha256()
+        for batch in self.dataset.select_columns(["record_id", "report"]).with_format("arrow").iter(10_000):
+            for column in batch.columns:
+                digest.update("\0".join(map(str, column.to_pylist())).encode())
+        return digest.hexdigest()[:16]
 
     def __getitem__(self, row: int) -> dict:
         return self.__getitems__([row])[0]
 
     def __getitems__(self, rows: list[int]) -> list[dict]:
-        try:
-            columns = self.dataset[rows]
-        except OSError as error:
-            raise DataError(
-                f"an image of the rows {rows} cannot be decoded ({error}): prepare the data anew"
-            ) from error
+        columns = self.dataset[rows]
         names = list(columns)
-        return [
+        pairs = [
             {"row": row, **dict(zip(names, values, strict=True))}
             for row, values in zip(rows, zip(*columns.values(), strict=True), strict=True)
         ]
+        for pair in pairs:
+            pair["image"] = _decode(pair)
+        return pairs
+
+
+def _decode(pair: dict) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(pair["image"]["bytes"]) if pair["image"]["bytes"] else pair["image"]["path"])
+        image.load()
+    except (OSError, SyntaxError, ValueError, TypeError) as error:
+        raise DataError(
+            f"the image of record {pair['record_id']!r} (row {pair['row']}) cannot be decoded ({error}): prepare the "
+            "data anew"
+        ) from error
+    return image
 
 
 class PairCollator:
     """Makes a batch of pairs.
 
-    Returns a dict with `rows` [B] int64, `pixel_values` [B, 1 or 3, size, size] **uint8** (grey films stay one
-    channel: they are expanded and normalised on the device), and the tokenizer's tensors [B, longest text].
+    Returns a dict with `rows` [B] int64, `lengths` [B] int64 (tokens of each text), `pixel_values`
+    [B, 1 or 3, size, size] **uint8** (grey films stay one channel: they are expanded and normalised on the device), and
+    the tokenizer's tensors [B, longest text].
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, image_size: int, max_text_length: int):
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, image_size: int, max_text_length: int, text_multiple: int = 1
+    ):
         self.tokenizer = tokenizer
         self.image_size = image_size
         self.max_text_length = max_text_length
+        self.text_multiple = text_multiple
 
     def __call__(self, pairs: list[dict]) -> dict[str, Tensor]:
         for pair in pairs:
@@ -79,10 +113,12 @@ class PairCollator:
             padding=True,
             truncation=True,
             max_length=self.max_text_length,
+            pad_to_multiple_of=self.text_multiple,
             return_tensors="pt",
         )
         images = self.pixels([pair["image"] for pair in pairs])
-        return {"rows": torch.tensor([pair["row"] for pair in pairs]), "pixel_values": images, **texts}
+        rows = torch.tensor([pair["row"] for pair in pairs])
+        return {"rows": rows, "lengths": texts["attention_mask"].sum(dim=1), "pixel_values": images, **texts}
 
     def pixels(self, images: list) -> Tensor:
         """PIL images as uint8 [B, 1, size, size], or [B, 3, size, size] if any has colour."""

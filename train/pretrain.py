@@ -4,20 +4,21 @@
     torchrun --nproc_per_node 2 -m train.pretrain train/recipes/demo.yaml --use_cpu
 
 Writes into `output_dir`: `model/` (loads with `AutoModel`, with our code beside the weights), `curated_subset.parquet`
-(row and record id of every kept pair), `log.json` and `run.json` (what was done, at what cost).
+(row and record id of every kept pair), `log.json`, `run.json` (what was done, at what cost) and `curation_report.html`.
+With `--save_strategy steps --save_steps 500` a run that was stopped goes on by `--resume_from_checkpoint last`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, set_seed
@@ -26,15 +27,25 @@ from eval.labels import prevalences
 from eval.results import git_commit, package_versions
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
 from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
+from train.checkpoints import STAGING, find_checkpoint, newest_checkpoint
+from train.curated_dataset import SUBSET_FILE, save_curated_dataset, save_curated_subset
+from train.curation_report import write_report
 from train.curation_state import STATE_FILE
-from train.distributed import world_size
+from train.distributed import wait_for_all, world_size
 from train.pairs import PairCollator, PairDataset, load_split
 from train.trainer import CuratedTrainer
 from train.vocabulary import learn_vocabulary
 
-SUBSET_FILE = "curated_subset.parquet"
 #: Where things lie and who may see them says nothing about a run; `max_steps` is in the schedule.
-_NOT_SETTINGS = ("output_dir", "dataset_dir", "hub_token", "run_name", "logging_dir", "max_steps", "disable_tqdm")
+_NOT_SETTINGS = (
+    "output_dir", "dataset_dir", "hub_token", "run_name", "logging_dir", "max_steps", "disable_tqdm",
+    "resume_from_checkpoint", "save_curated_dataset", "logging_nan_inf_filter",
+)  # fmt: skip
+#: What changes how a run is watched, saved or fed, and not what it learns.
+_WATCHING = re.compile(
+    r"^(logging_|log_|save_|eval_|report_|dataloader_(?!drop)|map_sample|curation_report|per_device_eval|ddp_timeout|"
+    r"disable_tqdm|skip_memory|include_|push_|hub_|run_name|project|trackio)"
+)
 
 
 def build_tokenizer(arguments: ModelArguments, reports: Iterable[str]):
@@ -89,12 +100,6 @@ def _tower_config(values: dict, **sizes: int):
     return config
 
 
-def save_curated_subset(dataset: Dataset, rows: list[int], path: Path) -> None:
-    """Row numbers (of the training split as loaded) and record ids of the kept pairs."""
-    record_ids = dataset.select_columns(["record_id"])[rows]["record_id"] if rows else []
-    pq.write_table(pa.table({"row": pa.array(rows, pa.int64()), "record_id": pa.array(record_ids, pa.string())}), path)
-
-
 def changed_settings(arguments) -> dict:
     """The arguments that differ from their defaults, without paths and secrets: with the commit, the whole setting."""
     settings = {}
@@ -106,23 +111,36 @@ def changed_settings(arguments) -> dict:
     return settings
 
 
+def settings_of_the_result(*arguments) -> dict:
+    """The arguments that decide what is learnt: they must be equal in a run that is resumed."""
+    settings = {name: value for one in arguments for name, value in changed_settings(one).items()}
+    return {name: value for name, value in settings.items() if not _WATCHING.match(name)}
+
+
 def describe_run(
     trainer: CuratedTrainer, arguments: tuple[ModelArguments, DataArguments], seconds: float, loss: float
 ) -> dict:
-    """What `run.json` says: the settings, and what was spent."""
+    """What `run.json` says: the settings, and what was spent (over all processes, also before a resumption)."""
     args = trainer.args
-    curates = args.selection != "none"
+    spent = trainer.spent()
     return {
         "selection": args.selection,
         "keep_share_asked": args.keep_share,
-        "keep_share_reached": trainer.curation.kept_share if curates else 1.0,
+        "keep_share_reached": trainer.curation.kept_share if trainer.schedule.selects else 1.0,
         "corpus_pairs": trainer.schedule.num_rows,
-        "kept_pairs": int(trainer.curation.kept.sum()) if curates else trainer.schedule.num_rows,
+        "corpus_fingerprint": trainer.train_dataset.fingerprint,
+        "kept_pairs": int(trainer.curation.kept.sum()) if trainer.schedule.selects else trainer.schedule.num_rows,
         "seed": args.seed,
         "schedule": dataclasses.asdict(trainer.schedule),
         "steps": trainer.state.global_step,
-        "pairs_trained": trainer.pairs_trained,
-        "pairs_scored": trainer.pairs_scored,
+        "skipped_batches": trainer.skipped_batches,
+        "pairs_trained": spent["pairs_trained"],
+        "pairs_scored": spent["pairs_scored"],
+        "flops": {
+            "trained": spent["flops_trained"],
+            "scored": spent["flops_scored"],
+            "total": spent["flops_trained"] + spent["flops_scored"],
+        },
         "final_loss": loss,
         "seconds": seconds,
         "processes": world_size(),
@@ -144,50 +162,101 @@ def main(arguments: list[str] | None = None) -> None:
 
 def forget_earlier_run(output_dir: Path) -> None:
     """Remove what an earlier run wrote about itself: it must not speak for this one."""
-    for name in ("run.json", "log.json", SUBSET_FILE, STATE_FILE):
+    names = ("run.json", "log.json", SUBSET_FILE, STATE_FILE, "curation_report.html", "curation_report.json")
+    for name in names:
         (output_dir / name).unlink(missing_ok=True)
+    shutil.rmtree(output_dir / STAGING, ignore_errors=True)
 
 
-def pretrain(model_arguments: ModelArguments, data: DataArguments, args: CuratedTrainingArguments) -> None:
+def checkpoint_to_resume(args: CuratedTrainingArguments) -> Path | None:
+    """The checkpoint to go on from, if that is wanted and there is one.
+
+    Raises:
+        ValueError: the one named is not whole, or there are checkpoints and no word about them.
+    """
+    output_dir = Path(args.output_dir)
+    if args.resume_from_checkpoint:
+        checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
+        if checkpoint is None:
+            print(f"{output_dir} holds no whole checkpoint: starting from the beginning")
+        return checkpoint
+    if newest_checkpoint(output_dir) is not None:
+        raise ValueError(
+            f"{output_dir} holds checkpoints of an earlier run: go on with --resume_from_checkpoint last, choose "
+            "another --output_dir, or delete them"
+        )
+    return None
+
+
+def build_trainer(
+    model_arguments: ModelArguments, data: DataArguments, args: CuratedTrainingArguments
+) -> tuple[CuratedTrainer, Dataset]:
+    """The trainer of a run, and its training split with all columns."""
     # One process reads (and caches) the data first; the others find it ready.
     with args.main_process_first(desc="loading the dataset"):
         dataset = load_split(data.dataset_dir, "train")
         validation = load_split(data.dataset_dir, "validation") if args.eval_strategy != "no" else None
     tokenizer = build_tokenizer(model_arguments, dataset["report"])
     model = build_model(model_arguments, tokenizer, args.seed)
-    sources = sorted(dataset.unique("source")) if "source" in dataset.column_names else []
     # Evaluation says so next to a figure on a corpus that the model was trained on.
-    model.config.pretraining_sources = sources
-    processor = CheXficientProcessor(CheXficientImageProcessor(model_arguments.image_size), tokenizer)
+    model.config.pretraining_sources = sorted(dataset.unique("source")) if "source" in dataset.column_names else []
     trainer = CuratedTrainer(
         model,
         args,
         train_dataset=PairDataset(dataset),
         eval_dataset=validation,
         prevalence=prevalences(dataset) if validation is not None else None,
-        data_collator=PairCollator(tokenizer, model_arguments.image_size, model_arguments.max_text_length),
-        processing_class=processor,
+        settings=settings_of_the_result(model_arguments, args),
+        data_collator=PairCollator(
+            tokenizer, model_arguments.image_size, model_arguments.max_text_length, args.text_multiple
+        ),
+        processing_class=CheXficientProcessor(CheXficientImageProcessor(model_arguments.image_size), tokenizer),
     )
-    forget_earlier_run(Path(args.output_dir))
-    started = time.perf_counter()
-    outcome = trainer.train()
-    seconds = time.perf_counter() - started
-    model_dir = Path(args.output_dir) / "model"
-    trainer.save_model(str(model_dir))
+    return trainer, dataset
+
+
+def pretrain(model_arguments: ModelArguments, data: DataArguments, args: CuratedTrainingArguments) -> None:
+    trainer, dataset = build_trainer(model_arguments, data, args)
+    checkpoint = checkpoint_to_resume(args)
+    if checkpoint is not None:
+        trainer.resume(checkpoint)
+    # All processes have looked for checkpoints before one of them clears up.
+    wait_for_all()
     if trainer.is_world_process_zero():
-        # Trainer pickles its arguments; a pickle has no place in a folder that may be published.
-        (model_dir / "training_args.bin").unlink(missing_ok=True)
-        if args.selection != "none":
-            rows = trainer.curation.kept_rows.tolist()
-            save_curated_subset(dataset, rows, model_dir.with_name(SUBSET_FILE))
-            trainer.curation.save(model_dir.parent)
-        run = describe_run(trainer, (model_arguments, data), seconds, outcome.training_loss)
-        model_dir.with_name("run.json").write_text(json.dumps(run, indent=2) + "\n")
-        model_dir.with_name("log.json").write_text(json.dumps(trainer.state.log_history, indent=2) + "\n")
-        print(
-            f"kept {run['kept_pairs']:,} of {run['corpus_pairs']:,} pairs ({run['keep_share_reached']:.1%}), "
-            f"trained on {run['pairs_trained']:,} and scored {run['pairs_scored']:,} in {seconds:,.0f} s: {model_dir}"
-        )
+        forget_earlier_run(Path(args.output_dir))
+    started = time.perf_counter()
+    outcome = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    seconds = time.perf_counter() - started
+    run = describe_run(trainer, (model_arguments, data), seconds, outcome.training_loss)
+    if trainer.is_world_process_zero():
+        save_run(trainer, dataset, run)
+    wait_for_all()
+
+
+def save_run(trainer: CuratedTrainer, dataset: Dataset, run: dict) -> None:
+    """Write the model and what is known of the run; `run.json` last, as the sign that all is there."""
+    args, output_dir = trainer.args, Path(trainer.args.output_dir)
+    model_dir, staged = output_dir / "model", output_dir / ".model"
+    shutil.rmtree(staged, ignore_errors=True)
+    trainer.save_model(str(staged))
+    # Trainer pickles its arguments; a pickle has no place in a folder that may be published.
+    (staged / "training_args.bin").unlink(missing_ok=True)
+    shutil.rmtree(model_dir, ignore_errors=True)
+    staged.rename(model_dir)
+    if trainer.schedule.selects:
+        save_curated_subset(dataset, trainer.curation.kept_rows, output_dir / SUBSET_FILE)
+        trainer.curation.save(output_dir)
+    (output_dir / "log.json").write_text(json.dumps(trainer.state.log_history, indent=2) + "\n")
+    (output_dir / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+    if args.save_curated_dataset:
+        save_curated_dataset(dataset, trainer.curation.kept_rows, run, Path(args.save_curated_dataset))
+    if args.curation_report and trainer.schedule.selects:
+        write_report(output_dir, dataset, show_films=args.report_galleries)
+    print(
+        f"kept {run['kept_pairs']:,} of {run['corpus_pairs']:,} pairs ({run['keep_share_reached']:.1%}), trained on "
+        f"{run['pairs_trained']:,} and scored {run['pairs_scored']:,} with {run['flops']['total'] / 1e15:.3g} PFLOP in "
+        f"{run['seconds']:,.0f} s: {model_dir}"
+    )
 
 
 if __name__ == "__main__":

@@ -17,9 +17,17 @@ from torch.utils.data import Sampler
 from train.curation_state import CurationState
 
 
+def round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
 @dataclass(frozen=True)
 class Schedule:
-    """How many steps each phase has. `super_batch_size` and `batch_size` count pairs over all processes."""
+    """How many batches each phase has. `super_batch_size` and `batch_size` count pairs over all processes.
+
+    `accumulate` batches make an optimiser step. Every phase holds a multiple of them, so that no step mixes phases.
+    Without curation epochs, `selects` tells whether the last phase goes over a subset chosen beforehand.
+    """
 
     num_rows: int
     super_batch_size: int
@@ -27,10 +35,12 @@ class Schedule:
     warmup_steps: int
     curation_epochs: int
     subset_steps: int
+    selects: bool = True
+    accumulate: int = 1
 
     @property
     def steps_per_pass(self) -> int:
-        return math.ceil(self.num_rows / self.super_batch_size)
+        return round_up(math.ceil(self.num_rows / self.super_batch_size), self.accumulate)
 
     @property
     def curation_end(self) -> int:
@@ -52,9 +62,9 @@ class Schedule:
 class CurationBatchSampler(Sampler[list[int]]):
     """Batches of one process, in Trainer epochs of a fixed number of steps.
 
-    Epoch 0 holds warm-up and curation. A data loader asks ahead of training, but never across epochs; as all
-    curation lies in epoch 0, the kept subset is complete before a batch of it is asked for. Later epochs cut an
-    endless stream of reshuffled passes over the subset into pieces of the same length, since Trainer fixes the
+    Epoch 0 holds warm-up and curation, if there are any. A data loader asks ahead of training, but never across
+    epochs; as all curation lies in epoch 0, the kept subset is complete before a batch of it is asked for. Later epochs
+    cut an endless stream of reshuffled passes over the subset into pieces of the same length, since Trainer fixes the
     length of an epoch at its start.
     """
 
@@ -70,7 +80,7 @@ class CurationBatchSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        # Without curation there is one phase, and one epoch of it.
+        # With one phase there is one epoch of it.
         return self.schedule.curation_end or self.schedule.subset_steps
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -79,17 +89,16 @@ class CurationBatchSampler(Sampler[list[int]]):
 
     def global_batches(self, epoch: int) -> Iterator[np.ndarray]:
         """The batches of all processes together."""
-        if self.schedule.curation_end == 0:
-            yield from self._stream(np.arange(self.schedule.num_rows), self.schedule.subset_steps, phase=0)
-        elif epoch == 0:
+        if epoch == 0 and self.schedule.curation_end > 0:
             yield from self._stream(np.arange(self.schedule.num_rows), self.schedule.warmup_steps, phase=0)
             for curation_pass in range(self.schedule.curation_epochs):
                 order = self._generator(1, curation_pass).permutation(self.schedule.num_rows)
                 # Nearly equal super-batches rather than a short last one, whose clusters would hold too few pairs.
                 yield from np.array_split(order, self.schedule.steps_per_pass)
-        else:
-            kept = self.state.kept_rows.numpy()
-            yield from self._stream(kept, len(self), phase=2, skip=(epoch - 1) * len(self))
+            return
+        number = epoch - 1 if self.schedule.curation_end > 0 else epoch
+        rows = self.state.kept_rows.numpy() if self.schedule.selects else np.arange(self.schedule.num_rows)
+        yield from self._stream(rows, len(self), phase=2, skip=number * len(self))
 
     def _stream(self, rows: np.ndarray, steps: int, phase: int, skip: int = 0) -> Iterator[np.ndarray]:
         """Batches `skip` to `skip + steps` of an endless sequence of shuffled passes over `rows`.

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader, SequentialSampler, Subset
-from transformers import PreTrainedModel, Trainer
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from eval.benchmarks import RARE_BELOW
 from eval.zero_shot import judge, score_split
-from modeling_chexficient import normalise_pixels
 from train.arguments import CuratedTrainingArguments
-from train.curation import (
-    SELECTION_RULES,
-    Selection,
-    kmeans_prototypes,
-    pair_features,
-    select_random,
-    update_prototypes,
-)
+from train.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
+from train.curation import mean_pairwise_cosine, usage_entropy
 from train.curation_state import CurationState
-from train.distributed import even_share, gather_uneven, local_slice, rank, share_buffers, world_size
+from train.curator import Curator, NonFiniteError, evaluation_mode, without_dropout
+from train.distributed import rank, sum_over_processes, wait_for_all, world_size
+from train.encoding import Encoder
+from train.flops import PairFlops
+from train.gradient_cache import backward_in_chunks
 from train.objectives import contrastive_loss
 from train.pairs import PairCollator, PairDataset
-from train.sampler import CurationBatchSampler, Schedule
+from train.sampler import CurationBatchSampler, Schedule, round_up
+
+#: Prototypes this similar to each other (mean cosine), or used this unevenly (entropy in [0, 1]), have collapsed.
+COLLAPSED_COSINE, COLLAPSED_ENTROPY = 0.8, 0.3
 
 
 def plan(args: CuratedTrainingArguments, num_rows: int) -> Schedule:
-    """The steps of a run over `num_rows` pairs.
+    """The batches of a run over `num_rows` pairs.
 
     With `max_steps` the subset phase takes what curation leaves of them, otherwise `num_train_epochs` minus
     `curation_epochs` passes over the share that will be kept. The total is known before training starts, so that
@@ -43,37 +44,35 @@ def plan(args: CuratedTrainingArguments, num_rows: int) -> Schedule:
         ValueError: the super-batch is larger than the corpus, or `max_steps` ends before curation does.
     """
     batch_size = args.per_device_train_batch_size * world_size()
-    curates = args.selection != "none"
-    if curates and args.super_batch_size > num_rows:
+    accumulate = args.gradient_accumulation_steps
+    selects, online = args.selection != "none", args.selection not in ("none", "semdedup")
+    if online and args.super_batch_size > num_rows:
         raise ValueError(f"super_batch_size is {args.super_batch_size} but the corpus has {num_rows} pairs: lower it")
-    warmup_steps = math.ceil(args.curation_warmup_share * num_rows / batch_size) if curates else 0
-    epochs = args.curation_epochs if curates else 0
-    schedule = Schedule(num_rows, args.super_batch_size, batch_size, warmup_steps, epochs, subset_steps=0)
+    warmup_steps = math.ceil(args.curation_warmup_share * num_rows / batch_size) if selects else 0
+    phases = {
+        "num_rows": num_rows,
+        "super_batch_size": args.super_batch_size,
+        "batch_size": batch_size,
+        "warmup_steps": round_up(warmup_steps, accumulate),
+        "curation_epochs": args.curation_epochs if online else 0,
+        "selects": selects,
+        "accumulate": accumulate,
+    }
+    schedule = Schedule(**phases, subset_steps=0)
     if args.max_steps > 0:
-        subset_steps = args.max_steps - schedule.total_steps
+        subset_steps = args.max_steps * accumulate - schedule.total_steps
     else:
         # The published constants keep about what their default super-batch does.
-        share = (args.keep_share or CuratedTrainingArguments.keep_share) if curates else 1.0
+        share = (args.keep_share or CuratedTrainingArguments.keep_share) if selects else 1.0
         steps_per_pass = max(1, round(share * num_rows) // batch_size)
-        subset_steps = round((args.num_train_epochs - epochs) * steps_per_pass)
+        subset_steps = round_up(round((args.num_train_epochs - phases["curation_epochs"]) * steps_per_pass), accumulate)
     if subset_steps < 0:
         raise ValueError(
-            f"warm-up and curation take {schedule.total_steps} steps for {num_rows} pairs, more than max_steps "
-            f"{args.max_steps} or num_train_epochs {args.num_train_epochs} allow: raise those or super_batch_size"
+            f"warm-up and curation take {schedule.total_steps // accumulate} steps for {num_rows} pairs, more than "
+            f"max_steps {args.max_steps} or num_train_epochs {args.num_train_epochs} allow: raise those or "
+            "super_batch_size"
         )
-    return Schedule(num_rows, args.super_batch_size, batch_size, warmup_steps, epochs, subset_steps)
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    """Without gradient and dropout, and back to the mode the model was in."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield model
-    finally:
-        model.train(training)
+    return Schedule(**phases, subset_steps=subset_steps)
 
 
 class _EpochDataLoader(DataLoader):
@@ -83,18 +82,35 @@ class _EpochDataLoader(DataLoader):
         self.batch_sampler.set_epoch(epoch)
 
 
+class _ChooseOffline(TrainerCallback):
+    """Selects from the whole corpus before the first epoch that needs the subset."""
+
+    def __init__(self, trainer: CuratedTrainer):
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        trainer = self.trainer
+        due = trainer.schedule.curation_epochs == 0 and trainer.batches_done >= trainer.schedule.curation_end
+        if args.selection == "semdedup" and due and not trainer.curation.seen.any():
+            trainer.curator.choose_offline(trainer.model)
+
+
 class CuratedTrainer(Trainer):
     """Contrastive pretraining with prototype-driven online curation (arXiv 2602.22843).
 
-    In the curation epoch every super-batch is scored without gradient; the selected pairs alone are trained on.
-    Unselected pairs never enter the published loss, so this gives the same gradient at about half the cost.
-    All processes select from the gathered features alike, so the kept subset does not depend on their number.
-    Both hold for towers without dropout and batch normalisation: the first is off while scoring, and the second
-    normalises by the batch of one process while training.
+    In the curation epoch every super-batch is scored without gradient; the selected pairs alone are trained on, with
+    dropout off. Unselected pairs never enter the published loss, so the gradient is the same at about half the cost.
+    A batch of any size is trained with the activations of `chunk_size` pairs (see `train.gradient_cache`).
+    The kept subset does not depend on the number of processes (see `train.curator`) for towers without batch
+    normalisation, which normalises by the chunk of one process while training.
 
     Attributes:
-        schedule: the planned steps of each phase.
-        curation: prototypes, judged and kept rows.
+        schedule: the planned batches of each phase.
+        curation: what was judged and kept.
+        curator: chooses, and keeps `curation`.
+        encoder: embeds, and counts FLOP.
+        batches_done: of all phases; `gradient_accumulation_steps` of them are a step.
+        skipped_batches: left out because their loss was not finite (`on_nonfinite` "skip").
     """
 
     args: CuratedTrainingArguments
@@ -106,19 +122,44 @@ class CuratedTrainer(Trainer):
         train_dataset: PairDataset,
         data_collator: PairCollator,
         prevalence: dict[str, float] | None = None,
+        settings: dict | None = None,
         **kwargs,
     ):
         self.schedule = plan(args, len(train_dataset))
-        args.max_steps = self.schedule.total_steps
+        args.max_steps = self.schedule.total_steps // self.schedule.accumulate
         super().__init__(model, args, train_dataset=train_dataset, data_collator=data_collator, **kwargs)
         # Our loss is a mean over all processes; Trainer must not rescale it.
         self.model_accepts_loss_kwargs = False
-        self.curation = CurationState(len(train_dataset))
+        # What must be equal in a run that is resumed.
+        self.settings = settings or {}
         # Of the findings in training, which says what is rare when judging during training.
         self.prevalence = prevalence or {}
+        if args.compile_towers:
+            # The towers alone and in place: scoring and training then share what was compiled.
+            model.vision_model.compile()
+            model.text_model.compile()
+        processor = self.processing_class.image_processor
+        self.encoder = Encoder(
+            processor.image_mean,
+            processor.image_std,
+            args.chunk_size or args.per_device_train_batch_size,
+            text_multiple=args.text_multiple,
+            fixed_shapes=args.compile_towers,
+            autocast=self.accelerator.autocast,
+            flops=PairFlops(model, recomputes=args.gradient_checkpointing),
+        )
+        state = CurationState.for_corpus(len(train_dataset), args.map_sample_size, args.seed)
+        self.curator = Curator(args, state, self.encoder, model, train_dataset, data_collator)
         self.pairs_trained = 0
-        self.pairs_scored = 0
+        self.batches_done = 0
+        self.skipped_batches = 0
         self._since_log = (time.perf_counter(), 0)
+        self._staging_checkpoint = False
+        self.add_callback(_ChooseOffline(self))
+
+    @property
+    def curation(self) -> CurationState:
+        return self.curator.state
 
     def get_train_dataloader(self) -> DataLoader:
         """Not prepared by accelerate: the sampler shares the batches out among the processes itself."""
@@ -137,7 +178,7 @@ class CuratedTrainer(Trainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Zero-shot AUROC on a validation split (with `eval_strategy`); never on the films of a test."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        with evaluation_mode(self.accelerator.unwrap_model(self.model)) as model:
+        with evaluation_mode(self.model) as model:
             split = score_split(
                 model, self.processing_class, dataset, (), "published", self.args.per_device_eval_batch_size
             )
@@ -154,129 +195,173 @@ class CuratedTrainer(Trainer):
         return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
-        inputs = self._prepare_inputs(inputs)
-        if self.schedule.is_curating(self.state.global_step):
-            inputs = self.curate(inputs)
-        self.pairs_trained += inputs["pairs"] if "pairs" in inputs else len(inputs["rows"]) * world_size()
-        return super().training_step(model, inputs, num_items_in_batch)
+        """Curate if it is time to, then accumulate the gradient of the loss over the batch, chunk by chunk."""
+        model.train()
+        number, self.batches_done = self.batches_done, self.batches_done + 1
+        rows, lengths = inputs.pop("rows"), inputs.pop("lengths")
+        batch = self._prepare_inputs(inputs)
+        curating, cached = self.schedule.is_curating(number), None
+        if curating:
+            if self.schedule.is_first_of_pass(number):
+                # The last pass decides: the union of several would be more than the share asked for.
+                self.curation.forget()
+            batch, lengths, cached = self.curator.choose(self.model, batch, rows, lengths, number)
+        try:
+            with without_dropout(self.model, active=curating):
+                loss = self._backward(model, batch, lengths, cached, number)
+        except NonFiniteError as error:
+            names = self.train_dataset.record_ids(rows[:10].tolist())
+            return self._skip(f"{error}; the batch began with {names}")
+        self.pairs_trained += int(batch["valid"].sum()) if "valid" in batch else len(rows)
+        return loss / self.current_gradient_accumulation_steps
+
+    def _backward(self, model, batch, lengths: Tensor, cached, number: int) -> Tensor:
+        accumulate = self.current_gradient_accumulation_steps
+        scale = self.model.logit_scale
+
+        def loss_function(images: Tensor, texts: Tensor, valid: Tensor | None) -> Tensor:
+            loss = contrastive_loss(images, texts, scale, valid)
+            # All processes must stop or skip together, or those left would wait for ever.
+            if sum_over_processes(~torch.isfinite(loss.detach())) > 0:
+                raise NonFiniteError(f"batch {number} (step {self.state.global_step}): the loss is NaN or infinite")
+            return loss
+
+        return backward_in_chunks(
+            model,
+            self.model,
+            self.encoder,
+            batch,
+            lengths,
+            loss_function,
+            lambda loss: self.accelerator.backward(loss / accumulate),
+            lambda: self.accelerator.no_sync(model),
+            cached,
+            self._image_size(number),
+        )
+
+    def _image_size(self, number: int) -> int | None:
+        """Side of the images of a batch, where it is not the full one."""
+        args, schedule = self.args, self.schedule
+        small_until = schedule.curation_end + args.low_resolution_share * schedule.subset_steps
+        small = args.low_resolution_size is not None and schedule.curation_end <= number < small_until
+        return args.low_resolution_size if small else None
+
+    def _skip(self, what: str) -> Tensor:
+        if self.args.on_nonfinite == "stop":
+            raise NonFiniteError(
+                f"{what}. Nothing was saved over the last checkpoint. Lower learning_rate, use bf16 in place of fp16, "
+                "or pass such batches over with --on_nonfinite skip"
+            )
+        if rank() == 0:
+            print(f"{what}: passed over")
+        self.skipped_batches += 1
+        return torch.zeros((), device=self.args.device)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = self._embed(model, inputs)
-        logit_scale = self.accelerator.unwrap_model(model).logit_scale
-        loss = contrastive_loss(outputs.image_embeds, outputs.text_embeds, logit_scale, inputs.get("valid"))
-        return (loss, outputs) if return_outputs else loss
-
-    def curate(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Choose from a super-batch (this process's part of it) and return this process's part of the kept pairs.
-
-        The kept pairs are spread evenly over the processes by exchanging them (grey uint8 pixels and tokens), so
-        that none idles; `valid` marks the rows that only fill up.
-        """
-        if self.schedule.is_first_of_pass(self.state.global_step):
-            # The last pass decides: the union of several would be more than the share asked for.
-            self.curation.forget()
-        rows = gather_uneven(inputs["rows"]).cpu()
-        generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self.state.global_step)
-        if self.args.selection == "random":
-            selection = select_random(len(rows), self.args.keep_share, generator)
-        else:
-            selection = self._select(inputs, rows, generator)
-        kept = selection.kept.cpu()
-        self.curation.record(rows, kept)
-        return self._exchange(inputs, kept[local_slice(len(kept))])
-
-    def _select(self, inputs: dict[str, Tensor], rows: Tensor, generator: torch.Generator) -> Selection:
-        """Score the super-batch, select by the rule, and move the prototypes towards what was kept."""
-        state = self.curation
-        if state.prototypes is None:
-            state.prototypes = self._initial_prototypes()
-            state.usage = torch.zeros(len(state.prototypes), device=self.args.device)
-        features = gather_uneven(self.score(inputs))
-        self.pairs_scored += len(rows)
-        if not torch.isfinite(features).all():
-            bad = rows[~torch.isfinite(features).all(dim=1).cpu()]
-            raise FloatingPointError(
-                f"step {self.state.global_step}: {len(bad)} pairs have NaN or infinite features, the first in rows "
-                f"{bad[:10].tolist()}: lower learning_rate, or use bf16 instead of fp16"
-            )
-        rule = SELECTION_RULES[self.args.selection]
-        selection = rule(features, state.prototypes, self.args.keep_share, generator, **self.args.rule_constants())
-        state.prototypes, usage = update_prototypes(
-            features[selection.kept],
-            state.prototypes,
-            self.args.prototype_momentum,
-            self.args.sinkhorn_temperature,
-            self.args.sinkhorn_iterations,
-        )
-        state.usage += usage
-        return selection
-
-    def score(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Features [B, 2 D] of this process's pairs, without gradient and without dropout.
-
-        They are computed in pieces of the training batch, so that a super-batch of any size fits.
-        """
-        size = self.args.per_device_train_batch_size
-        features = []
-        with evaluation_mode(self.accelerator.unwrap_model(self.model_wrapped)) as model, self.accelerator.autocast():
-            share_buffers(model)
-            for start in range(0, len(inputs["rows"]), size):
-                outputs = self._embed(model, {name: tensor[start : start + size] for name, tensor in inputs.items()})
-                features.append(pair_features(outputs.image_embeds, outputs.text_embeds))
-        return torch.cat(features)
-
-    def _initial_prototypes(self) -> Tensor:
-        """K-means on the features of a random sample of the whole corpus, alike on all processes."""
-        generator = torch.Generator().manual_seed(self.args.seed)
-        sample = torch.randperm(len(self.train_dataset), generator=generator)[: self.args.prototype_sample_size]
-        local = Subset(self.train_dataset, sample[local_slice(len(sample))].tolist())
-        loader = DataLoader(
-            local,
-            batch_size=max(1, self.args.super_batch_size // world_size()),
-            sampler=SequentialSampler(local),
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-        )
-        features = gather_uneven(torch.cat([self.score(self._prepare_inputs(batch)) for batch in loader]))
-        self.pairs_scored += len(features)
-        prototypes = kmeans_prototypes(features, self.args.num_prototypes)
-        if world_size() > 1:
-            dist.broadcast(prototypes, src=0)
-        return prototypes
-
-    def _exchange(self, inputs: dict[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
-        """All processes' kept pairs, and of them this process's even share."""
-        pixels = inputs["pixel_values"]
-        channels = torch.tensor(pixels.shape[1], device=pixels.device)
-        if world_size() > 1:
-            # One process may hold a colour image where another holds grey films only.
-            dist.all_reduce(channels, op=dist.ReduceOp.MAX)
-        inputs = {**inputs, "pixel_values": pixels.expand(-1, int(channels), -1, -1)}
-        gathered = {name: gather_uneven(tensor[kept.to(tensor.device)]) for name, tensor in inputs.items()}
-        share, valid = even_share(gathered)
-        return {**share, "valid": valid, "pairs": len(gathered["rows"])}
-
-    def _embed(self, model, inputs: dict[str, Tensor]):
-        """The model's output for a batch of the collator; pixels are normalised here, on the device."""
-        processor = self.processing_class.image_processor
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        return model(
-            pixel_values=normalise_pixels(inputs["pixel_values"], processor.image_mean, processor.image_std),
-            **{name: inputs[name] for name in names if name in inputs},
-        )
+        raise NotImplementedError("the loss needs all chunks of a batch: see training_step")
 
     def floating_point_ops(self, inputs) -> int:
-        # Trainer's estimate counts pixels as tokens; no figure is better than a wrong one.
+        # Trainer's estimate counts pixels as tokens; ours are counted by the encoder.
         return 0
 
+    def spent(self) -> dict[str, float]:
+        """What was spent so far over all processes: FLOP and pairs, trained and scored."""
+        flops = {name: sum_over_processes(torch.tensor(value)) for name, value in self.encoder.spent.items()}
+        pairs = {
+            "pairs_trained": int(sum_over_processes(torch.tensor(self.pairs_trained))),
+            "pairs_scored": self.curator.pairs_scored,
+        }
+        return {**pairs, "flops_trained": flops["trained"], "flops_scored": flops["scored"]}
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds temperature, pairs per second (trained and scored) and the share of the judged pairs that was kept."""
-        started, pairs = self._since_log
-        now, total = time.perf_counter(), self.pairs_trained + self.pairs_scored
+        """Adds temperature, throughput, FLOP, the share kept and the state of the prototypes."""
         if "loss" in logs:
+            started, pairs = self._since_log
+            spent = self.spent()
+            now, total = time.perf_counter(), spent["pairs_trained"] + spent["pairs_scored"]
             logs["temperature"] = 1 / self.model.logit_scale.detach().float().exp().item()
             logs["pairs_per_second"] = (total - pairs) / (now - started)
-            if self.args.selection != "none":
-                logs["kept_share"] = self.curation.kept_share
+            logs["petaflops"] = (spent["flops_trained"] + spent["flops_scored"]) / 1e15
             self._since_log = (now, total)
+            if self.schedule.selects:
+                logs["kept_share"] = self.curation.kept_share
+            if self.curation.prototypes is not None:
+                logs |= self._describe_prototypes()
         super().log(logs, start_time)
+
+    def _describe_prototypes(self) -> dict[str, float]:
+        entropy = usage_entropy(self.curation.usage)
+        cosine = mean_pairwise_cosine(self.curation.prototypes)
+        collapsed = cosine > COLLAPSED_COSINE or entropy < COLLAPSED_ENTROPY
+        if collapsed and self.schedule.is_curating(self.batches_done) and rank() == 0:
+            print(
+                f"step {self.state.global_step}: the prototypes have collapsed (usage entropy {entropy:.2f}, mean "
+                f"cosine {cosine:.2f}); raise curation_warmup_share or lower num_prototypes"
+            )
+        return {"prototype_usage_entropy": entropy, "prototype_mean_cosine": cosine}
+
+    def _get_output_dir(self, trial) -> str:
+        folder = Path(super()._get_output_dir(trial))
+        return str(folder / STAGING if self._staging_checkpoint else folder)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """As Trainer does, with the state of curation, and whole or not at all (see `train.checkpoints`)."""
+        run_dir, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
+        staged = run_dir / STAGING / name
+        spent = self.spent()
+        if self.args.should_save:
+            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
+        wait_for_all()
+        self._staging_checkpoint = True
+        try:
+            super()._save_checkpoint(model, trial)
+            wait_for_all()
+            if self.args.should_save:
+                # A pickle, which nothing reads.
+                (staged / "training_args.bin").unlink(missing_ok=True)
+                self.curation.save(staged)
+                (staged / RUN_STATE_FILE).write_text(json.dumps(self.run_state() | {"spent": spent}, indent=2) + "\n")
+                finish_checkpoint(run_dir, name, self.args.save_total_limit)
+        except OSError as error:
+            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
+            raise OSError(
+                f"{run_dir / name} could not be saved ({error}): the checkpoint before it is as it was; make room, "
+                "then go on with --resume_from_checkpoint last"
+            ) from error
+        finally:
+            self._staging_checkpoint = False
+        wait_for_all()
+
+    def run_state(self) -> dict:
+        """What a checkpoint says of the run it belongs to."""
+        return {
+            "corpus": self.train_dataset.fingerprint,
+            "processes": world_size(),
+            "settings": self.settings | {"schedule": asdict(self.schedule)},
+        }
+
+    def resume(self, checkpoint: Path) -> None:
+        """Take over the state of curation and the counters of a checkpoint; call before `train`.
+
+        Raises:
+            ValueError: it belongs to another run: other data, processes or settings (named).
+        """
+        state = json.loads((checkpoint / RUN_STATE_FILE).read_text())
+        check_same_run(checkpoint, state, json.loads(json.dumps(self.run_state())))
+        self.curator.state = CurationState.load(checkpoint, self.args.device)
+        spent = state["spent"]
+        self.curator.pairs_scored = spent["pairs_scored"]
+        if rank() == 0:
+            # Sums over all processes: one of them carries them on.
+            self.pairs_trained = spent["pairs_trained"]
+            self.encoder.spent |= {"trained": spent["flops_trained"], "scored": spent["flops_scored"]}
+        self._since_log = (time.perf_counter(), spent["pairs_trained"] + spent["pairs_scored"])
+        steps = json.loads((checkpoint / "trainer_state.json").read_text())["global_step"]
+        self.batches_done = steps * self.schedule.accumulate
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        """Every tensor, or an error. Trainer's own way passes over those that transformers renames when saving."""
+        stored = type(self.model).from_pretrained(
+            resume_from_checkpoint, config=self.model.config, dtype=self.model.dtype
+        )
+        self.model.load_state_dict(stored.state_dict(), strict=True)

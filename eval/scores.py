@@ -1,0 +1,66 @@
+"""The score of every film for every label, kept beside a result so that runs can be compared film by film.
+
+For your own analyses, not for publication: they hold no ids, but the labels of every film in the order of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import numpy as safetensors
+from safetensors import safe_open
+
+#: Targets are stored as integers; this stands for "uncertain or not judged", which is NaN in memory.
+_NOT_JUDGED = -1
+
+
+@dataclass
+class ZeroShotScores:
+    """Scores and truth of a split: `scores`, `targets` [films, labels] (NaN: not judged), `patients` [films]."""
+
+    names: list[str]
+    scores: np.ndarray
+    targets: np.ndarray
+    patients: np.ndarray
+
+    def save(self, path: Path) -> str:
+        """Write as safetensors and return the hash (sha256) of the file.
+
+        Patients become numbers in the order of their first film: they tell which films are one person's, not who.
+        """
+        _, first, index = np.unique(self.patients, return_index=True, return_inverse=True)
+        tensors = {
+            "scores": np.ascontiguousarray(self.scores, dtype=np.float32),
+            "targets": np.nan_to_num(self.targets, nan=_NOT_JUDGED).astype(np.int8),
+            "patients": np.argsort(np.argsort(first))[index].astype(np.int64),
+        }
+        # One key only: safetensors does not keep an order among several, and equal scores shall be equal files.
+        data = safetensors.save(tensors, metadata={"labels": json.dumps(self.names)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+
+    @classmethod
+    def load(cls, path: Path, sha256: str) -> ZeroShotScores:
+        """Read what `save` wrote; `patients` are numbers.
+
+        Raises:
+            ValueError: there is no such file, or its hash is not `sha256`.
+        """
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: judge the model again with `python -m eval.run`")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            raise ValueError(f"{path} does not belong to the result beside it: judge the model again")
+        with safe_open(path, framework="numpy") as file:
+            names = json.loads(file.metadata()["labels"])
+            scores, targets, patients = (file.get_tensor(name) for name in ("scores", "targets", "patients"))
+        return cls(names, scores, np.where(targets == _NOT_JUDGED, np.nan, targets), patients)
+
+
+def scores_path(result: Path) -> Path:
+    """The file of scores that belongs to a result file."""
+    return result.with_suffix(".scores.safetensors")

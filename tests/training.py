@@ -1,0 +1,48 @@
+"""Shared by the tests of training: a trainer on the tiny corpus, and whole runs through the command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
+from train.pretrain import build_trainer
+from train.trainer import CuratedTrainer
+
+RECIPE = str(Path(__file__).parent / "tiny.yaml")
+REPOSITORY = Path(__file__).parents[1]
+
+
+def make_trainer(corpus: Path, out: Path, *overrides: str) -> CuratedTrainer:
+    types = (ModelArguments, DataArguments, CuratedTrainingArguments)
+    words = [RECIPE, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
+    return build_trainer(*parse_recipe(types, words))[0]
+
+
+def make_batch(trainer: CuratedTrainer, rows) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """A batch of the collator as the training step has it: tensors for the device, rows, lengths."""
+    batch = trainer.data_collator(trainer.train_dataset.__getitems__(list(rows)))
+    return batch, batch.pop("rows"), batch.pop("lengths")
+
+
+def run_recipe(corpus: Path, out: Path, *overrides: str, processes: int = 1, recipe: str = RECIPE) -> Path:
+    """A whole run in processes of its own, through the command line."""
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"]
+    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+    words = ["-m", "train.pretrain", recipe, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *(launcher if processes > 1 else []), *words]
+    for _ in range(3):
+        finished = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
+        # gloo now and then aborts a process that leaves first, after all files are written: that run is repeated.
+        if "terminate called without an active exception" not in finished.stderr:
+            break
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return out
+
+
+def kept_rows(run: Path) -> list[int]:
+    return pq.read_table(run / "curated_subset.parquet")["row"].to_pylist()

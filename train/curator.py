@@ -1,0 +1,252 @@
+"""Choosing from super-batches while training: score, select, remember, and hand the kept pairs out evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader, SequentialSampler, Subset
+from tqdm import tqdm
+
+from train.arguments import CuratedTrainingArguments
+from train.curation import (
+    SELECTION_RULES,
+    Role,
+    Selection,
+    kmeans_prototypes,
+    pair_features,
+    select_random,
+    update_prototypes,
+)
+from train.curation_state import CurationState
+from train.distributed import even_share, gather_uneven, local_slice, rank, share_buffers, world_size
+from train.encoding import Encoder
+from train.pairs import PairCollator, PairDataset
+from train.semdedup import select_semdedup
+
+#: Attributes by which modules of transformers hold a probability of dropping that is no `nn.Dropout`.
+_DROP_ATTRIBUTES = ("drop_prob", "dropout_prob", "attention_dropout")
+
+
+class NonFiniteError(FloatingPointError):
+    """NaN or infinity where training cannot go on; names the step and the pairs."""
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """Without gradient and dropout, and back to the mode the model was in."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield model
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def without_dropout(model: torch.nn.Module, active: bool = True) -> Iterator[None]:
+    """Training mode with the dropout layers switched off, so that scoring and training see the same embeddings."""
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)] if active else []
+    probabilities = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = 0.0
+    try:
+        yield
+    finally:
+        for layer, probability in zip(layers, probabilities, strict=True):
+            layer.p = probability
+
+
+def embeds_alike_in_training(model: torch.nn.Module) -> bool:
+    """Whether training mode (`without_dropout`) gives the embeddings of evaluation mode.
+
+    Not with batch normalisation, nor where something is dropped by other means than `nn.Dropout` layers.
+    """
+
+    def differs(module: torch.nn.Module) -> bool:
+        drops = [getattr(module, name, 0) for name in _DROP_ATTRIBUTES]
+        return isinstance(module, _BatchNorm) or any(isinstance(p, float) and p > 0 for p in drops)
+
+    return not any(differs(module) for module in model.modules())
+
+
+class Curator:
+    """Selects from the corpus by the rule of `args`, keeping `state`.
+
+    All processes select from the features of all of them alike, so the kept subset does not depend on their number.
+
+    Attributes:
+        args, state, encoder, dataset, collator: see their classes.
+        pairs_scored: how many pairs went through the towers to be judged, over all processes.
+        reuses_scores: whether scored embeddings stand for the first pass of gradient caching.
+    """
+
+    def __init__(
+        self,
+        args: CuratedTrainingArguments,
+        state: CurationState,
+        encoder: Encoder,
+        model: torch.nn.Module,
+        dataset: PairDataset,
+        collator: PairCollator,
+    ):
+        self.args = args
+        self.state = state
+        self.encoder = encoder
+        self.dataset = dataset
+        self.collator = collator
+        self.pairs_scored = 0
+        self.reuses_scores = args.score_image_size is None and embeds_alike_in_training(model)
+
+    def choose(
+        self, model: torch.nn.Module, batch: dict[str, Tensor], rows: Tensor, lengths: Tensor, number: int
+    ) -> tuple[dict[str, Tensor], Tensor, tuple[Tensor, Tensor] | None]:
+        """Choose from a super-batch, of which this process holds a part, and return this process's kept pairs.
+
+        The kept pairs are spread evenly over the processes: every process sends those of its part to all others (grey
+        uint8 pixels and tokens: 0.14 MB a pair at 378 px), and takes its share of ceil(kept / processes).
+
+        Args:
+            model: the towers, unwrapped.
+            batch: of the collator, on the device.
+            rows, lengths: [b] row of each pair and tokens of its text, on the CPU.
+            number: of the batch in the run; with the seed it decides all random choices.
+
+        Returns:
+            the kept batch ("valid" is False for rows that only fill up, so that all processes have equally many), the
+            lengths of its texts, and their embeddings if training would give the same ones.
+
+        Raises:
+            NonFiniteError: features are NaN or infinite and `on_nonfinite` is "stop".
+        """
+        generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + number)
+        device = batch["pixel_values"].device
+        about = gather_uneven(torch.stack([rows, lengths], dim=1).to(device)).cpu()
+        all_rows, all_lengths = about.unbind(dim=1)
+        embeds = features = None
+        if self.args.selection in SELECTION_RULES:
+            embeds = self.score(model, batch, lengths)
+            features = gather_uneven(pair_features(*embeds))
+            selection = self._select(model, features, all_rows, generator, number)
+        else:
+            selection = select_random(len(all_rows), self.args.keep_share, generator)
+        self.state.record(all_rows, selection, features)
+        kept = selection.kept.cpu()
+        local = kept[local_slice(len(kept))]
+        share = self._exchange(batch, local, embeds if self.reuses_scores else None)
+        index = even_share({"lengths": all_lengths[kept]})[0]["lengths"]
+        cached = (share.pop("image_embeds"), share.pop("text_embeds")) if "image_embeds" in share else None
+        return share, index, cached
+
+    def score(self, model: torch.nn.Module, batch: dict[str, Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Image and text embeddings [b, D] of this process's pairs, without gradient and without dropout."""
+        with evaluation_mode(model):
+            share_buffers(model)
+            return self.encoder.embed_all(model, batch, lengths, self.args.score_image_size)
+
+    def _select(self, model, features: Tensor, rows: Tensor, generator: torch.Generator, number: int) -> Selection:
+        """Select from a scored super-batch by the rule, and move the prototypes towards what was kept."""
+        state = self.state
+        if state.prototypes is None:
+            state.prototypes = self._initial_prototypes(model)
+            state.usage = torch.zeros(len(state.prototypes), device=features.device)
+        self.pairs_scored += len(rows)
+        finite = torch.isfinite(features).all(dim=1)
+        if not finite.all():
+            self._report_nonfinite(rows[~finite.cpu()], number)
+        selection = self._select_finite(features, finite, generator)
+        kept = features[selection.kept]
+        state.prototypes, usage = update_prototypes(
+            kept,
+            state.prototypes,
+            self.args.prototype_momentum,
+            self.args.sinkhorn_temperature,
+            self.args.sinkhorn_iterations,
+        )
+        state.usage += usage
+        return selection
+
+    def _select_finite(self, features: Tensor, finite: Tensor, generator: torch.Generator) -> Selection:
+        """The rule on the pairs with finite features; the others are outliers."""
+        rule = SELECTION_RULES[self.args.selection]
+        constants = self.args.rule_constants()
+        if finite.all():
+            return rule(features, self.state.prototypes, self.args.keep_share, generator, **constants)
+        part = rule(features[finite], self.state.prototypes, self.args.keep_share, generator, **constants)
+        roles = torch.full((len(features),), int(Role.OUTLIER), dtype=torch.int8, device=features.device)
+        clusters = torch.full((len(features),), -1, dtype=torch.int64, device=features.device)
+        distances = torch.full((len(features),), torch.nan, device=features.device)
+        roles[finite], clusters[finite], distances[finite] = part.roles, part.clusters, part.distances
+        return Selection(roles, clusters, distances)
+
+    def _report_nonfinite(self, rows: Tensor, number: int) -> None:
+        names = self.dataset.record_ids(rows[:10].tolist())
+        what = f"batch {number}: {len(rows)} pairs have NaN or infinite features, the first: {names}"
+        if self.args.on_nonfinite == "stop":
+            raise NonFiniteError(
+                f"{what}. Lower learning_rate, use bf16 in place of fp16, or leave them out with --on_nonfinite skip"
+            )
+        if rank() == 0:
+            print(f"{what}: they are left out as outliers")
+
+    def _initial_prototypes(self, model: torch.nn.Module) -> Tensor:
+        """K-means on the features of a random sample of the whole corpus, alike on all processes."""
+        order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(self.args.seed))
+        features = self.embed_rows(model, order[: self.args.prototype_sample_size], "starting prototypes")
+        features = features[torch.isfinite(features).all(dim=1)]
+        prototypes = kmeans_prototypes(features, self.args.num_prototypes)
+        if world_size() > 1:
+            dist.broadcast(prototypes, src=0)
+        return prototypes
+
+    def embed_rows(self, model: torch.nn.Module, rows: Tensor, title: str) -> Tensor:
+        """Features [n, 2 D] of `rows` [n] of the corpus on all processes, each of which embeds its slice."""
+        local = Subset(self.dataset, rows[local_slice(len(rows))].tolist())
+        loader = DataLoader(
+            local,
+            batch_size=max(1, self.args.super_batch_size // world_size()),
+            sampler=SequentialSampler(local),
+            collate_fn=self.collator,
+            num_workers=self.args.dataloader_num_workers,
+        )
+        parts = []
+        for batch in tqdm(loader, desc=title, unit=" batches", disable=self.args.disable_tqdm or rank() > 0):
+            _, lengths = batch.pop("rows"), batch.pop("lengths")
+            batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
+            parts.append(pair_features(*self.score(model, batch, lengths)))
+        self.pairs_scored += len(rows)
+        return gather_uneven(torch.cat(parts))
+
+    def choose_offline(self, model: torch.nn.Module) -> None:
+        """Choose from the whole corpus at once by `select_semdedup`, on features of the model as it is now."""
+        rows = torch.arange(len(self.dataset))
+        features = self.embed_rows(model, rows, "embedding the corpus").cpu()
+        finite = torch.isfinite(features).all(dim=1)
+        if not finite.all():
+            self._report_nonfinite(rows[~finite], 0)
+            features[~finite] = 0
+        clusters = -(-len(rows) // self.args.semdedup_cluster_size)
+        self.state.record(rows, select_semdedup(features, self.args.keep_share, clusters, self.args.seed), features)
+
+    def _exchange(
+        self, batch: dict[str, Tensor], kept: Tensor, embeds: tuple[Tensor, Tensor] | None
+    ) -> dict[str, Tensor]:
+        """All processes' kept pairs, and of them this process's even share."""
+        pixels = batch["pixel_values"]
+        if world_size() > 1:
+            # One process may hold a colour image where another holds grey films only.
+            channels = torch.tensor(pixels.shape[1], device=pixels.device)
+            dist.all_reduce(channels, op=dist.ReduceOp.MAX)
+            pixels = pixels.expand(-1, int(channels), -1, -1)
+        batch = {**batch, "pixel_values": pixels}
+        if embeds is not None:
+            batch |= {"image_embeds": embeds[0], "text_embeds": embeds[1]}
+        index = kept.nonzero().squeeze(1).to(pixels.device)
+        share, valid = even_share({name: gather_uneven(tensor[index]) for name, tensor in batch.items()})
+        # On the CPU, where it is counted without waiting for the device.
+        return {**share, "valid": valid}

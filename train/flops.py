@@ -1,0 +1,61 @@
+"""Floating-point operations of a pair, counted by torch once for each size (1 MAC = 2 FLOP)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOP of a forward pass and of the backward pass that may follow."""
+
+    forward: float
+    backward: float
+
+
+class PairFlops:
+    """Counts what images and texts cost a model: its towers and projections, on a twin without weights.
+
+    The loss and the selection are left out: they are less than a thousandth. Attention is counted in its plain form.
+
+    Args:
+        recomputes: whether activations are computed again in the backward pass (gradient checkpointing).
+    """
+
+    def __init__(self, model: PreTrainedModel, recomputes: bool = False):
+        with torch.device("meta"):
+            self._twin = type(model)._from_config(model.config, attn_implementation="eager").eval()
+        self._recomputes = recomputes
+        self._costs: dict[tuple[str, int], Cost] = {}
+
+    def image(self, size: int) -> Cost:
+        """Of one image of `size` x `size` pixels."""
+        pixels = torch.empty(1, 3, size, size, device="meta")
+        return self._count(("image", size), lambda: self._twin(pixel_values=pixels).image_embeds)
+
+    def text(self, length: int) -> Cost:
+        """Of one text of `length` tokens."""
+        tokens = torch.zeros(1, length, dtype=torch.long, device="meta")
+        return self._count(("text", length), lambda: self._twin(input_ids=tokens).text_embeds)
+
+    def pairs(self, count: int, image_size: int, text_length: int) -> Cost:
+        """Of `count` pairs whose texts are padded to `text_length` tokens."""
+        image, text = self.image(image_size), self.text(text_length)
+        return Cost(count * (image.forward + text.forward), count * (image.backward + text.backward))
+
+    def _count(self, key: tuple[str, int], embed: Callable[[], Tensor]) -> Cost:
+        if key not in self._costs:
+            with torch.enable_grad():
+                with FlopCounterMode(display=False) as forward:
+                    embeds = embed()
+                with FlopCounterMode(display=False) as backward:
+                    embeds.sum().backward()
+            recomputed = forward.get_total_flops() if self._recomputes else 0
+            self._costs[key] = Cost(forward.get_total_flops(), backward.get_total_flops() + recomputed)
+        return self._costs[key]
