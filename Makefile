@@ -26,20 +26,35 @@ demo: install
 	@echo "checkpoint: $(DEMO)/model"
 	@echo "picture:    $(DEMO)/results/zero_shot_findings.png"
 
-# The demo's recipe with every selection, three seeds each (about an hour on two cores); needs `make demo` first.
+# Every selection from one base model, three seeds each, judged side by side (about an hour on two cores).
 STUDY := runs/study
-STUDY_ARMS := quantile sigma random none
 STUDY_SEEDS := 0 1 2
-STUDY_STEPS := 550
+# The arms by name, and how each differs from train/recipes/study.yaml.
+STUDY_ARMS := full full_short quantile sigma random semdedup small
+full := --selection none
+full_short := --selection none --num_train_epochs 1
+quantile := --selection quantile
+sigma := --selection sigma --num_prototypes 32
+random := --selection random
+semdedup := --selection semdedup
+small := --selection quantile --keep_share 0.12 --score_image_size 56 --low_resolution_size 56 --low_resolution_share 0.85
 STUDY_RUNS := $(foreach seed,$(STUDY_SEEDS),$(foreach arm,$(STUDY_ARMS),$(STUDY)/$(arm)-$(seed)))
 study: $(STUDY_RUNS:=/results/zero_shot_findings.json)
-	$(PY) -m eval.compare $(STUDY_RUNS) --out $(STUDY)/comparison
+	$(PY) -m eval.compare $(STUDY_RUNS) --by num_train_epochs --out $(STUDY)/comparison
 
-$(STUDY)/%/results/zero_shot_findings.json: | install
-	$(PY) -m train.pretrain train/recipes/demo.yaml --dataset_dir $(DEMO)/data --output_dir $(STUDY)/$* \
-		--selection $(word 1,$(subst -, ,$*)) --seed $(word 2,$(subst -, ,$*)) \
-		--max_steps $(STUDY_STEPS) --num_prototypes $(if $(findstring sigma,$*),32,6) --disable_tqdm true
-	$(PY) -m eval.run --model $(STUDY)/$*/model --data $(DEMO)/data
+$(STUDY)/%/results/zero_shot_findings.json: | $(STUDY)/base/run.json
+	$(PY) -m train.pretrain train/recipes/study.yaml --output_dir $(STUDY)/$* \
+		$($(word 1,$(subst -, ,$*))) --seed $(word 2,$(subst -, ,$*))
+	$(PY) -m eval.run --model $(STUDY)/$*/model --data $(STUDY)/data
+
+# The model all arms start from has seen another corpus, of other drawn patients, and not for long.
+$(STUDY)/base/run.json: | install
+	$(PY) -m data_scripts.prepare synthetic --out $(STUDY)/base/data --image_size 112 --num_records 30000 --seed 1 \
+		--validation_share 0 --test_share 0
+	$(PY) -m data_scripts.prepare synthetic --out $(STUDY)/data --image_size 112 --num_records 16000 --seed 2 \
+		--validation_share 0 --test_share 0.2
+	$(PY) -m train.pretrain train/recipes/demo.yaml --dataset_dir $(STUDY)/base/data --output_dir $(STUDY)/base \
+		--selection none --max_steps 400 --disable_tqdm true
 
 test: install
 	$(PY) -m pytest -m "not slow"

@@ -17,7 +17,11 @@ from eval.scores import ZeroShotScores, scores_path
 #: The macro means that are compared; the names are fields of ZeroShotResult.
 GROUPS = {"macro": "all findings", "macro_common": "common findings", "macro_rare": "rare findings"}
 #: Settings that make a variant of a selection, and how the name of an arm says so.
-_VARIANTS = {"score_image_size": "scored at {} px", "resolution_schedule": "image sizes {}"}
+_VARIANTS = {
+    "score_image_size": "scored at {} px",
+    "low_resolution_size": "first trained at {} px",
+    "low_resolution_share": "low-resolution share {}",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Run:
     @property
     def flops(self) -> dict[str, float] | None:
         """Counted operations of training and scoring ("trained", "scored", "total"); None in runs that counted none."""
-        return self.done.get("flops")
+        flops = self.done.get("flops")
+        return flops if flops and flops["total"] else None
 
 
 def load_run(folder: Path, benchmark: str) -> Run:
@@ -88,7 +93,8 @@ def arm_name(done: dict, by: Sequence[str] = ()) -> str:
 
     Args:
         done: what `run.json` holds.
-        by: further settings that tell arms apart; they are named where they differ from their default.
+        by: further settings, or entries of `run.json` such as "steps", that tell arms apart; settings are named where
+            they differ from their default.
     """
     if done["selection"] == "none":
         name = "full data"
@@ -97,7 +103,7 @@ def arm_name(done: dict, by: Sequence[str] = ()) -> str:
     else:
         name = f"{done['selection']} (published constants)"
     words = _VARIANTS | {setting: f"{setting} {{}}" for setting in by}
-    values = {setting: done["settings"].get(setting) for setting in words}
+    values = {setting: done["settings"].get(setting, done.get(setting)) for setting in words}
     notes = [words[setting].format(_as_text(value)) for setting, value in values.items() if value is not None]
     return f"{name} ({'; '.join(notes)})" if notes else name
 
@@ -105,7 +111,9 @@ def arm_name(done: dict, by: Sequence[str] = ()) -> str:
 def _as_text(value) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {one}" for key, one in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def group_by_arm(runs: Sequence[Run], by: Sequence[str] = ()) -> dict[str, list[Run]]:
@@ -132,9 +140,9 @@ def group_by_arm(runs: Sequence[Run], by: Sequence[str] = ()) -> dict[str, list[
 
 
 def _setting(run: Run) -> dict:
-    """All that must be equal among the runs of an arm."""
-    names = ("schedule", "corpus_pairs", "keep_share_asked")
-    return {**run.done["settings"], **{name: run.done[name] for name in names}, "seed": None}
+    """All that must be equal among the runs of an arm; what older runs did not write down is None."""
+    names = ("schedule", "corpus_pairs", "corpus_fingerprint", "keep_share_asked")
+    return {**run.done["settings"], **{name: run.done.get(name) for name in names}, "seed": None}
 
 
 def values_of(runs: Sequence[Run], group: str) -> list[float]:

@@ -33,11 +33,11 @@ class CompareArguments:
     )
     reference: str | None = field(
         default=None,
-        metadata={"help": "Arm that the others are set against; default: full data, or else that of the first folder."},
+        metadata={"help": "Arm that the others are set against; default: full data, or else that of the first run."},
     )
     by: list[str] = field(
         default_factory=list,
-        metadata={"help": "Settings that make arms besides selection, share and variant, such as num_prototypes."},
+        metadata={"help": "What else makes an arm: settings such as num_prototypes, or steps."},
     )
     benchmark: str = field(default="zero_shot_findings", metadata={"help": "Name of the result files."})
     resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples."})
@@ -49,16 +49,16 @@ class CompareArguments:
 
 
 def choose_reference(arms: dict[str, list[Run]], asked: str | None, first: str) -> str:
-    """The arm asked for, or full data, or the arm named `first`.
+    """The arm asked for, or full data (of several such arms the one that trained on most), or the arm named `first`.
 
     Raises:
         ValueError: there is no arm of the name asked for.
     """
-    if asked is None:
-        return "full data" if "full data" in arms else first
-    if asked not in arms:
+    if asked is not None and asked not in arms:
         raise ValueError(f"--reference {asked!r} is none of the arms {sorted(arms)}")
-    return asked
+    full = [name for name, runs in arms.items() if runs[0].done["selection"] == "none"]
+    most = max(full, key=lambda name: (arms[name][0].done["pairs_trained"], -len(name)), default=first)
+    return most if asked is None else asked
 
 
 def write_comparison(comparison: Comparison, arms: dict[str, list[Run]], out: str) -> list[str]:

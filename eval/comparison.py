@@ -125,8 +125,8 @@ def _spread(values: list[float]) -> Spread | None:
 
 def flops_unit(values: Sequence[float]) -> tuple[str, float]:
     """The unit in which the largest of `values` reads best, and its size."""
-    units = [("ZFLOPs", 1e21), ("EFLOPs", 1e18), ("PFLOPs", 1e15), ("TFLOPs", 1e12)]
-    return next((unit for unit in units if max(values, default=0) >= unit[1]), ("GFLOPs", 1e9))
+    units = [("ZFLOPs", 1e21), ("EFLOPs", 1e18), ("PFLOPs", 1e15), ("TFLOPs", 1e12), ("GFLOPs", 1e9)]
+    return next((unit for unit in units if max(values, default=0) >= unit[1]), ("FLOPs", 1.0))
 
 
 def format_markdown(comparison: Comparison) -> str:

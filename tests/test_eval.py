@@ -9,12 +9,12 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from eval.compare import main as compare_main
-from eval.metrics import auroc, bootstrap_weights, percentile_interval, weighted_auroc
+from eval.metrics import auroc, bootstrap_weights, label_aurocs, percentile_interval, weighted_auroc
 from eval.prompts import prompt_pair
 from eval.results import Estimate, ZeroShotResult
 from eval.run import main as run_main
-from eval.zero_shot import ZeroShotScores, judge, score_split
+from eval.scores import ZeroShotScores, scores_path
+from eval.zero_shot import judge, score_split
 from train.pretrain import main as pretrain_main
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
@@ -127,6 +127,51 @@ def test_results_are_typed_and_complete(run):
     assert "NaN" not in (run / "results" / "zero_shot_findings.json").read_text()
 
 
+def test_scores_are_kept_beside_the_result_without_ids(run, tiny_corpus):
+    import datasets
+
+    path = run / "results" / "zero_shot_findings.json"
+    result = ZeroShotResult.load(path)
+    split = ZeroShotScores.load(scores_path(path), result.scores_sha256)
+    weights = np.ones((1, len(split.patients)))
+    aurocs = dict(zip(split.names, label_aurocs(split.scores, split.targets, weights)[0], strict=True))
+    for label in result.labels:
+        assert aurocs[label.name] == label.auroc.value or label.name in result.undefined
+    ids = datasets.load_dataset(str(tiny_corpus), split="test")["patient_id"]
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(ids))}
+    assert split.patients.tolist() == [numbers[one] for one in ids]
+    assert not any(one.encode() in scores_path(path).read_bytes() for one in numbers)
+
+
+def test_scores_survive_saving_and_belong_to_one_result(tmp_path):
+    targets, path = np.array([[1, np.nan], [0, 1], [np.nan, 0.0]]), tmp_path / "scores.safetensors"
+    split = ZeroShotScores(["b", "a"], np.eye(3, 2, dtype=np.float32), targets, np.array(["z", "a", "z"]))
+    digest = split.save(path)
+    loaded = ZeroShotScores.load(path, digest)
+    assert loaded.names == ["b", "a"]
+    np.testing.assert_array_equal(loaded.scores, split.scores)
+    np.testing.assert_array_equal(loaded.targets, targets)
+    assert loaded.patients.tolist() == [0, 1, 0]
+    assert split.save(path) == digest
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(ValueError, match="does not belong to the result"):
+        ZeroShotScores.load(path, digest)
+    path.unlink()
+    with pytest.raises(ValueError, match="is missing: judge the model again"):
+        ZeroShotScores.load(path, digest)
+
+
+def test_scores_that_are_not_finite_are_refused(run, tiny_corpus):
+    import datasets
+    from transformers import AutoModel, AutoProcessor
+
+    model = AutoModel.from_pretrained(run / "model").eval()
+    torch.nn.init.constant_(model.logit_scale, torch.nan)
+    dataset = datasets.load_dataset(str(tiny_corpus), split="test").select(range(3))
+    with pytest.raises(ValueError, match="scores of 3 films are not finite, the first is row 0"):
+        score_split(model, AutoProcessor.from_pretrained(run / "model"), dataset, ("Cardiomegaly",), "published")
+
+
 def test_a_file_of_another_version_is_refused(run, tmp_path):
     values = json.loads((run / "results" / "zero_shot_findings.json").read_text())
     (tmp_path / "r.json").write_text(json.dumps({**values, "format_version": 99}))
@@ -155,38 +200,6 @@ def test_what_cannot_be_judged_is_refused(run, tiny_corpus, tmp_path, changes, m
     words = {"--model": str(run / "model"), "--data": str(tiny_corpus), "--out": str(tmp_path), **changes}
     with pytest.raises(SystemExit, match=message):
         run_main([word for pair in words.items() for word in pair])
-
-
-def test_compare_puts_runs_side_by_side(run, tmp_path, capsys):
-    compare_main([str(run), "--out", str(tmp_path / "c")])
-    table = (tmp_path / "c.md").read_text()
-    assert "| quantile 30.0% | 0 |" in table
-    assert (tmp_path / "c.png").stat().st_size > 10_000
-    with pytest.raises(SystemExit, match="is not a judged run"):
-        compare_main([str(tmp_path), "--out", str(tmp_path / "c")])
-
-
-def test_compare_refuses_runs_that_differ_in_more_than_the_seed(run, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(run, other)
-    with pytest.raises(SystemExit, match="runs with the same seed"):
-        compare_main([str(run), str(other), "--out", str(tmp_path / "c")])
-    done = json.loads((other / "run.json").read_text())
-    done["seed"], done["settings"]["num_prototypes"] = 1, 9
-    (other / "run.json").write_text(json.dumps(done))
-    with pytest.raises(SystemExit, match=r"in more than the seed: \['num_prototypes'\]"):
-        compare_main([str(run), str(other), "--out", str(tmp_path / "c")])
-
-
-def test_compare_refuses_runs_on_other_films(run, tmp_path):
-    other = tmp_path / "other"
-    (other / "results").mkdir(parents=True)
-    (other / "run.json").write_text((run / "run.json").read_text())
-    values = json.loads((run / "results" / "zero_shot_findings.json").read_text())
-    values["provenance"]["films"] += 1
-    (other / "results" / "zero_shot_findings.json").write_text(json.dumps(values))
-    with pytest.raises(SystemExit, match="differ in number of films"):
-        compare_main([str(run), str(other), "--out", str(tmp_path / "c")])
 
 
 def test_the_card_says_what_was_measured(run):

@@ -11,7 +11,8 @@ import yaml
 from safetensors.torch import load_file
 
 from modeling_chexficient import contrastive_loss, similarity_logits
-from tests.training import RECIPE, kept_rows, make_batch, make_trainer, run_recipe
+from tests.training import RECIPE, assert_same_weights, kept_rows, make_batch, make_trainer, run_recipe
+from train.curation import Role
 from train.curation_state import CurationState
 from train.encoding import Chunk
 from train.objectives import contrastive_loss as distributed_loss
@@ -123,9 +124,8 @@ def test_two_processes_equal_one(tiny_corpus, tmp_path, rule, steps):
     one = run_recipe(tiny_corpus, tmp_path / "one", *changes)
     two = run_recipe(tiny_corpus, tmp_path / "two", *changes, "--per_device_train_batch_size", "12", processes=2)
     assert kept_rows(one) == kept_rows(two)
-    single, double = (load_file(run / "model" / "model.safetensors") for run in (one, two))
-    for name in single:
-        torch.testing.assert_close(double[name], single[name], atol=1e-5, rtol=0, msg=name)
+    assert_same_weights(one, two)
+    single = load_file(one / "model" / "model.safetensors")
     start = make_trainer(tiny_corpus, tmp_path).model.visual_projection.weight
     assert (single["visual_projection.weight"] - start).abs().max() > 1e-4, "training moved the weights"
 
@@ -138,15 +138,59 @@ def test_an_empty_report_in_the_data_is_named(tiny_corpus, tmp_path):
         trainer.data_collator(pairs)
 
 
-def test_features_that_are_not_finite_stop_the_run(tiny_corpus, tmp_path):
+def spoil_images(trainer, rows: list[int]) -> None:
+    """Make the images of these rows embed as NaN, as a numerical accident would."""
+    embed, spoilt = trainer.encoder.embed, torch.tensor(rows)
+
+    def spoiling(model, batch, chunk, image_size, spent_on):
+        images, texts = embed(model, batch, chunk, image_size, spent_on)
+        bad = torch.isin(batch["input_ids"][chunk.index[: chunk.count]].sum(dim=1), trainer.spoilt_texts)
+        return images.masked_fill(bad.unsqueeze(1), torch.nan), texts
+
+    pairs = trainer.data_collator(trainer.train_dataset.__getitems__(spoilt.tolist()))
+    trainer.spoilt_texts = pairs["input_ids"].sum(dim=1)
+    trainer.encoder.embed = spoiling
+
+
+def test_features_that_are_not_finite_stop_the_run_and_name_the_pairs(tiny_corpus, tmp_path):
     trainer = make_trainer(tiny_corpus, tmp_path)
-    batch = trainer.data_collator(trainer.train_dataset.__getitems__(list(range(64))))
     trainer.curation.prototypes = torch.nn.functional.normalize(torch.randn(4, 32), dim=-1)
     trainer.curation.usage = torch.zeros(4)
-    with torch.no_grad():
-        trainer.model.visual_projection.weight.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match=r"step 0: 64 pairs have NaN .* rows \[0, 1"):
-        trainer.curate(batch)
+    spoil_images(trainer, [7])
+    name = trainer.train_dataset.record_ids([7])[0]
+    with pytest.raises(FloatingPointError, match=rf"batch 3: 1 pairs have NaN or infinite features, .*{name}"):
+        trainer.curator.choose(trainer.model, *make_batch(trainer, range(64)), number=3)
+
+
+def test_features_that_are_not_finite_are_left_out_on_request(tiny_corpus, tmp_path, capsys):
+    trainer = make_trainer(tiny_corpus, tmp_path, "--on_nonfinite", "skip")
+    trainer.curation.prototypes = torch.nn.functional.normalize(torch.randn(4, 32), dim=-1)
+    trainer.curation.usage = torch.zeros(4)
+    spoil_images(trainer, [7])
+    trainer.curator.choose(trainer.model, *make_batch(trainer, range(64)), number=3)
+    assert trainer.curation.roles[7] == Role.OUTLIER
+    assert trainer.curation.kept.sum() > 10
+    assert torch.isfinite(trainer.curation.prototypes).all()
+    assert trainer.train_dataset.record_ids([7])[0] in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_or_skips(tiny_corpus, tmp_path, capsys):
+    for answer in ("stop", "skip"):
+        # Accumulated steps have nothing to hide either: the first batch is spoilt, the others are not.
+        trainer = make_trainer(tiny_corpus, tmp_path / answer, "--on_nonfinite", answer, "--selection", "none")
+        first = next(iter(trainer.get_train_dataloader().batch_sampler))
+        spoil_images(trainer, first[:1])
+        if answer == "stop":
+            before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+            with pytest.raises(FloatingPointError, match=r"batch 0 \(step 0\): the loss is NaN .* began with \['synth"):
+                trainer.train()
+            for name, tensor in trainer.model.state_dict().items():
+                assert torch.equal(tensor, before[name])
+        else:
+            trainer.train()
+            assert trainer.skipped_batches > 0
+            assert all(torch.isfinite(tensor).all() for tensor in trainer.model.state_dict().values())
+            assert "passed over" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -162,7 +206,7 @@ def test_features_that_are_not_finite_stop_the_run(tiny_corpus, tmp_path):
         (["--super_batch_size", "64.5"], "invalid int value: '64.5'"),
         (["--per_device_train_batch_size", "0"], "per_device_train_batch_size"),
         (["--keep_share", "0.97"], "rule quantile drops the farthest 5%"),
-        (["--resume_from_checkpoint", "x"], "resume_from_checkpoint is not supported"),
+        (["--resume_from_checkpoint", "x"], "resume_from_checkpoint x: there is no such folder"),
         (["--load_best_model_at_end", "--eval_strategy", "no"], "load_best_model_at_end"),
         (["--push_to_hub"], "push_to_hub is not supported"),
     ],

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
@@ -46,3 +48,14 @@ def run_recipe(corpus: Path, out: Path, *overrides: str, processes: int = 1, rec
 
 def kept_rows(run: Path) -> list[int]:
     return pq.read_table(run / "curated_subset.parquet")["row"].to_pylist()
+
+
+def assert_same_weights(one: Path, other: Path, atol: float = 1e-5) -> None:
+    """Of two runs. The keys' bias is left out: softmax is blind to it, so its gradient is rounding noise, which Adam
+    blows up to full steps.
+    """
+    first, second = (load_file(run / "model" / "model.safetensors") for run in (one, other))
+    assert first.keys() == second.keys()
+    for name in first:
+        if not name.endswith(("key.bias", "k_proj.bias")):
+            torch.testing.assert_close(first[name], second[name], atol=atol, rtol=0, msg=name)

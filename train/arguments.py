@@ -17,8 +17,11 @@ from train.curation import OUTLIER_QUANTILE, SELECTION_RULES, SUPPORT_QUANTILE
 
 @dataclass
 class ModelArguments:
-    """Where the towers come from: both pretrained (a name or folder each), or both new (a configuration each)."""
+    """Where the model comes from: a whole one to go on from (continual pretraining), two pretrained towers (a name or
+    folder each), or two new ones (a configuration each). A whole model brings its tokenizer and image size.
+    """
 
+    model: str | None = field(default=None, metadata={"help": "Name or folder of a whole model to go on from."})
     vision_model: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained vision tower."})
     text_model: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained text tower."})
     vision_config: str | None = field(
@@ -30,7 +33,7 @@ class ModelArguments:
     tokenizer: str | None = field(
         default=None,
         metadata={
-            "help": "Name or folder of the tokenizer; default: the text tower's. With a new text tower and none given, "
+            "help": "Name or folder of the tokenizer; default: the model's or text tower's. With a new text tower and none given, "
             "a vocabulary is learnt from the training reports."
         },
     )
@@ -53,13 +56,15 @@ class ModelArguments:
             value = getattr(self, name)
             if isinstance(value, str):
                 setattr(self, name, json.loads(value))
-        names = ("vision_model", "text_model"), ("vision_config", "text_config")
-        given = [name for pair in names for name in pair if getattr(self, name) is not None]
-        if given not in [list(pair) for pair in names]:
+        ways = [["model"], ["vision_model", "text_model"], ["vision_config", "text_config"]]
+        given = [name for way in ways for name in way if getattr(self, name) is not None]
+        if given not in ways:
             raise ValueError(
-                "give vision_model and text_model (pretrained towers), or vision_config and text_config (new ones), "
-                f"not {' with '.join(given) or 'neither'}"
+                "give model (a whole one), or vision_model and text_model (pretrained towers), or vision_config and "
+                f"text_config (new ones), not {' with '.join(given) or 'neither'}"
             )
+        if self.model is not None and self.tokenizer is not None:
+            raise ValueError("model brings its own tokenizer: leave tokenizer out")
 
 
 @dataclass

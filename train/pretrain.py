@@ -50,7 +50,7 @@ _WATCHING = re.compile(
 
 def build_tokenizer(arguments: ModelArguments, reports: Iterable[str]):
     """The tokenizer named, or the text tower's, or one learnt from `reports`; it truncates at `max_text_length`."""
-    name = arguments.tokenizer or arguments.text_model
+    name = arguments.tokenizer or arguments.text_model or arguments.model
     if name is None:
         return learn_vocabulary(reports, max_length=arguments.max_text_length)
     tokenizer = AutoTokenizer.from_pretrained(name)
@@ -70,7 +70,9 @@ def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientM
         "logit_scale_init_value": arguments.logit_scale_init_value,
         "text_pooling": arguments.text_pooling,
     }
-    if arguments.vision_model is not None:
+    if arguments.model is not None:
+        model = CheXficientModel.from_pretrained(arguments.model, dtype=torch.float32)
+    elif arguments.vision_model is not None:
         towers = arguments.vision_model, arguments.text_model
         model = CheXficientModel.from_vision_text_pretrained(*towers, image_size=arguments.image_size, **space)
     else:
@@ -196,10 +198,14 @@ def build_trainer(
     with args.main_process_first(desc="loading the dataset"):
         dataset = load_split(data.dataset_dir, "train")
         validation = load_split(data.dataset_dir, "validation") if args.eval_strategy != "no" else None
+    if model_arguments.model is not None:
+        processor = CheXficientProcessor.from_pretrained(model_arguments.model)
+        model_arguments.image_size = processor.image_processor.size["shortest_edge"]
     tokenizer = build_tokenizer(model_arguments, dataset["report"])
     model = build_model(model_arguments, tokenizer, args.seed)
     # Evaluation says so next to a figure on a corpus that the model was trained on.
-    model.config.pretraining_sources = sorted(dataset.unique("source")) if "source" in dataset.column_names else []
+    sources = dataset.unique("source") if "source" in dataset.column_names else []
+    model.config.pretraining_sources = sorted({*sources, *(model.config.pretraining_sources or [])})
     trainer = CuratedTrainer(
         model,
         args,

@@ -1,0 +1,214 @@
+"""A run that is killed and goes on ends bit by bit as one that was left alone."""
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.training import RECIPE, make_trainer, run_recipe
+from train.checkpoints import MANIFEST_FILE, STAGING, newest_checkpoint, why_incomplete
+from train.pretrain import main
+
+#: With dropout, so that the random state matters; a checkpoint after every step, so that many kills hit one.
+TEXT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+TEXT |= {"intermediate_size": 64, "hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
+STEPS = ["--text_config", json.dumps(TEXT), "--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "3"]
+STEPS += ["--max_steps", "16", "--chunk_size", "9", "--curation_report", "false", "--logging_steps", "4"]
+LAST = ["--resume_from_checkpoint", "last"]
+
+
+def words(corpus: Path, out: Path, *more: str) -> list[str]:
+    return [RECIPE, "--dataset_dir", str(corpus), "--output_dir", str(out), *STEPS, *more]
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """Weights, curation and counts, bit by bit."""
+    for name in ("model/model.safetensors", "curation_state.safetensors"):
+        first, second = load_file(one / name), load_file(other / name)
+        assert first.keys() == second.keys()
+        # As bytes: equal NaN count as equal.
+        assert all(first[key].numpy().tobytes() == second[key].numpy().tobytes() for key in first), name
+    runs = [json.loads((run / "run.json").read_text()) for run in (one, other)]
+    for name in ("steps", "kept_pairs", "pairs_trained", "pairs_scored", "flops"):
+        assert runs[0][name] == runs[1][name], name
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_corpus, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed")
+    main(words(tiny_corpus, out))
+    return out
+
+
+def test_a_run_cut_at_every_kind_of_moment_goes_on_exactly(tiny_corpus, undisturbed, tmp_path):
+    """After 1 step (warm-up), 4 (curation), 6 (the switch) and 9 (subset) of 16."""
+    for step in (1, 4, 6, 9):
+        out = tmp_path / str(step)
+        trainer = make_trainer(tiny_corpus, out, *STEPS)
+        end = trainer.callback_handler.on_step_end
+
+        def stop(args, state, control, end=end, step=step, **kwargs):
+            control = end(args, state, control, **kwargs)
+            control.should_training_stop = state.global_step == step
+            control.should_save = True
+            return control
+
+        trainer.callback_handler.on_step_end = stop
+        trainer.train()
+        assert newest_checkpoint(out).name == f"checkpoint-{step}"
+        main(words(tiny_corpus, out, *LAST))
+        assert_equal_runs(out, undisturbed)
+
+
+def run_and_kill(context, arguments: list[str], seconds: float | None) -> bool:
+    """One run in a process of its own, killed after `seconds`; whether it came to its end."""
+    process = context.Process(target=main, args=(arguments,))
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        return False
+    assert process.exitcode == 0
+    return True
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_change_nothing(tiny_corpus, undisturbed, tmp_path, kills):
+    # The fork server has the libraries loaded, so that the moments are moments of training.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train.pretrain"])
+    started = time.perf_counter()
+    assert run_and_kill(context, words(tiny_corpus, tmp_path / "timed"), None)
+    whole = time.perf_counter() - started
+    assert_equal_runs(tmp_path / "timed", undisturbed)
+    chooser, killed, finished, phases = random.Random(0), 0, 0, set()
+    while killed < kills:
+        out = tmp_path / str(finished)
+        if run_and_kill(context, words(tiny_corpus, out, *LAST), chooser.uniform(0.2, 0.8) * whole):
+            assert_equal_runs(out, undisturbed)
+            finished += 1
+            continue
+        killed += 1
+        newest = newest_checkpoint(out) if out.exists() else None
+        phases.add("curation" if newest is None or int(newest.name.split("-")[1]) < 6 else "subset")
+    out = tmp_path / str(finished)
+    assert run_and_kill(context, words(tiny_corpus, out, *LAST), None)
+    assert_equal_runs(out, undisturbed)
+    if kills > 10:
+        assert phases == {"curation", "subset"}
+
+
+def test_two_processes_go_on_exactly(tiny_corpus, tmp_path):
+    arguments = [*STEPS, "--per_device_train_batch_size", "12"]
+    whole = run_recipe(tiny_corpus, tmp_path / "whole", *arguments, processes=2)
+    part = tmp_path / "part"
+    shutil.copytree(whole, part)
+    # As if it had been killed while the last checkpoint was written.
+    (part / "checkpoint-16").rename(part / STAGING)
+    (part / "checkpoint-15" / "rng_state_1.pth").write_bytes(b"torn")
+    shutil.rmtree(part / "model")
+    run_recipe(tiny_corpus, part, *arguments, *LAST, processes=2)
+    assert_equal_runs(part, whole)
+
+
+def test_a_torn_checkpoint_is_recognised_and_the_one_before_is_used(tiny_corpus, undisturbed, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(undisturbed, out)
+    (out / "checkpoint-16" / "optimizer.pt").write_bytes(b"half")
+    (out / "checkpoint-15" / MANIFEST_FILE).unlink()
+    with pytest.warns(UserWarning, match=r"checkpoint-1[65] is not whole"):
+        assert newest_checkpoint(out).name == "checkpoint-14"
+    assert "optimizer.pt has 4 bytes" in why_incomplete(out / "checkpoint-16")
+    main(words(tiny_corpus, out, *LAST))
+    assert_equal_runs(out, undisturbed)
+
+
+def test_nothing_to_go_on_from_starts_from_the_beginning(tiny_corpus, undisturbed, tmp_path, capsys):
+    main(words(tiny_corpus, tmp_path, *LAST))
+    assert "holds no whole checkpoint: starting from the beginning" in capsys.readouterr().out
+    assert_equal_runs(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--learning_rate", "1e-3"], r"the run would not be the same any more: learning_rate 0.0001 -> 0.001"),
+        (["--super_batch_size", "32"], "super_batch_size 64 -> 32"),
+        (["--seed", "4"], "seed"),
+    ],
+)
+def test_another_run_is_not_continued(tiny_corpus, undisturbed, tmp_path, changes, message):
+    out = tmp_path / "run"
+    shutil.copytree(undisturbed, out)
+    with pytest.raises(SystemExit, match=message):
+        main(words(tiny_corpus, out, *LAST, *changes))
+    assert (out / "run.json").is_file(), "a refusal leaves what is there"
+
+
+def test_changed_data_and_another_process_count_are_refused(tiny_corpus, undisturbed, tmp_path):
+    for name, value, message in (("corpus", "0" * 16, "training data changed"), ("processes", 4, "Start as many")):
+        out = tmp_path / name
+        shutil.copytree(undisturbed, out)
+        file = out / "checkpoint-16" / "run_state.json"
+        state = json.loads(file.read_text())
+        file.write_text(json.dumps(state | {name: value}))
+        manifest = json.loads((out / "checkpoint-16" / MANIFEST_FILE).read_text())
+        manifest["run_state.json"] = file.stat().st_size
+        (out / "checkpoint-16" / MANIFEST_FILE).write_text(json.dumps(manifest))
+        with pytest.raises(SystemExit, match=message):
+            main(words(tiny_corpus, out, *LAST))
+
+
+def test_checkpoints_of_an_earlier_run_are_not_written_over(tiny_corpus, undisturbed, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(undisturbed, out)
+    with pytest.raises(SystemExit, match="holds checkpoints of an earlier run: go on with --resume_from_checkpoint"):
+        main(words(tiny_corpus, out))
+
+
+def save_without_room(arguments: list[str]) -> None:
+    """Files may grow to 40 kB: more than the lists of a run, less than its weights."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    from transformers import TrainerCallback
+
+    from train.trainer import CuratedTrainer
+
+    class FillTheDisk(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 7:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+
+    original = CuratedTrainer.train
+    CuratedTrainer.train = lambda self, *args, **kwargs: (
+        self.add_callback(FillTheDisk),
+        original(self, *args, **kwargs),
+    )
+    try:
+        main(arguments)
+    except SystemExit as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        Path(arguments[4], "error").write_text(str(error))
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tiny_corpus, undisturbed, tmp_path):
+    process = multiprocessing.get_context("spawn").Process(
+        target=save_without_room, args=(words(tiny_corpus, tmp_path),)
+    )
+    process.start()
+    process.join()
+    error = (tmp_path / "error").read_text()
+    assert "checkpoint-8 could not be saved" in error
+    assert "--resume_from_checkpoint last" in error
+    assert not (tmp_path / STAGING).exists()
+    assert newest_checkpoint(tmp_path).name == "checkpoint-7"
+    main(words(tiny_corpus, tmp_path, *LAST))
+    assert_equal_runs(tmp_path, undisturbed)
