@@ -37,6 +37,7 @@ def test_scored_embeddings_save_the_first_pass(tiny_corpus, tmp_path):
     plain = gradients(trainer, 30)
     batch, _, lengths = make_batch(trainer, range(30))
     spent = dict(trainer.encoder.spent)
+    trainer.encoder.chunk_size = 7
     cached = trainer.curator.score(trainer.model, batch, lengths)
     scored = trainer.encoder.spent["scored"] - spent["scored"]
     chunked = gradients(trainer, 7, cached)

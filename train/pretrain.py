@@ -205,7 +205,8 @@ def build_trainer(
     model = build_model(model_arguments, tokenizer, args.seed)
     # Evaluation says so next to a figure on a corpus that the model was trained on.
     sources = dataset.unique("source") if "source" in dataset.column_names else []
-    model.config.pretraining_sources = sorted({*sources, *(model.config.pretraining_sources or [])})
+    before = getattr(model.config, "pretraining_sources", None) or []
+    model.config.pretraining_sources = sorted({*sources, *before})
     trainer = CuratedTrainer(
         model,
         args,
