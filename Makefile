@@ -51,7 +51,7 @@ $(STUDY)/%/results/zero_shot_findings.json: | $(STUDY)/base/run.json
 $(STUDY)/base/run.json: | install
 	$(PY) -m data_scripts.prepare synthetic --out $(STUDY)/base/data --image_size 112 --num_records 30000 --seed 1 \
 		--validation_share 0 --test_share 0
-	$(PY) -m data_scripts.prepare synthetic --out $(STUDY)/data --image_size 112 --num_records 16000 --seed 2 \
+	$(PY) -m data_scripts.prepare synthetic --out $(STUDY)/data --image_size 112 --num_records 12500 --seed 2 \
 		--validation_share 0 --test_share 0.2
 	$(PY) -m train.pretrain train/recipes/demo.yaml --dataset_dir $(STUDY)/base/data --output_dir $(STUDY)/base \
 		--selection none --max_steps 400 --disable_tqdm true

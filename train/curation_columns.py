@@ -121,7 +121,7 @@ def _read_labels(dataset: Dataset) -> dict[str, np.ndarray]:
     for start, column in _batches(dataset, "labels") if "labels" in dataset.column_names else ():
         entries = pc.list_flatten(column)
         rows = start + pc.list_parent_indices(column).to_numpy()
-        values = pc.fill_null(entries.field("value"), -1).to_numpy()
+        values = pc.fill_null(entries.field("value").cast(pa.int8()), -1).to_numpy()
         names, codes = _encode(pa.chunked_array([entries.field("name")]))
         for code, name in enumerate(names):
             mine = codes == code

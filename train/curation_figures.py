@@ -36,7 +36,7 @@ _WIDTH = 5.4
 _STYLE = {"font.size": 9.5, "svg.fonttype": "path", "svg.hashsalt": "curation", "axes.spines.top": False}
 _STYLE |= {"axes.spines.right": False, "legend.frameon": False, "axes.titlesize": 10, "axes.titlelocation": "left"}
 _NAMES_SHOWN = 9
-_RATIO_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+_RATIO_TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100)
 
 
 def _to_svg(figure: Figure) -> str:
@@ -61,7 +61,7 @@ def draw_course(numbers: CurationNumbers) -> str:
         asked = numbers.run["keep_share_asked"]
         if asked is not None:
             first.axhline(asked, color="grey", linestyle=":", linewidth=1.2, label=f"asked: {percent(asked)}")
-        first.plot(steps, shares, "o-", color=KEPT, markersize=3, label="kept, of the pairs judged so far")
+        first.plot(steps, shares, _line("o", steps), color=KEPT, markersize=3, label="kept, of the pairs judged so far")
         first.set_ylim(0, max([0.05, asked or 0, *shares]) * 1.3)
         first.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         first.set_title("Share kept")
@@ -76,10 +76,29 @@ def draw_course(numbers: CurationNumbers) -> str:
         return _to_svg(figure)
 
 
+def _line(mark: str, steps: Sequence[int]) -> str:
+    """A line with marks, unless they would hide it."""
+    return f"{mark}-" if len(steps) <= 40 else "-"
+
+
 def _draw_health(panel: Axes, moments: Sequence) -> None:
     steps = [one.step for one in moments]
-    panel.plot(steps, [one.usage_entropy for one in moments], "o-", color=KEPT, markersize=3, label="usage entropy")
-    panel.plot(steps, [one.mean_cosine for one in moments], "s-", color=CONTRAST, markersize=3, label="mean cosine")
+    panel.plot(
+        steps,
+        [one.usage_entropy for one in moments],
+        _line("o", steps),
+        color=KEPT,
+        markersize=3,
+        label="usage entropy",
+    )
+    panel.plot(
+        steps,
+        [one.mean_cosine for one in moments],
+        _line("s", steps),
+        color=CONTRAST,
+        markersize=3,
+        label="mean cosine",
+    )
     panel.axhline(COLLAPSED_ENTROPY, color=KEPT, linewidth=0.9, linestyle="--", alpha=0.7)
     panel.axhline(COLLAPSED_COSINE, color=CONTRAST, linewidth=0.9, linestyle="--", alpha=0.7)
     panel.set_ylim(min([-0.05, *(one.mean_cosine - 0.05 for one in moments)]), 1.08)
@@ -113,7 +132,9 @@ def draw_prototypes(numbers: CurationNumbers) -> str:
         sizes.legend(loc="upper right", fontsize=8.5, ncols=2)
         if len(order) <= 12:
             for place, one in zip(places, order, strict=True):
-                sizes.text(place, one.pairs, percent(one.kept / max(one.pairs, 1), 0), ha="center", va="bottom", fontsize=8)
+                sizes.text(
+                    place, one.pairs, percent(one.kept / max(one.pairs, 1), 0), ha="center", va="bottom", fontsize=8
+                )
         usage.bar(places, [one.usage for one in order], color=CONTRAST)
         mean = sum(one.usage for one in order) / len(order)
         usage.axhline(mean, color="grey", linestyle=":", linewidth=1.2, label="equal usage")
@@ -121,6 +142,7 @@ def draw_prototypes(numbers: CurationNumbers) -> str:
         usage.set_ylim(0, max([1, *(one.usage for one in order)]) * 1.25)
         usage.legend(loc="upper right", fontsize=8.5)
         usage.set_xlabel("prototype, largest first")
+        usage.set_xlim(0.3, len(order) + 0.7)
         usage.xaxis.set_major_locator(MaxNLocator(integer=True))
         for panel in (sizes, usage):
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -142,7 +164,13 @@ def draw_enrichment(numbers: CurationNumbers) -> str:
         figure, panel = plt.subplots(figsize=(_WIDTH, 4.6), layout="constrained")
         for one in findings:
             colour = verdict_colour(one)
-            panel.plot([one.prevalence] * 2, [max(one.low, floor / 2), max(one.high, floor)], color=colour, alpha=0.45, linewidth=1.6)
+            panel.plot(
+                [one.prevalence] * 2,
+                [max(one.low, floor / 2), max(one.high, floor)],
+                color=colour,
+                alpha=0.45,
+                linewidth=1.6,
+            )
             # On a logarithmic axis nothing lies at zero: a triangle at the foot stands for it.
             mark, height = ("o", one.ratio) if one.ratio > floor else ("v", floor)
             panel.plot(one.prevalence, height, mark, color=colour, markersize=5)

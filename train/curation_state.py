@@ -71,7 +71,7 @@ class CurationState:
             return
         if self.map_features is None:
             self.map_features = torch.zeros(len(self.map_rows), features.shape[1], dtype=torch.float16)
-        index = torch.searchsorted(self.map_rows, rows).clamp(max=len(self.map_rows) - 1)
+        index = torch.searchsorted(self.map_rows, rows.contiguous()).clamp(max=len(self.map_rows) - 1)
         sampled = self.map_rows[index] == rows
         self.map_features[index[sampled]] = features[sampled.to(features.device)].to("cpu", torch.float16)
 

@@ -1,7 +1,7 @@
 """Shares, enrichments and their intervals for a chosen subset: pure functions on arrays.
 
-All intervals are 95 % intervals of Wilson's score method (E. B. Wilson, JASA 22, 1927): they stay within [0, 1] and mean
-something for three films as for a million. Films of one patient are alike and tend to be kept or dropped together,
+All intervals are 95 % intervals of Wilson's score method (E. B. Wilson, JASA 22, 1927): they stay within [0, 1] and
+mean something for three films as for a million. Films of one patient are alike and tend to be kept or dropped together,
 so the number of pairs is first divided by the design effect by patient (L. Kish, Survey Sampling, 1965; Wilson's
 interval with the effective number: N. Dean and M. Pagano, J. Surv. Stat. Methodol. 3, 2015).
 """
@@ -138,7 +138,7 @@ def enrichment(name: str, kept: np.ndarray, values: np.ndarray, patients: np.nda
 
 
 def any_of(labels: Sequence[np.ndarray], number: int) -> np.ndarray:
-    """[number] 1 where any of `labels` (values as in `enrichment`) is present, 0 where all judged are absent, else -1."""
+    """[number] 1 where any of `labels` (values as in `enrichment`) is present, -1 where none is judged, else 0."""
     return np.max([np.full(number, -1, dtype=np.int8), *labels], axis=0)
 
 

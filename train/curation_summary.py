@@ -10,9 +10,9 @@ from train.curation_statistics import Enrichment, Share
 from train.trainer import COLLAPSED_COSINE, COLLAPSED_ENTROPY
 
 RULES = {
-    "quantile": "rule quantile (prototype-driven: the margin of each cluster whole, the crowd at its centre thinned out, "
+    "quantile": "rule quantile (prototypes: the margin of each cluster kept whole, the crowd at the centre thinned, "
     "the farthest dropped)",
-    "sigma": "rule sigma (prototype-driven: the tail of each cluster whole, the rest thinned out, the farthest dropped)",
+    "sigma": "rule sigma (prototypes: the tail of each cluster kept whole, the rest thinned, the farthest dropped)",
     "random": "random choice (the baseline)",
     "semdedup": "SemDeDup (offline: near-duplicates within clusters of features removed)",
 }
@@ -84,8 +84,8 @@ def _describe_tail(numbers: CurationNumbers) -> Statement:
     else:
         verdict, tone = "neither favoured nor thinned out, as far as these numbers tell", "plain"
     text = (
-        f"Pairs with a finding rarer than {percent(tail.rare_below, 0)} are {ratio(rare.ratio)} times as frequent among "
-        f"the kept as in the corpus {interval(rare)}: {verdict}."
+        f"Pairs with a finding rarer than {percent(tail.rare_below, 0)} are {ratio(rare.ratio)} times as frequent "
+        f"among the kept as in the corpus {interval(rare)}: {verdict}."
     )
     if tail.common.ratio is not None:
         text += f" Pairs with a common finding: {ratio(tail.common.ratio)} times {interval(tail.common)}."
@@ -126,8 +126,8 @@ def _describe_cost(numbers: CurationNumbers) -> Statement:
     run = numbers.run
     unit, size = flops_unit([run["flops"]["total"]])
     text = (
-        f"{run['pairs_trained']:,} pairs were trained on and {run['pairs_scored']:,} scored, in {run['steps']:,} steps: "
-        f"{run['flops']['total'] / size:.3g} {unit} counted"
+        f"{run['pairs_trained']:,} pairs were trained on and {run['pairs_scored']:,} scored, in {run['steps']:,} "
+        f"steps: {run['flops']['total'] / size:.3g} {unit} counted"
     )
     if run["flops"]["scored"]:
         text += f", {percent(run['flops']['scored'] / run['flops']['total'], 0)} of them for scoring"

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback
@@ -322,7 +323,8 @@ class CuratedTrainer(Trainer):
                 self.curation.save(staged)
                 (staged / RUN_STATE_FILE).write_text(json.dumps(self.run_state() | {"spent": spent}, indent=2) + "\n")
                 finish_checkpoint(run_dir, name, self.args.save_total_limit)
-        except OSError as error:
+        except (OSError, SafetensorError, RuntimeError) as error:
+            # What safetensors and torch raise when a file cannot be written.
             shutil.rmtree(run_dir / STAGING, ignore_errors=True)
             raise OSError(
                 f"{run_dir / name} could not be saved ({error}): the checkpoint before it is as it was; make room, "
