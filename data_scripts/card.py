@@ -17,6 +17,9 @@ Version {{ source.version }}, from {{ source.url }}. Licence: {{ source.licence 
 {% if source.access in ("credentialed", "registration", "own") %}
 **This folder must not be passed on**: the terms of the corpus forbid it.
 {% endif %}
+{% if summary.limit %}
+**A trial**: the first {{ "{:,}".format(summary.limit) }} records only.
+{% endif %}
 | split | images |
 |---|---:|
 {% for split, count in summary.splits.items() -%}
@@ -24,7 +27,21 @@ Version {{ source.version }}, from {{ source.url }}. Licence: {{ source.licence 
 {% endfor %}
 {{ "{:,}".format(summary.read) }} records were read and {{ "{:,}".format(summary.skipped) }} skipped (listed with
 reasons in `skipped.jsonl`). Images: {{ "original size" if summary.image_size == 0 else
-"short side and centre crop to %d px, bicubic" % summary.image_size }}, eight bits, lossless.
+"short side and centre crop to %d px, bicubic" % summary.image_size }}, eight bits, lossless
+({{ summary.compression }} PNG). Text: {% for origin, count in summary.origins.items() -%}
+{{ origin }} {{ "{:,}".format(count) }}{{ ", " if not loop.last else "." }}
+{%- endfor %}
+{% if summary.masks %}
+Masks: {% for name, count in summary.masks.items() -%}
+{{ name }} {{ "{:,}".format(count) }}{{ ", " if not loop.last else "." }}
+{%- endfor %} They hold 0 (outside), 255 (inside) and 127 (not judged).
+{% endif %}
+{% for kind, found in summary.duplicates.items() -%}
+Duplicates ({{ kind }}): {{ "{:,}".format(found.films) }} films in {{ "{:,}".format(found.groups) }} groups;
+{{ "{:,}".format(found.across_splits) }} groups cross splits, {{ "{:,}".format(found.across_patients) }} patients.
+{% endfor %}
+Checksums (SHA-256) of the Parquet files are in `summary.json`. `.prepare/`, `skipped.jsonl` and `duplicates.json` name
+raw files or ids: they are for the owner of the raw data.
 
 | label | present | absent | uncertain |
 |---|---:|---:|---:|

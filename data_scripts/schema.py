@@ -6,15 +6,19 @@ A loader is a module of `data_scripts.loaders` with
 - `Options`: a dataclass of the loader's own arguments (read by `HfArgumentParser`);
 - `read_records(raw, options)`: an iterator of `Record`, without opening images, and of `Skipped` for what the raw
   data lists but cannot give; what stops the reading altogether (a missing table) raises `DataError`;
-- optionally `read_image(raw, record, options)`: the pixels of a record whose image is not a plain file.
+- optionally `read_image(raw, record, options)`: the pixels of a record whose image is not a plain file, and a dict of
+  masks of the image's size (0, 255, 127 = not judged) beside those of `record.masks`;
+- optionally `TEXT_OPTIONAL = True`: an evaluation set, whose records need labels or masks but no report.
 
 `data_scripts.prepare` turns the records into Parquet rows of `FEATURES`.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from datasets import Features, Image, List, Value
 
@@ -48,7 +52,7 @@ FEATURES = Features(
                 "positive_readers": Value("int16"),
             }
         ),
-        # Named binary masks (0 or 255) of the size of the image; structures may overlap.
+        # Named masks of the size of the image: 255 inside, 0 outside, 127 not judged; structures may overlap.
         "masks": List({"name": Value("string"), "image": Image()}),
         # Known defects of the record, for studies of curation: "wrong_report", "broken_image", "near_duplicate".
         "flags": List(Value("string")),
@@ -104,12 +108,46 @@ class Label:
     positive_readers: int | None = None
 
 
+#: Values of a decoded mask beside 0, outside.
+INSIDE = 255
+NOT_JUDGED = 127
+#: What `Mask.data` holds; `data_scripts.masks` says how each kind is read.
+MASK_KINDS = (
+    "file",
+    "file_ignore127",
+    "rle_relative",
+    "rle_absolute",
+    "rle_coco",
+    "polygons",
+    "boxes",
+    "ellipses",
+    "polylines",
+)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask as its corpus stores it, decoded by `data_scripts.masks.decode_mask`.
+
+    Args:
+        kind: one of `MASK_KINDS`.
+        data: a path (or list of paths) below the raw folder, a list of run lengths, or a list of shapes.
+        size: (height, width) of the frame of runs and shapes; not for files and `rle_coco`, which carry it.
+        width: thickness of `polylines` in pixels of the frame.
+    """
+
+    kind: str
+    data: Any
+    size: tuple[int, int] | None = None
+    width: int | None = None
+
+
 @dataclass
 class Record:
     """One image with its text and labels, before its pixels are read.
 
     `image_path` is relative to the raw folder; None where the loader's `read_image` makes the pixels.
-    `mask_paths` maps structure names to files relative to the raw folder.
+    `masks` maps structure names to their mask, or to several whose union counts.
     """
 
     record_id: str
@@ -123,7 +161,7 @@ class Record:
     report_origin: str = "radiologist"
     language: str = "en"
     labels: list[Label] = field(default_factory=list)
-    mask_paths: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, Mask | list[Mask]] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
     view: str = "UNKNOWN"
     sex: str | None = None
@@ -138,11 +176,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something in the raw data that cannot become a record: the row or file, why, and the kind of reason."""
+    """Something in the raw data that cannot become a record: the row or file, why, and the kind of reason.
+
+    `on_request`: it could, but the user's options leave it out; that is listed but stops nothing.
+    """
 
     key: str
     reason: str
     kind: str
+    on_request: bool = False
 
 
 def check_record(record: Record) -> None:
@@ -168,6 +210,20 @@ def check_record(record: Record) -> None:
         if label.name in seen:
             raise DataError(f"record {record.record_id!r}: label {label.name!r} is given twice")
         seen.add(label.name)
+    for name, masks in record.masks.items():
+        for mask in masks if isinstance(masks, list) else [masks]:
+            _check_mask(f"record {record.record_id!r}: mask {name!r}", mask)
+
+
+def _check_mask(where: str, mask: Mask) -> None:
+    if mask.kind not in MASK_KINDS:
+        raise DataError(f"{where} is of kind {mask.kind!r}, allowed: {MASK_KINDS}")
+    if mask.kind not in ("file", "file_ignore127") and not isinstance(mask.data, list):
+        raise DataError(f"{where}: kind {mask.kind!r} takes a list, got {type(mask.data).__name__}")
+    if mask.kind not in ("file", "file_ignore127", "rle_coco") and mask.size is None:
+        raise DataError(f"{where}: kind {mask.kind!r} needs the size (height, width) of its frame")
+    if mask.kind == "polylines" and (mask.width is None or mask.width < 1):
+        raise DataError(f"{where}: polylines need a width of at least 1 pixel, got {mask.width}")
 
 
 def to_row(record: Record) -> dict:
@@ -175,6 +231,21 @@ def to_row(record: Record) -> dict:
     row = {name: getattr(record, name) for name in FEATURES if name not in ("image", "masks", "labels")}
     row["labels"] = [vars(label) for label in record.labels]
     return row
+
+
+def record_from_json(line: str) -> Record:
+    """The record that `json.dumps(record, default=vars)` wrote."""
+    values = json.loads(line)
+    values["labels"] = [Label(**label) for label in values["labels"]]
+    values["masks"] = {
+        name: [_mask_from_json(one) for one in given] if isinstance(given, list) else _mask_from_json(given)
+        for name, given in values["masks"].items()
+    }
+    return Record(**values)
+
+
+def _mask_from_json(values: dict) -> Mask:
+    return Mask(**{**values, "size": values["size"] and tuple(values["size"])})
 
 
 def within(raw: Path, relative: str) -> Path:

@@ -1,58 +1,71 @@
-"""One unit of preparation: the records of a list become one Parquet file, complete or not at all."""
+"""Lists of records made into Parquet files, each complete or not at all, by several processes in constant memory.
+
+Processes work on a few records at a time, whichever file those belong to, so that all are busy whatever the number of
+files; this process writes the rows in their order.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import hashlib
+import itertools
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from data_scripts.images import encode_png, open_image, prepare_film, prepare_mask
-from data_scripts.schema import FEATURES, DataError, Label, Record, Skipped, to_row, within
+from data_scripts.loaders import LOADERS, load_loader
+from data_scripts.rows import COUNTED, Job, Rows, make_rows
+from data_scripts.schema import FEATURES, DataError, Skipped
 
-LOADERS = ("synthetic", "folder", "nih_chestxray14")
+__all__ = ["LOADERS", "SHOWN_PROBLEMS", "Shard", "describe_problems", "load_loader", "run_shards"]
+
 #: How many problems an error names.
 SHOWN_PROBLEMS = 10
-#: Rows a Parquet row group: what a reader decodes at once.
+#: Records a process takes at a time: films of 10 megapixels take about a second then.
+CHUNK = 8
+#: A Parquet row group is what a reader holds at once: it ends at so many rows or bytes.
 ROW_GROUP_SIZE = 256
-
-
-def load_loader(name: str) -> ModuleType:
-    if name not in LOADERS:
-        raise DataError(f"unknown loader {name!r}, there are {', '.join(LOADERS)}")
-    return importlib.import_module(f"data_scripts.loaders.{name}")
+ROW_GROUP_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One unit of work: the records of a list file become one Parquet file."""
+    """A list of records (JSON lines) and the Parquet file made of it."""
 
-    loader: str
-    options: dict
-    raw: str
-    listing: str
-    target: str
-    image_size: int | None
-    skip_bad: bool
+    listing: Path
+    target: Path
+
+    @property
+    def split(self) -> str:
+        return self.listing.stem.rsplit("-", 1)[0]
 
     @property
     def outcome(self) -> Path:
-        return Path(self.listing).with_suffix(".done.json")
+        """Counts, checksum and what was skipped: written last."""
+        return self.listing.with_suffix(".done.json")
+
+    @property
+    def fingerprints(self) -> Path:
+        return self.listing.with_suffix(".fingerprints.parquet")
 
     def is_complete(self) -> bool:
-        """Whether the outcome is there, and the Parquet file unless all records were skipped."""
+        """Whether the outcome is there, and the Parquet file it tells of unless all records were skipped."""
         if not self.outcome.is_file():
             return False
-        return Path(self.target).is_file() or json.loads(self.outcome.read_text())["rows"] == 0
+        outcome = json.loads(self.outcome.read_text())
+        return outcome["rows"] == 0 or (self.target.is_file() and self.target.stat().st_size == outcome["bytes"])
 
 
 def describe_problems(skipped: list[Skipped]) -> str:
@@ -62,99 +75,127 @@ def describe_problems(skipped: list[Skipped]) -> str:
     )
 
 
-def run_shards(shards: list[Shard], num_workers: int) -> Iterator[dict]:
-    """The outcome of every shard, in order; those already complete are not made again."""
+def run_shards(shards: list[Shard], job: Job, num_workers: int, skip_bad: bool) -> None:
+    """Make all shards that are not complete yet.
+
+    Raises:
+        DataError: a record cannot be used and `skip_bad` is not set; complete shards stay complete.
+    """
     todo = [shard for shard in shards if not shard.is_complete()]
-    sizes = {shard.listing: _count_lines(shard.listing) for shard in shards}
+    sizes = {shard: _count_lines(shard.listing) for shard in shards}
     with tqdm(total=sum(sizes.values()), desc="preparing", unit=" films", smoothing=0.05) as bar:
-        bar.update(sum(sizes.values()) - sum(sizes[shard.listing] for shard in todo))
-        if num_workers == 1 or len(todo) <= 1:
+        bar.update(sum(sizes.values()) - sum(sizes[shard] for shard in todo))
+        chunks = (lines for shard in todo for lines in _chunks(shard.listing))
+        with closing(_in_order(job, chunks, num_workers)) as made:
             for shard in todo:
-                write_shard(shard)
-                bar.update(sizes[shard.listing])
-        else:
-            _run_parallel(todo, min(num_workers, len(todo)), lambda shard: bar.update(sizes[shard.listing]))
-    for shard in shards:
-        yield json.loads(shard.outcome.read_text())
+                count = -(-sizes[shard] // CHUNK)
+                _write_shard(shard, itertools.islice(made, count), skip_bad, bar)
 
 
-def _run_parallel(shards: list[Shard], num_workers: int, done: Callable[[Shard], None]) -> None:
-    with ProcessPoolExecutor(num_workers) as pool:
-        jobs = {pool.submit(write_shard, shard): shard for shard in shards}
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                done(jobs[job])
-        except BaseException:
-            # The first error (or Ctrl-C) ends the work: what is complete stays complete.
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _count_lines(path: str) -> int:
-    with Path(path).open("rb") as file:
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
         return sum(1 for _ in file)
 
 
-def write_shard(shard: Shard) -> None:
-    """Read the images of one shard and write its Parquet file and outcome, each complete or not at all."""
-    loader = load_loader(shard.loader)
-    options = loader.Options(**shard.options)
-    rows, skipped = [], []
-    for line in Path(shard.listing).read_text().splitlines():
-        record = _record_from_json(line)
-        try:
-            rows.append(_row(loader, options, Path(shard.raw), record, shard.image_size))
-        except ValueError as error:
-            kind = error.kind if isinstance(error, DataError) else "image cannot be converted"
-            skipped.append(Skipped(record.record_id, str(error), kind))
-            if not shard.skip_bad and len(skipped) >= SHOWN_PROBLEMS:
+def _chunks(listing: Path) -> Iterator[list[str]]:
+    with listing.open() as file:
+        while lines := list(itertools.islice(file, CHUNK)):
+            yield lines
+
+
+def _in_order(job: Job, chunks: Iterator[list[str]], num_workers: int) -> Iterator[Rows]:
+    """`make_rows` of all chunks in order; only a few are under way at a time."""
+    if num_workers == 1:
+        for lines in chunks:
+            yield make_rows(job, lines)
+        return
+    pool = ProcessPoolExecutor(num_workers, initializer=_end_with_parent)
+    waiting = deque()
+    try:
+        for lines in chunks:
+            waiting.append(pool.submit(make_rows, job, lines))
+            if len(waiting) > 3 * num_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # The first error (or Ctrl-C) ends the work.
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever."""
+    sentinel = multiprocessing.parent_process().sentinel
+
+    def watch() -> None:
+        multiprocessing.connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_shard(shard: Shard, made: Iterator[Rows], skip_bad: bool, bar: tqdm) -> None:
+    temporary = shard.target.with_suffix(".tmp")
+    counts = {name: Counter() for name in COUNTED}
+    skipped, fingerprints = [], []
+    with _GroupWriter(temporary) as writer:
+        for rows in made:
+            skipped += rows.skipped
+            if len(skipped) >= SHOWN_PROBLEMS and not skip_bad:
                 break
-    if skipped and not shard.skip_bad:
+            fingerprints += rows.fingerprints
+            for name, counter in rows.counts.items():
+                counts[name] += counter
+            writer.add(rows.table)
+            bar.update(rows.table.num_rows + len(rows.skipped))
+    if skipped and not skip_bad:
+        temporary.unlink(missing_ok=True)
         raise DataError(describe_problems(skipped))
+    outcome = {"split": shard.split, "rows": writer.rows, "skipped": [dataclasses.asdict(one) for one in skipped]}
     # `load_dataset` fails on a file without rows.
-    if rows:
-        temporary = Path(shard.target).with_suffix(".tmp")
-        table = pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
-        pq.write_table(table, temporary, row_group_size=ROW_GROUP_SIZE)
+    if writer.rows:
+        pq.write_table(pa.Table.from_pylist(fingerprints), shard.fingerprints)
+        with temporary.open("rb") as file:
+            outcome["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        outcome["bytes"] = temporary.stat().st_size
         temporary.replace(shard.target)
-    outcome = {"rows": len(rows), "skipped": [dataclasses.asdict(one) for one in skipped], **_counts(rows)}
+    else:
+        temporary.unlink()
     temporary = shard.outcome.with_suffix(".tmp")
-    temporary.write_text(json.dumps(outcome))
+    temporary.write_text(json.dumps({**outcome, **counts}))
     temporary.replace(shard.outcome)
 
 
-def _record_from_json(line: str) -> Record:
-    values = json.loads(line)
-    values["labels"] = [Label(**label) for label in values["labels"]]
-    return Record(**values)
+class _GroupWriter:
+    """A Parquet file written row group by row group."""
 
+    def __init__(self, path: Path):
+        schema = FEATURES.arrow_schema
+        # Films differ from each other: a dictionary of them would only be tried in vain.
+        once = [name for name in schema.names if name not in ("image", "masks", "record_id", "report")]
+        self.writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=once)
+        self.tables: list[pa.Table] = []
+        self.rows = 0
 
-def _row(loader: ModuleType, options, raw: Path, record: Record, image_size: int | None) -> dict:
-    if hasattr(loader, "read_image"):
-        image, masks = loader.read_image(raw, record, options)
-    else:
-        image = open_image(within(raw, record.image_path))
-        masks = {name: open_image(within(raw, path)) for name, path in record.mask_paths.items()}
-    film = prepare_film(image, image_size)
-    return {
-        **to_row(record),
-        # File names may hold ids of patients: the bytes alone are kept.
-        "image": {"bytes": encode_png(film), "path": None, "mode": film.mode},
-        "masks": [
-            {"name": name, "image": {"bytes": encode_png(prepare_mask(mask, image_size)), "path": None}}
-            for name, mask in masks.items()
-        ],
-    }
+    def __enter__(self) -> _GroupWriter:
+        return self
 
+    def add(self, table: pa.Table) -> None:
+        self.tables.append(table)
+        if (
+            sum(table.num_rows for table in self.tables) >= ROW_GROUP_SIZE
+            or sum(table.nbytes for table in self.tables) >= ROW_GROUP_BYTES
+        ):
+            self._flush()
 
-def _counts(rows: list[dict]) -> dict:
-    return {
-        "split": rows[0]["split"] if rows else None,
-        "colour_images": sum(row["image"]["mode"] == "RGB" for row in rows),
-        "views": Counter(row["view"] for row in rows),
-        "flags": Counter(flag for row in rows for flag in row["flags"]),
-        "positives": Counter(label["name"] for row in rows for label in row["labels"] if label["value"] == 1),
-        "negatives": Counter(label["name"] for row in rows for label in row["labels"] if label["value"] == 0),
-        "uncertain": Counter(label["name"] for row in rows for label in row["labels"] if label["value"] == -1),
-    }
+    def _flush(self) -> None:
+        group = pa.concat_tables(self.tables).combine_chunks()
+        self.tables.clear()
+        if group.num_rows:
+            self.writer.write_table(group, row_group_size=group.num_rows)
+            self.rows += group.num_rows
+
+    def __exit__(self, *exception) -> None:
+        if self.tables:
+            self._flush()
+        self.writer.close()

@@ -1,8 +1,10 @@
 """Shared by all tests. Nothing may ask the network, and caches must not outlive the tests."""
 
 import atexit
+import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 
 # Read when the libraries are imported, so set before anything else.
@@ -13,6 +15,7 @@ atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -21,6 +24,9 @@ from data_scripts.synthetic import SyntheticOptions
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_CXR = REPOSITORY.parent / "shared" / "real_cxr"
+
+#: Fake raw downloads, a module `NAME.py` with `build(root) -> Path` for the loader of that name.
+RAW_TREES = REPOSITORY / "tests" / "raw_trees"
 
 #: A few hundred films at the smallest sensible size: enough to train and judge for real in seconds.
 TINY_CORPUS = SyntheticOptions(num_records=400, film_size=56, seed=3, test_share=0.3, validation_share=0.1)
@@ -40,3 +46,16 @@ def real_cxr() -> Path:
     if not REAL_CXR.is_dir():
         pytest.skip(f"{REAL_CXR} is not here: real films are kept outside of the project")
     return REAL_CXR
+
+
+def load_raw_tree(name: str) -> ModuleType:
+    """The module `tests/raw_trees/NAME.py`: `build(root)` writes a fake raw tree below `root` and returns its folder.
+
+    Loaded by path, since packages called "tests" are installed beside some libraries.
+    """
+    spec = importlib.util.spec_from_file_location(f"raw_tree_{name}", RAW_TREES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses of the module look it up there.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -12,7 +12,8 @@ import torch
 from datasets import load_dataset
 from PIL import Image
 
-from data_scripts.images import MAX_PIXELS, open_image, prepare_mask
+from data_scripts.images import open_image
+from data_scripts.limits import MAX_PIXELS
 from data_scripts.loaders import folder, nih_chestxray14, synthetic
 from data_scripts.prepare import PrepareArguments, main, prepare
 from data_scripts.prepared import load_prepared
@@ -90,13 +91,13 @@ def test_an_interrupted_preparation_goes_on(raw, tmp_path, monkeypatch):
     prepare("folder", arguments(raw, tmp_path / "whole", rows_per_shard=2), OPTIONS)
     opened = []
 
-    def interrupted(path):
+    def interrupted(path, frame):
         opened.append(path)
         if len(opened) == 6:
             raise KeyboardInterrupt
-        return open_image(path)
+        return open_image(path, frame)
 
-    monkeypatch.setattr("data_scripts.shards.open_image", interrupted)
+    monkeypatch.setattr("data_scripts.loaders.folder.open_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare("folder", arguments(raw, out, rows_per_shard=2), OPTIONS)
     assert 0 < len(list((out / "data").glob("*.parquet"))) < 6
@@ -258,15 +259,6 @@ def test_an_unfinished_preparation_is_not_loaded_and_a_lost_shard_is_made_again(
     assert len(load_prepared(str(tmp_path / "out"), ("image",))["train"]) > 5
     with pytest.raises(DataError, match=r"column\(s\) \['colour'\] are missing"):
         load_prepared(str(tmp_path / "out"), ("colour",))
-
-
-def test_masks_of_ones_and_of_any_grey_become_binary():
-    for inside in (1, 127, 255):
-        mask = Image.new("L", (64, 64))
-        mask.paste(inside, (10, 10, 40, 40))
-        pixels = np.asarray(prepare_mask(mask, 32))
-        assert set(np.unique(pixels)) == {0, 255}
-        assert 200 <= (pixels == 255).sum() <= 250
 
 
 def test_tables_with_surplus_fields_are_refused_and_lists_are_text(tmp_path):

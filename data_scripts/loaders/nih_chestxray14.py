@@ -1,18 +1,20 @@
 """NIH ChestX-ray14: 112,120 frontal films with 14 labels mined from reports that were not released.
 
 Layout (Box and Kaggle downloads): `Data_Entry_2017_v2020.csv` (or the older `Data_Entry_2017.csv`),
-`train_val_list.txt`, `test_list.txt`, and the films below `images/` or `images_001/images/` ...
+`train_val_list.txt`, `test_list.txt`, and the films below `images/` or `images_001/images/` ... Where
+`BBox_List_2017.csv` is there too, its boxes become masks (984 boxes on 880 films).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from data_scripts.ages import parse_age
+from data_scripts.loader_options import SynthesisedReports, ValidationSplit
 from data_scripts.reports import synthesise_report
-from data_scripts.schema import DataError, Label, Record, Skipped, Source
-from data_scripts.splits import split_by_patient
+from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
 from data_scripts.tables import read_table, require_columns, rows_of
 from data_scripts.views import normalise_view
 
@@ -30,6 +32,8 @@ SOURCE = Source(
         "model pretrained on the training list.",
         "RSNA Pneumonia, SIIM-ACR Pneumothorax and RANZCR CLiP use films of this corpus.",
         "Ages above 120 in the older table are typing errors and are left out.",
+        "Boxes were drawn for 8 findings on 880 films; a finding without a box elsewhere is not absent. Their label "
+        "`Infiltrate` is Infiltration.",
     ),
 )
 
@@ -51,17 +55,16 @@ LABELS = (
 )
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
+BOXES = "BBox_List_2017.csv"
+#: The box table's own spellings.
+BOX_NAMES = {"Infiltrate": "Infiltration"}
+#: (height, width) of all films.
+SIZE = (1024, 1024)
 
 
 @dataclass
-class Options:
-    """Arguments of this loader."""
-
-    validation_share: float = field(
-        default=0.05, metadata={"help": "Share of the patients of train_val_list.txt held out for validation."}
-    )
-    split_seed: int = field(default=0, metadata={"help": "Seed of the split by patient."})
-    report_seed: int = field(default=1, metadata={"help": "Seed of the synthesised reports."})
+class Options(SynthesisedReports, ValidationSplit):
+    """Arguments of this loader: the validation part is taken from train_val_list.txt."""
 
 
 def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
@@ -72,6 +75,8 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     require_columns(table, COLUMNS, table_path)
     listed = dict.fromkeys(_read_list(raw / "train_val_list.txt"), "train")
     listed |= dict.fromkeys(_read_list(raw / "test_list.txt"), "test")
+    masks, bad_boxes = _read_boxes(raw / BOXES, set(table["Image Index"]))
+    yield from bad_boxes
     paths = {path.name: str(path.relative_to(raw)) for path in raw.glob("images*/**/*.png")}
     for number, row in rows_of(table):
         name, where = row["Image Index"], f"{table_path.name} row {number}"
@@ -81,7 +86,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
             yield Skipped(where, f"{name} is not among the films below {raw}/images*", "image file missing")
         else:
             try:
-                yield _record(row, where, paths[name], listed[name], options)
+                yield _record(row, where, paths[name], listed[name], masks.get(name, {}), options)
             except DataError as error:
                 yield Skipped(where, str(error), error.kind)
     for name in sorted({*listed, *paths} - set(table["Image Index"])):
@@ -92,6 +97,31 @@ def _read_list(path: Path) -> list[str]:
     if not path.is_file():
         raise DataError(f"{path}: the official list is missing")
     return path.read_text().split()
+
+
+def _read_boxes(path: Path, films: set[str]) -> tuple[dict[str, dict[str, Mask]], list[Skipped]]:
+    """Masks by film and finding, and the rows that give none.
+
+    The header puts "Bbox [x,y,w,h]" over four columns, so that columns are taken by their position: film, finding,
+    left, top, width, height in pixels.
+    """
+    boxes: dict[str, dict[str, list]] = {}
+    skipped = []
+    table = read_table(path) if path.is_file() else None
+    for number, row in rows_of(table) if table is not None else ():
+        film, finding, *box = list(row.values())[:6]
+        finding = BOX_NAMES.get(finding, finding)
+        try:
+            if film not in films or finding not in LABELS:
+                raise ValueError(f"the film {film} or the finding {finding!r} is unknown")
+            left, top, width, height = map(float, box)
+            boxes.setdefault(film, {}).setdefault(finding, []).append([left, top, width, height])
+        except ValueError as error:
+            skipped.append(Skipped(f"{BOXES} row {number}", str(error), "box cannot be used"))
+    return {
+        film: {name.replace("_", " "): Mask("boxes", found, SIZE) for name, found in findings.items()}
+        for film, findings in boxes.items()
+    }, skipped
 
 
 def _labels(text: str, where: str) -> list[Label]:
@@ -105,17 +135,11 @@ def _labels(text: str, where: str) -> list[Label]:
     return [Label(name.replace("_", " "), int(name in found)) for name in names]
 
 
-def _age(text: str) -> float | None:
-    digits = text.strip("Y ")
-    age = float(digits) if digits.isdigit() else None
-    return age if age is not None and age <= 120 else None
-
-
-def _record(row: dict[str, str], where: str, path: str, split: str, options: Options) -> Record:
+def _record(row: dict[str, str], where: str, path: str, split: str, masks: dict[str, Mask], options: Options) -> Record:
     record_id = f"{SOURCE.name}/{row['Image Index'].removesuffix('.png')}"
     patient = row["Patient ID"]
     if split == "train":
-        split = split_by_patient(patient, options.validation_share, 0.0, options.split_seed)
+        split = options.split_training(patient)
     labels = _labels(row["Finding Labels"], where)
     return Record(
         record_id=record_id,
@@ -128,7 +152,8 @@ def _record(row: dict[str, str], where: str, path: str, split: str, options: Opt
         findings=synthesise_report(labels, record_id, options.report_seed),
         report_origin="labels",
         labels=labels,
+        masks=masks,
         view=normalise_view(row["View Position"]),
         sex=row["Patient Gender"] if row["Patient Gender"] in ("F", "M") else None,
-        age_years=_age(row["Patient Age"]),
+        age_years=parse_age(row["Patient Age"]),
     )

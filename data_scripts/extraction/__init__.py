@@ -1,0 +1,11 @@
+"""Findings from English report text by rules: `extract_findings`; measured by `python -m data_scripts.extraction`."""
+
+from data_scripts.extraction.rules import (
+    FINDING_NAMES,
+    extract_findings,
+    judge_sentence,
+    report_labels,
+    split_sentences,
+)
+
+__all__ = ["FINDING_NAMES", "extract_findings", "judge_sentence", "report_labels", "split_sentences"]

@@ -1,0 +1,256 @@
+"""What radiologists call the findings, and how they deny, doubt or only mention them: tables, no code.
+
+Notation of a phrase, matched on whole words of a sentence in small letters whose hyphens are spaces: `a|b` either
+word, `stem*` any ending, `word?` may be missing, `~` up to five words without a comma. Phrases are our own, written
+from reading reports; the names of the findings are those of CheXpert (arXiv 1901.07031) and of the MeSH headings of the
+Open-I collection.
+"""
+
+from __future__ import annotations
+
+#: A finding and the phrases that name it. A phrase may name several findings.
+FINDINGS: dict[str, tuple[str, ...]] = {
+    "Enlarged Cardiomediastinum": (
+        "mediastin*|cardiomediastin* ~ widen*|enlarg*|prominen*",
+        "widen*|enlarg*|prominen* ~ mediastin*|cardiomediastin*",
+    ),
+    "Cardiomegaly": (
+        "cardiomegaly",
+        "enlarged heart|hearts",
+        "heart|cardiac|cardiopericardial|cardiomediastin*|ventric* ~ enlarg*",
+        "enlarg* ~ heart|cardiac|cardiopericardial|cardiomediastin*|ventric*",
+        "prominent|large heart",
+        "cardiac|heart silhouette|size|shadow ~ prominent|large|increased",
+        "increase* ~ heart|cardiac size",
+    ),
+    "Lung Lesion": ("nodul*", "mass|masses", "neoplas*", "tumor*|tumour*", "carcinoma*", "malignan*", "metasta*"),
+    "Lung Opacity": (
+        "opaci*",
+        "air space|spaces disease*|process*",
+        "airspace|alveolar disease*|process*|infiltrat*",
+        "infiltrat*",
+        "interstitial|reticular|reticulonodular|lung|bronchial ~ markings|pattern|thickening|prominence|changes",
+        "interstitial lung? disease",
+        "patchy|retrocardiac|streaky|linear|vague|hazy|basilar|rounded|perihilar|increased|abnormal|prominent densit*",
+        "haziness",
+        "silhouetting",
+    ),
+    "Edema": ("edema|oedema", "cephalization", "chf", "heart failure", "fluid|volume overload"),
+    "Consolidation": ("consolidat*",),
+    "Pneumonia": ("pneumonia*", "bronchopneumonia*", "pneumonitis", "infect*", "bronchiolitis"),
+    "Atelectasis": ("atelecta*", "collapse|collapsed ~ lobe|lung|base|bases", "lobar|lung|lobe|volume collapse"),
+    "Pneumothorax": ("pneumothora*", "hydropneumothora*"),
+    "Pleural Effusion": (
+        "effusion|effusions",
+        "pleural|subpulmonic fluid",
+        "hydrothorax",
+        "hydropneumothora*",
+    ),
+    "Pleural Other": (
+        "pleural thickening|scar*|plaque*|calcif*|nodul*",
+        "apical thickening|cap|capping",
+        "pleuroparenchymal scar*",
+        "thicken* ~ pleura",
+        "fibrothorax",
+        "empyema",
+    ),
+    "Fracture": ("fracture*|fx", "compression deformit*", "wedge* deformit*", "deformit* ~ rib|ribs|vertebra*|clavic*"),
+    "Support Devices": (
+        "catheter*|picc|port|portacath|mediport|pacemaker*|pacer*|icd|aicd|defibrillator*|stimulator*|electrode*",
+        "central|venous|picc|midline|art*|subclavian|jugular|ij line|lines",
+        "endotracheal|tracheostomy|nasogastric|orogastric|enteric|feeding|ng|og|et|chest|drainage|dobhoff tube|tubes",
+        "dobbhoff|dht|ett|ngt",
+        "tracheostomy|gastrostomy|thoracostomy",
+        "lead|leads|generator",
+        "stent*|drain|drains|pigtail|swan|shunt|valve|valves|prosthe*|hardware|clip|clips|suture*|staple*|device*",
+        "sternal wires|wire|sutures",
+        "implanted|impella|balloon pump",
+        "tip|tips|terminat* ~ cavoatrial|svc|carina|stomach|atrium|ventricle|cava",
+    ),
+    # Beyond CheXpert.
+    "Nodule": ("nodul*",),
+    "Mass": ("mass|masses",),
+    "Infiltration": ("infiltrat*",),
+    "Airspace Disease": (
+        "air space|spaces disease*|process*",
+        "airspace|alveolar disease*|process*|infiltrat*",
+    ),
+    "Blunted Costophrenic Angle": ("blunt* ~ costophrenic|cp|sulcus|sulci", "costophrenic|cp|sulcus|sulci ~ blunt*"),
+    "Emphysema": ("emphysem*", "bulla|bullae|bullous|bleb*"),
+    "COPD": ("copd", "chronic obstructive", "obstructive lung|pulmonary|airway* disease"),
+    "Hyperinflation": (
+        "hyperinflat*|hyperexpan*|hyperaerat*|hyperdisten*|overinflat*|overexpan*|hyperlucen*",
+        "flatten* ~ diaphragm*|hemidiaphragm*",
+        "diaphragm*|hemidiaphragm* ~ flatten*",
+    ),
+    "Hypoinflation": (
+        "hypoinflat*|hypoaerat*|hypoventil*|underinflat*",
+        "low|small|decreased|shallow lung? volume*|inspir*",
+        "lung? volumes ~ low|decreased|diminished",
+        "poor inspir*",
+        "diminished|reduced lung volume*",
+    ),
+    "Fibrosis": ("fibros*|fibrotic",),
+    "Scarring": ("scar|scars|scarring|cicatri*",),
+    "Pleural Thickening": ("pleural|apical|pleuroparenchymal thickening", "thicken* ~ pleura"),
+    "Granulomatous Disease": ("granulom*", "histoplasmosis"),
+    "Calcification": ("calcif*", "calcinosis"),
+    "Atherosclerosis": (
+        "atheroscle*|arterioscle*|atheroma*",
+        "calcif* ~ aort*|arch|vascular",
+        "aort*|arch|vascular ~ calcif*",
+    ),
+    "Tortuous Aorta": (
+        "tortuo*|ectasia|ectatic|uncoil*|unfold*|elongat* ~ aort*",
+        "aort* ~ tortuo*|ectasia|ectatic|uncoil*|unfold*|dilat*|elongat*",
+    ),
+    "Degenerative Change": (
+        "degenerative",
+        "spondyl*",
+        "osteophyt*",
+        "endplate change*|irregular*|sclerosis",
+        "spurring|spurs",
+        "arthrit*|osteoarthr*|arthropathy|dish",
+        "disc|disk space? narrowing|disease",
+    ),
+    "Scoliosis": ("scolio*|dextroscolio*|levoscolio*|dextrocurvature|levocurvature", "curvature ~ spine"),
+    "Kyphosis": ("kyphosis|kyphotic|kyphoscolio*",),
+    "Osteopenia": ("osteopen*|osteoporo*|demineraliz*|demineralis*",),
+    "Hiatal Hernia": ("hiatal|hiatus|paraesophageal hernia*",),
+    "Elevated Diaphragm": (
+        "elevat* ~ diaphragm*|hemidiaphragm*",
+        "diaphragm*|hemidiaphragm* ~ elevat*",
+        "eventration",
+    ),
+    "Pulmonary Congestion": (
+        "congest*",
+        "vascular|vascularity|vessel*|vasculature ~ prominen*|engorge*|increased",
+        "prominen*|engorge*|increased ~ vascularity|vessel*|vasculature",
+    ),
+    "Lymphadenopathy": ("adenopathy|lymphadenopathy", "enlarged lymph? node*", "lymph node* enlarge*"),
+    "Pericardial Effusion": ("pericardial effusion*|fluid",),
+    "Tuberculosis": ("tubercul*", "tb"),
+}
+
+#: Phrases that look like a finding but are none; they are blotted out first.
+NO_FINDINGS_AT_ALL = (
+    "heart failure|disease history",
+    "upper lobe predominance",
+    "cardiopulmonary|cardio device",
+    "soft tissue densit*",
+    "bone densit*",
+    "leading",
+    "mass effect",
+    "port* projection|view|film|technique|exam*",
+    "body mass",
+    "single|two|frontal|ap|pa|lateral view*",
+)
+
+#: A finding named by phrases of another is not meant where these stand.
+EXCEPTIONS: dict[str, tuple[str, ...]] = {
+    "Pleural Effusion": ("pericardial effusion*|fluid",),
+    "Emphysema": ("subcutaneous|soft emphysem*",),
+    "Lung Opacity": ("calcified opaci*", "nodular opaci*"),
+    "Lung Lesion": ("calcified nodul*", "nodul* calcif*"),
+    "Pneumonia": ("granulomatous infect*", "infect* ~ granulom*", "old|prior|remote|chronic ~ infect*"),
+    "Edema": ("soft tissue edema",),
+    "Support Devices": ("chest tube* ~ removed",),
+}
+
+#: Statements that all is well, and what they say is absent.
+NORMAL: dict[str, tuple[str, ...]] = {
+    "heart|cardiac|cardiopericardial ~ normal|unremarkable": ("Cardiomegaly",),
+    "normal|unremarkable ~ heart|cardiac|cardiopericardial": ("Cardiomegaly",),
+    "cardiomediastin* ~ normal|unremarkable": ("Cardiomegaly", "Enlarged Cardiomediastinum"),
+    "normal|unremarkable ~ cardiomediastin*": ("Cardiomegaly", "Enlarged Cardiomediastinum"),
+    "mediastin* ~ normal|unremarkable": ("Enlarged Cardiomediastinum",),
+    "normal|unremarkable ~ mediastin*": ("Enlarged Cardiomediastinum",),
+    "lungs|lung ~ clear": ("Lung Opacity", "Consolidation"),
+    "clear lungs|lung": ("Lung Opacity", "Consolidation"),
+    "costophrenic|cp|sulci ~ clear|sharp": ("Pleural Effusion",),
+    "pleural spaces ~ clear": ("Pleural Effusion",),
+    "vascularity|vasculature ~ normal|unremarkable": ("Edema", "Pulmonary Congestion"),
+    "normal|unremarkable ~ vascularity|vasculature": ("Edema", "Pulmonary Congestion"),
+    "osseous|bony|skeletal|bones|ribs|skeleton ~ intact|unremarkable|normal": ("Fracture",),
+}
+
+#: Look like a denial and are none: the finding after them is as it was.
+_MODIFIER = (
+    "significant|significantly|substantial|substantially|appreciable|appreciably|definite|relevant|major|obvious|interval"
+    "|great|greatly|much|further|evidence|of|been|yet|completely|entirely|fully?"
+)
+NOT_DENIALS = (
+    f"no|not|without {_MODIFIER} {_MODIFIER} change|changes|changed|difference|increase|increased|decrease|decreased"
+    "|progression|progressed|worsening|worsened|improvement|improved",
+    f"not {_MODIFIER} {_MODIFIER} resolved|cleared",
+    "not only|necessarily",
+    "no prior|previous|comparison*|priors|doubt",
+)
+#: The findings after these words are absent ...
+DENIED_AFTER = (
+    "no|not|without|nor|neither|never",
+    "negative|free for|of|from",
+    "absence|lack|absent of?",
+    "resolution|disappearance of",
+    "interval|complete clearing of?",
+    "removal of",
+    "clear of",
+    "rather than",
+    "ruled|rules out",
+)
+#: ... and so are the findings before these.
+DENIED_BEFORE = (
+    "not|never ~ seen|identified|visualized|visible|evident|present|demonstrated|appreciated|noted|observed|detected"
+    "|apparent|found|suspected|shown",
+    "no longer",
+    "has|have|had since|now|completely|nearly|largely|essentially|subsequently? resolved|cleared|disappeared",
+    "is|are|was|were now|since? resolved|absent|cleared|removed",
+    "has|have|had since? been removed",
+    "unlikely|none",
+    "within normal limits",
+    "within limits of normal",
+)
+#: The findings after these words are uncertain ...
+DOUBTED_AFTER = (
+    "possibl*|potential*|questionable|question|questioned|equivocal|presumed|apparent",
+    "may|might|could",
+    "cannot|not ~ exclude|excluded",
+    "suspected|suspect|suspicio*",
+    "concern*|worrisome for|of",
+    "suggest*",
+    "versus|vs|either",
+    "less likely",
+    "differential",
+    "borderline",
+    "indeterminate",
+)
+#: ... and so are the findings before these.
+DOUBTED_BEFORE = (
+    "cannot|not|difficult ~ excluded|exclude|ruled|rule",
+    "is|are|was|were also|still? possible|suspected|questioned|questionable|considered",
+    "upper limits",
+    "versus|vs",
+)
+#: What stands after these words is asked or remembered, not seen.
+NOT_JUDGED_AFTER = (
+    "evaluate|evaluation|assess|assessment|rule|exclude|looking ~ for|out",
+    "history|hx of",
+    "to exclude",
+    "if",
+)
+#: A denial or doubt ends here ...
+SCOPE_ENDS = (
+    "but|however|although|though|except|which|while|whereas|yet|because",
+    "aside|apart from",
+    "other than",
+    "exception of",
+    "there is|are",
+    "with|and a|the|stable|unchanged|mild|mildly|moderate|minimal|small|persistent|residual|underlying|continued",
+)
+#: ... a denial also here, while a doubt goes on ("may be due to"),
+DENIAL_ENDS = ("secondary|due|related to",)
+#: ... and both at a comma before one of these words.
+SCOPE_ENDS_AFTER_COMMA = (
+    "a|an|the|there|with|mild|mildly|moderate|moderately|severe|stable|unchanged|persistent|minimal|minimally|scattered|heart"
+    "|lungs|degenerative|likely|probably|possible|possibly|questionable|may|suspected|compatible|consistent|again|status",
+)

@@ -1,0 +1,241 @@
+"""Findings of an English report: present, absent or uncertain, from phrases and their scopes.
+
+A report is cut into sentences. In a sentence, every phrase of a finding is a mention: absent where a denial reaches
+it ("no effusion or pneumothorax", "effusion has resolved"), uncertain where a doubt does, and present otherwise.
+Denials reach forward over lists and end at words such as "but"; those that follow a finding reach back to the verb
+before. In a report, present outweighs uncertain, and uncertain absent. All functions are pure; sentences repeat between
+reports, so their outcomes are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from data_scripts.extraction import phrases
+from data_scripts.schema import Label
+
+PRESENT, ABSENT, UNCERTAIN = 1, 0, -1
+#: Which statement of several counts.
+_WEIGHT = {PRESENT: 2, UNCERTAIN: 1, ABSENT: 0}
+NO_FINDING = "No Finding"
+#: All findings that can be told, in the order of the tables.
+FINDING_NAMES = (NO_FINDING, *phrases.FINDINGS)
+#: Says nothing about health.
+_DEVICES = "Support Devices"
+
+#: A full stop ends a sentence even where the space after it is missing, but not within numbers or "e.g.".
+_SENTENCE_END = re.compile(r"(?<![\w.])\d{1,2}[.)]\s|[.!?](?=\s|$)|(?<=[a-z)]{2})\.(?=[a-z]{2})|;|\n\s*\n")
+_GAP = r"(?: [^ ,]+){0,5}? "
+
+
+def _compile(phrase: str) -> str:
+    """The regular expression of a phrase in the notation of `phrases`."""
+    pattern, joint = "", ""
+    for word in phrase.split(" "):
+        if word == "~":
+            joint = _GAP
+            continue
+        choices = "|".join(re.escape(one).replace(r"\*", r"\w*") for one in word.rstrip("?").split("|"))
+        if not word.endswith("?"):
+            pattern += f"{joint}(?:{choices})"
+            joint = " "
+        elif pattern:
+            pattern += f"(?:{joint}(?:{choices}))?"
+            joint = " "
+        else:
+            pattern = f"(?:(?:{choices}) )?"
+    return rf"\b{pattern}\b"
+
+
+def _any_of(table: Iterable[str]) -> re.Pattern:
+    return re.compile("|".join(_compile(phrase) for phrase in table))
+
+
+def _stems(phrase: str) -> tuple[str, ...]:
+    """What a sentence must hold for the phrase to fit: the choices of its longest word."""
+    words = [word.split("|") for word in phrase.split(" ") if word != "~" and not word.endswith("?")]
+    return tuple(choice.rstrip("*") for choice in max(words, key=lambda choices: min(map(len, choices))))
+
+
+class _Phrase(NamedTuple):
+    """A phrase ready for use: what it says of which findings."""
+
+    findings: tuple[str, ...]
+    value: int
+    stems: tuple[str, ...]
+    pattern: re.Pattern
+
+
+class Mention(NamedTuple):
+    """A finding in a sentence, from character `start` to `end`."""
+
+    finding: str
+    value: int
+    start: int
+    end: int
+
+
+class _Cue(NamedTuple):
+    """Words that deny or doubt, and how far they reach: mentions that end in [`first`, `last`]."""
+
+    start: int
+    first: int
+    last: int
+
+
+_PHRASES = [
+    _Phrase((finding,), PRESENT, _stems(phrase), re.compile(_compile(phrase)))
+    for finding, table in phrases.FINDINGS.items()
+    for phrase in table
+] + [
+    _Phrase(findings, ABSENT, _stems(phrase), re.compile(_compile(phrase)))
+    for phrase, findings in phrases.NORMAL.items()
+]
+#: Numbers of the phrases that a sentence with the stem may hold: most phrases need not be tried.
+_PHRASES_OF_STEM: dict[str, list[int]] = {}
+for _number, _phrase in enumerate(_PHRASES):
+    for _stem in _phrase.stems:
+        _PHRASES_OF_STEM.setdefault(_stem, []).append(_number)
+_EXCEPTIONS = {finding: _any_of(table) for finding, table in phrases.EXCEPTIONS.items()}
+_NO_FINDINGS_AT_ALL = _any_of(phrases.NO_FINDINGS_AT_ALL)
+_NOT_DENIALS = _any_of(phrases.NOT_DENIALS)
+_DENIED_AFTER, _DENIED_BEFORE = _any_of(phrases.DENIED_AFTER), _any_of(phrases.DENIED_BEFORE)
+_DOUBTED_AFTER, _DOUBTED_BEFORE = _any_of(phrases.DOUBTED_AFTER), _any_of(phrases.DOUBTED_BEFORE)
+_NOT_JUDGED_AFTER = _any_of(phrases.NOT_JUDGED_AFTER)
+_DOUBT_END = re.compile(
+    f"{_any_of(phrases.SCOPE_ENDS).pattern}|:|, (?:and )?{_any_of(phrases.SCOPE_ENDS_AFTER_COMMA).pattern}"
+)
+_DENIAL_END = re.compile(f"{_DOUBT_END.pattern}|{_any_of(phrases.DENIAL_ENDS).pattern}")
+#: Backwards, a denial or doubt reaches to the verb before its own.
+_SCOPE_BEGIN = re.compile(rf"{_any_of(phrases.SCOPE_ENDS).pattern}|\b(?:is|are|was|were|has|have|had)\b")
+_OWN_VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|appears?)(?: been)? (?:\w+ )?$")
+_ALTERNATIVE = re.compile(r"(?: [^ ,]+){0,3},? (?:or|versus|vs) (?:[^ ,]+ ){0,4}")
+
+
+def extract_findings(text: str) -> dict[str, int]:
+    """The findings that a report speaks of: 1 present, 0 absent, -1 uncertain.
+
+    "No Finding" is 1 where something is said and nothing but devices is present or uncertain, else 0; it is not
+    given for an empty text.
+    """
+    found: dict[str, int] = {}
+    for sentence in split_sentences(text):
+        for finding, value in judge_sentence(sentence):
+            if finding not in found or _WEIGHT[value] > _WEIGHT[found[finding]]:
+                found[finding] = value
+    if text.strip():
+        found[NO_FINDING] = int(all(value == ABSENT for name, value in found.items() if name != _DEVICES))
+    return found
+
+
+def report_labels(text: str) -> list[Label]:
+    """`extract_findings` as labels in the order of `FINDING_NAMES`."""
+    found = extract_findings(text)
+    return [Label(name, found[name]) for name in FINDING_NAMES if name in found]
+
+
+def split_sentences(text: str) -> list[str]:
+    """Sentences in small letters with single spaces; hyphens become spaces, a slash becomes "or"."""
+    text = (
+        text.lower().replace("<br>", " ").replace("w/o", "without").replace("r/o", "rule out").replace("and/or", "or")
+    )
+    parts = _SENTENCE_END.split(text)
+    return [" ".join(part.replace("-", " ").replace("/", " or ").split()) for part in parts if part.strip()]
+
+
+@lru_cache(maxsize=1 << 16)
+def judge_sentence(sentence: str) -> tuple[tuple[str, int], ...]:
+    """The findings that a sentence of `split_sentences` names, and what it says of them, in its order."""
+    sentence = _blot(_NO_FINDINGS_AT_ALL, sentence)
+    mentions = find_mentions(sentence)
+    if not mentions:
+        return ()
+    denials = _blot(_NOT_DENIALS, sentence)
+    cues = {
+        "denied": [*_forward(_DENIED_AFTER, _DENIAL_END, denials), *_backward(_DENIED_BEFORE, denials)],
+        "doubted": [*_forward(_DOUBTED_AFTER, _DOUBT_END, denials), *_backward(_DOUBTED_BEFORE, denials)],
+        "not judged": list(_forward(_NOT_JUDGED_AFTER, _DOUBT_END, sentence)),
+    }
+    judged = [mention._replace(value=_judge(mention, cues)) for mention in mentions]
+    return tuple((one.finding, one.value) for one in _doubt_alternatives(judged, sentence) if one.value is not None)
+
+
+def find_mentions(sentence: str) -> list[Mention]:
+    """All mentions of findings in the order of their ends, before denials and doubts."""
+    candidates = {number for stem, numbers in _PHRASES_OF_STEM.items() if stem in sentence for number in numbers}
+    mentions = [
+        Mention(name, _PHRASES[number].value, *match.span())
+        for number in sorted(candidates)
+        for match in _PHRASES[number].pattern.finditer(sentence)
+        for name in _PHRASES[number].findings
+    ]
+    kept = (one for one in mentions if not (_is_exception(one, sentence) or _is_stretched(one, mentions)))
+    return sorted(kept, key=lambda one: (one.end, one.start))
+
+
+def _is_exception(mention: Mention, sentence: str) -> bool:
+    pattern = _EXCEPTIONS.get(mention.finding)
+    return pattern is not None and any(
+        match.start() < mention.end and mention.start < match.end() for match in pattern.finditer(sentence)
+    )
+
+
+def _is_stretched(mention: Mention, mentions: list[Mention]) -> bool:
+    """Whether a shorter mention within says the opposite: "heart normal" in "heart normal with enlarged aorta"."""
+    return any(
+        other.finding == mention.finding
+        and other.value != mention.value
+        and mention.start <= other.start
+        and other.end <= mention.end
+        for other in mentions
+    )
+
+
+def _blot(pattern: re.Pattern, sentence: str) -> str:
+    """The sentence with whatever fits made illegible, of the same length."""
+    return pattern.sub(lambda match: "#" * len(match[0]), sentence)
+
+
+def _forward(pattern: re.Pattern, scope_end: re.Pattern, sentence: str) -> Iterable[_Cue]:
+    for match in pattern.finditer(sentence):
+        end = scope_end.search(sentence, match.end())
+        yield _Cue(match.start(), match.end() + 1, len(sentence) if end is None else end.start())
+
+
+def _backward(pattern: re.Pattern, sentence: str) -> Iterable[_Cue]:
+    for match in pattern.finditer(sentence):
+        verb = _OWN_VERB.search(sentence, 0, match.start())
+        start = match.start() if verb is None else verb.start()
+        begin = max((one.end() for one in _SCOPE_BEGIN.finditer(sentence, 0, start)), default=0)
+        yield _Cue(start, begin, start)
+
+
+def _judge(mention: Mention, cues: dict[str, list[_Cue]]) -> int | None:
+    """What becomes of a mention: its value, or None where nobody judged it."""
+    starts = {
+        kind: min((cue.start for cue in given if cue.first <= mention.end <= cue.last), default=None)
+        for kind, given in cues.items()
+    }
+    if starts["not judged"] is not None:
+        return None
+    if mention.value == ABSENT:
+        # "Not normal" says nothing of what it is.
+        return ABSENT if starts["denied"] is None and starts["doubted"] is None else None
+    denied, doubted = starts["denied"], starts["doubted"]
+    if denied is not None and (doubted is None or denied < doubted):
+        return ABSENT
+    return PRESENT if doubted is None else UNCERTAIN
+
+
+def _doubt_alternatives(mentions: list[Mention], sentence: str) -> list[Mention]:
+    """ "Atelectasis or pneumonia": one of them is there, both are uncertain."""
+    doubted = set()
+    for left in mentions:
+        for right in mentions:
+            differ = left.finding != right.finding and left.value == right.value == PRESENT
+            if differ and left.end < right.start and _ALTERNATIVE.fullmatch(sentence, left.end, right.start):
+                doubted |= {left, right}
+    return [one._replace(value=UNCERTAIN) if one in doubted else one for one in mentions]
