@@ -65,14 +65,14 @@ def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
     try:
         if pixels.ndim == 3:
             return to_eight_bit(pixels)
-        return Image.fromarray(_to_display(path, dataset, pixels))
+        return Image.fromarray(to_display(path, dataset, pixels))
     except DataError:
         raise
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, NotImplementedError) as error:
         raise DataError(f"{path}: grey values cannot be displayed ({error})", "DICOM damaged") from error
 
 
-def _pydicom():
+def require_pydicom():
     try:
         import pydicom
     except ImportError as error:
@@ -83,7 +83,7 @@ def _pydicom():
 
 
 def _read(path: Path, stop_before_pixels: bool = False):
-    pydicom = _pydicom()
+    pydicom = require_pydicom()
     try:
         with warnings.catch_warnings():
             # Archives are full of values that break a rule of their field; we read few fields and check those.
@@ -150,7 +150,7 @@ def _checked_frame(path: Path, dataset, frame: str | None) -> int | None:
 
 def _decode(path: Path, dataset, index: int | None) -> np.ndarray:
     """Stored values [H, W], or [H, W, 3] uint8 or uint16 where the film has colour."""
-    pydicom = _pydicom()
+    pydicom = require_pydicom()
     syntax = dataset.file_meta.TransferSyntaxUID
     if "BitsStored" not in dataset:
         dataset.BitsStored = dataset.BitsAllocated
@@ -186,9 +186,9 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _to_display(path: Path, dataset, stored: np.ndarray) -> np.ndarray:
+def to_display(path: Path, dataset, stored: np.ndarray) -> np.ndarray:
     """Stored values [H, W] to uint8 [H, W] with air black."""
-    pixels = _pydicom().pixels
+    pixels = require_pydicom().pixels
     padding = _padding(dataset, stored)
     values = pixels.apply_modality_lut(stored, dataset)
     shown, limits = _apply_voi(dataset, values)
@@ -217,7 +217,7 @@ def _padding(dataset, stored: np.ndarray) -> np.ndarray:
 
 def _apply_voi(dataset, values: np.ndarray) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Values after VOI LUT or window, and the lowest and highest value that they could take; None without either."""
-    pixels = _pydicom().pixels
+    pixels = require_pydicom().pixels
     if dataset.get("VOILUTSequence"):
         table = pixels.apply_voi(np.arange(2**16), dataset)
         return pixels.apply_voi(values, dataset), (float(table.min()), float(table.max()))

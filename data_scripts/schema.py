@@ -16,6 +16,7 @@ A loader is a module of `data_scripts.loaders` with
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -249,8 +250,11 @@ def _mask_from_json(values: dict) -> Mask:
 
 
 def within(raw: Path, relative: str) -> Path:
-    """`raw / relative`, refused if it leaves `raw` (a table must not make us read other folders)."""
-    path = (raw / relative).resolve()
-    if not path.is_relative_to(raw.resolve()):
+    """`raw / relative`, refused if it leaves `raw` (a table must not make us read other folders).
+
+    Links below `raw` are followed: who holds the raw folder has put them there.
+    """
+    path = Path(os.path.normpath(raw.absolute() / relative))
+    if not path.is_relative_to(os.path.normpath(raw.absolute())):
         raise DataError(f"{relative!r} leaves the raw folder {raw}: image paths must stay below it")
     return path

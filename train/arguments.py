@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
+from data_scripts.mixture import Mixture, Part, read_mixture
 from train.curation import OUTLIER_QUANTILE, SELECTION_RULES, SUPPORT_QUANTILE
 
 
@@ -33,8 +34,8 @@ class ModelArguments:
     tokenizer: str | None = field(
         default=None,
         metadata={
-            "help": "Name or folder of the tokenizer; default: the model's or text tower's. With a new text tower and none given, "
-            "a vocabulary is learnt from the training reports."
+            "help": "Name or folder of the tokenizer; default: the model's or text tower's. With a new text tower and "
+            "none given, a vocabulary is learnt from the training reports."
         },
     )
     image_size: int = field(default=378, metadata={"help": "Side of the square image the model sees, in pixels."})
@@ -69,17 +70,28 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """What is trained on."""
+    """What is trained on: prepared folders as they are, or a mixture of them."""
 
     dataset_dir: list[str] = field(
         default_factory=list, metadata={"help": "Prepared dataset folder(s), see data_scripts.prepare."}
+    )
+    mixture: str | None = field(
+        default=None, metadata={"help": "YAML file of prepared folders with weights and caps: data_scripts.mixture."}
     )
 
     def __post_init__(self):
         if isinstance(self.dataset_dir, str):
             self.dataset_dir = [self.dataset_dir]
-        if not self.dataset_dir:
-            raise ValueError("dataset_dir is missing: name at least one prepared dataset folder")
+        if self.dataset_dir and self.mixture:
+            raise ValueError("give dataset_dir or mixture, not both")
+        if not self.dataset_dir and not self.mixture:
+            raise ValueError("dataset_dir is missing: name at least one prepared dataset folder, or a mixture")
+
+    def read(self) -> Mixture:
+        """The folders with weights and caps, whichever way they were given."""
+        if self.mixture:
+            return read_mixture(Path(self.mixture))
+        return Mixture(tuple(Part(folder) for folder in self.dataset_dir))
 
 
 #: Arguments of Trainer that would do nothing here, or harm.

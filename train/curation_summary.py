@@ -17,6 +17,8 @@ RULES = {
     "semdedup": "SemDeDup (offline: near-duplicates within clusters of features removed)",
 }
 DEFECTS = {"wrong_report": "wrong reports", "broken_image": "broken images", "near_duplicate": "near-duplicates"}
+#: Of fewer pairs than this no verdict is given: the intervals hold less well there, and chance rules.
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def _describe_tail(numbers: CurationNumbers) -> Statement:
     tail, rare = numbers.tail, numbers.tail.rare
     if rare.ratio is None:
         return Statement("Tail", f"No finding is rarer than {percent(tail.rare_below, 0)} in this corpus.")
-    if rare.low > 1:
+    if rare.positives < _FEW:
+        verdict, tone = f"{_too_few(rare.positives)} to tell", "plain"
+    elif rare.low > 1:
         verdict, tone = "the tail is favoured", "good"
     elif rare.high < 1:
         verdict, tone = "the tail is thinned out", "bad"
@@ -92,9 +96,15 @@ def _describe_tail(numbers: CurationNumbers) -> Statement:
     return Statement("Tail", text, tone)
 
 
+def _too_few(number: int) -> str:
+    return f"{number} {'pair is' if number == 1 else 'pairs are'} too few"
+
+
 def _describe_defect(one: Defect, overall: float) -> Statement:
     share = one.dropped
-    if share.low > overall:
+    if share.total < _FEW:
+        verdict, tone = f"{_too_few(share.total)} to tell", "plain"
+    elif share.low > overall:
         verdict, tone = "more often than the average pair", "good"
     elif share.high < overall:
         verdict, tone = "less often than the average pair", "bad"

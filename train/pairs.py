@@ -15,25 +15,17 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from data_scripts.prepared import load_prepared
+from data_scripts.mixture import Mixture, Part, load_mixture
 from data_scripts.schema import DataError
 from modeling_chexficient import resize_and_crop, to_eight_bit
 
+#: What a pair needs.
+COLUMNS = ("record_id", "image", "report")
+
 
 def load_split(dataset_dirs: Sequence[str], split: str) -> Dataset:
-    """One split of several prepared folders, one after the other; folders without the split are passed over.
-
-    Raises:
-        DataError: a folder is no prepared dataset (see `load_prepared`), or none has the split.
-    """
-    parts = []
-    for folder in dataset_dirs:
-        splits = load_prepared(folder, ("record_id", "image", "report"))
-        if split in splits:
-            parts.append(splits[split])
-    if not parts:
-        raise DataError(f"none of the dataset folders {list(dataset_dirs)} has a split {split!r}")
-    return datasets.concatenate_datasets(parts)
+    """One split of several prepared folders, one after the other (see `load_mixture`)."""
+    return load_mixture(Mixture(tuple(Part(folder) for folder in dataset_dirs)), split, COLUMNS)
 
 
 class PairDataset(torch.utils.data.Dataset):

@@ -23,6 +23,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, set_seed
 
+from data_scripts.mixture import load_mixture
 from eval.labels import prevalences
 from eval.results import git_commit, package_versions
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
@@ -32,7 +33,7 @@ from train.curated_dataset import SUBSET_FILE, save_curated_dataset, save_curate
 from train.curation_report import write_report
 from train.curation_state import STATE_FILE
 from train.distributed import wait_for_all, world_size
-from train.pairs import PairCollator, PairDataset, load_split
+from train.pairs import COLUMNS, PairCollator, PairDataset
 from train.trainer import CuratedTrainer
 from train.vocabulary import learn_vocabulary
 
@@ -147,7 +148,8 @@ def describe_run(
         "seconds": seconds,
         "processes": world_size(),
         "device": torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
-        "dataset_dir": arguments[1].dataset_dir,
+        "dataset_dir": [part.folder for part in arguments[1].read().parts],
+        "mixture": dataclasses.asdict(arguments[1].read()),
         "settings": changed_settings(arguments[0]) | changed_settings(args),
         "git_commit": git_commit(),
         "packages": package_versions(),
@@ -194,10 +196,16 @@ def build_trainer(
     model_arguments: ModelArguments, data: DataArguments, args: CuratedTrainingArguments
 ) -> tuple[CuratedTrainer, Dataset]:
     """The trainer of a run, and its training split with all columns."""
+    mixture = data.read()
+    if mixture.repeats and args.selection != "none":
+        raise ValueError(
+            f"{data.mixture} repeats pairs (a weight above 1), which selection {args.selection} would take for "
+            "duplicates: lower the weight, or choose selection none"
+        )
     # One process reads (and caches) the data first; the others find it ready.
     with args.main_process_first(desc="loading the dataset"):
-        dataset = load_split(data.dataset_dir, "train")
-        validation = load_split(data.dataset_dir, "validation") if args.eval_strategy != "no" else None
+        dataset = load_mixture(mixture, "train", COLUMNS)
+        validation = load_mixture(mixture, "validation", COLUMNS) if args.eval_strategy != "no" else None
     if model_arguments.model is not None:
         processor = CheXficientProcessor.from_pretrained(model_arguments.model)
         model_arguments.image_size = processor.image_processor.size["shortest_edge"]

@@ -190,10 +190,10 @@ def read_image(raw: Path, record: Record, options: Options) -> tuple[Image.Image
     header = _read_sidecar(path.with_suffix(".json"))
     display = {tag: element for tag, element in header.items() if tag.startswith(_DISPLAY_GROUP)}
     try:
-        dataset = dicom._pydicom().Dataset.from_json(display)
+        dataset = dicom.require_pydicom().Dataset.from_json(display)
         dataset.BitsStored = dataset.get("BitsStored") or 8 * stored.itemsize
         dataset.PixelRepresentation = dataset.get("PixelRepresentation") or 0
-        return Image.fromarray(dicom._to_display(path, dataset, stored)), {}
+        return Image.fromarray(dicom.to_display(path, dataset, stored)), {}
     except DataError:
         raise
     except Exception as error:
