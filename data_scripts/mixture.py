@@ -13,7 +13,8 @@ parts:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import datasets
@@ -40,6 +41,21 @@ class Mixture:
 
     parts: tuple[Part, ...]
     seed: int = 0
+
+    @property
+    def folders(self) -> list[str]:
+        return [part.folder for part in self.parts]
+
+    def moved(self, folders: Sequence[str]) -> Mixture:
+        """The same mixture of `folders`, in the order of the parts.
+
+        Raises:
+            DataError: there are more or fewer folders than parts.
+        """
+        if len(folders) != len(self.parts):
+            raise DataError(f"{len(folders)} folders were given for the {len(self.parts)} parts {self.folders}")
+        pairs = zip(self.parts, folders, strict=True)
+        return replace(self, parts=tuple(replace(part, folder=folder) for part, folder in pairs))
 
     @property
     def repeats(self) -> bool:
@@ -84,13 +100,10 @@ def _read_part(path: Path, number: int, entry) -> Part:
     return part
 
 
-def mixed_rows(count: int, part: Part, seed: int) -> np.ndarray:
-    """Rows of a part of `count` pairs that are in the mixture: whole repetitions, then a random rest, then the cap.
-
-    The rest and the cap depend on the seed and the folder alone, not on the other parts.
-    """
+def mixed_rows(count: int, part: Part, seed: tuple[int, ...]) -> np.ndarray:
+    """Rows of a part of `count` pairs that are in the mixture: whole repetitions, then a random rest, then the cap."""
     whole, rest = divmod(round(part.weight * count), count)
-    generator = np.random.default_rng([seed, *part.folder.encode()])
+    generator = np.random.default_rng(seed)
     rows = np.concatenate([np.tile(np.arange(count), whole), np.sort(generator.permutation(count)[:rest])])
     if part.cap is not None and len(rows) > part.cap:
         rows = np.sort(generator.choice(rows, part.cap, replace=False))
@@ -104,10 +117,12 @@ def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Data
         DataError: a folder is no prepared dataset (see `load_prepared`), or none has the split.
     """
     loaded = []
-    for part in mixture.parts:
+    for number, part in enumerate(mixture.parts):
         splits = load_prepared(part.folder, columns)
         if split in splits:
-            loaded.append(splits[split].select(mixed_rows(len(splits[split]), part, mixture.seed)))
+            # By the place in the list, so that a folder may be moved.
+            rows = mixed_rows(len(splits[split]), part, (mixture.seed, number))
+            loaded.append(splits[split].select(rows))
     if not loaded:
-        raise DataError(f"none of the dataset folders {[part.folder for part in mixture.parts]} has a split {split!r}")
+        raise DataError(f"none of the dataset folders {mixture.folders} has a split {split!r}")
     return datasets.concatenate_datasets(loaded)

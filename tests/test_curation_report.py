@@ -14,13 +14,11 @@ from datasets import Dataset
 
 from eval.labels import label_matrix
 from train.curation import Role, Selection
-from train.curation_columns import read_columns
-from train.curation_galleries import choose_examples, may_be_shown
-from train.curation_map import map_features
-from train.curation_numbers import collect_numbers
-from train.curation_report import main, write_report
-from train.curation_state import CurationState
-from train.curation_statistics import (
+from train.curation_report.__main__ import main
+from train.curation_report.columns import read_columns
+from train.curation_report.feature_map import map_features
+from train.curation_report.galleries import choose_examples, may_be_shown
+from train.curation_report.intervals import (
     any_of,
     design_effect,
     duplicate_pairs,
@@ -29,7 +27,10 @@ from train.curation_statistics import (
     share_of,
     wilson_interval,
 )
-from train.curation_summary import frequency, summarise
+from train.curation_report.page import write_report
+from train.curation_report.report_numbers import collect_numbers
+from train.curation_report.summary import frequency, summarise
+from train.curation_state import CurationState
 from train.pairs import load_split
 from train.pretrain import main as pretrain
 
@@ -275,7 +276,7 @@ def test_a_table_of_ones_own_is_not_public_whatever_it_calls_its_source(run_copy
     assert not may_be_shown(dataset, [str(tiny_corpus), str(own)])
     assert not may_be_shown(dataset, [])
     assert not may_be_shown(dataset.remove_columns(["source"]), [str(tiny_corpus)])
-    change_run(run_copy, dataset_dir=[str(own)])
+    change_run(run_copy, mixture={"seed": 0, "parts": [{"folder": str(own)}]})
     assert "image/jpeg" not in write_report(run_copy, dataset).read_text()
 
 
@@ -388,7 +389,7 @@ def test_what_matters_in_words(run_dir, dataset):
     many = dataclasses.replace(few, positives=40)
     told = summarise(dataclasses.replace(numbers, tail=dataclasses.replace(numbers.tail, rare=many)))
     assert any(one.tone == "good" and "the tail is favoured" in one.text for one in told)
-    worse = dataclasses.replace(numbers.course[-1], usage_entropy=0.9, mean_cosine=0.95)
+    worse = dataclasses.replace(numbers.course[-1], usage_entropy=0.9, mean_cosine=0.9999)
     collapsed = summarise(dataclasses.replace(numbers, course=[*numbers.course, worse]))
     assert any(one.topic == "Prototypes" and "They have collapsed" in one.text for one in collapsed)
 
@@ -428,7 +429,7 @@ def test_on_demand_from_the_command_line(run_copy, run_dir, tiny_corpus, capsys)
     assert page_of(run_copy) == page_of(run_dir)
     moved = run_copy / "moved"
     shutil.copytree(tiny_corpus, moved)
-    change_run(run_copy, dataset_dir=["/no/longer/here"])
+    change_run(run_copy, mixture={"seed": 0, "parts": [{"folder": "/no/longer/here"}]})
     main([str(run_copy), "--dataset_dir", str(moved)])
     assert "data:image/jpeg" in page_of(run_copy)
 

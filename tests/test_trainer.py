@@ -201,7 +201,10 @@ def test_a_loss_that_is_not_finite_stops_or_skips(tiny_corpus, tmp_path, capsys)
         (["--keep_share", "0"], "keep_share is 0.0"),
         (["--keep_share", "1.2"], "keep_share is 1.2"),
         (["--max_text_length", "4096"], "the text tower has 512 positions"),
-        (["--vision_model", "some/tower"], "give vision_model and text_model .* not vision_model with vision_config"),
+        (
+            ["--vision_model", "some/tower"],
+            "give model .* not vision_model with vision_config",
+        ),
         (["--selection", "quantil"], "invalid choice: 'quantil'"),
         (["--super_batch_size", "64.5"], "invalid int value: '64.5'"),
         (["--per_device_train_batch_size", "0"], "per_device_train_batch_size"),

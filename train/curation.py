@@ -23,6 +23,8 @@ from torch.nn import functional as F
 #: Quantiles of the distances in a cluster (first public version): between them rule `quantile` keeps every pair, beyond
 #: the second it drops every pair.
 SUPPORT_QUANTILE, OUTLIER_QUANTILE = 0.85, 0.95
+#: Prototypes whose usage has less entropy than this (in [0, 1]) have collapsed.
+COLLAPSED_ENTROPY = 0.3
 
 
 class Role(IntEnum):
@@ -253,6 +255,15 @@ def mean_pairwise_cosine(prototypes: Tensor) -> float:
         return 0.0
     total = (prototypes @ prototypes.T).sum() - count
     return float(total / (count * (count - 1)))
+
+
+def collapsed_cosine(start: float, remaining: float = 0.25) -> float:
+    """The mean pairwise cosine from which prototypes that started at the cosine `start` count as collapsed.
+
+    A quarter of the spread they started with is left there. No fixed limit would do: the features of a young model lie
+    close together, and so do its prototypes.
+    """
+    return 1 - remaining * (1 - start)
 
 
 def select_random(count: int, keep_share: float, generator: torch.Generator | None = None) -> Selection:

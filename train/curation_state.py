@@ -25,6 +25,7 @@ class CurationState:
         distances: [num_rows] fp16, the distance to it; NaN where there was none.
         prototypes: [K, 2 D], None before the first selection.
         usage: [K], how many kept pairs each prototype received.
+        start_cosine: scalar, the mean cosine between two prototypes when they started.
         map_rows: [S] int64 ascending, a random sample of rows whose features are kept for looking at.
         map_features: [S, 2 D] fp16, their features when they were judged; zeros before. None before the first.
     """
@@ -33,6 +34,7 @@ class CurationState:
     map_rows: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     prototypes: Tensor | None = None
     usage: Tensor | None = None
+    start_cosine: Tensor | None = None
     map_features: Tensor | None = None
     roles: Tensor = field(init=False)
     clusters: Tensor = field(init=False)
@@ -96,7 +98,7 @@ class CurationState:
         return float(self.kept.sum() / self.seen.sum().clamp(min=1))
 
     def save(self, folder: Path) -> None:
-        names = ("roles", "clusters", "distances", "map_rows", "prototypes", "usage", "map_features")
+        names = ("roles", "clusters", "distances", "map_rows", "prototypes", "usage", "start_cosine", "map_features")
         tensors = {name: getattr(self, name) for name in names}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items() if tensor is not None}
         save_file(tensors, Path(folder) / STATE_FILE)

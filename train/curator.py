@@ -18,6 +18,7 @@ from train.curation import (
     Role,
     Selection,
     kmeans_prototypes,
+    mean_pairwise_cosine,
     pair_features,
     select_random,
     update_prototypes,
@@ -155,6 +156,7 @@ class Curator:
         if state.prototypes is None:
             state.prototypes = self._initial_prototypes(model)
             state.usage = torch.zeros(len(state.prototypes), device=features.device)
+            state.start_cosine = torch.tensor(mean_pairwise_cosine(state.prototypes))
         self.pairs_scored += len(rows)
         finite = torch.isfinite(features).all(dim=1)
         if not finite.all():

@@ -30,7 +30,7 @@ from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, C
 from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
 from train.checkpoints import STAGING, find_checkpoint, newest_checkpoint
 from train.curated_dataset import SUBSET_FILE, save_curated_dataset, save_curated_subset
-from train.curation_report import write_report
+from train.curation_report.page import write_report
 from train.curation_state import STATE_FILE
 from train.distributed import wait_for_all, world_size
 from train.pairs import COLUMNS, PairCollator, PairDataset
@@ -39,9 +39,10 @@ from train.vocabulary import learn_vocabulary
 
 #: Where things lie and who may see them says nothing about a run; `max_steps` is in the schedule.
 _NOT_SETTINGS = (
-    "output_dir", "dataset_dir", "hub_token", "run_name", "logging_dir", "max_steps", "disable_tqdm",
-    "resume_from_checkpoint", "save_curated_dataset", "logging_nan_inf_filter",
-)  # fmt: skip
+    *("output_dir", "dataset_dir", "mixture", "hub_token", "run_name", "logging_dir", "max_steps", "disable_tqdm"),
+    *("resume_from_checkpoint", "save_curated_dataset", "logging_nan_inf_filter", "accelerator_config"),
+    *("activation_checkpointing", "text_multiple"),
+)
 #: What changes how a run is watched, saved or fed, and not what it learns.
 _WATCHING = re.compile(
     r"^(logging_|log_|save_|eval_|report_|dataloader_(?!drop)|map_sample|curation_report|per_device_eval|ddp_timeout|"
@@ -109,9 +110,10 @@ def changed_settings(arguments) -> dict:
     for one in dataclasses.fields(arguments):
         value = getattr(arguments, one.name)
         default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
-        if value != default and one.name not in _NOT_SETTINGS:
+        # What is switched off by False where the default is None was not changed.
+        if value != default and (value or default) and one.name not in _NOT_SETTINGS:
             settings[one.name] = value if isinstance(value, (int, float, str, bool, dict, list)) else str(value)
-    return settings
+    return settings | ({"torch_compile": True} if getattr(arguments, "compile_towers", False) else {})
 
 
 def settings_of_the_result(*arguments) -> dict:
@@ -148,7 +150,6 @@ def describe_run(
         "seconds": seconds,
         "processes": world_size(),
         "device": torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
-        "dataset_dir": [part.folder for part in arguments[1].read().parts],
         "mixture": dataclasses.asdict(arguments[1].read()),
         "settings": changed_settings(arguments[0]) | changed_settings(args),
         "git_commit": git_commit(),

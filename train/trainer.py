@@ -19,7 +19,7 @@ from eval.benchmarks import RARE_BELOW
 from eval.zero_shot import judge, score_split
 from train.arguments import CuratedTrainingArguments
 from train.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
-from train.curation import mean_pairwise_cosine, usage_entropy
+from train.curation import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
 from train.curation_state import CurationState
 from train.curator import Curator, NonFiniteError, evaluation_mode, without_dropout
 from train.distributed import rank, sum_over_processes, wait_for_all, world_size
@@ -29,9 +29,6 @@ from train.gradient_cache import backward_in_chunks
 from train.objectives import contrastive_loss
 from train.pairs import PairCollator, PairDataset
 from train.sampler import CurationBatchSampler, Schedule, round_up
-
-#: Prototypes this similar to each other (mean cosine), or used this unevenly (entropy in [0, 1]), have collapsed.
-COLLAPSED_COSINE, COLLAPSED_ENTROPY = 0.8, 0.3
 
 
 def plan(args: CuratedTrainingArguments, num_rows: int) -> Schedule:
@@ -293,7 +290,7 @@ class CuratedTrainer(Trainer):
     def _describe_prototypes(self) -> dict[str, float]:
         entropy = usage_entropy(self.curation.usage)
         cosine = mean_pairwise_cosine(self.curation.prototypes)
-        collapsed = cosine > COLLAPSED_COSINE or entropy < COLLAPSED_ENTROPY
+        collapsed = cosine > collapsed_cosine(float(self.curation.start_cosine)) or entropy < COLLAPSED_ENTROPY
         if collapsed and self.schedule.is_curating(self.batches_done) and rank() == 0:
             print(
                 f"step {self.state.global_step}: the prototypes have collapsed (usage entropy {entropy:.2f}, mean "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eval.comparison import flops_unit
-from train.curation_numbers import CurationNumbers, Defect
-from train.curation_statistics import Enrichment, Share
-from train.trainer import COLLAPSED_COSINE, COLLAPSED_ENTROPY
+from train.curation import COLLAPSED_ENTROPY, collapsed_cosine
+from train.curation_report.intervals import Enrichment, Share
+from train.curation_report.report_numbers import CurationNumbers, Defect
 
 RULES = {
     "quantile": "rule quantile (prototypes: the margin of each cluster kept whole, the crowd at the centre thinned, "
@@ -124,7 +124,7 @@ def _describe_health(numbers: CurationNumbers) -> list[Statement]:
     if not moments:
         return []
     entropy, cosine = moments[-1].usage_entropy, moments[-1].mean_cosine
-    collapsed = cosine > COLLAPSED_COSINE or entropy < COLLAPSED_ENTROPY
+    collapsed = cosine > collapsed_cosine(moments[0].mean_cosine) or entropy < COLLAPSED_ENTROPY
     figures = f"usage entropy {entropy:.2f} (1: all used alike), mean cosine between two {cosine:.2f} (1: all the same)"
     if collapsed:
         advice = "raise curation_warmup_share or lower num_prototypes"

@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from eval.label_placement import name_clusters
-from train.curation import Role
-from train.curation_map import FeatureMap
-from train.curation_numbers import CurationNumbers, role_words
-from train.curation_statistics import Enrichment
-from train.curation_summary import percent
-from train.trainer import COLLAPSED_COSINE, COLLAPSED_ENTROPY
+from train.curation import COLLAPSED_ENTROPY, Role, collapsed_cosine
+from train.curation_report.feature_map import FeatureMap
+from train.curation_report.intervals import Enrichment
+from train.curation_report.report_numbers import CurationNumbers, role_words
+from train.curation_report.summary import percent
 
 KEPT, DROPPED, CONTRAST, LESS = "#1f6f8b", "#b4bac1", "#c8553d", "#7a5195"
 #: Colour, mark and size of a role in the map; the marks differ too, for readers who do not tell the colours apart.
@@ -100,7 +99,7 @@ def _draw_health(panel: Axes, moments: Sequence) -> None:
         label="mean cosine",
     )
     panel.axhline(COLLAPSED_ENTROPY, color=KEPT, linewidth=0.9, linestyle="--", alpha=0.7)
-    panel.axhline(COLLAPSED_COSINE, color=CONTRAST, linewidth=0.9, linestyle="--", alpha=0.7)
+    panel.axhline(collapsed_cosine(moments[0].mean_cosine), color=CONTRAST, linewidth=0.9, linestyle="--", alpha=0.7)
     panel.set_ylim(min([-0.05, *(one.mean_cosine - 0.05 for one in moments)]), 1.08)
     panel.set_title("Prototypes (dashed: collapsed below this entropy, above this cosine)")
     panel.legend(loc="center right", fontsize=8.5)

@@ -12,9 +12,8 @@ import numpy as np
 
 from eval.benchmarks import RARE_BELOW
 from train.curation import SELECTION_RULES, Role
-from train.curation_columns import Columns
-from train.curation_state import CurationState
-from train.curation_statistics import (
+from train.curation_report.columns import Columns
+from train.curation_report.intervals import (
     Correlation,
     Duplicates,
     Enrichment,
@@ -25,6 +24,7 @@ from train.curation_statistics import (
     rank_correlation,
     share_of,
 )
+from train.curation_state import CurationState
 from train.sampler import Schedule
 
 #: Bump when a field changes its meaning.

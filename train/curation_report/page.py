@@ -1,15 +1,7 @@
-"""What curation chose, made visible: one page that needs no network, and the same numbers as JSON.
-
-    python -m train.curation_report RUN_DIR [--dataset_dir DIR ...] [--show_films]
-
-Writes `curation_report.html` and `curation_report.json` into the run folder. Neither holds record or patient ids. Films
-and the beginnings of their reports are on the page only where the data are known to be synthetic or open, or where
-`--show_films` asks for them; never in the JSON.
-"""
+"""The page of a run: its data read, its numbers collected, its template filled."""
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import math
@@ -19,17 +11,18 @@ from pathlib import Path
 from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from train.curation_columns import read_columns
-from train.curation_figures import draw_course, draw_enrichment, draw_map, draw_prototypes
-from train.curation_galleries import make_galleries, may_be_shown
-from train.curation_map import map_features
-from train.curation_numbers import CurationNumbers, collect_numbers, role_words
+from data_scripts.mixture import Mixture, load_mixture
+from train.curation_report.columns import read_columns
+from train.curation_report.feature_map import map_features
+from train.curation_report.figures import draw_course, draw_enrichment, draw_map, draw_prototypes
+from train.curation_report.galleries import make_galleries, may_be_shown
+from train.curation_report.report_numbers import CurationNumbers, collect_numbers, role_words
+from train.curation_report.summary import DEFECTS, frequency, interval, percent, ratio, summarise
 from train.curation_state import STATE_FILE, CurationState
-from train.curation_summary import DEFECTS, frequency, interval, percent, ratio, summarise
-from train.pairs import PairDataset, load_split
+from train.pairs import COLUMNS, PairDataset
 
 PAGE_FILE, NUMBERS_FILE = "curation_report.html", "curation_report.json"
-_TEMPLATE = Path(__file__).with_name("curation_report.html.jinja")
+_TEMPLATE = Path(__file__).with_name("page.html.jinja")
 
 
 def write_report(
@@ -55,7 +48,9 @@ def write_report(
         raise ValueError(f"{run_dir} judged a corpus of {state.num_rows:,} pairs, the data have {len(dataset):,}")
     log = json.loads((run_dir / "log.json").read_text())
     numbers = collect_numbers(run, log, state, read_columns(dataset))
-    shown = show_films or may_be_shown(dataset, run["dataset_dir"] if folders is None else folders)
+    shown = show_films or may_be_shown(
+        dataset, Mixture.from_json(run["mixture"]).folders if folders is None else folders
+    )
     page = render_page(numbers, state, dataset if shown else None)
     numbers.save(run_dir / NUMBERS_FILE)
     (run_dir / PAGE_FILE).write_text(page, encoding="utf-8")
@@ -142,40 +137,20 @@ def _format_setting(value) -> str:
     return str(value)
 
 
-def load_corpus(run: dict, folders: Sequence[str]) -> Dataset:
-    """The training split that a run chose from.
+def load_corpus(run: dict, folders: Sequence[str] | None = None) -> Dataset:
+    """The training split that a run chose from; `folders` are where its data are now, in the run's order.
 
     Raises:
         ValueError: the data in `folders` are not (or no longer) those of the run.
     """
-    dataset = load_split(folders, "train")
+    mixture = Mixture.from_json(run["mixture"])
+    if folders is not None:
+        mixture = mixture.moved(folders)
+    dataset = load_mixture(mixture, "train", COLUMNS)
     found = PairDataset(dataset).fingerprint
     if found != run["corpus_fingerprint"]:
         raise ValueError(
-            f"the data in {list(folders)} are not those of the run (fingerprint {found}, the run's is "
+            f"the data in {mixture.folders} are not those of the run (fingerprint {found}, the run's is "
             f"{run['corpus_fingerprint']}): name the run's folders, in the run's order, with --dataset_dir"
         )
     return dataset
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m train.curation_report", description="Write the page and the numbers of what a run chose."
-    )
-    parser.add_argument("run_dir", type=Path, help="a finished run of train.pretrain")
-    parser.add_argument("--dataset_dir", nargs="+", help="its prepared data, if they are no longer where they were")
-    parser.add_argument(
-        "--show_films", action="store_true", help="show films and report beginnings also of data that are not public"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        run, _ = load_run(options.run_dir)
-        folders = options.dataset_dir or run["dataset_dir"]
-        page = write_report(options.run_dir, load_corpus(run, folders), options.show_films, folders)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
-    print(page)
-
-
-if __name__ == "__main__":
-    main()
