@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from data_scripts.images import open_image, prepare_film
-from modeling_chexficient import CLIP_MEAN, CLIP_STD, CheXficientModel
+from modeling_chexficient import CheXficientModel
+from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
 from train.arguments import CuratedTrainingArguments, ModelArguments, parse_recipe
 from train.curation import SELECTION_RULES, pair_features, update_prototypes
 from train.curation_state import CurationState
@@ -40,6 +41,9 @@ from train.pretrain import build_model
 #: Dense bf16 FLOP/s of the makers' data sheets, by a part of the device's name.
 PEAK_FLOPS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 125e12}
 
+#: The steps that can be timed; "small" needs `score_image_size`.
+VARIANTS = ("published", "ours", "chunks", "small", "scoring")
+
 
 @dataclass
 class BenchmarkArguments:
@@ -52,6 +56,9 @@ class BenchmarkArguments:
     chunk_size: int = field(default=16, metadata={"help": "Pairs with activations, in the variant with chunks."})
     score_image_size: int | None = field(default=None, metadata={"help": "Adds scoring at this size, in pixels."})
     text_length: int = field(default=96, metadata={"help": "Tokens of the longest text; the others are shorter."})
+    variants: list[str] = field(
+        default_factory=lambda: list(VARIANTS), metadata={"help": "Which steps to time.", "choices": list(VARIANTS)}
+    )
     repeats: int = field(default=5, metadata={"help": "Timed repetitions, after one that is not."})
     bf16: bool = field(default=False, metadata={"help": "Mixed precision."})
     compile: bool = field(default=False, metadata={"help": "torch.compile for the towers."})
@@ -210,23 +217,26 @@ def _random_batch(arguments: BenchmarkArguments, image_size: int, words: int) ->
 
 
 def time_steps(bench: Bench) -> dict[str, dict]:
-    """Every variant in turn, `repeats` times; medians, and the ratio to the published step of the same turn."""
+    """Every variant in turn, `repeats` times; medians, and the ratio to the published step of the same turn (to the
+    first variant where the published one is not among them).
+    """
     arguments = bench.arguments
-    steps: dict[str, Callable[[], float]] = {
-        "published": bench.published,
-        "ours": bench.ours,
-        f"ours, chunks of {arguments.chunk_size}": lambda: bench.ours(arguments.chunk_size),
-        "scoring alone": bench.score,
+    chunk, small = arguments.chunk_size, arguments.score_image_size
+    variants = {
+        "published": ("published", bench.published),
+        "ours": ("ours", bench.ours),
+        "chunks": (f"ours, chunks of {chunk}", lambda: bench.ours(chunk)),
+        "small": (f"ours, scored at {small} px", lambda: bench.ours(score_image_size=small)),
+        "scoring": ("scoring alone", bench.score),
     }
-    if arguments.score_image_size is not None:
-        size = arguments.score_image_size
-        steps[f"ours, scored at {size} px"] = lambda: bench.ours(score_image_size=size)
+    steps = dict(variants[name] for name in arguments.variants if name != "small" or small is not None)
     turns = [{name: bench.time(step) for name, step in steps.items()} for _ in range(arguments.repeats + 1)][1:]
+    reference = "published" if "published" in steps else next(iter(steps))
     results = {}
     kept = round(arguments.keep_share * arguments.super_batch_size)
     for name in steps:
         seconds = [turn[name]["seconds"] for turn in turns]
-        ratios = [turn[name]["seconds"] / turn["published"]["seconds"] for turn in turns]
+        ratios = [turn[name]["seconds"] / turn[reference]["seconds"] for turn in turns]
         flops = turns[0][name]["flops"]
         results[name] = {
             "seconds": median(seconds),
@@ -236,7 +246,7 @@ def time_steps(bench: Bench) -> dict[str, dict]:
             "pairs_scored_per_second": arguments.super_batch_size / median(seconds),
             "pairs_trained_per_second": 0.0 if name == "scoring alone" else kept / median(seconds),
             "flops": flops,
-            "flops_ratio": flops / turns[0]["published"]["flops"],
+            "flops_ratio": flops / turns[0][reference]["flops"],
             "share_of_peak": _share_of_peak(flops / median(seconds), bench.device),
             "selecting_share": median(turn[name]["selecting"] for turn in turns),
             "peak_memory_gib": max(turn[name]["memory"] for turn in turns) or None,

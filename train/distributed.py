@@ -21,6 +21,16 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+def leave_together() -> None:
+    """At the end of a program: all processes come here, then each ends its part of the group.
+
+    Left to the interpreter's exit, gloo's threads may find the others gone and abort the process.
+    """
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 class _GatherRows(torch.autograd.Function):
     """Concatenate equal blocks of all processes; backward sums every process's gradient of our own block.
 

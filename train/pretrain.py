@@ -32,7 +32,7 @@ from train.checkpoints import STAGING, find_checkpoint, newest_checkpoint
 from train.curated_dataset import SUBSET_FILE, save_curated_dataset, save_curated_subset
 from train.curation_report.page import write_report
 from train.curation_state import STATE_FILE
-from train.distributed import wait_for_all, world_size
+from train.distributed import leave_together, wait_for_all, world_size
 from train.pairs import COLUMNS, PairCollator, PairDataset
 from train.trainer import CuratedTrainer
 from train.vocabulary import learn_vocabulary
@@ -246,7 +246,7 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
     run = describe_run(trainer, (model_arguments, data), seconds, outcome.training_loss)
     if trainer.is_world_process_zero():
         save_run(trainer, dataset, run)
-    wait_for_all()
+    leave_together()
 
 
 def save_run(trainer: CuratedTrainer, dataset: Dataset, run: dict) -> None:

@@ -151,6 +151,7 @@ class CuratedTrainer(Trainer):
         self.pairs_trained = 0
         self.batches_done = 0
         self.skipped_batches = 0
+        self._seconds_waited = 0.0
         self._since_log = (time.perf_counter(), 0)
         self._staging_checkpoint = False
         self.add_callback(_ChooseOffline(self))
@@ -172,6 +173,13 @@ class CuratedTrainer(Trainer):
             prefetch_factor=self.args.dataloader_prefetch_factor,
             persistent_workers=self.args.dataloader_persistent_workers,
         )
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """Notes how long training waits for data."""
+        started = time.perf_counter()
+        batches = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._seconds_waited += time.perf_counter() - started
+        return batches
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Zero-shot AUROC on a validation split (with `eval_strategy`); never on the films of a test."""
@@ -279,6 +287,7 @@ class CuratedTrainer(Trainer):
             now, total = time.perf_counter(), spent["pairs_trained"] + spent["pairs_scored"]
             logs["temperature"] = 1 / self.model.logit_scale.detach().float().exp().item()
             logs["pairs_per_second"] = (total - pairs) / (now - started)
+            logs["data_wait_share"], self._seconds_waited = self._seconds_waited / (now - started), 0.0
             logs["petaflops"] = (spent["flops_trained"] + spent["flops_scored"]) / 1e15
             self._since_log = (now, total)
             if self.schedule.selects:
