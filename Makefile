@@ -30,14 +30,17 @@ demo: install
 STUDY := runs/study
 STUDY_SEEDS := 0 1 2
 # The arms by name, and how each differs from train/recipes/study.yaml.
-STUDY_ARMS := full full_short quantile sigma random semdedup small
+STUDY_ARMS := full full_short quantile quantile_short sigma random random_short semdedup small
 full := --selection none
 full_short := --selection none --num_train_epochs 1
 quantile := --selection quantile
 sigma := --selection sigma --num_prototypes 32
+quantile_short := --selection quantile --num_train_epochs 4
 random := --selection random
+random_short := --selection random --num_train_epochs 4
 semdedup := --selection semdedup
-small := --selection quantile --keep_share 0.12 --score_image_size 56 --low_resolution_size 56 --low_resolution_share 0.85
+# The cheapest: short, scored and first trained on small images.
+small := --selection quantile --num_train_epochs 4 --score_image_size 56 --low_resolution_size 56
 STUDY_RUNS := $(foreach seed,$(STUDY_SEEDS),$(foreach arm,$(STUDY_ARMS),$(STUDY)/$(arm)-$(seed)))
 study: $(STUDY_RUNS:=/results/zero_shot_findings.json)
 	$(PY) -m eval.compare $(STUDY_RUNS) --by num_train_epochs --out $(STUDY)/comparison
