@@ -49,8 +49,8 @@ def undisturbed(tiny_corpus, tmp_path_factory) -> Path:
 
 
 def test_a_run_cut_at_every_kind_of_moment_goes_on_exactly(tiny_corpus, undisturbed, tmp_path):
-    """After 1 step (warm-up), 4 (curation), 6 (the switch) and 9 (subset) of 16."""
-    for step in (1, 4, 6, 9):
+    """After 1 step (warm-up), 4 (curation), 6 (the switch), 9 (subset) and 16 (nothing left to do) of 16."""
+    for step in (1, 4, 6, 9, 16):
         out = tmp_path / str(step)
         trainer = make_trainer(tiny_corpus, out, *STEPS)
         end = trainer.callback_handler.on_step_end

@@ -122,12 +122,11 @@ def settings_of_the_result(*arguments) -> dict:
     return {name: value for name, value in settings.items() if not _WATCHING.match(name)}
 
 
-def describe_run(
-    trainer: CuratedTrainer, arguments: tuple[ModelArguments, DataArguments], seconds: float, loss: float
-) -> dict:
+def describe_run(trainer: CuratedTrainer, arguments: tuple[ModelArguments, DataArguments], seconds: float) -> dict:
     """What `run.json` says: the settings, and what was spent (over all processes, also before a resumption)."""
     args = trainer.args
     spent = trainer.spent()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "selection": args.selection,
         "keep_share_asked": args.keep_share,
@@ -146,7 +145,7 @@ def describe_run(
             "scored": spent["flops_scored"],
             "total": spent["flops_trained"] + spent["flops_scored"],
         },
-        "final_loss": loss,
+        "final_loss": losses[-1] if losses else None,
         "seconds": seconds,
         "processes": world_size(),
         "device": torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
@@ -241,9 +240,9 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
     if trainer.is_world_process_zero():
         forget_earlier_run(Path(args.output_dir))
     started = time.perf_counter()
-    outcome = trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     seconds = time.perf_counter() - started
-    run = describe_run(trainer, (model_arguments, data), seconds, outcome.training_loss)
+    run = describe_run(trainer, (model_arguments, data), seconds)
     if trainer.is_world_process_zero():
         save_run(trainer, dataset, run)
     leave_together()

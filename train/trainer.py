@@ -13,7 +13,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput
 
 from eval.benchmarks import RARE_BELOW
 from eval.zero_shot import judge, score_split
@@ -364,8 +366,18 @@ class CuratedTrainer(Trainer):
             self.pairs_trained = spent["pairs_trained"]
             self.encoder.spent |= {"trained": spent["flops_trained"], "scored": spent["flops_scored"]}
         self._since_log = (time.perf_counter(), spent["pairs_trained"] + spent["pairs_scored"])
-        steps = json.loads((checkpoint / "trainer_state.json").read_text())["global_step"]
-        self.batches_done = steps * self.schedule.accumulate
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        self.batches_done = self.state.global_step * self.schedule.accumulate
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """As Trainer does; from a checkpoint of the last step there is nothing left but to load it.
+
+        Trainer itself would train one more step.
+        """
+        if resume_from_checkpoint is None or self.state.global_step < self.args.max_steps:
+            return super().train(resume_from_checkpoint, **kwargs)
+        self._load_from_checkpoint(resume_from_checkpoint)
+        return TrainOutput(self.state.global_step, math.nan, {})
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
         """Every tensor, or an error. Trainer's own way passes over those that transformers renames when saving."""
