@@ -68,43 +68,47 @@ def test_a_run_cut_at_every_kind_of_moment_goes_on_exactly(tiny_corpus, undistur
         assert_equal_runs(out, undisturbed)
 
 
-def run_and_kill(context, arguments: list[str], seconds: float | None) -> bool:
-    """One run in a process of its own, killed after `seconds`; whether it came to its end."""
-    process = context.Process(target=main, args=(arguments,))
+def newest_step(out: Path) -> int:
+    return max((int(path.name.split("-")[1]) for path in out.glob("checkpoint-*")), default=0)
+
+
+def run_and_kill(context, corpus: Path, out: Path, chooser: random.Random) -> bool:
+    """One run in a process of its own, killed some steps on; whether it came to its end instead.
+
+    Counted in checkpoints, so that a busy machine does not decide where it is hit, and then a moment longer, so that
+    anything may be under way: a step, a save, the move of a finished checkpoint.
+    """
+    process = context.Process(target=main, args=(words(corpus, out, *LAST),))
+    goal = newest_step(out) + chooser.randint(0, 4)
     process.start()
-    process.join(seconds)
+    while process.is_alive() and newest_step(out) < goal:
+        time.sleep(0.002)
+    time.sleep(chooser.uniform(0, 0.3))
     if process.is_alive():
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         return False
+    process.join()
     assert process.exitcode == 0
     return True
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_change_nothing(tiny_corpus, undisturbed, tmp_path, kills):
-    # The fork server has the libraries loaded, so that the moments are moments of training.
+    # The fork server has the libraries loaded: starting takes no time.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["train.pretrain"])
-    started = time.perf_counter()
-    assert run_and_kill(context, words(tiny_corpus, tmp_path / "timed"), None)
-    whole = time.perf_counter() - started
-    assert_equal_runs(tmp_path / "timed", undisturbed)
-    chooser, killed, finished, phases = random.Random(0), 0, 0, set()
-    while killed < kills:
-        out = tmp_path / str(finished)
-        if run_and_kill(context, words(tiny_corpus, out, *LAST), chooser.uniform(0.2, 0.8) * whole):
+    chooser, killed, number, phases = random.Random(0), 0, 0, set()
+    while killed < kills or newest_step(tmp_path / str(number)) > 0:
+        out = tmp_path / str(number)
+        if run_and_kill(context, tiny_corpus, out, chooser):
             assert_equal_runs(out, undisturbed)
-            finished += 1
+            number += 1
             continue
         killed += 1
-        newest = newest_checkpoint(out) if out.exists() else None
-        phases.add("curation" if newest is None or int(newest.name.split("-")[1]) < 6 else "subset")
-    out = tmp_path / str(finished)
-    assert run_and_kill(context, words(tiny_corpus, out, *LAST), None)
-    assert_equal_runs(out, undisturbed)
-    if kills > 10:
-        assert phases == {"curation", "subset"}
+        phases.add("warm-up and curation" if newest_step(out) < 6 else "subset")
+    assert number > 0
+    assert len(phases) == 2
 
 
 def test_two_processes_go_on_exactly(tiny_corpus, tmp_path):
