@@ -99,6 +99,7 @@ _REFUSED = {
     "load_best_model_at_end": "Trainer 5.x leaves renamed tensors as they were; judge saved checkpoints with eval.run",
     "auto_find_batch_size": "the plan of a run is made for one batch size; lower per_device_train_batch_size",
     "dataloader_drop_last": "no batch is incomplete",
+    "save_on_each_node": "a checkpoint is one folder, on a file system that all hosts share",
     "push_to_hub": "look at the model folder first, then upload it",
 }
 
