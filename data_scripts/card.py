@@ -43,6 +43,9 @@ Duplicates ({{ kind }}): {{ "{:,}".format(found.films) }} films in {{ "{:,}".for
 Checksums (SHA-256) of the Parquet files are in `summary.json`. `.prepare/`, `skipped.jsonl` and `duplicates.json` name
 raw files or ids: they are for the owner of the raw data.
 
+{% if summary.extract_labels -%}
+Where a record came without labels, they were read from its English report by rules: expect errors.
+{% endif %}
 | label | present | absent | uncertain |
 |---|---:|---:|---:|
 {% for name in labels -%}

@@ -15,6 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data_scripts.extraction import report_labels
 from data_scripts.schema import SPLITS, DataError, Record, Skipped, check_record
 from data_scripts.shards import SHOWN_PROBLEMS, describe_problems
 
@@ -52,6 +53,9 @@ def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterato
             yield Skipped(record.record_id, reason, "empty report")
         else:
             seen.add(record.record_id)
+            if arguments.extract_labels and not record.labels and record.language == "en":
+                # A text that was made of labels has them already.
+                record.labels = report_labels(record.report)
             yield record
 
 
@@ -101,6 +105,7 @@ def public_options(options) -> dict[str, Any]:
 
 def _settings(loader: ModuleType, options, arguments) -> dict:
     names = ("image_size", "compression", "shard_megabytes", "rows_per_shard", "limit", "allow_empty_reports")
+    names += ("extract_labels",)
     return {
         "version": VERSION,
         "loader": loader.__name__,

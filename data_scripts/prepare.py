@@ -59,6 +59,10 @@ class PrepareArguments:
     allow_empty_reports: bool = field(
         default=False, metadata={"help": "Keep records without a report if they have labels or masks."}
     )
+    extract_labels: bool = field(
+        default=False,
+        metadata={"help": "Take the labels of unlabelled English reports from their text, by the rules of extraction."},
+    )
     limit: int = field(default=0, metadata={"help": "Only the first so many records, for a trial; 0: all."})
     dry_run: bool = field(
         default=False, metadata={"help": "Write nothing: show the first records and what would be skipped."}
@@ -151,6 +155,7 @@ def _summarise(loader, loader_name, arguments, options, outcomes: list[dict], sk
         "image_size": arguments.image_size,
         "compression": arguments.compression,
         "limit": arguments.limit,
+        "extract_labels": arguments.extract_labels,
         "options": public_options(options),
         "read": written + len(skipped),
         "written": written,

@@ -277,3 +277,27 @@ def test_impossible_ages_are_named(raw, tmp_path, age):
     (raw / "t.csv").write_text("\n".join([text[0] + ",age", *(f"{line},{age}" for line in text[1:])]))
     with pytest.raises(DataError, match="age is"):
         prepare("folder", arguments(raw, tmp_path / "out"), replace(OPTIONS, age_column="age"))
+
+
+def test_labels_are_read_from_reports_on_request(raw, tmp_path):
+    lines = ["image,report,patient,Mass", "0.png,No pleural effusion. Possible pneumonia.,P0,", "1.png,A mass.,P1,0"]
+    (raw / "t.csv").write_text("\n".join(lines) + "\n")
+    options = replace(OPTIONS, label_columns=["Mass"], image_root=".")
+    for name in range(2, 12):
+        (raw / f"{name}.png").unlink()
+    prepare("folder", arguments(raw, tmp_path / "plain"), options)
+    assert rows_of(tmp_path / "plain")["own/0.png"]["labels"] == []
+    prepare("folder", arguments(raw, tmp_path / "out", extract_labels=True), options)
+    rows = rows_of(tmp_path / "out")
+    read = {label["name"]: label["value"] for label in rows["own/0.png"]["labels"]}
+    assert (read["Pleural Effusion"], read["Pneumonia"]) == (0, -1)
+    assert [(one["name"], one["value"]) for one in rows["own/1.png"]["labels"]] == [("Mass", 0)], "its own come first"
+    assert "by rules" in (tmp_path / "out" / "README.md").read_text()
+    assert "by rules" not in (tmp_path / "plain" / "README.md").read_text()
+
+
+def test_links_below_the_raw_folder_are_followed(raw, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (raw / "0.png").rename(tmp_path / "elsewhere" / "film.png")
+    (raw / "0.png").symlink_to(tmp_path / "elsewhere" / "film.png")
+    assert prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)["written"] == 12
