@@ -112,16 +112,53 @@ def test_kills_at_random_moments_change_nothing(tiny_corpus, undisturbed, tmp_pa
 
 
 def test_two_processes_go_on_exactly(tiny_corpus, tmp_path):
-    arguments = [*STEPS, "--per_device_train_batch_size", "12"]
+    """From within the curation epoch, where a checkpoint was torn and another half written when they were killed."""
+    arguments = [*STEPS, "--per_device_train_batch_size", "12", "--save_total_limit", "20"]
     whole = run_recipe(tiny_corpus, tmp_path / "whole", *arguments, processes=2)
     part = tmp_path / "part"
     shutil.copytree(whole, part)
-    # As if it had been killed while the last checkpoint was written.
+    for step in range(6, 16):
+        shutil.rmtree(part / f"checkpoint-{step}")
     (part / "checkpoint-16").rename(part / STAGING)
-    (part / "checkpoint-15" / "rng_state_1.pth").write_bytes(b"torn")
+    (part / "checkpoint-5" / "rng_state_1.pth").write_bytes(b"torn")
     shutil.rmtree(part / "model")
     run_recipe(tiny_corpus, part, *arguments, *LAST, processes=2)
     assert_equal_runs(part, whole)
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_loader_processes_and_accumulated_batches_go_on_exactly(tiny_corpus, tmp_path, step):
+    more = ["--dataloader_num_workers", "2", "--gradient_accumulation_steps", "2", "--max_steps", "8"]
+    more += ["--save_total_limit", "20"]
+    main(words(tiny_corpus, tmp_path / "whole", *more))
+    shutil.copytree(tmp_path / "whole", tmp_path / "part")
+    for later in range(step + 1, 9):
+        shutil.rmtree(tmp_path / "part" / f"checkpoint-{later}")
+    main(words(tiny_corpus, tmp_path / "part", *more, *LAST))
+    assert_equal_runs(tmp_path / "part", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("warmup", ["0", "0.3"])
+def test_an_offline_choice_goes_on_exactly(tiny_corpus, tmp_path, warmup):
+    """From the last step before the choice, and from the first after it."""
+    more = [
+        "--selection",
+        "semdedup",
+        "--curation_warmup_share",
+        warmup,
+        "--max_steps",
+        "8",
+        "--save_total_limit",
+        "20",
+    ]
+    main(words(tiny_corpus, tmp_path / "whole", *more))
+    for step in (3, 4, 5):
+        part = tmp_path / f"from-{step}"
+        shutil.copytree(tmp_path / "whole", part)
+        for later in range(step + 1, 9):
+            shutil.rmtree(part / f"checkpoint-{later}")
+        main(words(tiny_corpus, part, *more, *LAST))
+        assert_equal_runs(part, tmp_path / "whole")
 
 
 def test_a_torn_checkpoint_is_recognised_and_the_one_before_is_used(tiny_corpus, undisturbed, tmp_path):

@@ -14,6 +14,7 @@ from modeling_chexficient import contrastive_loss, similarity_logits
 from tests.training import RECIPE, assert_same_weights, kept_rows, make_batch, make_trainer, run_recipe
 from train.curation import Role
 from train.curation_state import CurationState
+from train.curator import without_dropout
 from train.encoding import Chunk
 from train.objectives import contrastive_loss as distributed_loss
 from train.pairs import load_split
@@ -182,7 +183,10 @@ def test_a_loss_that_is_not_finite_stops_or_skips(tiny_corpus, tmp_path, capsys)
         spoil_images(trainer, first[:1])
         if answer == "stop":
             before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
-            with pytest.raises(FloatingPointError, match=r"batch 0 \(step 0\): the loss is NaN .* began with \['synth"):
+            with pytest.raises(
+                FloatingPointError,
+                match=r"batch 0 \(step 0\): the loss is NaN .* of [0-9]+ pairs are, the first: \['synth",
+            ):
                 trainer.train()
             for name, tensor in trainer.model.state_dict().items():
                 assert torch.equal(tensor, before[name])
@@ -276,13 +280,111 @@ def test_pretrained_towers(tiny_corpus, towers, tmp_path, processes):
 
 
 def test_batch_normalisation_scores_alike_on_all_processes(tiny_corpus, tmp_path):
-    """Running statistics differ between processes while training; the choice must not be made with different ones."""
+    """Running statistics differ between processes while training; the choice must not be made with different ones.
+
+    Every process trains on its share of what all have chosen: had they chosen differently, their batches would differ
+    in size, or their checkpoints in what they say was seen.
+    """
     recipe = yaml.safe_load(Path(RECIPE).read_text())
     recipe["vision_config"] = {"model_type": "resnet", "layer_type": "basic", "embedding_size": 8}
     recipe["vision_config"] |= {"hidden_sizes": [8, 16], "depths": [1, 1]}
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe))
-    run = run_recipe(tiny_corpus, tmp_path / "run", processes=2, recipe=str(tmp_path / "r.yaml"))
+    program = tmp_path / "compare.py"
+    program.write_text(
+        "import sys, torch, torch.distributed as dist\n"
+        "from train import curator\n"
+        "score = curator.Curator.score\n"
+        "def compared(self, model, batch, lengths):\n"
+        "    buffers = torch.cat([one.float().flatten() for one in model.buffers()])\n"
+        "    others = [torch.empty_like(buffers) for _ in range(2)]\n"
+        "    dist.all_gather(others, buffers)\n"
+        "    assert torch.equal(*others), 'the buffers differ'\n"
+        "    return score(self, model, batch, lengths)\n"
+        "curator.Curator.score = compared\n"
+        "from train.pretrain import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    run = run_recipe(
+        tiny_corpus, tmp_path / "run", processes=2, recipe=str(tmp_path / "r.yaml"), program=[str(program)]
+    )
     assert json.loads((run / "run.json").read_text())["keep_share_reached"] == pytest.approx(0.3, abs=0.01)
+
+
+def test_parts_of_unequal_size_do_not_wait_for_each_other(tiny_corpus, tmp_path):
+    """65 pairs to start the prototypes from: 33 for one process and 32 for the other, in two batches and in one."""
+    run = run_recipe(tiny_corpus, tmp_path, "--prototype_sample_size", "65", "--max_steps", "6", processes=2)
+    assert json.loads((run / "run.json").read_text())["steps"] == 6
+
+
+def test_a_gradient_that_is_not_finite_is_not_applied(tiny_corpus, tmp_path, capsys):
+    for answer, clip in (("stop", "0"), ("stop", "1"), ("skip", "0"), ("skip", "1")):
+        words = ["--on_nonfinite", answer, "--max_grad_norm", clip, "--max_steps", "8"]
+        trainer = make_trainer(tiny_corpus, tmp_path / f"{answer}{clip}", *words)
+        step = trainer.training_step
+
+        def spoil(*args, step=step, trainer=trainer, **kwargs):
+            loss = step(*args, **kwargs)
+            if trainer.batches_done == 3:
+                trainer.model.logit_scale.grad.fill_(torch.inf)
+            return loss
+
+        trainer.training_step = spoil
+        if answer == "stop":
+            with pytest.raises(FloatingPointError, match=r"step 2: a gradient is NaN or infinite.*--model CHECKPOINT"):
+                trainer.train()
+        else:
+            trainer.train()
+            assert trainer.skipped_batches == 1
+            assert "a gradient is NaN or infinite: passed over" in capsys.readouterr().out
+        assert all(torch.isfinite(tensor).all() for tensor in trainer.model.state_dict().values())
+
+
+def test_skipping_ends_where_it_does_not_help(tiny_corpus, tmp_path):
+    trainer = make_trainer(tiny_corpus, tmp_path, "--on_nonfinite", "skip", "--max_skipped_in_a_row", "3")
+    with torch.no_grad():
+        trainer.model.visual_projection.weight.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="too many in a row"):
+        trainer.train()
+    assert trainer.skipped_batches == 3
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_tokenizers_pad_on_the_right(tiny_corpus, tmp_path, padding_side):
+    folder = tmp_path / "tokenizer"
+    learn_vocabulary(load_split([str(tiny_corpus)], "train")["report"], max_length=64).save_pretrained(folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"padding_side": padding_side}))
+    trainer = make_trainer(tiny_corpus, tmp_path, "--tokenizer", str(folder))
+    batch, _, lengths = make_batch(trainer, range(12))
+    assert batch["attention_mask"][lengths.argmin()].tolist() == sorted(
+        batch["attention_mask"][lengths.argmin()].tolist(), reverse=True
+    )
+    assert lengths.min() < lengths.max()
+
+
+@pytest.mark.parametrize("vision", ["dinov2", "siglip_vision_model"])
+def test_scores_are_the_embeddings_of_the_curation_step(tiny_corpus, tmp_path, vision):
+    """Also where a tower holds its dropout in a plain number."""
+    tower = {
+        "model_type": vision,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "patch_size": 14,
+    }
+    tower |= {"attention_dropout": 0.3} if "siglip" in vision else {"drop_path_rate": 0.3, "mlp_ratio": 2}
+    trainer = make_trainer(tiny_corpus, tmp_path, "--vision_config", json.dumps(tower | {"image_size": 56}))
+    batch, _, lengths = make_batch(trainer, range(12))
+    assert trainer.curator.reuses_scores
+    scored = trainer.curator.score(trainer.model, batch, lengths)
+    trainer.model.train()
+    plain = trainer.encoder.embed_all(trainer.model, batch, lengths)
+    assert not torch.allclose(plain[0], scored[0], atol=1e-4)
+    with without_dropout(trainer.model):
+        quiet = trainer.encoder.embed_all(trainer.model, batch, lengths)
+    torch.testing.assert_close(quiet, scored, atol=1e-5, rtol=0)
+    again = trainer.encoder.embed_all(trainer.model, batch, lengths)
+    assert not torch.allclose(again[0], scored[0], atol=1e-4), "and it comes back"
 
 
 def test_a_recipe_with_a_misspelt_argument_is_refused(tmp_path):

@@ -1,6 +1,9 @@
 """The rival selection, the cheaper variants, the subset as a dataset, and the benchmark."""
 
 import json
+import re
+import subprocess
+import sys
 
 import datasets
 import pyarrow.parquet as pq
@@ -9,7 +12,7 @@ import torch
 from datasets import load_dataset
 from torch.nn import functional as F
 
-from tests.training import RECIPE, kept_rows, make_batch, make_trainer
+from tests.training import RECIPE, REPOSITORY, kept_rows, make_batch, make_trainer
 from train.benchmark import main as benchmark
 from train.curation import Role, collapsed_cosine, mean_pairwise_cosine, usage_entropy
 from train.curation_state import CurationState
@@ -183,6 +186,7 @@ def test_collapse_is_told_from_closeness():
 def test_the_log_watches_the_prototypes(tiny_corpus, tmp_path, capsys):
     run(tiny_corpus, tmp_path)
     entries = [one for one in json.loads((tmp_path / "log.json").read_text()) if "prototype_mean_cosine" in one]
+    assert len(entries) >= 4
     assert all(0 <= one["prototype_usage_entropy"] <= 1 for one in entries)
     assert all(0 <= one["data_wait_share"] <= 1 for one in entries)
     trainer = make_trainer(tiny_corpus, tmp_path / "b")
@@ -229,6 +233,21 @@ def test_the_benchmark_compares_steps(tiny_corpus, tmp_path, capsys):
     assert "| published |" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no film was found"):
         benchmark([*words, "--variants", "ours", "--repeats", "1", "--originals", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_memory_depends_on_the_chunk_and_not_on_the_super_batch():
+    """Peak memory of a whole process at super-batches of 48 and 480, in chunks of 16."""
+    tower = {"model_type": "dinov2", "patch_size": 14, "hidden_size": 384, "num_hidden_layers": 6}
+    text = {"model_type": "bert", "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+    words = ["--vision_config", json.dumps(tower | {"num_attention_heads": 6}), "--text_config", json.dumps(text)]
+    words += ["--image_size", "112", "--repeats", "1", "--text_length", "48", "--variants", "chunks"]
+    peaks = []
+    for size in ("48", "480"):
+        command = [sys.executable, "-m", "train.benchmark", *words, "--super_batch_size", size]
+        finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        peaks.append(float(re.search(r"peak memory of the process: ([0-9.]+) GiB", finished.stdout)[1]))
+    assert peaks[1] < 1.1 * peaks[0]
 
 
 def test_pairs_are_decoded_once_and_named(tiny_corpus):

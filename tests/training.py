@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -30,12 +31,19 @@ def make_batch(trainer: CuratedTrainer, rows) -> tuple[dict[str, Tensor], Tensor
     return batch, batch.pop("rows"), batch.pop("lengths")
 
 
-def run_recipe(corpus: Path, out: Path, *overrides: str, processes: int = 1, recipe: str = RECIPE) -> Path:
+def run_recipe(
+    corpus: Path,
+    out: Path,
+    *overrides: str,
+    processes: int = 1,
+    recipe: str = RECIPE,
+    program: Sequence[str] = ("-m", "train.pretrain"),
+) -> Path:
     """A whole run in processes of its own, through the command line."""
     launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"]
     launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    words = ["-m", "train.pretrain", recipe, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [*program, recipe, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, *(launcher if processes > 1 else []), *words]
     finished = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr[-3000:]

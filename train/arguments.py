@@ -99,6 +99,9 @@ _REFUSED = {
     "load_best_model_at_end": "Trainer 5.x leaves renamed tensors as they were; judge saved checkpoints with eval.run",
     "auto_find_batch_size": "the plan of a run is made for one batch size; lower per_device_train_batch_size",
     "dataloader_drop_last": "no batch is incomplete",
+    "save_only_model": "a run goes on from its optimiser and random numbers too",
+    "fsdp": "scoring goes past its wrapping; use one process a GPU (DDP) and gradient caching (chunk_size)",
+    "deepspeed": "scoring goes past its wrapping; use one process a GPU (DDP) and gradient caching (chunk_size)",
     "save_on_each_node": "a checkpoint is one folder, on a file system that all hosts share",
     "push_to_hub": "look at the model folder first, then upload it",
 }
@@ -190,6 +193,9 @@ class CuratedTrainingArguments(TrainingArguments):
             "choices": ["stop", "skip"],
         },
     )
+    max_skipped_in_a_row: int = field(
+        default=10, metadata={"help": "So many skipped batches in a row end the run (with on_nonfinite skip)."}
+    )
     map_sample_size: int = field(
         default=4000, metadata={"help": "Random pairs whose features are kept for the map of the curation report."}
     )
@@ -206,18 +212,28 @@ class CuratedTrainingArguments(TrainingArguments):
     sinkhorn_iterations: int = field(default=3, metadata={"help": "Iterations of the Sinkhorn assignment."})
 
     def __post_init__(self):
-        # Trainer would compile the wrapped model, and scoring goes past the wrapping: the towers are compiled alone.
-        self.compile_towers, self.torch_compile = self.torch_compile, False
-        if self.text_multiple is None:
-            self.text_multiple = 64 if self.compile_towers else 1
+        # Trainer would compile the wrapped model, and scoring goes past the wrapping: the towers are compiled alone,
+        # with these arguments of `torch.compile`.
+        self.compile_towers = None
+        if self.torch_compile or self.torch_compile_backend or self.torch_compile_mode:
+            options = {"backend": self.torch_compile_backend, "mode": self.torch_compile_mode}
+            self.compile_towers = {name: value for name, value in options.items() if value is not None}
+        self.torch_compile, self.torch_compile_backend, self.torch_compile_mode = False, None, None
         # Batches with such a loss never come to Trainer.
         self.logging_nan_inf_filter = False
         super().__post_init__()
         self._check_curation()
         self._check_sizes()
 
+    @property
+    def padded_text_multiple(self) -> int:
+        """Texts are padded to a multiple of this: few shapes, where every shape is compiled."""
+        return self.text_multiple or (64 if self.compile_towers is not None else 1)
+
     def _check_quantiles(self) -> None:
         support, outlier = self.support_quantile, self.outlier_quantile
+        if self.selection != "quantile" and (support, outlier) != (SUPPORT_QUANTILE, OUTLIER_QUANTILE):
+            raise ValueError(f"support_quantile and outlier_quantile do nothing with selection {self.selection}")
         if not 0 < support <= outlier <= 1:
             raise ValueError(f"support_quantile {support} and outlier_quantile {outlier} must rise within (0, 1]")
         if self.selection == "quantile" and self.keep_share is not None and self.keep_share > outlier:
@@ -267,13 +283,23 @@ class CuratedTrainingArguments(TrainingArguments):
 
     def _check_sizes(self) -> None:
         counts = ("curation_epochs", "num_prototypes", "super_batch_size", "prototype_sample_size", "chunk_size")
-        for name in (*counts, "per_device_train_batch_size", "text_multiple", "semdedup_cluster_size"):
+        for name in (
+            *counts,
+            "per_device_train_batch_size",
+            "text_multiple",
+            "semdedup_cluster_size",
+            "max_skipped_in_a_row",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, it must be at least 1")
         for name in ("score_image_size", "low_resolution_size"):
             if getattr(self, name) is not None and getattr(self, name) < 32:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 32 pixels")
+        if not 0 <= self.prototype_momentum < 1:
+            raise ValueError(f"prototype_momentum is {self.prototype_momentum}, it must lie in [0, 1)")
+        if self.sinkhorn_temperature <= 0:
+            raise ValueError(f"sinkhorn_temperature is {self.sinkhorn_temperature}, it must be above 0")
         if not 0 <= self.low_resolution_share <= 1:
             raise ValueError(f"low_resolution_share is {self.low_resolution_share}, it must lie in [0, 1]")
         if self.map_sample_size < 0:

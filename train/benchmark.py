@@ -100,6 +100,7 @@ class Bench:
     def published(self) -> float:
         """Forward and backward on all pairs, the loss on the kept; returns FLOP."""
         encoder, arguments = self.encoder(len(self.rows)), self.arguments
+        self._begin()
         everything = Chunk(self.rows, len(self.rows), self.batch["input_ids"].shape[1])
         images, texts = encoder.embed(self.model, self.batch, everything, None, "trained")
         with self._selection_timed():
@@ -115,6 +116,7 @@ class Bench:
         """Score without gradient, train on the kept; returns FLOP."""
         encoder = self.encoder(chunk_size or len(self.rows))
         curator = self._curator(encoder, score_image_size)
+        self._begin()
         with self._selection_timed(of=curator):
             batch, lengths, cached = curator.choose(self.model, self.batch, self.rows, self.lengths, 0)
         backward_in_chunks(
@@ -134,6 +136,7 @@ class Bench:
     def score(self) -> float:
         """Scoring alone; returns FLOP."""
         encoder = self.encoder(len(self.rows))
+        self._begin()
         encoder.features(self.model, self.batch, self.lengths)
         return sum(encoder.spent.values())
 
@@ -183,6 +186,10 @@ class Bench:
             torch.cuda.synchronize()
         return time.perf_counter()
 
+    def _begin(self) -> None:
+        """A step calls this when it has made ready what a run makes ready once."""
+        self._began = self._now()
+
     def _step(self) -> None:
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -191,9 +198,9 @@ class Bench:
         """Seconds of one step, FLOP, share of time in selection, and peak memory in GiB where it can be told apart."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        self.selecting, started = 0.0, self._now()
+        self.selecting = 0.0
         flops = step()
-        seconds = self._now() - started
+        seconds = self._now() - self._began
         return {
             "seconds": seconds,
             "flops": flops,

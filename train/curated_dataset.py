@@ -47,14 +47,15 @@ def save_curated_subset(dataset: Dataset, rows: Tensor, path: Path) -> None:
     pq.write_table(pa.table(table), path)
 
 
-def save_curated_dataset(dataset: Dataset, rows: Tensor, run: dict, folder: Path) -> None:
-    """The kept pairs with all their columns as Parquet, with a card; replaces what was there.
-
-    Raises:
-        ValueError: `folder` holds something that is no dataset of this function.
-    """
+def check_target(folder: Path) -> None:
+    """Raise ValueError if `folder` holds something that is no dataset of `save_curated_dataset`."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "curation.json").is_file():
         raise ValueError(f"--save_curated_dataset {folder}: the folder holds something else, choose an empty one")
+
+
+def save_curated_dataset(dataset: Dataset, rows: Tensor, run: dict, folder: Path) -> None:
+    """The kept pairs with all their columns as Parquet, with a card; replaces an earlier one."""
+    check_target(folder)
     staged = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(staged, ignore_errors=True)
     (staged / "data").mkdir(parents=True)

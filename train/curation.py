@@ -96,11 +96,12 @@ def farthest_point_sampling(points: Tensor, count: int, generator: torch.Generat
     similarity = points @ points.T
     chosen = torch.randint(0, len(points), (1,), generator=generator).to(points.device)
     indices = [chosen]
-    nearest = similarity[chosen[0]].clone()
+    nearest = similarity.index_select(0, chosen)[0].clone()
     for _ in range(count - 1):
         nearest[indices[-1]] = torch.inf
         indices.append(nearest.argmin().unsqueeze(0))
-        nearest = torch.maximum(nearest, similarity[indices[-1][0]])
+        # index_select: an index on the device, so that nothing waits for it.
+        nearest = torch.maximum(nearest, similarity.index_select(0, indices[-1])[0])
     return torch.cat(indices)
 
 

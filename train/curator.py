@@ -24,13 +24,23 @@ from train.curation import (
     update_prototypes,
 )
 from train.curation_state import CurationState
-from train.distributed import even_share, gather_uneven, local_slice, rank, share_buffers, world_size
+from train.distributed import (
+    agree,
+    even_share,
+    gather_to_cpu,
+    gather_uneven,
+    local_slice,
+    rank,
+    share_buffers,
+    slices,
+    world_size,
+)
 from train.encoding import Encoder
 from train.pairs import PairCollator, PairDataset
 from train.semdedup import select_semdedup
 
-#: Attributes by which modules of transformers hold a probability of dropping that is no `nn.Dropout`.
-_DROP_ATTRIBUTES = ("drop_prob", "dropout_prob", "attention_dropout")
+#: Attributes by which modules hold a probability of dropping: `nn.Dropout` the first, those of transformers the others.
+_DROP_ATTRIBUTES = ("p", "dropout", "attention_dropout", "dropout_prob", "drop_prob")
 
 
 class NonFiniteError(FloatingPointError):
@@ -51,29 +61,22 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 @contextmanager
 def without_dropout(model: torch.nn.Module, active: bool = True) -> Iterator[None]:
-    """Training mode with the dropout layers switched off, so that scoring and training see the same embeddings."""
-    layers = [module for module in model.modules() if isinstance(module, torch.nn.Dropout)] if active else []
-    probabilities = [layer.p for layer in layers]
-    for layer in layers:
-        layer.p = 0.0
+    """Training mode with everything that drops switched off, so that scoring and training see the same embeddings."""
+    places = [(module, name) for module in model.modules() for name in _DROP_ATTRIBUTES] if active else []
+    before = [(module, name, getattr(module, name, None)) for module, name in places]
+    before = [(module, name, value) for module, name, value in before if isinstance(value, float) and value > 0]
+    for module, name, _ in before:
+        setattr(module, name, 0.0)
     try:
         yield
     finally:
-        for layer, probability in zip(layers, probabilities, strict=True):
-            layer.p = probability
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 def embeds_alike_in_training(model: torch.nn.Module) -> bool:
-    """Whether training mode (`without_dropout`) gives the embeddings of evaluation mode.
-
-    Not with batch normalisation, nor where something is dropped by other means than `nn.Dropout` layers.
-    """
-
-    def differs(module: torch.nn.Module) -> bool:
-        drops = [getattr(module, name, 0) for name in _DROP_ATTRIBUTES]
-        return isinstance(module, _BatchNorm) or any(isinstance(p, float) and p > 0 for p in drops)
-
-    return not any(differs(module) for module in model.modules())
+    """Whether training mode `without_dropout` gives the embeddings of evaluation mode: not with batch normalisation."""
+    return not any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 class Curator:
@@ -131,23 +134,21 @@ class Curator:
         all_rows, all_lengths = about.unbind(dim=1)
         embeds = features = None
         if self.args.selection in SELECTION_RULES:
+            share_buffers(model)
             embeds = self.score(model, batch, lengths)
-            features = gather_uneven(pair_features(*embeds))
+            counts = [part.stop - part.start for part in slices(len(all_rows))]
+            features = gather_uneven(pair_features(*embeds), counts)
             selection = self._select(model, features, all_rows, generator, number)
         else:
             selection = select_random(len(all_rows), self.args.keep_share, generator)
         self.state.record(all_rows, selection, features)
-        kept = selection.kept.cpu()
-        local = kept[local_slice(len(kept))]
-        share = self._exchange(batch, local, embeds if self.reuses_scores else None)
-        index = even_share({"lengths": all_lengths[kept]})[0]["lengths"]
+        share = self._exchange(batch, selection.kept.cpu(), all_lengths, embeds if self.reuses_scores else None)
         cached = (share.pop("image_embeds"), share.pop("text_embeds")) if "image_embeds" in share else None
-        return share, index, cached
+        return share, share.pop("lengths"), cached
 
     def score(self, model: torch.nn.Module, batch: dict[str, Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Image and text embeddings [b, D] of this process's pairs, without gradient and without dropout."""
         with evaluation_mode(model):
-            share_buffers(model)
             return self.encoder.embed_all(model, batch, lengths, self.args.score_image_size)
 
     def _select(self, model, features: Tensor, rows: Tensor, generator: torch.Generator, number: int) -> Selection:
@@ -162,6 +163,7 @@ class Curator:
         if not finite.all():
             self._report_nonfinite(rows[~finite.cpu()], number)
         selection = self._select_finite(features, finite, generator)
+        agree(selection.roles)
         kept = features[selection.kept]
         state.prototypes, usage = update_prototypes(
             kept,
@@ -170,6 +172,7 @@ class Curator:
             self.args.sinkhorn_temperature,
             self.args.sinkhorn_iterations,
         )
+        agree(state.prototypes)
         state.usage += usage
         return selection
 
@@ -179,6 +182,8 @@ class Curator:
         constants = self.args.rule_constants()
         if finite.all():
             return rule(features, self.state.prototypes, self.args.keep_share, generator, **constants)
+        if finite.sum() < 2:
+            raise NonFiniteError("hardly a pair of the super-batch has finite features, so none is chosen")
         part = rule(features[finite], self.state.prototypes, self.args.keep_share, generator, **constants)
         roles = torch.full((len(features),), int(Role.OUTLIER), dtype=torch.int8, device=features.device)
         clusters = torch.full((len(features),), -1, dtype=torch.int64, device=features.device)
@@ -190,9 +195,7 @@ class Curator:
         names = self.dataset.record_ids(rows[:10].tolist())
         what = f"batch {number}: {len(rows)} pairs have NaN or infinite features, the first: {names}"
         if self.args.on_nonfinite == "stop":
-            raise NonFiniteError(
-                f"{what}. Lower learning_rate, use bf16 in place of fp16, or leave them out with --on_nonfinite skip"
-            )
+            raise NonFiniteError(what)
         if rank() == 0:
             print(f"{what}: they are left out as outliers")
 
@@ -201,13 +204,12 @@ class Curator:
         order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(self.args.seed))
         features = self.embed_rows(model, order[: self.args.prototype_sample_size], "starting prototypes")
         features = features[torch.isfinite(features).all(dim=1)]
-        prototypes = kmeans_prototypes(features, self.args.num_prototypes)
-        if world_size() > 1:
-            dist.broadcast(prototypes, src=0)
-        return prototypes
+        return agree(kmeans_prototypes(features, self.args.num_prototypes).to(self.args.device))
 
-    def embed_rows(self, model: torch.nn.Module, rows: Tensor, title: str) -> Tensor:
-        """Features [n, 2 D] of `rows` [n] of the corpus on all processes, each of which embeds its slice."""
+    def embed_rows(
+        self, model: torch.nn.Module, rows: Tensor, title: str, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Features [n, 2 D] of `rows` [n] of the corpus, on the CPU of all processes; each embeds its slice."""
         local = Subset(self.dataset, rows[local_slice(len(rows))].tolist())
         loader = DataLoader(
             local,
@@ -215,40 +217,63 @@ class Curator:
             sampler=SequentialSampler(local),
             collate_fn=self.collator,
             num_workers=self.args.dataloader_num_workers,
+            # Of its own: the random numbers of training must not depend on whether this was done.
+            generator=torch.Generator(),
         )
-        parts = []
+        # Processes may have different numbers of batches: nothing in the loop may wait for the others.
+        share_buffers(model)
+        parts = [torch.empty(0, 2 * model.config.projection_dim, dtype=dtype)]
         for batch in tqdm(loader, desc=title, unit=" batches", disable=self.args.disable_tqdm or rank() > 0):
             _, lengths = batch.pop("rows"), batch.pop("lengths")
             batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
-            parts.append(pair_features(*self.score(model, batch, lengths)))
+            parts.append(pair_features(*self.score(model, batch, lengths)).to("cpu", dtype))
         self.pairs_scored += len(rows)
-        return gather_uneven(torch.cat(parts))
+        return gather_to_cpu(torch.cat(parts), self.args.device)
 
     def choose_offline(self, model: torch.nn.Module) -> None:
         """Choose from the whole corpus at once by `select_semdedup`, on features of the model as it is now."""
         rows = torch.arange(len(self.dataset))
-        features = self.embed_rows(model, rows, "embedding the corpus").cpu()
+        features = self.embed_rows(model, rows, "embedding the corpus", torch.float16)
         finite = torch.isfinite(features).all(dim=1)
         if not finite.all():
             self._report_nonfinite(rows[~finite], 0)
-            features[~finite] = 0
-        clusters = -(-len(rows) // self.args.semdedup_cluster_size)
-        self.state.record(rows, select_semdedup(features, self.args.keep_share, clusters, self.args.seed), features)
+        roles = torch.full((len(rows),), int(Role.OUTLIER), dtype=torch.int8)
+        clusters = torch.full((len(rows),), -1, dtype=torch.int64)
+        distances = torch.full((len(rows),), torch.nan)
+        if rank() == 0:
+            count = -(-len(rows) // self.args.semdedup_cluster_size)
+            chosen = select_semdedup(features[finite], self.args.keep_share, count, self.args.seed)
+            roles[finite], clusters[finite], distances[finite] = chosen.roles, chosen.clusters, chosen.distances
+        roles = agree(roles.to(self.args.device)).cpu()
+        self.state.record(rows, Selection(roles, clusters, distances), features)
 
     def _exchange(
-        self, batch: dict[str, Tensor], kept: Tensor, embeds: tuple[Tensor, Tensor] | None
+        self, batch: dict[str, Tensor], kept: Tensor, lengths: Tensor, embeds: tuple[Tensor, Tensor] | None
     ) -> dict[str, Tensor]:
-        """All processes' kept pairs, and of them this process's even share."""
-        pixels = batch["pixel_values"]
-        if world_size() > 1:
-            # One process may hold a colour image where another holds grey films only.
-            channels = torch.tensor(pixels.shape[1], device=pixels.device)
-            dist.all_reduce(channels, op=dist.ReduceOp.MAX)
-            pixels = pixels.expand(-1, int(channels), -1, -1)
-        batch = {**batch, "pixel_values": pixels}
+        """All processes' kept pairs, and of them this process's even share, with the lengths of its texts.
+
+        Args:
+            kept, lengths: [B] of the whole super-batch, on the CPU.
+        """
+        parts = slices(len(kept))
+        counts = [int(kept[part].sum()) for part in parts]
+        index = kept[parts[rank()]].nonzero().squeeze(1).to(batch["pixel_values"].device)
+        batch = {name: tensor[index] for name, tensor in self._same_shapes(batch, lengths).items()}
         if embeds is not None:
-            batch |= {"image_embeds": embeds[0], "text_embeds": embeds[1]}
-        index = kept.nonzero().squeeze(1).to(pixels.device)
-        share, valid = even_share({name: gather_uneven(tensor[index]) for name, tensor in batch.items()})
-        # On the CPU, where it is counted without waiting for the device.
-        return {**share, "valid": valid}
+            batch |= {"image_embeds": embeds[0][index], "text_embeds": embeds[1][index]}
+        share, valid = even_share({name: gather_uneven(tensor, counts) for name, tensor in batch.items()})
+        # On the CPU, where they are counted without waiting for the device.
+        return {**share, "valid": valid, "lengths": even_share({"lengths": lengths[kept]})[0]["lengths"]}
+
+    def _same_shapes(self, batch: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
+        """The batch with as many colour channels and text columns as that of any other process."""
+        if world_size() == 1:
+            return batch
+        pixels = batch["pixel_values"]
+        channels = torch.tensor(pixels.shape[1], device=pixels.device)
+        # One process may hold a colour image where another holds grey films only.
+        dist.all_reduce(channels, op=dist.ReduceOp.MAX)
+        width = -(-int(lengths.max()) // self.encoder.text_multiple) * self.encoder.text_multiple
+        texts = {name: tensor for name, tensor in batch.items() if tensor.ndim == 2}
+        texts = {name: torch.nn.functional.pad(tensor, (0, width - tensor.shape[1])) for name, tensor in texts.items()}
+        return {**batch, **texts, "pixel_values": pixels.expand(-1, int(channels), -1, -1)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -19,6 +21,21 @@ def wait_for_all() -> None:
     """Return when every process has come here."""
     if world_size() > 1:
         dist.barrier()
+
+
+def from_first(value):
+    """The first process's value, on every process."""
+    values = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def agree(tensor: Tensor) -> Tensor:
+    """The first process's values: what is computed alike everywhere may still differ in the last bit."""
+    if world_size() > 1:
+        dist.broadcast(tensor, src=0)
+    return tensor
 
 
 def leave_together() -> None:
@@ -57,22 +74,42 @@ def gather_rows(rows: Tensor) -> Tensor:
     return _GatherRows.apply(rows) if world_size() > 1 else rows
 
 
-def gather_uneven(rows: Tensor) -> Tensor:
+def gather_uneven(rows: Tensor, counts: list[int] | None = None) -> Tensor:
     """`rows` [n_rank, ...] of every process as [sum n_rank, ...] in rank order, without gradient.
 
-    The second dimension may differ too (texts padded to the longest of each process): it is padded with zeros.
+    Args:
+        counts: how many rows each process has, where that is known; asking costs a wait for the device.
     """
     if world_size() == 1:
         return rows
-    shape = torch.tensor(rows.shape, device=rows.device)
-    shapes = [torch.empty_like(shape) for _ in range(world_size())]
-    dist.all_gather(shapes, shape)
-    largest = torch.stack(shapes).amax(dim=0).tolist()
-    padded = rows.new_zeros(largest)
-    padded[tuple(slice(0, size) for size in rows.shape)] = rows
-    blocks = [torch.empty_like(padded) for _ in range(world_size())]
+    if counts is None:
+        own = torch.tensor([len(rows)], device=rows.device)
+        gathered = [torch.empty_like(own) for _ in range(world_size())]
+        dist.all_gather(gathered, own)
+        counts = torch.cat(gathered).tolist()
+    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    blocks = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(blocks, padded)
-    return torch.cat([block[: shape[0]] for block, shape in zip(blocks, shapes, strict=True)])
+    return torch.cat([block[:count] for block, count in zip(blocks, counts, strict=True)])
+
+
+def gather_to_cpu(rows: Tensor, device: torch.device, block_size: int = 65_536) -> Tensor:
+    """`rows` [n_rank, D] on the CPU of every process as [sum n_rank, D] on the CPU, through `device` block by block.
+
+    The parts of the processes must be those of `local_slice`.
+    """
+    if world_size() == 1:
+        return rows
+    total = int(sum_over_processes(torch.tensor(len(rows))))
+    sizes = [part.stop - part.start for part in slices(total)]
+    parts = [[] for _ in sizes]
+    for start in range(0, max(sizes), block_size):
+        counts = [max(0, min(block_size, size - start)) for size in sizes]
+        blocks = gather_uneven(rows[start : start + block_size].to(device), counts).cpu().split(counts)
+        for part, block in zip(parts, blocks, strict=True):
+            part.append(block)
+    return torch.cat([block for part in parts for block in part])
 
 
 def even_share(rows: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
@@ -97,11 +134,17 @@ def share_buffers(module: torch.nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def local_slice(count: int) -> slice:
-    """Where this process's rows lie among `count` gathered rows that were split as evenly as possible."""
+def slices(count: int) -> list[slice]:
+    """Where the rows of each process lie among `count` rows that were split as evenly as possible."""
     size, larger = divmod(count, world_size())
-    start = rank() * size + min(rank(), larger)
-    return slice(start, start + size + (rank() < larger))
+    sizes = [size + (number < larger) for number in range(world_size())]
+    ends = list(accumulate(sizes))
+    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+
+def local_slice(count: int) -> slice:
+    """Where this process's rows lie among `count` rows."""
+    return slices(count)[rank()]
 
 
 def sum_over_processes(value: Tensor) -> float:

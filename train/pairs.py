@@ -46,11 +46,13 @@ class PairDataset(torch.utils.data.Dataset):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the ids and reports in their order: a row means the same pair where it is equal."""
+        """Hash of ids, reports and some images in their order: rows mean the same pairs where it is equal."""
         digest = hashlib.sha256()
         for batch in self.dataset.select_columns(["record_id", "report"]).with_format("arrow").iter(10_000):
             for column in batch.columns:
                 digest.update("\0".join(map(str, column.to_pylist())).encode())
+        for pair in self.dataset.select(range(0, len(self), max(1, len(self) // 64))):
+            digest.update(pair["image"]["bytes"] or str(pair["image"]["path"]).encode())
         return digest.hexdigest()[:16]
 
     def __getitem__(self, row: int) -> dict:

@@ -15,7 +15,6 @@ import json
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,11 +27,11 @@ from eval.labels import prevalences
 from eval.results import git_commit, package_versions
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
 from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
-from train.checkpoints import STAGING, find_checkpoint, newest_checkpoint
-from train.curated_dataset import SUBSET_FILE, save_curated_dataset, save_curated_subset
+from train.checkpoints import STAGING, find_checkpoint, newest_checkpoint, why_incomplete
+from train.curated_dataset import SUBSET_FILE, check_target, save_curated_dataset, save_curated_subset
 from train.curation_report.page import write_report
 from train.curation_state import STATE_FILE
-from train.distributed import leave_together, wait_for_all, world_size
+from train.distributed import from_first, leave_together, rank, sum_over_processes, wait_for_all, world_size
 from train.pairs import COLUMNS, PairCollator, PairDataset
 from train.trainer import CuratedTrainer
 from train.vocabulary import learn_vocabulary
@@ -41,12 +40,12 @@ from train.vocabulary import learn_vocabulary
 _NOT_SETTINGS = (
     *("output_dir", "dataset_dir", "mixture", "hub_token", "run_name", "logging_dir", "max_steps", "disable_tqdm"),
     *("resume_from_checkpoint", "save_curated_dataset", "logging_nan_inf_filter", "accelerator_config"),
-    *("activation_checkpointing", "text_multiple"),
+    *("activation_checkpointing", "max_skipped_in_a_row"),
 )
 #: What changes how a run is watched, saved or fed, and not what it learns.
 _WATCHING = re.compile(
-    r"^(logging_|log_|save_|eval_|report_|dataloader_(?!drop)|map_sample|curation_report|per_device_eval|ddp_timeout|"
-    r"disable_tqdm|skip_memory|include_|push_|hub_|run_name|project|trackio)"
+    r"^(logging_|log_|save_|eval_|do_eval|report_|dataloader_(?!drop)|map_sample|curation_report|per_device_eval|"
+    r"ddp_timeout|disable_tqdm|skip_memory|include_|push_|hub_|run_name|project|trackio|on_nonfinite|chunk_size)"
 )
 
 
@@ -56,6 +55,8 @@ def build_tokenizer(arguments: ModelArguments, reports: Iterable[str]):
     if name is None:
         return learn_vocabulary(reports, max_length=arguments.max_text_length)
     tokenizer = AutoTokenizer.from_pretrained(name)
+    # Chunks are cut to their longest text from the right.
+    tokenizer.padding_side = "right"
     tokenizer.model_max_length = arguments.max_text_length
     return tokenizer
 
@@ -113,7 +114,7 @@ def changed_settings(arguments) -> dict:
         # What is switched off by False where the default is None was not changed.
         if value != default and (value or default) and one.name not in _NOT_SETTINGS:
             settings[one.name] = value if isinstance(value, (int, float, str, bool, dict, list)) else str(value)
-    return settings | ({"torch_compile": True} if getattr(arguments, "compile_towers", False) else {})
+    return settings | ({"torch_compile": True} if getattr(arguments, "compile_towers", None) is not None else {})
 
 
 def settings_of_the_result(*arguments) -> dict:
@@ -122,7 +123,7 @@ def settings_of_the_result(*arguments) -> dict:
     return {name: value for name, value in settings.items() if not _WATCHING.match(name)}
 
 
-def describe_run(trainer: CuratedTrainer, arguments: tuple[ModelArguments, DataArguments], seconds: float) -> dict:
+def describe_run(trainer: CuratedTrainer, arguments: tuple[ModelArguments, DataArguments]) -> dict:
     """What `run.json` says: the settings, and what was spent (over all processes, also before a resumption)."""
     args = trainer.args
     spent = trainer.spent()
@@ -146,7 +147,7 @@ def describe_run(trainer: CuratedTrainer, arguments: tuple[ModelArguments, DataA
             "total": spent["flops_trained"] + spent["flops_scored"],
         },
         "final_loss": losses[-1] if losses else None,
-        "seconds": seconds,
+        "seconds": trainer.seconds(),
         "processes": world_size(),
         "device": torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
         "mixture": dataclasses.asdict(arguments[1].read()),
@@ -173,23 +174,36 @@ def forget_earlier_run(output_dir: Path) -> None:
 
 
 def checkpoint_to_resume(args: CuratedTrainingArguments) -> Path | None:
-    """The checkpoint to go on from, if that is wanted and there is one.
+    """The checkpoint to go on from, if that is wanted and there is one; the first process decides for all.
 
     Raises:
-        ValueError: the one named is not whole, or there are checkpoints and no word about them.
+        ValueError: the one named is not whole, another process does not see it whole, or there are checkpoints and no
+            word about them.
     """
-    output_dir = Path(args.output_dir)
-    if args.resume_from_checkpoint:
-        checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
-        if checkpoint is None:
-            print(f"{output_dir} holds no whole checkpoint: starting from the beginning")
-        return checkpoint
-    if newest_checkpoint(output_dir) is not None:
-        raise ValueError(
-            f"{output_dir} holds checkpoints of an earlier run: go on with --resume_from_checkpoint last, choose "
-            "another --output_dir, or delete them"
-        )
-    return None
+    output_dir, problem, checkpoint = Path(args.output_dir), None, None
+    if rank() == 0:
+        try:
+            if args.resume_from_checkpoint:
+                checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
+                if checkpoint is None:
+                    print(f"{output_dir} holds no whole checkpoint: starting from the beginning")
+            elif newest_checkpoint(output_dir) is not None:
+                problem = (
+                    f"{output_dir} holds checkpoints of an earlier run: go on with --resume_from_checkpoint last, "
+                    "choose another --output_dir, or delete them"
+                )
+        except ValueError as error:
+            problem = str(error)
+    checkpoint, problem = from_first((checkpoint, problem))
+    if problem is None and checkpoint is not None:
+        reason = why_incomplete(checkpoint)
+        if sum_over_processes(torch.tensor(int(reason is not None))) > 0:
+            problem = (
+                f"{checkpoint}: not all processes see it whole ({reason or 'this one does'}); put it where all can"
+            )
+    if problem is not None:
+        raise ValueError(problem)
+    return checkpoint
 
 
 def build_trainer(
@@ -223,7 +237,7 @@ def build_trainer(
         prevalence=prevalences(dataset) if validation is not None else None,
         settings=settings_of_the_result(model_arguments, args),
         data_collator=PairCollator(
-            tokenizer, model_arguments.image_size, model_arguments.max_text_length, args.text_multiple
+            tokenizer, model_arguments.image_size, model_arguments.max_text_length, args.padded_text_multiple
         ),
         processing_class=CheXficientProcessor(CheXficientImageProcessor(model_arguments.image_size), tokenizer),
     )
@@ -231,7 +245,12 @@ def build_trainer(
 
 
 def pretrain(model_arguments: ModelArguments, data: DataArguments, args: CuratedTrainingArguments) -> None:
+    if args.save_curated_dataset:
+        check_target(Path(args.save_curated_dataset))
     trainer, dataset = build_trainer(model_arguments, data, args)
+    for name in ("score_image_size", "low_resolution_size"):
+        if (getattr(args, name) or 0) > model_arguments.image_size:
+            raise ValueError(f"{name} is {getattr(args, name)}, more than image_size {model_arguments.image_size}")
     checkpoint = checkpoint_to_resume(args)
     if checkpoint is not None:
         trainer.resume(checkpoint)
@@ -239,13 +258,12 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
     wait_for_all()
     if trainer.is_world_process_zero():
         forget_earlier_run(Path(args.output_dir))
-    started = time.perf_counter()
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    seconds = time.perf_counter() - started
-    run = describe_run(trainer, (model_arguments, data), seconds)
+    run = describe_run(trainer, (model_arguments, data))
+    # What is left may take the first process longer than the others would wait.
+    leave_together()
     if trainer.is_world_process_zero():
         save_run(trainer, dataset, run)
-    leave_together()
 
 
 def save_run(trainer: CuratedTrainer, dataset: Dataset, run: dict) -> None:

@@ -28,6 +28,9 @@ from train.encoding import Encoder
 from train.flops import PairFlops
 from train.pairs import COLUMNS, PairCollator, PairDataset
 
+#: Of the rules, as arguments of a run.
+_CONSTANTS = ("support_quantile", "outlier_quantile")
+
 
 def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batch_size: int) -> dict:
     """Overlap with its 95 % interval over super-batches and relative FLOP of scoring, for each of `sizes`.
@@ -54,10 +57,12 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
     if len(batches) < 2:
         raise ValueError(f"{len(dataset)} pairs make fewer than 2 super-batches of {size}")
 
+    constants = {name: run["settings"][name] for name in _CONSTANTS if name in run["settings"]}
+
     def chosen(batch: dict[str, Tensor], lengths: Tensor, image_size: int, number: int) -> Tensor:
         features = encoder.features(model, batch, lengths, image_size)
         generator = torch.Generator().manual_seed(number)
-        return rule(features, prototypes, run["keep_share_asked"], generator).kept.cpu()
+        return rule(features, prototypes, run["keep_share_asked"], generator, **constants).kept.cpu()
 
     overlaps = {size: [] for size in sizes}
     collator = PairCollator(tokenizer, full, tokenizer.model_max_length)

@@ -24,7 +24,7 @@ from train.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_ch
 from train.curation import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
 from train.curation_state import CurationState
 from train.curator import Curator, NonFiniteError, evaluation_mode, without_dropout
-from train.distributed import rank, sum_over_processes, wait_for_all, world_size
+from train.distributed import gather_uneven, rank, sum_over_processes, wait_for_all, world_size
 from train.encoding import Encoder
 from train.flops import PairFlops
 from train.gradient_cache import backward_in_chunks
@@ -134,17 +134,17 @@ class CuratedTrainer(Trainer):
         self.settings = settings or {}
         # Of the findings in training, which says what is rare when judging during training.
         self.prevalence = prevalence or {}
-        if args.compile_towers:
+        if args.compile_towers is not None:
             # The towers alone and in place: scoring and training then share what was compiled.
-            model.vision_model.compile()
-            model.text_model.compile()
+            model.vision_model.compile(**args.compile_towers)
+            model.text_model.compile(**args.compile_towers)
         processor = self.processing_class.image_processor
         self.encoder = Encoder(
             processor.image_mean,
             processor.image_std,
             args.chunk_size or args.per_device_train_batch_size,
-            text_multiple=args.text_multiple,
-            fixed_shapes=args.compile_towers,
+            text_multiple=args.padded_text_multiple,
+            fixed_shapes=args.compile_towers is not None,
             autocast=self.accelerator.autocast,
             flops=PairFlops(model, recomputes=args.gradient_checkpointing),
         )
@@ -153,8 +153,10 @@ class CuratedTrainer(Trainer):
         self.pairs_trained = 0
         self.batches_done = 0
         self.skipped_batches = 0
-        self._seconds_waited = 0.0
-        self._since_log = (time.perf_counter(), 0)
+        self._skipped_in_a_row = 0
+        self._seconds_waited = self._seconds_before = 0.0
+        self._started = time.perf_counter()
+        self._since_log = (self._started, 0)
         self._staging_checkpoint = False
         self.add_callback(_ChooseOffline(self))
 
@@ -206,22 +208,34 @@ class CuratedTrainer(Trainer):
         """Curate if it is time to, then accumulate the gradient of the loss over the batch, chunk by chunk."""
         model.train()
         number, self.batches_done = self.batches_done, self.batches_done + 1
-        rows, lengths = inputs.pop("rows"), inputs.pop("lengths")
-        batch = self._prepare_inputs(inputs)
+        rows, lengths = inputs["rows"], inputs.pop("lengths")
+        batch = {name: tensor.to(self.args.device, non_blocking=True) for name, tensor in inputs.items()}
         curating, cached = self.schedule.is_curating(number), None
         if curating:
             if self.schedule.is_first_of_pass(number):
                 # The last pass decides: the union of several would be more than the share asked for.
                 self.curation.forget()
-            batch, lengths, cached = self.curator.choose(self.model, batch, rows, lengths, number)
+            try:
+                batch, lengths, cached = self.curator.choose(self.model, batch, rows, lengths, number)
+            except NonFiniteError as error:
+                return self._skip(str(error))
         try:
             with without_dropout(self.model, active=curating):
                 loss = self._backward(model, batch, lengths, cached, number)
         except NonFiniteError as error:
-            names = self.train_dataset.record_ids(rows[:10].tolist())
-            return self._skip(f"{error}; the batch began with {names}")
+            return self._skip(f"{error}{self._culprits(batch, lengths)}")
+        self._skipped_in_a_row = 0
         self.pairs_trained += int(batch["valid"].sum()) if "valid" in batch else len(rows)
         return loss / self.current_gradient_accumulation_steps
+
+    def _culprits(self, batch: dict[str, Tensor], lengths: Tensor) -> str:
+        """The records whose embeddings are not finite, of all processes, in words."""
+        with evaluation_mode(self.model):
+            embeds = torch.cat(self.encoder.embed_all(self.model, batch, lengths), dim=1)
+        rows = gather_uneven(batch["rows"][~torch.isfinite(embeds).all(dim=1)]).tolist()
+        if not rows:
+            return "; no single pair is to blame, all their embeddings are finite"
+        return f"; the embeddings of {len(rows)} pairs are, the first: {self.train_dataset.record_ids(rows[:10])}"
 
     def _backward(self, model, batch, lengths: Tensor, cached, number: int) -> Tensor:
         accumulate = self.current_gradient_accumulation_steps
@@ -255,15 +269,41 @@ class CuratedTrainer(Trainer):
         return args.low_resolution_size if small else None
 
     def _skip(self, what: str) -> Tensor:
-        if self.args.on_nonfinite == "stop":
+        """Pass a batch over, or raise NonFiniteError where that is not wanted or does not help."""
+        self.skipped_batches += 1
+        self._skipped_in_a_row += 1
+        hopeless = self._skipped_in_a_row >= self.args.max_skipped_in_a_row
+        if self.args.on_nonfinite == "stop" or hopeless:
+            advice = (
+                "pass such batches over with --on_nonfinite skip" if not hopeless else "the weights are past mending"
+            )
             raise NonFiniteError(
-                f"{what}. Nothing was saved over the last checkpoint. Lower learning_rate, use bf16 in place of fp16, "
-                "or pass such batches over with --on_nonfinite skip"
+                f"{what}. Nothing was saved over the last checkpoint: go on from it with --resume_from_checkpoint last "
+                f"({advice}), or start a new run from its weights (--model CHECKPOINT) with a lower learning_rate, or "
+                "with bf16 in place of fp16"
             )
         if rank() == 0:
             print(f"{what}: passed over")
-        self.skipped_batches += 1
         return torch.zeros((), device=self.args.device)
+
+    def _clip_grad_norm(self, model):
+        self._check_gradients(model)
+        return super()._clip_grad_norm(model)
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # Trainer's own way scales by infinity over the norm, which makes NaN of gradients where one is infinite.
+        return self._check_gradients(model) if grad_norm is None else grad_norm
+
+    def _check_gradients(self, model) -> Tensor:
+        """The norm of all gradients, which are the same on all processes; a step with others is not taken.
+
+        In fp16 infinite gradients are usual, and GradScaler leaves those steps out by itself.
+        """
+        norm = torch.nn.utils.get_total_norm([one.grad for one in model.parameters() if one.grad is not None])
+        if not self.args.fp16 and not torch.isfinite(norm):
+            self._skip(f"step {self.state.global_step}: a gradient is NaN or infinite")
+            model.zero_grad()
+        return norm
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         raise NotImplementedError("the loss needs all chunks of a batch: see training_step")
@@ -274,7 +314,10 @@ class CuratedTrainer(Trainer):
 
     def spent(self) -> dict[str, float]:
         """What was spent so far over all processes: FLOP and pairs, trained and scored."""
-        flops = {name: sum_over_processes(torch.tensor(value)) for name, value in self.encoder.spent.items()}
+        flops = {
+            name: sum_over_processes(torch.tensor(value, dtype=torch.float64))
+            for name, value in self.encoder.spent.items()
+        }
         pairs = {
             "pairs_trained": int(sum_over_processes(torch.tensor(self.pairs_trained))),
             "pairs_scored": self.curator.pairs_scored,
@@ -324,23 +367,32 @@ class CuratedTrainer(Trainer):
         self._staging_checkpoint = True
         try:
             super()._save_checkpoint(model, trial)
-            wait_for_all()
-            if self.args.should_save:
+        except (OSError, SafetensorError, RuntimeError) as error:
+            # What safetensors and torch raise where a file cannot be written; RuntimeError may be anything else.
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+                raise
+            self._give_up_saving(run_dir, name, error)
+        finally:
+            self._staging_checkpoint = False
+        wait_for_all()
+        if self.args.should_save:
+            try:
                 # A pickle, which nothing reads.
                 (staged / "training_args.bin").unlink(missing_ok=True)
                 self.curation.save(staged)
                 (staged / RUN_STATE_FILE).write_text(json.dumps(self.run_state() | {"spent": spent}, indent=2) + "\n")
                 finish_checkpoint(run_dir, name, self.args.save_total_limit)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            # What safetensors and torch raise when a file cannot be written.
-            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
-            raise OSError(
-                f"{run_dir / name} could not be saved ({error}): the checkpoint before it is as it was; make room, "
-                "then go on with --resume_from_checkpoint last"
-            ) from error
-        finally:
-            self._staging_checkpoint = False
+            except (OSError, SafetensorError) as error:
+                self._give_up_saving(run_dir, name, error)
         wait_for_all()
+
+    def _give_up_saving(self, run_dir: Path, name: str, error: Exception) -> None:
+        if self.args.should_save:
+            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
+        raise OSError(
+            f"{run_dir / name} could not be saved ({error}): the checkpoint before it is as it was; make room, then go "
+            "on with --resume_from_checkpoint last"
+        ) from error
 
     def run_state(self) -> dict:
         """What a checkpoint says of the run it belongs to."""
@@ -348,7 +400,13 @@ class CuratedTrainer(Trainer):
             "corpus": self.train_dataset.fingerprint,
             "processes": world_size(),
             "settings": self.settings | {"schedule": asdict(self.schedule)},
+            "skipped_batches": self.skipped_batches,
+            "seconds": self.seconds(),
         }
+
+    def seconds(self) -> float:
+        """How long the run has trained, before and after resumptions."""
+        return self._seconds_before + time.perf_counter() - self._started
 
     def resume(self, checkpoint: Path) -> None:
         """Take over the state of curation and the counters of a checkpoint; call before `train`.
@@ -359,6 +417,7 @@ class CuratedTrainer(Trainer):
         state = json.loads((checkpoint / RUN_STATE_FILE).read_text())
         check_same_run(checkpoint, state, json.loads(json.dumps(self.run_state())))
         self.curator.state = CurationState.load(checkpoint, self.args.device)
+        self.skipped_batches, self._seconds_before = state["skipped_batches"], state["seconds"]
         spent = state["spent"]
         self.curator.pairs_scored = spent["pairs_scored"]
         if rank() == 0:
