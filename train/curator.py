@@ -203,7 +203,10 @@ class Curator:
         """K-means on the features of a random sample of the whole corpus, alike on all processes."""
         order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(self.args.seed))
         features = self.embed_rows(model, order[: self.args.prototype_sample_size], "starting prototypes")
-        features = features[torch.isfinite(features).all(dim=1)]
+        finite = torch.isfinite(features).all(dim=1)
+        if not finite.any():
+            raise NonFiniteError("no pair that the prototypes could start from has finite features")
+        features = features[finite]
         return agree(kmeans_prototypes(features, self.args.num_prototypes).to(self.args.device))
 
     def embed_rows(
