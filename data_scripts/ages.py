@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import re
 
-from data_scripts.schema import MAX_AGE
+from data_scripts.schema import MAX_AGE, DataError
 
 #: A number, and the unit of a DICOM age string (PS3.5, 6.2: D, W, M or Y), such as "058Y"; "85 or more" counts as 85.
-_AGE = re.compile(r"(\d+)(?:\.0+)?\s*([DWMY]?)(?: or more)?")
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([DWMY]?)(?: or more)?", re.IGNORECASE)
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1, "": 1}
 
 
 def parse_age(text: str) -> float | None:
     """Years; None where the age is missing, unreadable or impossible (typing errors such as 411 occur)."""
     match = _AGE.fullmatch(text.strip())
-    return _possible(int(match[1]) / _PER_YEAR[match[2]]) if match else None
+    return _possible(float(match[1]) / _PER_YEAR[match[2].upper()]) if match else None
+
+
+def require_age(text: str) -> float | None:
+    """Years; None where the age is blank.
+
+    Raises:
+        DataError: what is given is no age of a person.
+    """
+    age = parse_age(text)
+    if age is None and text.strip():
+        raise DataError(f"age is {text!r}, a number of years such as 45 or 045Y is expected", "age not readable")
+    return age
 
 
 def age_between(birth_year: str, study_date: str) -> float | None:

@@ -36,6 +36,9 @@ Masks: {% for name, count in summary.masks.items() -%}
 {{ name }} {{ "{:,}".format(count) }}{{ ", " if not loop.last else "." }}
 {%- endfor %} They hold 0 (outside), 255 (inside) and 127 (not judged).
 {% endif %}
+{% if summary.patients_across_splits %}
+**{{ "{:,}".format(summary.patients_across_splits) }} patients have films in several splits.**
+{% endif %}
 {% for kind, found in summary.duplicates.items() -%}
 Duplicates ({{ kind }}): {{ "{:,}".format(found.films) }} films in {{ "{:,}".format(found.groups) }} groups;
 {{ "{:,}".format(found.across_splits) }} groups cross splits, {{ "{:,}".format(found.across_patients) }} patients.

@@ -29,11 +29,18 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
 def is_dicom(path: Path) -> bool:
-    """By suffix, or by the four letters that follow the preamble: many archives name files by UID, without suffix."""
+    """By suffix, or by the four letters that follow the preamble: many archives name files by UID, without suffix.
+
+    Raises:
+        DataError: the file cannot be opened.
+    """
     if path.suffix.lower() in SUFFIXES:
         return True
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise DataError(f"{path}: the file cannot be opened ({error})", "file not readable") from error
 
 
 def read_header(path: Path, fields: tuple[str, ...]) -> dict[str, str]:
@@ -60,16 +67,15 @@ def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
             undo (the message names the extra), has several frames, one single grey, or an impossible size.
     """
     dataset = _read(path)
-    index = _checked_frame(path, dataset, frame)
-    pixels = _decode(path, dataset, index)
     try:
+        pixels = _decode(path, dataset, _checked_frame(path, dataset, frame))
         if pixels.ndim == 3:
             return to_eight_bit(pixels)
         return Image.fromarray(to_display(path, dataset, pixels))
     except DataError:
         raise
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, NotImplementedError) as error:
-        raise DataError(f"{path}: grey values cannot be displayed ({error})", "DICOM damaged") from error
+        raise DataError(f"{path}: header or grey values cannot be used ({error})", "DICOM damaged") from error
 
 
 def require_pydicom():
@@ -200,7 +206,8 @@ def to_display(path: Path, dataset, stored: np.ndarray) -> np.ndarray:
     if low == high:
         raise DataError(f"{path}: all pixels have one grey value", "image blank")
     grey = np.clip((shown.astype(np.float32) - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
+    # The shape of the presentation LUT says the same as MONOCHROME1 (PS3.3 C.11.6), mostly together with it.
+    if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         grey = 255 - grey
     grey[padding] = 0
     return grey

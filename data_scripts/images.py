@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from data_scripts.dicom import is_dicom, read_dicom
 from data_scripts.limits import check_size
-from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
+from data_scripts.schema import INSIDE, NOT_JUDGED, DataError, is_file
 from modeling_chexficient import resize_and_crop, to_eight_bit
 
 COMPRESSIONS = ("fast", "small")
@@ -29,7 +29,7 @@ def open_image(path: Path, frame: str | None = None) -> Image.Image:
     Raises:
         DataError: the file is missing, empty, not an image, truncated, too small or absurdly large; it is named.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(f"{path}: the image file is missing", "image file missing")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the image file is empty", "image file empty")

@@ -15,12 +15,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_scripts.extraction import report_labels
-from data_scripts.schema import SPLITS, DataError, Record, Skipped, check_record
+from data_scripts.extraction import report_labels, report_text
+from data_scripts.schema import SPLITS, DataError, Record, Skipped, check_record, is_file, within
 from data_scripts.shards import SHOWN_PROBLEMS, describe_problems
 
 #: Bump when the same raw data would give other rows.
-VERSION = 2
+VERSION = 3
 #: Bytes that a pixel of a film takes in the Parquet file, as measured (see `images.encode_film`), to size the files.
 _BYTES_PER_PIXEL = 0.43
 #: Where films keep their size: bytes in the Parquet file for a byte of the raw file. JPEG grows, 16 bits shrink.
@@ -55,14 +55,37 @@ def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterato
             seen.add(record.record_id)
             if arguments.extract_labels and not record.labels and record.language == "en":
                 # A text that was made of labels has them already.
-                record.labels = report_labels(record.report)
+                record.labels = report_labels(report_text(record.findings, record.impression))
             yield record
 
 
-def list_records(
-    loader: ModuleType, raw: Path, options, arguments, work: Path
-) -> tuple[dict[str, list[Path]], list[Skipped]]:
-    """Write the lists into `work`; return their paths by split, and what was skipped.
+class Patients:
+    """Patients of records, and those with records in several splits."""
+
+    def __init__(self):
+        self.splits: dict[str, str] = {}
+        self.crossing: set[str] = set()
+
+    def add(self, record: Record) -> None:
+        if self.splits.setdefault(record.patient_id, record.split) != record.split:
+            self.crossing.add(record.patient_id)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"patients": len(self.splits), "patients_across_splits": len(self.crossing)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The lists by split, what was skipped, and counts of patients."""
+
+    paths: dict[str, list[Path]]
+    skipped: list[Skipped]
+    patients: dict[str, int]
+
+
+def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) -> Listing:
+    """Write the lists into `work`.
 
     Raises:
         DataError: something cannot be used and is not to be skipped, nothing can, or `work` holds another preparation.
@@ -73,7 +96,7 @@ def list_records(
     staging.mkdir(parents=True)
     digest = hashlib.sha256(json.dumps(_settings(loader, options, arguments), sort_keys=True).encode())
     lists = {split: _Lists(staging, split, raw, arguments) for split in SPLITS}
-    skipped, problems = [], []
+    skipped, problems, patients = [], [], Patients()
     for record in tqdm(usable_records(loader, raw, options, arguments), desc="listing", unit=" records"):
         if isinstance(record, Skipped):
             skipped.append(record)
@@ -84,15 +107,22 @@ def list_records(
             continue
         line = json.dumps(record, default=vars) + "\n"
         digest.update(line.encode())
+        patients.add(record)
         lists[record.split].add(record, line)
     for one in lists.values():
         one.close()
     if problems:
         raise DataError(describe_problems(problems))
+    if patients.crossing and not getattr(options, "allow_crossing_patients", True):
+        raise DataError(
+            f"{len(patients.crossing):,} patients have films in several splits, so that films are judged whose "
+            "patients were trained on; mend the split column, or pass --allow_crossing_patients"
+        )
     if not any(one.count for one in lists.values()):
         raise DataError(f"{raw}: no usable record was found; skipped: {dict(Counter(one.kind for one in skipped))}")
     _adopt(staging, work, digest.hexdigest())
-    return {split: one.paths(work) for split, one in lists.items() if one.count}, skipped
+    paths = {split: one.paths(work) for split, one in lists.items() if one.count}
+    return Listing(paths, skipped, patients.counts)
 
 
 def public_options(options) -> dict[str, Any]:
@@ -151,7 +181,7 @@ class _Lists:
         pixels = self.image_size**2 or _USUAL_PIXELS
         if self.image_size == 0 and record.image_path is not None:
             path = self.raw / record.image_path
-            size = path.stat().st_size if path.is_file() else 0
+            size = path.stat().st_size if is_file(path) else 0
             return size * _GROWTH.get(path.suffix.lower(), 1.0) + len(line)
         return pixels * _BYTES_PER_PIXEL + len(line)
 
@@ -167,31 +197,55 @@ def _adopt(staging: Path, work: Path, digest: str) -> None:
             # Another host has just put the same there.
             if not work.exists():
                 raise
-    shutil.rmtree(staging)
     identity = work / "digest"
     if not identity.is_file() or identity.read_text() != digest:
+        shutil.rmtree(staging)
         raise DataError(
             f"{work.parent} holds a dataset prepared from other data or with other arguments: choose another --out, "
             "or delete it first"
         )
+    for path in staging.glob("*.jsonl"):
+        # Lists are deleted where ids are hashed.
+        if not (work / path.name).exists():
+            path.rename(work / path.name)
+    shutil.rmtree(staging)
 
 
 def show_first(loader: ModuleType, raw: Path, options, arguments, count: int = 5) -> str:
     """What a preparation would read, as text: the first records without ids and without their text, and all counts."""
-    records, counts, skipped = [], Counter(), []
+    records, counts, skipped, patients = [], Counter(), [], Patients()
     for record in usable_records(loader, raw, options, arguments):
         if isinstance(record, Skipped):
             skipped.append(record)
             continue
+        missing = _missing_file(raw, record)
+        if missing:
+            skipped.append(missing)
+            continue
+        patients.add(record)
         counts[record.split] += 1
         if len(records) < count:
             records.append(record)
     lines = [f"record {number}: {_describe(record)}" for number, record in enumerate(records, start=1)]
     lines.append(f"usable: {sum(counts.values()):,} {dict(counts)}; would be skipped: {len(skipped):,}")
+    lines.append(
+        "patients: {patients:,}, of which {patients_across_splits:,} are in several splits".format(**patients.counts)
+    )
     for kind, number in Counter(one.kind for one in skipped).most_common():
         examples = itertools.islice((one for one in skipped if one.kind == kind), SHOWN_PROBLEMS)
         lines += [f"  {number:,}: {kind}", *(f"    {one.key}: {one.reason}" for one in examples)]
     return "\n".join(lines)
+
+
+def _missing_file(raw: Path, record: Record) -> Skipped | None:
+    """Why the record cannot be used, if a file that it names is not there; nothing is opened."""
+    for path in record.files:
+        try:
+            if not is_file(within(raw, path)):
+                raise DataError(f"{path} is missing", "image file missing")
+        except DataError as error:
+            return Skipped(record.record_id, str(error), error.kind)
+    return None
 
 
 def _describe(record: Record) -> str:

@@ -4,7 +4,7 @@ A decoded mask is of mode "L": 0 outside, 255 inside, 127 not judged (to be left
 
 | kind | data | reads |
 |---|---|---|
-| `file` | path below the raw folder, or a list of paths (union) | whatever is not zero is inside |
+| `file` | path below the raw folder, or a list of paths (union) | whatever is not zero is inside (JPEG: 128 or more) |
 | `file_ignore127` | the same | 127 is not judged, any other non-zero value is inside |
 | `rle_relative` | strings "gap length gap length ..." | down the columns, each gap from the end of the last run |
 | `rle_absolute` | strings "start length start length ..." | along the rows, the first pixel is 1 |
@@ -121,7 +121,9 @@ def _read_file(path: Path, kind: str) -> np.ndarray:
         pixels = np.asarray(image.convert("RGB")).max(axis=2)
     else:
         pixels = np.asarray(image)
-    decoded = np.where(pixels != 0, INSIDE, 0).astype(np.uint8)
+    # JPEG leaves faint greys around every edge.
+    inside = pixels >= 128 if image.format == "JPEG" else pixels != 0
+    decoded = np.where(inside, INSIDE, 0).astype(np.uint8)
     if kind == "file_ignore127":
         decoded[pixels == NOT_JUDGED] = NOT_JUDGED
     return decoded

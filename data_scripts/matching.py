@@ -32,14 +32,28 @@ class EvaluationSplit(PatientSplit):
         return "test" if self.test_share == 1 else super().split(patient_id)
 
 
-def films_below(raw: Path, folder: str, suffixes: Iterable[str], key: Callable[[Path], str] | None = None) -> dict:
+_SECOND = "a second "
+
+
+def is_second(key: str) -> bool:
+    """Whether the key of `films_below` was made for a film whose own key an earlier one has."""
+    return key.startswith(_SECOND)
+
+
+def films_below(
+    raw: Path, folder: str, suffixes: Iterable[str] | None, key: Callable[[Path], str] | None = None
+) -> dict[str, str]:
     """Paths relative to `raw` of the films anywhere below `raw / folder`, by file name (or `key` of the path).
 
+    Of two films of one key the first has it; the second gets a key of its own that no table has, so that `match_films`
+    lists it.
+
     Args:
-        suffixes: of film files, in small letters with the dot; other files (Thumbs.db, ._copies) do not count.
+        suffixes: of film files, in small letters with the dot; other files (Thumbs.db, ._copies) do not count. None:
+            all files.
 
     Raises:
-        DataError: the folder is missing, or holds two films of one key (nothing says which of them is meant).
+        DataError: the folder is missing.
     """
     if not (raw / folder).is_dir():
         archive = next((one for one in (raw / f"{folder}.zip", raw / f"{folder}.tgz") if one.is_file()), None)
@@ -47,13 +61,12 @@ def films_below(raw: Path, folder: str, suffixes: Iterable[str], key: Callable[[
         raise DataError(f"{raw / folder}: the folder of films is missing: {hint}", "folder missing")
     films: dict[str, str] = {}
     for path in sorted((raw / folder).rglob("*")):
-        if path.suffix.lower() not in suffixes or path.name.startswith(".") or "__MACOSX" in path.parts:
+        is_film = path.is_file() if suffixes is None else path.suffix.lower() in suffixes
+        if not is_film or path.name.startswith(".") or "__MACOSX" in path.parts:
             continue
         name = key(path) if key else path.name
         relative = str(path.relative_to(raw))
-        if name in films:
-            raise DataError(f"{films[name]} and {relative} are both {name!r}: keep one of them", "film found twice")
-        films[name] = relative
+        films[f"{_SECOND}{name} beside {films[name]}: {relative}" if name in films else name] = relative
     return films
 
 
@@ -89,7 +102,10 @@ def match_films(
         except DataError as error:
             yield Skipped(where, f"{key}: {error}", error.kind)
     for key in sorted(set(films) - set(first_seen)):
-        yield Skipped(films[key], f"{key} is not in {listing}", "film without a row")
+        if is_second(key):
+            yield Skipped(films[key], f"{key}: keep one of them", "film found twice")
+        else:
+            yield Skipped(films[key], f"{key} is not in {listing}", "film without a row")
 
 
 def frame_of(raw: Path, path: str) -> tuple[int, int]:

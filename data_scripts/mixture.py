@@ -13,6 +13,7 @@ parts:
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 import yaml
 from datasets import Dataset
 
+from data_scripts.overlap import known_overlaps, loaders_of
 from data_scripts.prepared import load_prepared
 from data_scripts.schema import DataError
 
@@ -123,6 +125,9 @@ def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Data
             # By the place in the list, so that a folder may be moved.
             rows = mixed_rows(len(splits[split]), part, (mixture.seed, number))
             loaded.append(splits[split].select(rows))
+    if split == "train":
+        for warning in known_overlaps(loaders_of(mixture.folders)):
+            warnings.warn(f"parts of the mixture share films: {warning}", stacklevel=2)
     if not loaded:
         raise DataError(f"none of the dataset folders {mixture.folders} has a split {split!r}")
     return datasets.concatenate_datasets(loaded)

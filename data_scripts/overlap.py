@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -103,22 +104,16 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{folder_a} {split_a} | {folder_b} {split_b} | {kind}: {count:,} pairs")
     if overlaps.empty:
         print("no film of one folder was found in another")
-    for warning in known_overlaps(_sources(folders)):
+    for warning in known_overlaps(loaders_of(folders)):
         print(f"known: {warning}")
     if given.out:
         Path(given.out).write_text(json.dumps(overlaps.to_dict("records"), indent=1) + "\n")
 
 
-def _sources(folders: list[Path]) -> set[str]:
-    """Names of the loaders by the folders' summaries, or of the sources in their rows."""
-    sources = set()
-    for folder in folders:
-        summary = folder / "summary.json"
-        if summary.is_file():
-            sources.add(json.loads(summary.read_text())["loader"])
-        else:
-            sources |= set(read_fingerprints(folder)["source"])
-    return sources
+def loaders_of(folders: Iterable[str | Path]) -> set[str]:
+    """Names of the loaders that made the folders, as far as they have a summary."""
+    summaries = [Path(folder) / "summary.json" for folder in folders]
+    return {json.loads(path.read_text())["loader"] for path in summaries if path.is_file()}
 
 
 if __name__ == "__main__":

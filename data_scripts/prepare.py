@@ -30,6 +30,7 @@ from data_scripts.duplicates import write_duplicates
 from data_scripts.images import COMPRESSIONS
 from data_scripts.listing import VERSION, list_records, public_options, show_first
 from data_scripts.loaders import LOADERS, load_loader
+from data_scripts.mapping import read_mapping
 from data_scripts.rows import COUNTED, Job
 from data_scripts.schema import SPLITS, DataError, Skipped
 from data_scripts.shards import Shard, run_shards
@@ -52,6 +53,9 @@ class PrepareArguments:
             "within the PNG (57 kB everywhere; 1,300 films/s).",
             "choices": list(COMPRESSIONS),
         },
+    )
+    mapping: str | None = field(
+        default=None, metadata={"help": "YAML file with any arguments of the loader; those given here come first."}
     )
     skip_bad: bool = field(
         default=False, metadata={"help": "List what cannot be used in skipped.jsonl and go on, instead of stopping."}
@@ -101,13 +105,13 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
     """
     loader, raw, out = load_loader(loader_name), _raw_folder(loader_name, arguments), Path(arguments.out)
     work = out / ".prepare"
-    listing, skipped = list_records(loader, raw, options, arguments, work)
+    listing = list_records(loader, raw, options, arguments, work)
     # Written last: a folder without it is not finished.
     (out / "summary.json").unlink(missing_ok=True)
     (out / "data").mkdir(exist_ok=True)
     shards = [
         Shard(path, out / "data" / f"{path.stem}-of-{len(paths):05d}.parquet")
-        for paths in listing.values()
+        for paths in listing.paths.values()
         for path in paths
     ]
     job = Job(loader_name, dataclasses.asdict(options), str(raw), arguments.image_size or None, arguments.compression)
@@ -117,18 +121,30 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
     if len(complete) < len(shards):
         return {"complete_shards": len(complete), "shards": len(shards)}
     outcomes = [json.loads(shard.outcome.read_text()) for shard in shards]
-    skipped += [Skipped(**one) for outcome in outcomes for one in outcome["skipped"]]
-    summary = _summarise(loader, loader_name, arguments, options, outcomes, skipped)
+    skipped = listing.skipped + [Skipped(**one) for outcome in outcomes for one in outcome["skipped"]]
+    summary = {**_summarise(loader, loader_name, arguments, options, outcomes, skipped), **listing.patients}
     if not summary["written"]:
         raise DataError(f"{raw}: none of the {summary['read']} records could be used; the first: {skipped[0].reason}")
     summary["sha256"] = {
         shard.target.name: outcome["sha256"] for shard, outcome in zip(shards, outcomes, strict=True) if outcome["rows"]
     }
     summary["duplicates"] = write_duplicates(out, arguments.near_duplicates)
+    if getattr(options, "hash_ids", None):
+        skipped = [options.conceal(one) for one in skipped]
+        _drop_names(shards, options)
     (out / "skipped.jsonl").write_text("".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in skipped))
     write_card(out, loader.SOURCE, summary)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _drop_names(shards: list[Shard], options) -> None:
+    """Delete what names raw files: beside hashed ids it would tell whose they are."""
+    for shard in shards:
+        shard.listing.unlink(missing_ok=True)
+        outcome = json.loads(shard.outcome.read_text())
+        outcome["skipped"] = [dataclasses.asdict(options.conceal(Skipped(**one))) for one in outcome["skipped"]]
+        shard.outcome.write_text(json.dumps(outcome))
 
 
 def _raw_folder(loader_name: str, arguments: PrepareArguments) -> Path:
@@ -175,6 +191,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         loader = load_loader(arguments[0])
         parser = HfArgumentParser((PrepareArguments, loader.Options), prog=f"data_scripts.prepare {arguments[0]}")
+        mapping = parser.parse_known_args(arguments[1:])[0].mapping
+        if mapping:
+            parser.set_defaults(**read_mapping(Path(mapping), loader.Options))
         prepare_arguments, options = parser.parse_args_into_dataclasses(arguments[1:])
         if prepare_arguments.dry_run:
             print(show_first(loader, _raw_folder(arguments[0], prepare_arguments), options, prepare_arguments))
@@ -183,6 +202,20 @@ def main(arguments: list[str] | None = None) -> None:
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error
     _report(summary, prepare_arguments.out)
+
+
+def differs_from_expected(summary: dict) -> bool:
+    """Whether numbers of films are not those of the complete corpus, split by split.
+
+    Where the corpus has no official split, or its training part was divided, all splits but those that are named
+    count as its first.
+    """
+    expected, splits = summary["expected"], dict(summary["splits"])
+    if not expected:
+        return False
+    first = next(iter(expected))
+    rest = sum(count for split, count in splits.items() if split not in expected)
+    return any(splits.get(split, 0) + (rest if split == first else 0) != count for split, count in expected.items())
 
 
 def _report(summary: dict, out: str) -> None:
@@ -194,11 +227,15 @@ def _report(summary: dict, out: str) -> None:
     )
     for reason, count in summary["skipped_reasons"].items():
         print(f"  skipped {count:,}: {reason}")
-    expected = sum(summary["expected"].values())
     if summary["limit"]:
         print(f"  a trial: --limit {summary['limit']:,}")
-    elif expected and summary["written"] != expected:
-        print(f"  the complete corpus has {expected:,} images")
+    elif differs_from_expected(summary):
+        print(f"  the complete corpus has {summary['expected']}")
+    if summary["patients_across_splits"]:
+        print(f"  warning: {summary['patients_across_splits']:,} patients have films in several splits")
+    if load_loader(summary["loader"]).SOURCE.access == "own" and summary["patients"] == summary["written"] > 1:
+        print("  warning: every film is of a patient of its own; if that is not so, patients cross splits: give")
+        print("  --patient_column or --patient_pattern")
     if summary["colour_images"]:
         print(f"  {summary['colour_images']:,} images have colour and were kept in RGB")
     for name, counts in summary["duplicates"].items():

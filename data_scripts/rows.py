@@ -47,8 +47,8 @@ def make_rows(job: Job, lines: list[str]) -> Rows:
         record = record_from_json(line)
         try:
             row, fingerprint = _row(loader, options, record, job)
-        except ValueError as error:
-            kind = error.kind if isinstance(error, DataError) else "image cannot be converted"
+        except (ValueError, OSError) as error:
+            kind = error.kind if isinstance(error, DataError) else f"image cannot be converted ({type(error).__name__})"
             skipped.append(Skipped(record.record_id, str(error), kind))
             continue
         rows.append(row)
@@ -78,13 +78,14 @@ def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, d
     return row, {**fingerprint, "pixels": pixel_hash(film), "difference": difference_hash(film)}
 
 
-COUNTED = ("modes", "views", "flags", "masks", "origins", "positives", "negatives", "uncertain")
+COUNTED = ("modes", "views", "sexes", "flags", "masks", "origins", "positives", "negatives", "uncertain")
 _LABEL_COUNT = {1: "positives", 0: "negatives", -1: "uncertain"}
 
 
 def _count(counts: dict[str, Counter], record: Record, mode: str, masks: list[str]) -> None:
     counts["modes"][mode] += 1
     counts["views"][record.view] += 1
+    counts["sexes"][record.sex or "unknown"] += 1
     counts["flags"].update(record.flags)
     counts["masks"].update(masks)
     counts["origins"][record.report_origin if record.report else "none"] += 1

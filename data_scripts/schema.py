@@ -8,6 +8,7 @@ A loader is a module of `data_scripts.loaders` with
   data lists but cannot give; what stops the reading altogether (a missing table) raises `DataError`;
 - optionally `read_image(raw, record, options)`: the pixels of a record whose image is not a plain file, and a dict of
   masks of the image's size (0, 255, 127 = not judged) beside those of `record.masks`;
+- optionally a method `conceal(skipped)` of `Options`, true `hash_ids` given: what may be kept of it beside hashed ids;
 - optionally `TEXT_OPTIONAL = True`: an evaluation set, whose records need labels or masks but no report.
 
 `data_scripts.prepare` turns the records into Parquet rows of `FEATURES`.
@@ -170,6 +171,14 @@ class Record:
     licence: str | None = None
 
     @property
+    def files(self) -> list[str]:
+        """Paths, relative to the raw folder, of the image and of masks that are files."""
+        given = [mask for one in self.masks.values() for mask in (one if isinstance(one, list) else [one])]
+        paths = [mask.data for mask in given if mask.kind in ("file", "file_ignore127")]
+        paths = [path for one in paths for path in (one if isinstance(one, list) else [one])]
+        return [*([self.image_path] if self.image_path else []), *paths]
+
+    @property
     def report(self) -> str:
         """The training text: findings, a space, impression; line breaks become spaces."""
         return " ".join(f"{self.findings} {self.impression}".split())
@@ -249,6 +258,14 @@ def _mask_from_json(values: dict) -> Mask:
     return Mask(**{**values, "size": values["size"] and tuple(values["size"])})
 
 
+def is_file(path: Path) -> bool:
+    """`Path.is_file`, False where the name cannot be one (too long, or below a folder that may not be entered)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def within(raw: Path, relative: str) -> Path:
     """`raw / relative`, refused if it leaves `raw` (a table must not make us read other folders).
 
@@ -256,5 +273,8 @@ def within(raw: Path, relative: str) -> Path:
     """
     path = Path(os.path.normpath(raw.absolute() / relative))
     if not path.is_relative_to(os.path.normpath(raw.absolute())):
-        raise DataError(f"{relative!r} leaves the raw folder {raw}: image paths must stay below it")
+        raise DataError(
+            f"{relative!r} leaves the raw folder {raw}: image paths must stay below it",
+            "path outside of the raw folder",
+        )
     return path

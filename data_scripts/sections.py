@@ -44,6 +44,8 @@ _EXAMINATION_NAMES = re.compile(
     "|ap view|one view|lateral view|bone window|frontal upright|frontal semi-upright|ribs"
 )
 
+_PLAIN_HEADER = re.compile(r"^\s*(?:findings?|impression|conclusion)\s*:", re.IGNORECASE | re.MULTILINE)
+
 #: Studies of MIMIC-CXR whose conclusion is in a section of another name ...
 _IN_SECTION = {
     "recommendations": "50913680 59768032 59067458 59087630 58157373 56482935 58375018",
@@ -128,6 +130,19 @@ def section_name(header: str) -> str:
 def parse_report(text: str) -> dict[str, str]:
     """The text of every section by name, stripped; of several of one name, the last."""
     return {section.name: section.text.strip() for section in split_sections(text)}
+
+
+def parse_plain_report(text: str) -> tuple[str, str] | None:
+    """Findings and impression of a report as hospitals write it; None if neither has a header.
+
+    Headers begin a line, the first too, with or without indent; those of findings and impression in any letters.
+    """
+    text = _PLAIN_HEADER.sub(lambda match: match[0].upper(), text)
+    sections = parse_report("\n" + "".join(f" {line.strip()}\n" for line in text.splitlines()))
+    if not {"findings", "impression"} & set(sections):
+        return None
+    findings, impression = (sections.get(name, "") for name in ("findings", "impression"))
+    return findings.replace("\n ", "\n"), impression.replace("\n ", "\n")
 
 
 def special_conclusion(study_id: str, text: str) -> str:

@@ -25,11 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from data_scripts.loaders import LOADERS, load_loader
 from data_scripts.rows import COUNTED, Job, Rows, make_rows
-from data_scripts.schema import FEATURES, DataError, Skipped
-
-__all__ = ["LOADERS", "SHOWN_PROBLEMS", "Shard", "describe_problems", "load_loader", "run_shards"]
+from data_scripts.schema import FEATURES, DataError, Skipped, is_file, record_from_json
 
 #: How many problems an error names.
 SHOWN_PROBLEMS = 10
@@ -67,6 +64,23 @@ class Shard:
         outcome = json.loads(self.outcome.read_text())
         return outcome["rows"] == 0 or (self.target.is_file() and self.target.stat().st_size == outcome["bytes"])
 
+    def is_current(self, raw: Path, skip_bad: bool) -> bool:
+        """Whether it is complete and nothing that was skipped is to be tried again.
+
+        It is where bad records are not to be skipped, and where one of their files was put there since then (the
+        change time, unlike the time of modification, cannot be older than that).
+        """
+        if not self.is_complete():
+            return False
+        skipped = {one["key"] for one in json.loads(self.outcome.read_text())["skipped"]}
+        if not skipped or not skip_bad:
+            return not skipped
+        made = self.outcome.stat().st_mtime_ns
+        with self.listing.open() as lines:
+            records = [record for record in map(record_from_json, lines) if record.record_id in skipped]
+        files = [raw / path for record in records for path in record.files]
+        return not any(is_file(path) and path.stat().st_ctime_ns > made for path in files)
+
 
 def describe_problems(skipped: list[Skipped]) -> str:
     shown = "\n".join(f"  {one.key}: {one.reason}" for one in skipped[:SHOWN_PROBLEMS])
@@ -76,12 +90,12 @@ def describe_problems(skipped: list[Skipped]) -> str:
 
 
 def run_shards(shards: list[Shard], job: Job, num_workers: int, skip_bad: bool) -> None:
-    """Make all shards that are not complete yet.
+    """Make all shards that are not complete yet, or whose skipped records may be mended.
 
     Raises:
         DataError: a record cannot be used and `skip_bad` is not set; complete shards stay complete.
     """
-    todo = [shard for shard in shards if not shard.is_complete()]
+    todo = [shard for shard in shards if not shard.is_current(Path(job.raw), skip_bad)]
     sizes = {shard: _count_lines(shard.listing) for shard in shards}
     with tqdm(total=sum(sizes.values()), desc="preparing", unit=" films", smoothing=0.05) as bar:
         bar.update(sum(sizes.values()) - sum(sizes[shard] for shard in todo))

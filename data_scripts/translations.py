@@ -27,10 +27,10 @@ class Translations:
     translation_language: str = field(default="en", metadata={"help": "Language of the translations."})
 
     def read(self, raw: Path, default_key: str) -> dict[str, str] | None:
-        """Translations by key; None where no table is named.
+        """Translations by key, "" for a key that has two different ones; None where no table is named.
 
         Raises:
-            DataError: the table or a column is missing, or a key has two different texts.
+            DataError: the table or a column is missing.
         """
         if self.translations is None:
             return None
@@ -39,10 +39,10 @@ class Translations:
         key_column = self.translation_key or default_key
         require_columns(table, (key_column, self.translation_column), path)
         texts: dict[str, str] = {}
-        for number, row in rows_of(table):
+        for _, row in rows_of(table):
             key, text = row[key_column].strip(), row[self.translation_column].strip()
             if texts.setdefault(key, text) != text:
-                raise DataError(f"{path} row {number}: {key!r} has another translation in an earlier row")
+                texts[key] = ""
         return texts
 
 
@@ -50,10 +50,12 @@ def report_fields(original: str, language: str, key: str, translations: dict[str
     """The fields `findings`, `report_origin` and `language` of a record: the translation where there is a table.
 
     Raises:
-        DataError: there is a table, and it has no text for this key.
+        DataError: there is a table, and it has no or no single text for this key.
     """
     if translations is None:
         return {"findings": original, "report_origin": "radiologist", "language": language}
     if not translations.get(key):
-        raise DataError(f"the table of translations has no text for {key!r}", "report without a translation")
+        raise DataError(
+            f"the table of translations has no text for {key!r}, or several", "report without a translation"
+        )
     return {"findings": translations[key], "report_origin": "translation", "language": target}

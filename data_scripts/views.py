@@ -1,4 +1,4 @@
-"""The spellings of projections in the corpora, and the schema's names for them."""
+"""The spellings of projections and sexes in the corpora, and the schema's names for them."""
 
 from __future__ import annotations
 
@@ -30,3 +30,9 @@ def normalise_view(text: str | None) -> str:
     ReXGradient's KUB and PICC LINE.
     """
     return _VIEW_OF.get(" ".join((text or "").lower().replace("_", " ").replace("-", " ").split()), "OTHER")
+
+
+def normalise_sex(text: str | None) -> str | None:
+    """A value of `schema.SEXES` for "F", "female", "Male" ...; None where it is blank or not known."""
+    first = (text or "").strip().upper()
+    return {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M", "O": "O", "OTHER": "O"}.get(first)

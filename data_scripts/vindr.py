@@ -18,6 +18,7 @@ from data_scripts.matching import films_below, match_films
 from data_scripts.reports import synthesise_report
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, within
 from data_scripts.tables import read_table, require_columns, rows_of
+from data_scripts.views import normalise_sex
 
 NO_FINDING = "No Finding"
 _BOX = ("x_min", "y_min", "x_max", "y_max")
@@ -166,6 +167,6 @@ def _record(
         labels=labels,
         masks=_masks(boxes, corpus.findings, size),
         view=corpus.view,
-        sex=header["PatientSex"] if header["PatientSex"] in ("F", "M", "O") else None,
+        sex=normalise_sex(header["PatientSex"]),
         age_years=parse_age(header["PatientAge"]),
     )

@@ -2,14 +2,25 @@
 
 import pytest
 
-from data_scripts.ages import age_between, parse_age
+from data_scripts.ages import age_between, parse_age, require_age
+from data_scripts.schema import DataError
 
 
 @pytest.mark.parametrize(
     ("text", "years"),
     [
         *[("058Y", 58), ("58", 58), ("58.0", 58), ("85 or more", 85), ("018M", 1.5), ("003D", 0.01), ("104W", 1.99)],
-        *[("0", 0), ("411", None), ("", None), ("nan", None), ("-5", None), ("5X", None), ("Y", None)],
+        *[
+            ("0", 0),
+            ("411", None),
+            ("0.5", 0.5),
+            ("007y", 7),
+            ("", None),
+            ("nan", None),
+            ("-5", None),
+            ("5X", None),
+            ("Y", None),
+        ],
     ],
 )
 def test_ages(text, years):
@@ -25,3 +36,9 @@ def test_ages(text, years):
 )
 def test_ages_between_years(birth, study, years):
     assert age_between(birth, study) == years
+
+
+def test_ages_that_must_be_readable():
+    assert (require_age("045Y"), require_age(" ")) == (45, None)
+    with pytest.raises(DataError, match="age is 'old'"):
+        require_age("old")

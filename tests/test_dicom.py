@@ -192,3 +192,24 @@ def test_real_film_has_dark_lungs_and_a_bright_heart(real_cxr):
     below = film[int(0.8 * height) : int(0.9 * height), int(0.15 * width) : int(0.3 * width)].mean()
     assert lung < spine - 40
     assert lung < below - 40, "the abdomen is at the bottom"
+
+
+def test_the_presentation_lut_inverts_once(tmp_path):
+    plain = grey(write_dicom(tmp_path / "a.dcm", ramp(8)))
+    for number, photometric in enumerate(("MONOCHROME1", "MONOCHROME2")):
+        fields = {"PresentationLUTShape": "INVERSE", "PhotometricInterpretation": photometric}
+        assert np.array_equal(grey(write_dicom(tmp_path / f"{number}.dcm", ramp(8), **fields)), 255 - plain), (
+            photometric
+        )
+
+
+def test_header_values_of_another_kind_name_the_file(tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", ramp(8), NumberOfFrames="1234")
+    path.write_bytes(path.read_bytes().replace(b"IS\x04\x001234", b"IS\x04\x00many"))
+    with pytest.raises(DataError, match=r"a\.dcm: header or grey values cannot be used"):
+        open_image(path)
+
+
+def test_files_that_cannot_be_opened_are_named(tmp_path):
+    with pytest.raises(DataError, match="cannot be opened"):
+        is_dicom(tmp_path / "absent")

@@ -5,7 +5,14 @@ import time
 
 import pytest
 
-from data_scripts.extraction import FINDING_NAMES, extract_findings, phrases, report_labels, split_sentences
+from data_scripts.extraction import (
+    FINDING_NAMES,
+    extract_findings,
+    phrases,
+    report_labels,
+    report_text,
+    split_sentences,
+)
 from data_scripts.extraction.__main__ import main
 from data_scripts.extraction.measure import Agreement, count_sections, measure, read_half
 from data_scripts.labels import CHEXPERT_LABELS
@@ -142,6 +149,28 @@ def test_no_finding_allows_devices_alone():
     assert extract_findings("Possible pneumonia.")["No Finding"] == 0
     assert extract_findings("Scoliosis.")["No Finding"] == 0
     assert extract_findings(" \n") == {}
+
+
+def test_no_finding_needs_a_statement():
+    for text in (
+        "See prior.",
+        "Rule out pneumonia.",
+        "Derrame pleural derecho.",
+        "PICC in place.",
+        "Not a normal film.",
+    ):
+        assert "No Finding" not in extract_findings(text), text
+    for text in ("Normal chest.", "No acute disease.", "Unremarkable.", "The chest is clear.", "Nothing acute."):
+        assert extract_findings(text) == {"No Finding": 1}, text
+    # Findings and impression are two sentences, with or without a full stop.
+    assert extract_findings(report_text("No effusion", "Edema"))["Edema"] == 1
+
+
+def test_short_denials():
+    for text in ("Resolved pneumothorax.", "Pneumothorax: No.", "Pneumothorax: absent", "Pneumothorax: none"):
+        assert found(text)["PTX"] == 0, text
+    assert found("Pneumothorax: no change.")["PTX"] == 1
+    assert found("Resolved pneumothorax, persistent effusion.")["PE"] == 1
 
 
 def test_labels_keep_the_vocabulary_and_its_order():

@@ -87,3 +87,12 @@ def test_the_folder_of_films_is_named_where_it_is_missing(raw):
     (raw / "dataset").rename(raw / "films")
     with pytest.raises(DataError, match="dataset: the folder of films is missing"):
         read(raw)
+
+
+def test_the_second_film_of_a_uid_is_listed(raw):
+    films = sorted(path for path in (raw / "dataset").rglob("*") if path.is_file())
+    (raw / "dataset" / "zz").mkdir()
+    (raw / "dataset" / "zz" / films[0].name).write_bytes(films[0].read_bytes())
+    outcome = list(candid_ptx.read_records(raw, candid_ptx.Options()))
+    second = [one for one in outcome if isinstance(one, Skipped) and one.kind == "film found twice"]
+    assert [one.key for one in second] == [f"dataset/zz/{films[0].name}"]

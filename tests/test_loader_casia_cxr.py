@@ -62,9 +62,9 @@ def test_options():
 def test_what_is_skipped(raw):
     _, skipped = read(raw)
     assert [(one.key, one.kind) for one in skipped] == [
-        ("CASIA-CXR_Cardiomegaly/copy/I1.jpg", "film found twice"),
         ("CASIA-CXR_Cardiomegaly_Reports.csv row 3", "image file missing"),
         ("CASIA-CXR_Cardiomegaly/Images/I9.jpg", "film without a row"),
+        ("CASIA-CXR_Cardiomegaly/copy/I1.jpg", "film found twice"),
     ]
 
 

@@ -92,11 +92,11 @@ def test_bad_files_are_named(raw):
     labels = raw / "chexbert_labels" / "report_fixed.json"
     text = labels.read_text()
     labels.write_text(text.replace("-1.0", "-3"))
-    with pytest.raises(DataError, match=r"report_fixed.json row 1: column 'Lung Lesion': label value is '-3'"):
-        read(raw)
-    labels.write_text(json.dumps({"path_to_image": "x"}) + "\n")
-    with pytest.raises(DataError, match=r"report_fixed.json row 1: no labels of CheXbert \(KeyError"):
-        read(raw)
+    bad = [one for one in read(raw)[1] if one.key.startswith("chexbert_labels")]
+    assert [(one.key, one.kind) for one in bad] == [("chexbert_labels/report_fixed.json row 1", "unknown label value")]
+    assert "column 'Lung Lesion': label value is '-3'" in bad[0].reason
+    labels.write_text(json.dumps({"path_to_image": "x"}) + "\nno JSON\n")
+    assert sum(one.kind == "no labels of CheXbert" for one in read(raw)[1]) == 2
     with pytest.raises(DataError, match=r"chexpert_5x200s.csv: the table is missing"):
         read(raw, label_files=["train.csv"], test_patients="chexpert_5x200s.csv")
     (raw / "PNG").rename(raw / "films")

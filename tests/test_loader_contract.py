@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from data_scripts.images import open_image
+from data_scripts.loaders import LOADERS, load_loader
 from data_scripts.masks import decode_masks
 from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.schema import SPLITS, Record, Skipped, Source, check_record, record_from_json, within
-from data_scripts.shards import LOADERS, load_loader
 from tests.conftest import RAW_TREES, load_raw_tree
 
 ACCESS = ("open", "registration", "credentialed", "synthetic", "own")

@@ -92,3 +92,18 @@ def test_real_films(real_cxr, tmp_path):
     records, _ = read_all(covid_chestxray, real_cxr / "covid_chestxray", mask_dir="lung_masks")
     assert sum(bool(record.masks) for record in records.values()) == 59
     assert {record.view for record in records.values() if "blank_mask" in record.flags} == {"LATERAL"}
+
+
+def test_folders_outside_of_the_raw_folder_are_not_read(raw):
+    (raw.parent / "secret").mkdir()
+    (raw.parent / "patients.xlsx").write_text("x")
+    path = raw / "metadata.csv"
+    header, first, *rows = path.read_text().splitlines()
+    film = first.replace("images,a.jpg", "../secret,a.jpg")
+    scan = first.replace("images,a.jpg", "../,b.jpg").replace("X-ray", "CT")
+    path.write_text("\n".join([header, film, scan, first, *rows]) + "\n")
+    records, skipped = read_all(covid_chestxray, raw)
+    assert "a.jpg" in records
+    assert (skipped[0].key, "leaves the raw folder" in skipped[0].reason) == ("metadata.csv row 1", True)
+    assert (skipped[1].key, skipped[1].kind) == ("metadata.csv row 2", "not a radiograph")
+    assert not any("xlsx" in one.key for one in skipped)

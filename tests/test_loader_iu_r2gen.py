@@ -45,11 +45,12 @@ def test_bad_input(raw):
     (raw / "images" / "CXR2384_IM-0942" / "0.png").unlink()
     assert [one.key for one in read_all(iu_r2gen, raw)[1]] == ["annotation.json test item 1"]
     path.write_text(json.dumps({"test": [{**content["test"][0], "split": "dev"}]}))
-    with pytest.raises(DataError, match="test item 1: split is 'dev'"):
-        read_all(iu_r2gen, raw)
-    path.write_text(json.dumps({"test": [{"id": "CXR2384_IM-0942"}]}))
-    with pytest.raises(DataError, match=r"test item 1: \['image_path', 'report'\] missing or blank"):
-        read_all(iu_r2gen, raw)
+    skipped = read_all(iu_r2gen, raw)[1]
+    assert (skipped[0].key, skipped[0].kind) == ("annotation.json test item 1", "unknown split")
+    path.write_text(json.dumps({"test": [{"id": "CXR2384_IM-0942"}, 7]}))
+    skipped = read_all(iu_r2gen, raw)[1]
+    assert "['image_path', 'report'] missing or blank" in skipped[0].reason
+    assert skipped[1].kind == "no item"
     path.write_text("[]")
     with pytest.raises(DataError, match="expected an object of lists"):
         read_all(iu_r2gen, raw)

@@ -125,3 +125,11 @@ def test_real_reports_without_films_are_listed(real_cxr):
     without = sum(not report.image_ids for report in reports)
     assert len(outcome) == sum(len(report.image_ids) for report in reports) + without
     assert {one.kind for one in outcome} == {"image file missing", "report without a film"}
+
+
+@pytest.mark.parametrize("encoding", ["foo-8", "utf-7"])
+def test_encodings_that_cannot_be_read_are_named(tmp_path, encoding):
+    raw = load_raw_tree("open_i").build(tmp_path)
+    (raw / "ecgen-radiology" / "77.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><a/>')
+    (skipped,) = [one for one in open_i.read_reports(raw) if isinstance(one, Skipped) and one.key == "77.xml"]
+    assert "77.xml: not a report" in skipped.reason

@@ -97,14 +97,16 @@ def test_translations(raw):
         read(raw, replace(OPTIONS, translations="english.csv", translation_column="report_english"))
     with (raw / "english.csv").open("a") as table:
         table.write("22_clgbhs.png,Another.\n")
-    with pytest.raises(DataError, match=r"row 3: '22_clgbhs.png' has another translation"):
-        read(raw, replace(OPTIONS, translations="english.csv"))
+    records, skipped = read(raw, replace(OPTIONS, translations="english.csv"))
+    assert set(records) == {"11_00-001-001"}
+    assert sum(one.kind == "report without a translation" for one in skipped) == 4
 
 
-def test_two_films_of_one_name_are_refused(raw):
+def test_the_second_film_of_a_name_is_skipped(raw):
     (raw / "images" / "11_00-001-001.png").write_bytes((raw / "0" / "11_00-001-001.png").read_bytes())
-    with pytest.raises(DataError, match=r"keep one of them"):
-        read(raw)
+    records, skipped = read(raw)
+    assert records["11_00-001-001"].image_path == "0/11_00-001-001.png"
+    assert ("images/11_00-001-001.png", "film found twice") in {(one.key, one.kind) for one in skipped}
 
 
 def test_cells_of_lists():

@@ -2,6 +2,8 @@
 DICOM's spelling and no view of the chest; two films of a study; ages in months; null sections; broken studies.
 """
 
+import json
+
 import pytest
 
 from data_scripts.loaders import rexgradient_160k
@@ -55,12 +57,16 @@ def test_parts(raw):
         rexgradient_160k.Options(parts=["val"])
 
 
-@pytest.mark.parametrize(
-    ("text", "years"),
-    [("064Y", 64), ("018M", 1.5), ("000D", 0), ("", None), (None, None), ("Y", None), ("64", None), ("999Y", None)],
-)
-def test_ages(text, years):
-    assert rexgradient_160k.age_in_years(text) == years
+def test_values_of_another_kind(raw):
+    path = raw / "metadata" / "train_metadata_view_position.json"
+    studies = json.loads(path.read_text())
+    first, second, *_ = studies
+    studies[first]["Findings"] = ["A list."]
+    studies[second]["PatientAge"] = 7
+    path.write_text(json.dumps(studies))
+    records, skipped = read(raw)
+    assert (skipped[0].key, skipped[0].kind) == (first, "field of another kind")
+    assert records[0].age_years == 7
 
 
 def test_bad_files_are_named(raw):

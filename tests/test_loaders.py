@@ -7,7 +7,7 @@ import pytest
 
 from data_scripts.loaders import folder, nih_chestxray14
 from data_scripts.schema import DataError, Record, Skipped, within
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 from tests.conftest import load_raw_tree
 
 film = load_raw_tree("nih_chestxray14").film
@@ -41,7 +41,7 @@ def test_nih_reads_labels_splits_and_quirks(nih_raw):
     assert third.image_path == "images_002/images/00000002_000.png"
     assert first.report_origin == "labels"
     assert isinstance(skipped, Skipped)
-    assert "00000003_000.png is in neither" in skipped.reason
+    assert "the film of 00000003_000.png is missing" in skipped.reason
 
 
 def test_nih_lists_films_without_a_row(nih_raw):
@@ -49,8 +49,18 @@ def test_nih_lists_films_without_a_row(nih_raw):
     (nih_raw / "test_list.txt").write_text("00000002_000.png\n00000008_000.png")
     outcome = list(nih_chestxray14.read_records(nih_raw, nih_chestxray14.Options()))
     assert [one.key for one in outcome if isinstance(one, Skipped) and one.kind == "film without a row"] == [
+        "images_002/images/00000009_000.png",
         "00000008_000.png",
-        "00000009_000.png",
+    ]
+
+
+def test_nih_lists_what_is_in_no_list_or_twice(nih_raw):
+    film(nih_raw / "images_002" / "images" / "00000003_000.png")
+    film(nih_raw / "images_099" / "images" / "00000002_000.png")
+    outcome = list(nih_chestxray14.read_records(nih_raw, nih_chestxray14.Options()))
+    assert [(one.key, one.kind) for one in outcome if isinstance(one, Skipped)] == [
+        ("Data_Entry_2017_v2020.csv row 4", "film in no list"),
+        ("images_099/images/00000002_000.png", "film found twice"),
     ]
 
 
@@ -61,7 +71,7 @@ def test_nih_names_films_that_are_absent(nih_raw):
         for one in nih_chestxray14.read_records(nih_raw, nih_chestxray14.Options())
         if isinstance(one, Skipped)
     ]
-    assert any("00000002_000.png is not among the films" in reason for reason in reasons)
+    assert any("the film of 00000002_000.png is missing" in reason for reason in reasons)
 
 
 def test_nih_refuses_what_is_not_the_corpus(nih_raw):
@@ -70,7 +80,7 @@ def test_nih_refuses_what_is_not_the_corpus(nih_raw):
     skipped = [
         one for one in nih_chestxray14.read_records(nih_raw, nih_chestxray14.Options()) if isinstance(one, Skipped)
     ]
-    assert "row 3: unknown finding ['Hernai']" in skipped[0].reason
+    assert "00000002_000.png: unknown finding ['Hernai']" in skipped[0].reason
     table.write_text(table.read_text().replace("Finding Labels", "Finding_Labels"))
     with pytest.raises(DataError, match="'Finding Labels' is missing; the closest is 'Finding_Labels'"):
         list(nih_chestxray14.read_records(nih_raw, nih_chestxray14.Options()))
@@ -153,3 +163,8 @@ def test_paths_must_stay_below_the_raw_folder(tmp_path):
 )
 def test_views_have_one_spelling(spelling, view):
     assert normalise_view(spelling) == view
+
+
+def test_sexes_have_one_spelling():
+    given = ("F", " female", "Male", "m", "O", "", None, "unknown")
+    assert [normalise_sex(text) for text in given] == ["F", "F", "M", "M", "O", None, None, None]

@@ -201,3 +201,11 @@ def test_the_schema_checks_masks():
         record.masks = {"lung": [mask]}
         with pytest.raises(DataError, match=f"'a/1': mask 'lung'.*{message}"):
             check_record(record)
+
+
+def test_edges_of_jpeg_masks_are_where_they_were(tmp_path):
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[20:40, 20:40] = 255
+    save(tmp_path / "m.jpg", pixels)
+    assert np.count_nonzero(np.asarray(Image.open(tmp_path / "m.jpg")) % 255) > 0, "JPEG has made greys"
+    assert np.array_equal(pixels_of(Mask("file", "m.jpg"), tmp_path), pixels)

@@ -31,8 +31,11 @@ def test_films_are_found_by_name(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     assert films_below(tmp_path, "films", (".png",)) == {"a.PNG": "films/a.PNG", "b.png": "films/deep/b.png"}
-    with pytest.raises(DataError, match=r"films/a.PNG and films/deep/b.png are both 'same'"):
-        films_below(tmp_path, "films", (".png",), key=lambda path: "same")
+    films = films_below(tmp_path, "films", (".png",), key=lambda path: "same")
+    record, second = match_films([("row 1", "same", None)], films, lambda _, path: path, "table.csv")
+    assert record == "films/a.PNG"
+    assert (second.key, second.kind) == ("films/deep/b.png", "film found twice")
+    assert "films/a.PNG" in second.reason
 
 
 def test_missing_folder_names_what_is_there(tmp_path):

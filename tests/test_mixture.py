@@ -1,6 +1,7 @@
 """Mixtures: weights and caps that hold, sources that stay visible, and files that are refused."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -97,3 +98,14 @@ def test_what_contradicts_a_mixture_is_refused(tiny_corpus, other_corpus, tmp_pa
         main([*words, "--mixture", str(file), "--dataset_dir", str(other_corpus)])
     with pytest.raises(SystemExit, match="there is no such mixture file"):
         main([*words, "--mixture", str(tmp_path / "none.yaml")])
+
+
+def test_parts_that_share_films_are_warned_of(tiny_corpus, other_corpus, tmp_path):
+    folders = []
+    for corpus, loader in ((tiny_corpus, "nih_chestxray14"), (other_corpus, "rsna_pneumonia")):
+        folder = shutil.copytree(corpus, tmp_path / loader)
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps({**summary, "loader": loader}))
+        folders.append(Part(str(folder)))
+    with pytest.warns(UserWarning, match="nih_chestxray14 and rsna_pneumonia: the RSNA films"):
+        load_mixture(Mixture(tuple(folders)), "train", COLUMNS)

@@ -189,11 +189,18 @@ def test_masks_are_columns(tmp_path):
 
 
 def test_a_mapping_file_takes_the_place_of_arguments(tmp_path):
-    path = tmp_path / "own.yaml"
-    path.write_text("table: films.csv\nimage_column: file\nlabel_columns: [Edema]\nvalidation_share: 0\n")
-    options = folder.Options(mapping=str(path), image_column="path")
-    assert (options.table, options.image_column, options.label_columns) == ("films.csv", "path", ["Edema"])
-    assert options.validation_share == 0
+    raw, path = tmp_path / "raw", tmp_path / "own.yaml"
+    film(raw / "a.png")
+    (raw / "films.csv").write_text("path,report\na.png,Clear.\n")
+    path.write_text(
+        "table: films.csv\nimage_column: file\nreport_column: report\nvalidation_share: 0.5\ntest_share: 0\n"
+    )
+    words = ["folder", "--raw", str(raw), "--mapping", str(path), "--image_size", "32", "--num_workers", "1"]
+    # One argument is given against the mapping, one at its default.
+    main([*words, "--out", str(tmp_path / "out"), "--image_column", "path", "--validation_share", "0.1"])
+    options = json.loads((tmp_path / "out" / "summary.json").read_text())["options"]
+    assert (options["table"], options["image_column"], options["test_share"]) == ("films.csv", "path", 0)
+    assert options["validation_share"] == 0.1, "the command line comes first, the default too"
     for text, message in (
         ("image_colum: file", "no argument 'image_colum', the closest is 'image_column'"),
         ("label_columns: Edema", "label_columns is 'Edema', expected is list"),
@@ -202,10 +209,11 @@ def test_a_mapping_file_takes_the_place_of_arguments(tmp_path):
         ("a: [", "not YAML"),
     ):
         path.write_text(text)
-        with pytest.raises(ValueError, match=message):
-            folder.Options(mapping=str(path))
-    with pytest.raises(ValueError, match="no such file"):
-        folder.Options(mapping=str(tmp_path / "absent.yaml"))
+        with pytest.raises(SystemExit, match=message):
+            main([*words, "--out", str(tmp_path / "out")])
+    path.unlink()
+    with pytest.raises(SystemExit, match="no such file"):
+        main([*words, "--out", str(tmp_path / "out")])
 
 
 def test_folders_that_are_not_there(tmp_path, hospital):
@@ -236,10 +244,18 @@ def test_files_of_one_name_are_told_apart_by_their_folder_or_refused(tmp_path):
         ("films/P3/1.png", "name is not unique"),
         ("texts/P1/1.txt", "report without a film"),
     ]
-    (raw / "t.csv").write_text("name,text\n1,Which?\nP2/1,This.\n")
+    # Nor is the only report of its name that of any patient.
+    (raw / "films" / "P2" / "1.png").unlink()
+    shutil.rmtree(raw / "texts" / "P2")
+    assert {one.kind for one in read(raw, image_root="films", reports="texts")[1]} == {
+        "report in another folder",
+        "report without a film",
+    }
+    film(raw / "films" / "P2" / "1.png")
+    (raw / "t.csv").write_text("name,text\n1,Which?\nP2/1,This.\nP4/1,Of a film that is not there.\n")
     records, skipped = read(raw, table="t.csv", image_root="films", match_column="name", report_column="text")
     assert [(one.image_path, one.report) for one in records] == [("films/P2/1.png", "This.")]
-    assert {one.kind for one in skipped} == {"name is not unique", "film without a row"}
+    assert {one.kind for one in skipped} == {"name is not unique", "film without a row", "row without a film"}
 
 
 def test_files_of_unknown_kind_are_listed(hospital):
@@ -280,3 +296,155 @@ def test_the_salt_is_not_in_the_summary(hospital, tmp_path):
     main(["folder", "--raw", str(hospital), "--out", str(out), *words])
     summary = json.loads((out / "summary.json").read_text())
     assert summary["options"]["hash_ids"] == "(given, not stored)"
+
+
+def test_reports_in_one_folder_are_found_by_name_if_one_film_has_it(tmp_path):
+    raw = tmp_path / "raw"
+    film(raw / "films" / "P1" / "a.png")
+    (raw / "texts").mkdir()
+    (raw / "texts" / "a.TXT").write_text("Clear.")
+    assert [one.report for one in read(raw, image_root="films", reports="texts")[0]] == ["Clear."]
+    film(raw / "films" / "P2" / "a.png")
+    records, skipped = read(raw, image_root="films", reports="texts")
+    assert not records
+    assert [one.kind for one in skipped] == ["name is not unique", "name is not unique", "report without a film"]
+
+
+def own_table(raw: Path, *rows: str) -> dict:
+    """A table of films a.png, b.png ... and options for it."""
+    for number, row in enumerate(rows):
+        film(raw / row.split(",")[0], number)
+    (raw / "t.csv").write_text("\n".join(["image,report,patient,split,age", *rows]) + "\n")
+    return {"table": "t.csv", "report_column": "report", "patient_column": "patient", "age_column": "age"}
+
+
+def test_patients_in_several_splits_stop_the_preparation(tmp_path, capsys):
+    options = own_table(tmp_path / "raw", "a.png,x,P1,train,50", "b.png,y,P1,test,50", "c.png,z,P2,train,50")
+    arguments = PrepareArguments(str(tmp_path / "out"), str(tmp_path / "raw"), image_size=32, num_workers=1)
+    with pytest.raises(DataError, match="1 patients have films in several splits"):
+        prepare("folder", arguments, folder.Options(**options, split_column="split"))
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    words += ["--split_column", "split", "--allow_crossing_patients", "--image_size", "32", "--num_workers", "1"]
+    main(["folder", "--raw", arguments.raw, "--out", arguments.out, *words])
+    assert "warning: 1 patients have films in several splits" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["patients"], summary["patients_across_splits"], summary["sexes"]) == (2, 1, {"unknown": 3})
+    assert "1 patients have films in several splits" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_blank_patients_are_named_and_unknown_ones_warned_of(tmp_path, capsys):
+    options = own_table(tmp_path / "raw", "a.png,x,P1,train,50", "b.png,y,,train,50")
+    records, skipped = read(tmp_path / "raw", **options)
+    assert [one.patient_id for one in records] == ["P1"]
+    assert [(one.key, one.kind) for one in skipped] == [("t.csv row 2", "id is blank")]
+    words = ["--table", "t.csv", "--report_column", "report", "--image_size", "32", "--num_workers", "1"]
+    main(["folder", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), *words])
+    assert "every film is of a patient of its own" in capsys.readouterr().out
+
+
+def write_patients(raw: Path, count: int) -> Path:
+    for number in range(count):
+        fields = {"PatientID": f"MRN-{number}", "StudyInstanceUID": f"1.2.{number}", "AccessionNumber": f"ACC-{number}"}
+        write_dicom(raw / f"ACC-{number}.dcm", ramp(8 if number else 12), **fields)
+        (raw / f"ACC-{number}.txt").write_text("Clear.")
+    return raw
+
+
+def test_a_new_film_moves_no_patient_to_another_split(tmp_path):
+    raw = write_patients(tmp_path / "raw", 12)
+    shares = {"reports": ".", "validation_share": 0.3, "test_share": 0.3}
+    before = {one.image_path: one.split for one in read(raw, **shares)[0]}
+    assert len(set(before.values())) == 3
+    write_dicom(raw / "A-first.dcm", ramp(8), PatientID="NEW")
+    (raw / "A-first.txt").write_text("New.")
+    after = {one.image_path: one.split for one in read(raw, **shares)[0]}
+    assert {path: after[path] for path in before} == before
+    hashed = {one.image_path: one.split for one in read(raw, **shares, hash_ids=SALT)[0]}
+    assert hashed == after
+
+
+def test_numbers_differ_between_folders_but_not_with_where_they_lie(tmp_path):
+    def ids(raw):
+        return {value for one in read(raw, reports=".")[0] for value in (one.record_id, one.patient_id, one.study_id)}
+
+    one = write_patients(tmp_path / "one", 3)
+    other = write_patients(tmp_path / "other", 2)
+    write_dicom(other / "ACC-0.dcm", ramp(8), PatientID="X")
+    assert len(ids(one)) == 9
+    assert not ids(one) & ids(other)
+    assert not any("ACC" in text or "MRN" in text for text in ids(one)), "names of DICOM files are no ids"
+    shutil.copytree(one, tmp_path / "moved")
+    assert ids(tmp_path / "moved") == ids(one)
+    assert {one.record_id for one in read(other, reports=".", keep_names=True)[0]} == {
+        "folder/ACC-0.dcm",
+        "folder/ACC-1.dcm",
+    }
+
+
+def test_ages_of_a_table_are_capped_where_ids_are_hashed(tmp_path):
+    options = own_table(tmp_path / "raw", "a.png,x,P1,train,97", "b.png,y,P2,train,0.5")
+    ages = [
+        [one.age_years for one in read(tmp_path / "raw", **options, **more)[0]] for more in ({}, {"hash_ids": SALT})
+    ]
+    assert ages == [[97, 0.5], [90, 0.5]]
+
+
+def test_with_hashed_ids_no_file_names_raw_files_and_the_work_can_go_on(hospital, tmp_path):
+    (hospital / "reports" / "plain.txt").unlink()
+    (hospital / "plain.png").rename(hospital / "Mueller.png")
+    (hospital / "reports" / "Mueller.txt").write_text("Normal.")
+    (hospital / "broken-Schmidt.png").write_bytes(b"no image")
+    (hospital / "reports" / "broken-Schmidt.txt").write_text("Normal.")
+    out = tmp_path / "out"
+    arguments = PrepareArguments(str(out), str(hospital), image_size=32, num_workers=1, skip_bad=True)
+    options = folder.Options(reports="reports", hash_ids=SALT)
+    summary = prepare("folder", arguments, options)
+    assert summary["skipped"] == 4
+    for path in out.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert not any(name in content for name in (b"Mueller", b"Schmidt", b"lat.dcm", b"hand.dcm", b"nobody")), path
+    first = {path.name: path.read_bytes() for path in (out / "data").iterdir()}
+    assert prepare("folder", arguments, options) == summary
+    assert {path.name: path.read_bytes() for path in (out / "data").iterdir()} == first
+    film(hospital / "broken-Schmidt.png")
+    assert prepare("folder", arguments, options)["skipped"] == 3, "a mended film is read"
+    assert not list((out / ".prepare").glob("*.jsonl"))
+
+
+def test_reports_are_cut_into_sections(hospital):
+    text = "NAME: Mueller\nINDICATION: cough\nFINDINGS: Clear\nlungs.\nImpression: Normal."
+    (hospital / "reports" / "plain.txt").write_text(text)
+    (record,) = [one for one in read(hospital, reports="reports")[0] if one.image_path == "plain.png"]
+    assert (record.findings, record.impression) == ("Clear\nlungs.", "Normal.")
+    (record,) = [
+        one for one in read(hospital, reports="reports", parse_sections=False)[0] if one.image_path == "plain.png"
+    ]
+    assert record.findings == text
+
+
+def test_texts_of_other_encodings(hospital):
+    (hospital / "reports" / "plain.txt").write_text("Œdème.", encoding="utf-16")
+    (hospital / "reports" / "x.txt").write_bytes("No BOM.".encode("utf-16-le"))
+    records, skipped = read(hospital, reports="reports")
+    assert "Œdème." in {one.report for one in records}
+    assert ("c/x.dicom", "report not readable") in {(one.key, one.kind) for one in skipped}
+
+
+def test_odd_files_and_names_are_listed(hospital):
+    (hospital / "dangling.png").symlink_to("/nonexistent")
+    (hospital / "t.csv").write_text("image,text,mask\n" + "b" * 300 + ".png,x,\nplain.png,y,m\\a.png\n")
+    _, skipped = read(hospital, reports="reports")
+    assert ("dangling.png", "image file missing") in {(one.key, one.kind) for one in skipped}
+    records, _ = read(hospital, table="t.csv", report_column="text", mask_columns=["mask"])
+    assert records[1].masks["mask"].data == "m/a.png"
+    with pytest.raises(ValueError, match="is no regular expression"):
+        folder.Options(patient_pattern="(")
+
+
+def test_a_dry_run_counts_missing_files(tmp_path, capsys):
+    own_table(tmp_path / "raw", "a.png,x,P1,train,50", "b.png,y,P2,train,50")
+    (tmp_path / "raw" / "b.png").unlink()
+    words = ["--table", "t.csv", "--report_column", "report", "--dry_run"]
+    main(["folder", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), *words])
+    assert "usable: 1" in (text := capsys.readouterr().out)
+    assert "1: image file missing" in text

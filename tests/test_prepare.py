@@ -15,7 +15,7 @@ from PIL import Image
 from data_scripts.images import open_image
 from data_scripts.limits import MAX_PIXELS
 from data_scripts.loaders import folder, nih_chestxray14, synthetic
-from data_scripts.prepare import PrepareArguments, main, prepare
+from data_scripts.prepare import PrepareArguments, differs_from_expected, main, prepare
 from data_scripts.prepared import load_prepared
 from data_scripts.schema import FEATURES, DataError
 from data_scripts.tables import read_table
@@ -301,3 +301,40 @@ def test_links_below_the_raw_folder_are_followed(raw, tmp_path):
     (raw / "0.png").rename(tmp_path / "elsewhere" / "film.png")
     (raw / "0.png").symlink_to(tmp_path / "elsewhere" / "film.png")
     assert prepare("folder", arguments(raw, tmp_path / "out"), OPTIONS)["written"] == 12
+
+
+def test_a_skipped_film_is_tried_again_when_it_was_mended(raw, tmp_path):
+    content = (raw / "3.png").read_bytes()
+    (raw / "3.png").write_bytes(b"")
+    out = tmp_path / "out"
+    assert prepare("folder", arguments(raw, out, skip_bad=True), OPTIONS)["skipped"] == 1
+    with pytest.raises(DataError, match=r"own/3\.png"):
+        prepare("folder", arguments(raw, out), OPTIONS)
+    (raw / "3.png").write_bytes(content)
+    assert prepare("folder", arguments(raw, out, skip_bad=True), OPTIONS)["written"] == 12
+    assert prepare("folder", arguments(raw, out), OPTIONS)["written"] == 12
+
+
+def test_files_that_cannot_be_opened_are_named(raw, tmp_path, monkeypatch):
+    def refuse(path, frame=None):
+        if path.name == "3.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_image(path, frame)
+
+    monkeypatch.setattr("data_scripts.loaders.folder.open_image", refuse)
+    summary = prepare("folder", arguments(raw, tmp_path / "out", skip_bad=True), OPTIONS)
+    assert summary["skipped_reasons"] == {"image cannot be converted (PermissionError)": 1}
+
+
+@pytest.mark.parametrize(
+    ("expected", "splits", "differs"),
+    [
+        ({"train": 10, "test": 5}, {"train": 9, "validation": 1, "test": 5}, False),
+        ({"train": 10, "test": 5}, {"train": 11, "test": 4}, True),
+        ({"test": 5}, {"test": 3, "validation": 2}, False),
+        ({"train": 5}, {"train": 4}, True),
+        ({}, {"train": 4}, False),
+    ],
+)
+def test_numbers_are_compared_split_by_split(expected, splits, differs):
+    assert differs_from_expected({"expected": expected, "splits": splits}) == differs

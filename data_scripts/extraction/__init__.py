@@ -5,7 +5,8 @@ from data_scripts.extraction.rules import (
     extract_findings,
     judge_sentence,
     report_labels,
+    report_text,
     split_sentences,
 )
 
-__all__ = ["FINDING_NAMES", "extract_findings", "judge_sentence", "report_labels", "split_sentences"]
+__all__ = ["FINDING_NAMES", "extract_findings", "judge_sentence", "report_labels", "report_text", "split_sentences"]

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from data_scripts.extraction.measure import HALVES, count_sections, format_table, measure, read_half
-from data_scripts.extraction.rules import extract_findings, judge_sentence
+from data_scripts.extraction.rules import extract_findings, judge_sentence, report_text
 from data_scripts.loaders.open_i import read_reports
 from data_scripts.schema import DataError, Skipped
 
@@ -40,7 +40,7 @@ def _measure(raw: Path, half: str | None) -> None:
     judge_sentence.cache_clear()
     begin = time.perf_counter()
     for report in reports:
-        extract_findings(f"{report.findings}\n\n{report.impression}")
+        extract_findings(report_text(report.findings, report.impression))
     seconds = time.perf_counter() - begin
     print(f"{len(reports)} reports in {seconds:.2f} s: {60 * len(reports) / seconds:,.0f} a minute on one core")
     for name in [half] if half else HALVES:

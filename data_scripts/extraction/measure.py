@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_scripts.extraction.rules import PRESENT, UNCERTAIN, extract_findings
+from data_scripts.extraction.rules import PRESENT, UNCERTAIN, extract_findings, report_text
 from data_scripts.loaders.open_i import MESH_LABELS, Report, read_reports
 from data_scripts.schema import Skipped
 
@@ -50,7 +50,7 @@ def measure(reports: list[Report], uncertain_is_present: bool = True) -> dict[st
     counts = {name: Counter() for name in MESH_LABELS}
     told_values = (PRESENT, UNCERTAIN) if uncertain_is_present else (PRESENT,)
     for report in reports:
-        found = extract_findings(f"{report.findings}\n\n{report.impression}")
+        found = extract_findings(report_text(report.findings, report.impression))
         for label in report.labels:
             counts[label.name][(label.value == 1, found.get(label.name) in told_values)] += 1
     return {

@@ -1,7 +1,8 @@
 """What radiologists call the findings, and how they deny, doubt or only mention them: tables, no code.
 
 Notation of a phrase, matched on whole words of a sentence in small letters whose hyphens are spaces: `a|b` either
-word, `stem*` any ending, `word?` may be missing, `~` up to five words without a comma. Phrases are our own, written
+word, `stem*` any ending, `word?` may be missing, `~` up to five words without a comma, `^` and `$` the sentence's begin
+and end. Phrases are our own, written
 from reading reports; the names of the findings are those of CheXpert (arXiv 1901.07031) and of the MeSH headings of the
 Open-I collection.
 """
@@ -174,6 +175,17 @@ NORMAL: dict[str, tuple[str, ...]] = {
     "osseous|bony|skeletal|bones|ribs|skeleton ~ intact|unremarkable|normal": ("Fracture",),
 }
 
+#: Statements about the film as a whole.
+ALL_IS_WELL = (
+    "normal|unremarkable|negative chest|film|study|exam*|radiograph*",
+    "chest|film|study|exam*|radiograph* ~ normal|unremarkable|negative|clear",
+    "no|without ~ disease|abnormalit*|process*|finding*|patholog*",
+    "nothing acute",
+    "^ normal|unremarkable|negative $",
+    "within normal limits",
+)
+NOT_WELL = ("not|never|than ~ normal|unremarkable|negative|clear|within",)
+
 #: Look like a denial and are none: the finding after them is as it was.
 _MODIFIER = (
     "significant|significantly|substantial|substantially|appreciable|appreciably|definite|relevant|major|obvious|interval"
@@ -197,6 +209,7 @@ DENIED_AFTER = (
     "clear of",
     "rather than",
     "ruled|rules out",
+    "^ resolved|cleared",
 )
 #: ... and so are the findings before these.
 DENIED_BEFORE = (
@@ -207,6 +220,7 @@ DENIED_BEFORE = (
     "is|are|was|were now|since? resolved|absent|cleared|removed",
     "has|have|had since? been removed",
     "unlikely|none",
+    ": no|absent|negative $",
     "within normal limits",
     "within limits of normal",
 )

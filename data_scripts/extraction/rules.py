@@ -35,6 +35,9 @@ def _compile(phrase: str) -> str:
     """The regular expression of a phrase in the notation of `phrases`."""
     pattern, joint = "", ""
     for word in phrase.split(" "):
+        if word in ("^", "$"):
+            pattern, joint = pattern + word, ""
+            continue
         if word == "~":
             joint = _GAP
             continue
@@ -47,7 +50,8 @@ def _compile(phrase: str) -> str:
             joint = " "
         else:
             pattern = f"(?:(?:{choices}) )?"
-    return rf"\b{pattern}\b"
+    begin, end = ("" if pattern.startswith("^") else r"\b"), ("" if pattern.endswith("$") else r"\b")
+    return f"{begin}{pattern}{end}"
 
 
 def _any_of(table: Iterable[str]) -> re.Pattern:
@@ -101,6 +105,7 @@ for _number, _phrase in enumerate(_PHRASES):
         _PHRASES_OF_STEM.setdefault(_stem, []).append(_number)
 _EXCEPTIONS = {finding: _any_of(table) for finding, table in phrases.EXCEPTIONS.items()}
 _NO_FINDINGS_AT_ALL = _any_of(phrases.NO_FINDINGS_AT_ALL)
+_ALL_IS_WELL, _NOT_WELL = _any_of(phrases.ALL_IS_WELL), _any_of(phrases.NOT_WELL)
 _NOT_DENIALS = _any_of(phrases.NOT_DENIALS)
 _DENIED_AFTER, _DENIED_BEFORE = _any_of(phrases.DENIED_AFTER), _any_of(phrases.DENIED_BEFORE)
 _DOUBTED_AFTER, _DOUBTED_BEFORE = _any_of(phrases.DOUBTED_AFTER), _any_of(phrases.DOUBTED_BEFORE)
@@ -118,17 +123,29 @@ _ALTERNATIVE = re.compile(r"(?: [^ ,]+){0,3},? (?:or|versus|vs) (?:[^ ,]+ ){0,4}
 def extract_findings(text: str) -> dict[str, int]:
     """The findings that a report speaks of: 1 present, 0 absent, -1 uncertain.
 
-    "No Finding" is 1 where something is said and nothing but devices is present or uncertain, else 0; it is not
-    given for an empty text.
+    "No Finding" is 0 where anything but devices is present or uncertain, and 1 where nothing is and the text says
+    that all is well or denies a finding; it is not given where neither is said.
     """
     found: dict[str, int] = {}
-    for sentence in split_sentences(text):
+    sentences = split_sentences(text)
+    for sentence in sentences:
         for finding, value in judge_sentence(sentence):
             if finding not in found or _WEIGHT[value] > _WEIGHT[found[finding]]:
                 found[finding] = value
-    if text.strip():
-        found[NO_FINDING] = int(all(value == ABSENT for name, value in found.items() if name != _DEVICES))
+    judged = [value for name, value in found.items() if name != _DEVICES]
+    if judged or any(map(_is_well, sentences)):
+        found[NO_FINDING] = int(all(value == ABSENT for value in judged))
     return found
+
+
+def _is_well(sentence: str) -> bool:
+    sentence = _blot(_NOT_WELL, _blot(_NOT_DENIALS, sentence))
+    return _ALL_IS_WELL.search(sentence) is not None
+
+
+def report_text(findings: str, impression: str) -> str:
+    """The sections of a report as they are read: a sentence does not go on from one into the other."""
+    return f"{findings}\n\n{impression}"
 
 
 def report_labels(text: str) -> list[Label]:

@@ -22,11 +22,11 @@ from data_scripts.ages import parse_age
 from data_scripts.bimcv import clean, common_labels, finding_labels, flags, parse_cuis, parse_list
 from data_scripts.images import open_image
 from data_scripts.loader_options import PatientSplit
-from data_scripts.matching import films_below
+from data_scripts.matching import films_below, is_second
 from data_scripts.schema import DataError, Label, Record, Skipped, Source, within
 from data_scripts.tables import read_table, require_columns, rows_of
 from data_scripts.translations import Translations, report_fields
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="bimcv_covid19",
@@ -77,6 +77,9 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     common = [name for name in common if not _is_covid(name)]
     seen = set()
     for name, path in films_below(raw, ".", (".png",)).items():
+        if is_second(name):
+            yield Skipped(path, f"{name}: keep one of them", "film found twice")
+            continue
         match = _NAME.fullmatch(name)
         key = (match["patient"], match["session"]) if match else None
         if key not in sessions:
@@ -160,7 +163,6 @@ def _value(header: dict[str, dict], tag: str) -> str:
 def _record(raw, path: str, match: re.Match, row: dict[str, str], common, translations, options: Options) -> Record:
     header = _read_sidecar(within(raw, path).with_suffix(".json"))
     listed = parse_list(row["Labels"])
-    sex = _value(header, SEX)
     return Record(
         record_id=f"{SOURCE.name}/{Path(path).stem}",
         source=SOURCE.name,
@@ -171,7 +173,7 @@ def _record(raw, path: str, match: re.Match, row: dict[str, str], common, transl
         labels=_labels(row, listed, common),
         flags=flags(listed),
         view=normalise_view(match["view"] or _value(header, VIEW)),
-        sex=sex if sex in ("F", "M", "O") else None,
+        sex=normalise_sex(_value(header, SEX)),
         age_years=parse_age(_value(header, AGE)),
         **report_fields(clean(row["Report"]), "es", row["ReportID"], translations, options.translation_language),
     )

@@ -17,7 +17,7 @@ from data_scripts.matching import films_below, match_films
 from data_scripts.reports import synthesise_report
 from data_scripts.schema import Record, Skipped, Source
 from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="brax",
@@ -84,6 +84,6 @@ def _record(row: dict[str, str], path: str, folder: str, options: Options) -> Re
         report_origin="labels",
         labels=labels,
         view=normalise_view(row["ViewPosition"]),
-        sex=row["PatientSex"] if row["PatientSex"] in ("F", "M", "O") else None,
+        sex=normalise_sex(row["PatientSex"]),
         age_years=parse_age(row["PatientAge"]),
     )

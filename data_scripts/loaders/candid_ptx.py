@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_scripts.loader_options import PatientSplit
-from data_scripts.matching import match_films
+from data_scripts.matching import films_below, match_films
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
 from data_scripts.tables import read_table, require_columns, rows_of
 
@@ -98,11 +98,7 @@ def _run_lengths(cells: list[str]) -> list[str]:
 
 def _films(raw: Path) -> dict[str, str]:
     """Paths by SOPInstanceUID. Not by `Path.stem`: the dots of a UID part its numbers, not an ending."""
-    folder = raw / "dataset"
-    if not folder.is_dir():
-        raise DataError(f"{folder}: the folder of films is missing", "folder missing")
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
-    return {re.sub(r"\.(dcm|dicom)$", "", path.name): path.relative_to(raw).as_posix() for path in paths}
+    return films_below(raw, "dataset", None, key=lambda path: re.sub(r"\.(dcm|dicom)$", "", path.name))
 
 
 def _only(rows: list[dict[str, str]], column: str) -> str:

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_scripts.ages import parse_age
 from data_scripts.loader_options import PatientSplit
+from data_scripts.matching import films_below, match_films
 from data_scripts.reports import ReportText
-from data_scripts.schema import MAX_AGE, DataError, Label, Record, Skipped, Source
+from data_scripts.schema import DataError, Label, Record, Skipped, Source
 from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="casia_cxr",
@@ -88,28 +90,17 @@ def read_folder(raw: Path, finding: str, translated: dict | None, options: Optio
     path = folder / f"CASIA-CXR_{finding}_Reports.csv"
     table = read_table(path)
     require_columns(table, (*COLUMNS, *(() if translated is not None else TEXT_COLUMNS[options.language])), path)
-    films: dict[str, str] = {}
-    for film in sorted(folder.rglob("*")):
-        if film.suffix.lower() in SUFFIXES:
-            relative = str(film.relative_to(raw))
-            if film.stem in films:
-                yield Skipped(relative, f"{films[film.stem]} has the same name", "film found twice")
-            films.setdefault(film.stem, relative)
-    listed = set()
-    for number, row in rows_of(table):
-        if not row["ExamID"].strip():
-            continue
-        image_id = film_stem(row["ImageID"])
-        where = f"{path.name} row {number}"
-        listed.add(image_id)
-        try:
-            if image_id not in films:
-                raise DataError(f"the film {image_id!r} is not below {folder}", "image file missing")
-            yield make_record(row, films[image_id], finding, report_texts(row, translated, options.language), options)
-        except DataError as error:
-            yield Skipped(where, str(error), error.kind)
-    for stem in sorted(set(films) - listed):
-        yield Skipped(films[stem], f"{stem} is not in {path.name}", "film without a row")
+    films = films_below(raw, folder.name, SUFFIXES, key=lambda film: film.stem)
+    entries = (
+        (f"{path.name} row {number}", film_stem(row["ImageID"]), row)
+        for number, row in rows_of(table)
+        if row["ExamID"].strip()
+    )
+
+    def make(row: dict[str, str], film: str) -> Record:
+        return make_record(row, film, finding, report_texts(row, translated, options.language), options)
+
+    yield from match_films(entries, films, make, path.name)
 
 
 def film_stem(image_id: str) -> str:
@@ -149,7 +140,6 @@ def report_texts(row: dict[str, str], translated: dict | None, language: str) ->
 
 def make_record(row: dict[str, str], path: str, finding: str, texts: tuple[str, str], options: Options) -> Record:
     """The record of a row: its folder's finding is present, nothing is known of others."""
-    gender = row["PatientGender"].strip().upper()
     return Record(
         record_id=f"{SOURCE.name}/{finding}/{film_stem(row['ImageID'])}",
         source=SOURCE.name,
@@ -163,12 +153,6 @@ def make_record(row: dict[str, str], path: str, finding: str, texts: tuple[str, 
         language=options.language,
         labels=[Label(FINDINGS[finding], 1)],
         view=normalise_view(row["PositionView"]),
-        sex=gender if gender in ("F", "M") else None,
-        age_years=_age(row["PatientAge"]),
+        sex=normalise_sex(row["PatientGender"]),
+        age_years=parse_age(row["PatientAge"]),
     )
-
-
-def _age(text: str) -> float | None:
-    """Years; some tables write 58.0 or 058Y."""
-    digits = text.strip().upper().removesuffix("Y").removesuffix(".0").strip()
-    return float(digits) if digits.isdigit() and int(digits) <= MAX_AGE else None

@@ -21,7 +21,7 @@ from data_scripts.labels import CHEXPERT_LABELS, row_labels
 from data_scripts.matching import films_below, match_films
 from data_scripts.schema import DataError, Mask, Record, Skipped, Source
 from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="chexlocalize",
@@ -134,6 +134,6 @@ def _record(row: dict[str, str], path: str, split: str, segmentations: dict[str,
         masks=masks,
         view=normalise_view(row.get("AP/PA") or side),
         # Tables of the whole corpus have them, the test labels may not.
-        sex={"Male": "M", "Female": "F"}.get(row.get("Sex", "")),
+        sex=normalise_sex(row.get("Sex")),
         age_years=float(row["Age"]) if row.get("Age", "").isdigit() else None,
     )

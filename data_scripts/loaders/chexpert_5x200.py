@@ -16,7 +16,7 @@ from data_scripts.labels import parse_label
 from data_scripts.matching import match_films
 from data_scripts.schema import DataError, Label, Record, Skipped, Source, within
 from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="chexpert_5x200",
@@ -114,6 +114,6 @@ def _record(row: dict[str, str], path: str, reports: dict[str, tuple[str, str]])
         impression=impression,
         labels=_labels(row),
         view=normalise_view(row.get("AP/PA") or film.split("_")[-1]),
-        sex={"Male": "M", "Female": "F"}.get(row.get("Sex", "")),
+        sex=normalise_sex(row.get("Sex")),
         age_years=float(row["Age"]) if row.get("Age", "").isdigit() else None,
     )

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from data_scripts.ages import require_age
 from data_scripts.labels import CHEXPERT_LABELS, row_labels
 from data_scripts.matching import films_below, match_films
 from data_scripts.reports import ReportText
 from data_scripts.schema import DataError, Label, Record, Skipped, Source
 from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="chexpert_plus",
@@ -56,7 +57,6 @@ LABEL_FILES = (
     *(f"{folder}valid.csv" for folder in ("", "CheXpert-v1.0/", "CheXpert-v1.0-small/")),
 )
 SPLITS = {"train": "train", "valid": "validation"}
-SEXES = {"Male": "M", "Female": "F"}
 
 
 @dataclass
@@ -83,10 +83,11 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     require_columns(table, COLUMNS, raw / TABLE)
     folder = image_folder(raw, options.image_folder)
     films = films_below(raw, folder, SUFFIXES, lambda path: film_key(path.as_posix()))
-    labels = read_labels(raw, options.label_files or [name for name in LABEL_FILES if (raw / name).is_file()])
+    labels, bad_rows = read_labels(raw, options.label_files or [name for name in LABEL_FILES if (raw / name).is_file()])
     patients = read_patients(raw / options.test_patients) if options.test_patients else set()
     entries = ((f"{TABLE} row {number}", film_key(row["path_to_image"]), row) for number, row in rows_of(table))
-    return match_films(entries, films, lambda row, path: make_record(row, path, labels, patients, options), TABLE)
+    yield from bad_rows
+    yield from match_films(entries, films, lambda row, path: make_record(row, path, labels, patients, options), TABLE)
 
 
 def film_key(path: str) -> str:
@@ -134,16 +135,9 @@ def make_record(
         impression=options.tidy(row["section_impression"]),
         labels=labels.get(key, []),
         view="LATERAL" if lateral else normalise_view(row["ap_pa"]),
-        sex=SEXES.get(row["sex"].strip()),
-        age_years=_age(row["age"]),
+        sex=normalise_sex(row["sex"]),
+        age_years=require_age(row["age"]),
     )
-
-
-def _age(text: str) -> float | None:
-    try:
-        return float(text) if text.strip() else None
-    except ValueError as error:
-        raise DataError(f"age is {text!r}, a number of years is expected", "age is no number") from error
 
 
 def read_patients(path: Path) -> set[str]:
@@ -158,21 +152,22 @@ def read_patients(path: Path) -> set[str]:
     return {film_key(text.strip("[]'\" ")).split("/")[0] for text in table["Path"]}
 
 
-def read_labels(raw: Path, names: Iterable[str]) -> dict[str, list[Label]]:
-    """Labels by the key of the film; a film keeps what the last file says of it.
+def read_labels(raw: Path, names: Iterable[str]) -> tuple[dict[str, list[Label]], list[Skipped]]:
+    """Labels by the key of the film, which keeps what the last file says of it; and the rows that cannot be read.
 
     Raises:
-        DataError: a file or column is missing, or a value is unknown; its row is named.
+        DataError: a file or column is missing.
     """
-    labels = {}
+    labels, skipped = {}, []
     for name in names:
         path = raw / name
         for number, row in _read_chexbert(path) if path.suffix == ".json" else _read_v1(path):
             try:
                 labels[film_key(row["film"])] = row_labels(row, CHEXPERT_LABELS)
-            except DataError as error:
-                raise DataError(f"{path} row {number}: {error}", error.kind) from error
-    return labels
+            except (DataError, KeyError) as error:
+                kind = error.kind if isinstance(error, DataError) else "no labels of CheXbert"
+                skipped.append(Skipped(f"{name} row {number}", f"{path}: {error}", kind))
+    return labels, skipped
 
 
 def _read_v1(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -182,14 +177,14 @@ def _read_v1(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _read_chexbert(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of the labels of CheXbert: a JSON object a line, values 1, 0, -1 or null."""
+    """Rows of the labels of CheXbert: a JSON object a line, values 1, 0, -1 or null; empty where a line is none."""
     if not path.is_file():
         raise DataError(f"{path}: the table is missing")
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             try:
                 values = json.loads(line)
                 row = {name: str(values[name]) for name in CHEXPERT_LABELS}
-                yield number, {"film": values["path_to_image"], **row}
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path} row {number}: no labels of CheXbert ({error!r})") from error
+                yield number, {"film": str(values["path_to_image"]), **row}
+            except (ValueError, KeyError, TypeError):
+                yield number, {}

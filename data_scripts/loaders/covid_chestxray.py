@@ -10,7 +10,6 @@ The text is `clinical_notes`: the history of a case, mostly one text for all its
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,10 +18,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from data_scripts.ages import parse_age
 from data_scripts.matching import EvaluationSplit, match_films
-from data_scripts.schema import MAX_AGE, DataError, Label, Mask, Record, Skipped, Source, within
+from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source, is_file, within
 from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="covid_chestxray",
@@ -89,8 +89,11 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
             yield Skipped(where, f"{film} is of modality {row['modality']!r}", "not a radiograph")
             continue
         entries.append((where, film, row))
-        if within(raw, film).is_file():
-            films[film] = film
+        try:
+            films |= {film: film} if is_file(within(raw, film)) else {}
+        except DataError as error:
+            entries.pop()
+            yield Skipped(where, str(error), error.kind)
 
     def make_record(row: dict[str, str], film: str) -> Record:
         return _record(row, film, raw, masks, parents, notes, options)
@@ -102,7 +105,9 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
 
 def _unlisted(raw: Path, listed: set[str], masks: dict[str, str]) -> Iterator[Skipped]:
     """Films in the folders of the table and outlines that no row names."""
-    for folder in sorted({film.split("/")[0] for film in listed}):
+    # A folder of a table's row may be anywhere; the row is skipped then.
+    folders = {film.split("/")[0] for film in listed} - {"", ".", ".."}
+    for folder in sorted(folders):
         for path in sorted((raw / folder).iterdir()) if (raw / folder).is_dir() else ():
             if path.is_file() and f"{folder}/{path.name}" not in listed:
                 yield Skipped(f"{folder}/{path.name}", f"{path.name} is not in metadata.csv", "film without a row")
@@ -189,10 +194,6 @@ def _masks(film: str, raw: Path, masks: dict[str, str]) -> tuple[dict[str, Mask]
     return ({}, ["blank_mask"]) if blank else ({"lungs": Mask("file_ignore127", path)}, [])
 
 
-def _age(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) and float(text) <= MAX_AGE else None
-
-
 def _record(row, film: str, raw: Path, masks: dict, parents: dict, notes: Counter, options: Options) -> Record:
     patient, note = row["patientid"].strip(), row["clinical_notes"].strip()
     outlines, flags = _masks(film, raw, masks)
@@ -210,7 +211,7 @@ def _record(row, film: str, raw: Path, masks: dict, parents: dict, notes: Counte
         masks=outlines,
         flags=flags + (["repeated_note"] if note and notes[note] > 1 else []),
         view="UNKNOWN" if row["view"].strip() == "?" else normalise_view(row["view"]),
-        sex=row["sex"] if row["sex"] in ("F", "M") else None,
-        age_years=_age(row["age"].strip()),
+        sex=normalise_sex(row["sex"]),
+        age_years=parse_age(row["age"]),
         licence=row["license"].strip() or "not stated",
     )

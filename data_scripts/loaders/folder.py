@@ -14,16 +14,16 @@ hashes (`--hash_ids SALT`), which then also replace the ids of the table and the
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-import yaml
+import pandas as pd
 from PIL import Image
 
+from data_scripts.ages import require_age
 from data_scripts.dicom import FRAMES
 from data_scripts.images import open_image
 from data_scripts.own_files import (
@@ -31,16 +31,17 @@ from data_scripts.own_files import (
     Film,
     Names,
     ReportFiles,
-    age_and_sex,
     check_chest,
+    digest_of,
     find_films,
     read_film,
     without_suffix,
 )
 from data_scripts.schema import REPORT_ORIGINS, SPLITS, VIEWS, DataError, Label, Mask, Record, Skipped, Source, within
+from data_scripts.sections import parse_plain_report
 from data_scripts.splits import split_by_patient
 from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="folder",
@@ -52,8 +53,8 @@ SOURCE = Source(
     traps=(
         "Without a patient column, pattern or DICOM header every image counts as a patient of its own, so patients may "
         "cross splits.",
-        "Record ids are file names unless --hash_ids is given; `skipped.jsonl` and `.prepare/` always name files: keep "
-        "them in the house.",
+        "Record ids are file names (numbers for DICOM); `skipped.jsonl` and `.prepare/` name files: keep them in the "
+        "house. With --hash_ids none of them does.",
         "Text burned into the pixels of a film is not removed.",
     ),
 )
@@ -68,6 +69,8 @@ _LABEL_VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 _COLUMN_ARGUMENTS = ("findings", "impression", "report", "labels", "patient", "study", "view", "split")
 _COLUMN_ARGUMENTS += ("sex", "age", "licence", "id")
 _SHORTEST_SALT = 8
+#: Higher ages are rare enough to tell who it is, so they become this one (45 CFR 164.514(b)(2)(i)(C)).
+OLDEST = 90
 
 
 @dataclass
@@ -77,7 +80,6 @@ class Options:
     #: Never written down, see `data_scripts.listing.public_options`.
     SECRET: ClassVar[tuple[str, ...]] = ("hash_ids",)
 
-    mapping: str | None = field(default=None, metadata={"help": "YAML file with any of these arguments."})
     table: str | None = field(
         default=None, metadata={"help": "The table, relative to the raw folder; default: metadata.csv if it is there."}
     )
@@ -93,6 +95,10 @@ class Options:
     report_column: str | None = field(default=None, metadata={"help": "Whole report as one text."})
     findings_column: str | None = field(default=None, metadata={"help": "Findings section."})
     impression_column: str | None = field(default=None, metadata={"help": "Impression section."})
+    parse_sections: bool = field(
+        default=True,
+        metadata={"help": "Of whole reports take findings and impression alone, where they have such headers."},
+    )
     label_columns: list[str] = field(
         default_factory=list, metadata={"help": "Columns with 1, 0, -1 or blank, each named after its finding."}
     )
@@ -119,7 +125,9 @@ class Options:
     view_column: str | None = field(default=None, metadata={"help": "Projection (PA, AP, lateral ...)."})
     split_column: str | None = field(default=None, metadata={"help": "train, validation (val, valid) or test."})
     sex_column: str | None = field(default=None, metadata={"help": "F, M or O."})
-    age_column: str | None = field(default=None, metadata={"help": "Age in years."})
+    age_column: str | None = field(
+        default=None, metadata={"help": "Age in years (above 89 as 90 with hash_ids or dicom_age_sex)."}
+    )
     licence_column: str | None = field(default=None, metadata={"help": "Licence of the image."})
     views: list[str] = field(
         default_factory=list, metadata={"help": "Keep these views only, e.g. PA AP UNKNOWN.", "choices": list(VIEWS)}
@@ -134,10 +142,17 @@ class Options:
     dicom_age_sex: bool = field(
         default=False, metadata={"help": "DICOM: also copy sex and age in years (above 89 as 90)."}
     )
+    keep_names: bool = field(
+        default=False, metadata={"help": "DICOM: record ids are file names; default: numbers, as names hold ids."}
+    )
+    allow_crossing_patients: bool = field(
+        default=False, metadata={"help": "Accept a split_column that has films of a patient in several splits."}
+    )
     hash_ids: str | None = field(
         default=None,
         metadata={
-            "help": "Salt (8 characters or more): patient, study and record ids become salted hashes. Not stored."
+            "help": "Salt (8 characters or more): patient, study and record ids become salted hashes. Not stored. The "
+            "lists of raw files are deleted at the end."
         },
     )
     report_origin: str = field(
@@ -149,8 +164,6 @@ class Options:
     split_seed: int = field(default=0, metadata={"help": "Seed of the split by patient."})
 
     def __post_init__(self):
-        if self.mapping:
-            self._read_mapping(Path(self.mapping))
         if not self.label_separator:
             raise ValueError("label_separator is empty: give the character between two findings")
         if self.hash_ids is not None and len(self.hash_ids) < _SHORTEST_SALT:
@@ -160,31 +173,23 @@ class Options:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, allowed: {allowed}")
         if set(self.views) - set(VIEWS):
             raise ValueError(f"views are {self.views}, allowed: {VIEWS}")
-        if self.patient_pattern and re.compile(self.patient_pattern).groups < 1:
+        if self.hash_ids and self.keep_names:
+            raise ValueError("hash_ids hides the names that keep_names keeps: give one of them")
+        try:
+            groups = re.compile(self.patient_pattern or "()").groups
+        except re.error as error:
+            raise ValueError(f"patient_pattern {self.patient_pattern!r} is no regular expression ({error})") from error
+        if groups < 1:
             raise ValueError(f"patient_pattern {self.patient_pattern!r} has no group: put the patient in brackets")
 
-    def _read_mapping(self, path: Path) -> None:
-        """Set what the file names and the command line left at its default."""
-        if not path.is_file():
-            raise ValueError(f"mapping {path}: there is no such file")
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"mapping {path}: not YAML ({error})") from error
-        known = {option.name: option for option in dataclasses.fields(self)}
-        if not isinstance(given, dict):
-            raise ValueError(f"mapping {path}: lines of the form 'image_column: file' are expected")
-        for name, value in given.items():
-            if name not in known or name == "mapping":
-                closest = difflib.get_close_matches(str(name), list(known), n=1)
-                hint = f", the closest is {closest[0]!r}" if closest else ""
-                raise ValueError(f"mapping {path}: there is no argument {name!r}{hint}")
-            option = known[name]
-            missing = option.default_factory is dataclasses.MISSING
-            default = option.default if missing else option.default_factory()
-            _check_kind(path, name, value, default)
-            if getattr(self, name) == default:
-                setattr(self, name, value)
+    def conceal(self, skipped: Skipped) -> Skipped:
+        """What may be written of it where ids are hashed: names of files hold them, and messages name files."""
+        if not self.hash_ids:
+            return skipped
+        table = re.escape(self.table or "metadata.csv")
+        names_none = re.fullmatch(rf"{table} row \d+|{re.escape(self.source_name)}/[0-9a-f]{{16}}", skipped.key)
+        key = skipped.key if names_none else Names(self.hash_ids).of_table("file", skipped.key)
+        return dataclasses.replace(skipped, key=key, reason=skipped.kind)
 
     def columns(self) -> dict[str, str]:
         """The named columns by what they hold."""
@@ -192,32 +197,24 @@ class Options:
         return {name: column for name, column in named.items() if column is not None}
 
 
-def _check_kind(path: Path, name: str, value, default) -> None:
-    if isinstance(default, list):
-        fits = isinstance(value, list) and all(isinstance(one, str) for one in value)
-    elif isinstance(default, float):
-        fits = isinstance(value, (int, float)) and not isinstance(value, bool)
-    else:
-        fits = type(value) is (str if default is None else type(default))
-    if not fits:
-        kind = "text" if default is None else type(default).__name__
-        raise ValueError(f"mapping {path}: {name} is {value!r}, expected is {kind} (quote what must be text)")
-
-
 def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     """Records of the table's rows, or of all images; then what was left over: films, reports."""
-    reports = ReportFiles(raw, options.reports) if options.reports else None
-    names = Names(options.hash_ids)
-    table = options.table or ("metadata.csv" if (raw / "metadata.csv").is_file() else None)
+    name = options.table or ("metadata.csv" if (raw / "metadata.csv").is_file() else None)
+    if name is None and options.reports is None:
+        raise DataError(f"{raw}: nothing tells the reports; name a table (--table) or a folder of texts (--reports)")
+    table = None if name is None else _open_table(raw / name, options)
+    found = [] if name and not (raw / options.image_root).is_dir() else list(find_films(raw, options.image_root))
+    masks = set() if table is None else _mask_paths(table, options)
+    films = [one for one in found if isinstance(one, str) and one not in masks]
+    keys = [_key(film, options) for film in films]
+    reports = ReportFiles(raw, options.reports, keys) if options.reports else None
+    names = Names(options.hash_ids, digest_of(raw, films))
     if table is None:
-        if reports is None:
-            raise DataError(
-                f"{raw}: nothing tells the reports; name a table (--table) or a folder of texts (--reports)"
-            )
-        for one in find_films(raw, options.image_root):
-            yield one if isinstance(one, Skipped) else _read_one(raw, one, {}, [], {}, one, reports, names, options)
+        for film in films:
+            yield _read_one(raw, film, {}, [], {}, film, reports, names, options)
     else:
-        yield from _read_table(raw, table, reports, names, options)
+        yield from _read_table(raw, name, table, films, reports, names, options)
+    yield from (one for one in found if isinstance(one, Skipped))
     if reports is not None:
         yield from reports.left_over()
 
@@ -227,24 +224,34 @@ def read_image(raw: Path, record: Record, options: Options) -> tuple[Image.Image
     return open_image(within(raw, record.image_path), options.multi_frame), {}
 
 
-def _read_table(
-    raw: Path, name: str, reports: ReportFiles | None, names: Names, options: Options
-) -> Iterator[Record | Skipped]:
-    path = raw / name
+def _open_table(path: Path, options: Options) -> pd.DataFrame:
     table = read_table(path)
     columns = options.columns()
-    if not {"report", "findings", "impression"} & set(columns) and reports is None:
+    if not {"report", "findings", "impression"} & set(columns) and options.reports is None:
         raise DataError(
             f"{path}: no text column is named; give --report_column, or --findings_column and --impression_column, or "
             f"a folder of texts (--reports). The table has {list(table.columns)}"
         )
     key_column = options.match_column or options.image_column
     require_columns(table, [key_column, *columns.values(), *options.label_columns, *options.mask_columns], path)
+    return table
+
+
+def _mask_paths(table: pd.DataFrame, options: Options) -> set[str]:
+    return {_normal(path) for column in options.mask_columns for path in table[column] if path.strip()}
+
+
+def _read_table(
+    raw: Path,
+    name: str,
+    table: pd.DataFrame,
+    films: list[str],
+    reports: ReportFiles | None,
+    names: Names,
+    options: Options,
+) -> Iterator[Record | Skipped]:
+    key_column, columns = options.match_column or options.image_column, options.columns()
     vocabulary = _vocabulary(table, options)
-    films, unknown = [], []
-    if (raw / options.image_root).is_dir():
-        found = list(find_films(raw, options.image_root))
-        films, unknown = ([one for one in found if isinstance(one, kind)] for kind in (str, Skipped))
     index = _Index(raw, films, options) if options.match_column else None
     used = set()
     for number, row in rows_of(table):
@@ -258,20 +265,19 @@ def _read_table(
             if not matches:
                 raise DataError(f"no film has {key!r} as accession number or file name", "row without a film")
             used |= set(matches)
+            blank = [columns[held] for held in ("id", "patient", "study") if values.get(held) == ""]
+            if blank:
+                raise DataError(f"column {blank[0]!r} is blank: whose film is it?", "id is blank")
             labels = _labels(row, vocabulary, options)
         except DataError as error:
             yield Skipped(where, str(error), error.kind)
             continue
-        masks = {column: Mask("file", row[column].strip()) for column in options.mask_columns if row[column].strip()}
+        masks = {one: Mask("file", _normal(row[one])) for one in options.mask_columns if row[one].strip()}
         for match in matches:
             yield _read_one(raw, match, values, labels, masks, where, reports, names, options)
-    masked = {
-        _normal(row[column]) for _, row in rows_of(table) for column in options.mask_columns if row[column].strip()
-    }
     for film in films:
-        if film not in used and film not in masked:
+        if film not in used:
             yield Skipped(film, f"{name} has no row for it (see also --image_root)", "film without a row")
-    yield from unknown
 
 
 def _normal(path: str) -> str:
@@ -366,31 +372,54 @@ def _split(text: str | None, patient: str, options: Options) -> str:
     return _SPLIT_NAMES[text.lower()]
 
 
-def _age(text: str) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError as error:
-        raise DataError(f"age is {text!r}: a number of years is expected", "age not readable") from error
+def _age(text: str, options: Options) -> float | None:
+    age = require_age(text)
+    is_capped = (options.hash_ids or options.dicom_age_sex) and age is not None
+    return min(age, OLDEST) if is_capped else age
 
 
-def _ids(film: Film, values: dict[str, str], names: Names, options: Options) -> tuple[str, str, str]:
-    """Key of the record, patient and study: from the table, the pattern, the header; else the image is its own."""
-    key = values.get("id") or str(Path(film.path).relative_to(_normal(options.image_root)))
-    patient = study = names.of_table("film", key)
+class _Ids(NamedTuple):
+    """Ids as they are written, and the patient's own, which decides the split and is not written."""
+
+    key: str
+    patient: str
+    study: str
+    split_by: str
+
+
+def _ids(film: Film, values: dict[str, str], names: Names, options: Options) -> _Ids:
+    """Ids from the table, the pattern, the header; else the image is a patient and study of its own."""
+    own = values.get("id") or str(Path(film.path).relative_to(_normal(options.image_root)))
+    # File names of DICOM exports are accession numbers more often than not.
+    numbered = film.header and not values.get("id") and not options.keep_names
+    key = patient = study = names.of_header("film", own) if numbered else names.of_table("film", own)
     if values.get("patient"):
-        patient = names.of_table("patient", values["patient"])
+        own = values["patient"]
+        patient = names.of_table("patient", own)
     elif options.patient_pattern:
         found = re.search(options.patient_pattern, film.path)
-        if not found:
+        if not found or not found[1]:
             raise DataError(f"patient_pattern {options.patient_pattern!r} is not in {film.path!r}", "patient not found")
-        patient = names.of_table("patient", found[1])
+        own = found[1]
+        patient = names.of_table("patient", own)
     elif film.get("PatientID"):
-        patient = names.of_header("patient", film.get("PatientID"))
+        own = film.get("PatientID")
+        patient = names.of_header("patient", own)
     if values.get("study"):
         study = names.of_table("study", values["study"])
     elif film.get("StudyInstanceUID"):
         study = names.of_header("study", film.get("StudyInstanceUID"))
-    return names.of_table("film", key), patient, study
+    return _Ids(key, patient, study, own)
+
+
+def _text(values: dict[str, str], text: str, options: Options) -> tuple[str, str]:
+    """Findings and impression: of the table's columns, else of its whole report or the text file."""
+    findings, impression = values.get("findings", ""), values.get("impression", "")
+    whole = "" if findings else values.get("report", "") or ("" if impression else text)
+    parsed = parse_plain_report(whole) if options.parse_sections else None
+    if parsed is None:
+        return findings or whole, impression
+    return parsed[0], impression or parsed[1]
 
 
 def _record(
@@ -402,27 +431,23 @@ def _record(
     names: Names,
     options: Options,
 ) -> Record:
-    key, patient, study = _ids(film, values, names, options)
-    header_age, header_sex = age_and_sex(film)
-    sex = (values.get("sex") or header_sex).upper()[:1]
-    findings = values.get("findings") or values.get("report", "")
-    if not findings and not values.get("impression"):
-        findings = text
+    ids = _ids(film, values, names, options)
+    findings, impression = _text(values, text, options)
     return Record(
-        record_id=f"{options.source_name}/{key}",
+        record_id=f"{options.source_name}/{ids.key}",
         source=options.source_name,
-        patient_id=patient,
-        study_id=study,
-        split=_split(values.get("split"), patient, options),
+        patient_id=ids.patient,
+        study_id=ids.study,
+        split=_split(values.get("split"), ids.split_by, options),
         image_path=film.path,
         findings=findings,
-        impression=values.get("impression", ""),
+        impression=impression,
         report_origin=options.report_origin,
         language=options.language,
         labels=labels,
         masks=masks,
         view=normalise_view(values.get("view") or film.get("ViewPosition")),
-        sex=sex if sex in ("F", "M", "O") else None,
-        age_years=_age(values.get("age") or header_age),
+        sex=normalise_sex(values.get("sex") or film.get("PatientSex")),
+        age_years=_age(values.get("age") or film.get("PatientAge"), options),
         licence=values.get("licence") or None,
     )

@@ -53,9 +53,9 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
         found = open_i.read_reports(raw / options.open_i)
         # A broken report matters only where an item needs it.
         reports = {one.uid: one for one in found if isinstance(one, open_i.Report)}
-    entries = (
-        (where, film, item) for where, item in read_items(raw / "annotation.json") for film in item["image_path"]
-    )
+    items, skipped = read_items(raw / "annotation.json")
+    yield from skipped
+    entries = ((where, film, item) for where, item in items for film in item["image_path"])
     yield from match_films(
         entries, films, lambda item, path: _record(item, path, reports if options.open_i else None), "annotation.json"
     )

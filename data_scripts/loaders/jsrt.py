@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data_scripts.ages import parse_age
 from data_scripts.matching import films_below, match_films
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source, within
 from data_scripts.splits import split_by_patient
+from data_scripts.views import normalise_sex
 
 SOURCE = Source(
     name="jsrt",
@@ -98,8 +100,8 @@ def _read_people(raw: Path) -> dict[str, tuple[str | None, float | None]]:
             if _NAME.match(cells[0].upper()) and len(cells) > age_at + 1:
                 age, sex = cells[age_at : age_at + 2]
                 people[Path(cells[0]).stem.upper()] = (
-                    sex[:1].upper() if sex[:1].upper() in ("F", "M") else None,
-                    float(age) if age.isdigit() else None,
+                    normalise_sex(sex[:1]),
+                    parse_age(age),
                 )
     return people
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_scripts.matching import films_below, match_films
+from data_scripts.matching import films_below, is_second, match_films
 from data_scripts.schema import DataError, Label, Record, Skipped, Source
 
 SOURCE = Source(
@@ -54,7 +54,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
         films = films_below(
             raw, f"{root}/{part}", (".jpeg", ".jpg"), key=lambda path: f"{path.parent.name}/{path.stem}"
         )
-        entries = [(path, key, key) for key, path in films.items()]
+        entries = [(path, key, key) for key, path in films.items() if not is_second(key)]
         yield from match_films(
             entries, films, lambda key, path, part=part, split=split: _record(key, path, part, split), part
         )

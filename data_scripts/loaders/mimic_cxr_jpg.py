@@ -39,6 +39,7 @@ SOURCE = Source(
         "Blank label: not mentioned. Labels were taken from the reports by rules (CheXpert labeler); 8 studies have "
         "none.",
         "Films were histogram-equalised by the publishers; polarity is right.",
+        "Films below files/ that the metadata does not name are not looked for.",
         "CheXmask, MS-CXR and the R2Gen annotations use films of this corpus.",
     ),
 )
@@ -70,7 +71,8 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     path, metadata = read_mimic_table(raw, METADATA, ("dicom_id", "subject_id", "study_id", "ViewPosition"))
     split_path, table = read_mimic_table(raw, SPLIT, ("dicom_id", "split"))
     splits = dict(zip(table["dicom_id"], table["split"], strict=True))
-    labels = read_labels(raw)
+    labels, bad_rows = read_labels(raw)
+    yield from bad_rows
     folder = report_folder(raw, options.reports, metadata)
     read_study, sections = "", {}
     for number, row in rows_of(metadata):
@@ -174,20 +176,20 @@ def read_mimic_table(raw: Path, name: str, columns: tuple[str, ...]) -> tuple[Pa
     return path, table[list(columns)]
 
 
-def read_labels(raw: Path) -> dict[str, list[Label]]:
-    """Labels by study.
+def read_labels(raw: Path) -> tuple[dict[str, list[Label]], list[Skipped]]:
+    """Labels by study, and the rows that hold an unknown value: their studies have no labels.
 
     Raises:
-        DataError: the table or a column is missing, or a value is unknown; its row is named.
+        DataError: the table or a column is missing.
     """
     path, table = read_mimic_table(raw, LABELS, ("study_id", *CHEXPERT_LABELS))
-    labels = {}
+    labels, skipped = {}, []
     for number, row in rows_of(table):
         try:
             labels[row["study_id"]] = row_labels(row, CHEXPERT_LABELS)
         except DataError as error:
-            raise DataError(f"{path} row {number}: {error}", error.kind) from error
-    return labels
+            skipped.append(Skipped(f"{path.name} row {number}", str(error), error.kind))
+    return labels, skipped
 
 
 def report_folder(raw: Path, named: str | None, metadata: pd.DataFrame) -> Path:

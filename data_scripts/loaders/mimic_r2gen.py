@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from data_scripts.loaders import mimic_cxr_jpg
 from data_scripts.matching import match_films
 from data_scripts.r2gen import read_items
-from data_scripts.schema import DataError, Label, Record, Skipped, Source, within
+from data_scripts.schema import DataError, Label, Record, Skipped, Source, is_file, within
 from data_scripts.views import normalise_view
 
 SOURCE = Source(
@@ -49,19 +49,28 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     labels, views = {}, {}
     if options.mimic_dir is not None:
         mimic = raw / options.mimic_dir
-        labels = mimic_cxr_jpg.read_labels(mimic)
+        labels, bad_rows = mimic_cxr_jpg.read_labels(mimic)
+        yield from bad_rows
         _, metadata = mimic_cxr_jpg.read_mimic_table(mimic, mimic_cxr_jpg.METADATA, ("dicom_id", "ViewPosition"))
         views = dict(zip(metadata["dicom_id"], metadata["ViewPosition"], strict=True))
     folder = PurePosixPath(options.mimic_dir or "", "files" if options.mimic_dir is not None else "images")
-    items = list(read_items(raw / "annotation.json"))
+    items, skipped = read_items(raw / "annotation.json")
+    yield from skipped
     # Of the hundreds of thousands of films in the folder only these are asked for.
-    films = {item["id"]: path for _, item in items if within(raw, path := _film(item, folder)).is_file()}
+    films = {item["id"]: path for _, item in items if _is_below(raw, path := _film(item, folder))}
     entries = ((where, item["id"], item) for where, item in items)
     yield from match_films(entries, films, lambda item, path: _record(item, path, labels, views), "annotation.json")
 
 
 def _film(item: dict, folder: PurePosixPath) -> str:
     return str(folder / item["image_path"][0])
+
+
+def _is_below(raw: Path, path: str) -> bool:
+    try:
+        return is_file(within(raw, path))
+    except DataError:
+        return False
 
 
 def _record(item: dict, path: str, labels: dict[str, list[Label]], views: dict[str, str]) -> Record:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from data_scripts.ages import parse_age
 from data_scripts.loader_options import SynthesisedReports, ValidationSplit
+from data_scripts.matching import films_below, match_films
 from data_scripts.reports import synthesise_report
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
 from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="nih_chestxray14",
@@ -77,19 +78,17 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     listed |= dict.fromkeys(_read_list(raw / "test_list.txt"), "test")
     masks, bad_boxes = _read_boxes(raw / BOXES, set(table["Image Index"]))
     yield from bad_boxes
-    paths = {path.name: str(path.relative_to(raw)) for path in raw.glob("images*/**/*.png")}
-    for number, row in rows_of(table):
-        name, where = row["Image Index"], f"{table_path.name} row {number}"
+    films = films_below(raw, ".", (".png",))
+    entries = ((f"{table_path.name} row {number}", row["Image Index"], row) for number, row in rows_of(table))
+
+    def make_record(row: dict[str, str], path: str) -> Record:
+        name = row["Image Index"]
         if name not in listed:
-            yield Skipped(where, f"{name} is in neither train_val_list.txt nor test_list.txt", "film in no list")
-        elif name not in paths:
-            yield Skipped(where, f"{name} is not among the films below {raw}/images*", "image file missing")
-        else:
-            try:
-                yield _record(row, where, paths[name], listed[name], masks.get(name, {}), options)
-            except DataError as error:
-                yield Skipped(where, str(error), error.kind)
-    for name in sorted({*listed, *paths} - set(table["Image Index"])):
+            raise DataError("it is in neither train_val_list.txt nor test_list.txt", "film in no list")
+        return _record(row, path, listed[name], masks.get(name, {}), options)
+
+    yield from match_films(entries, films, make_record, table_path.name)
+    for name in sorted({*listed} - {*films} - {*table["Image Index"]}):
         yield Skipped(name, f"{name} has no row in {table_path.name}", "film without a row")
 
 
@@ -124,23 +123,23 @@ def _read_boxes(path: Path, films: set[str]) -> tuple[dict[str, dict[str, Mask]]
     }, skipped
 
 
-def _labels(text: str, where: str) -> list[Label]:
+def _labels(text: str) -> list[Label]:
     found = set(text.split("|"))
     unknown = found - {*LABELS, "No Finding"}
     if unknown:
         raise DataError(
-            f"{where}: unknown finding {sorted(unknown)}, expected some of {(*LABELS, 'No Finding')}", "unknown finding"
+            f"unknown finding {sorted(unknown)}, expected some of {(*LABELS, 'No Finding')}", "unknown finding"
         )
     names = [*LABELS, "No Finding"]
     return [Label(name.replace("_", " "), int(name in found)) for name in names]
 
 
-def _record(row: dict[str, str], where: str, path: str, split: str, masks: dict[str, Mask], options: Options) -> Record:
+def _record(row: dict[str, str], path: str, split: str, masks: dict[str, Mask], options: Options) -> Record:
     record_id = f"{SOURCE.name}/{row['Image Index'].removesuffix('.png')}"
     patient = row["Patient ID"]
     if split == "train":
         split = options.split_training(patient)
-    labels = _labels(row["Finding Labels"], where)
+    labels = _labels(row["Finding Labels"])
     return Record(
         record_id=record_id,
         source=SOURCE.name,
@@ -154,6 +153,6 @@ def _record(row: dict[str, str], where: str, path: str, split: str, masks: dict[
         labels=labels,
         masks=masks,
         view=normalise_view(row["View Position"]),
-        sex=row["Patient Gender"] if row["Patient Gender"] in ("F", "M") else None,
+        sex=normalise_sex(row["Patient Gender"]),
         age_years=parse_age(row["Patient Age"]),
     )

@@ -161,7 +161,8 @@ def read_reports(raw: Path) -> Iterator[Report | Skipped]:
     for path in files:
         try:
             yield parse_report(path.read_bytes())
-        except (ElementTree.ParseError, DataError) as error:
+        # An encoding that Python does not know, or that XML may not have, is no ParseError.
+        except (ElementTree.ParseError, LookupError, ValueError) as error:
             yield Skipped(path.name, f"{path}: not a report of Open-I ({error})", "broken XML")
 
 

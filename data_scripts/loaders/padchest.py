@@ -21,7 +21,7 @@ from data_scripts.matching import films_below, match_films
 from data_scripts.schema import Record, Skipped, Source, within
 from data_scripts.tables import read_table, require_columns, rows_of
 from data_scripts.translations import Translations, report_fields
-from data_scripts.views import normalise_view
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="padchest",
@@ -119,7 +119,6 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
 def _record(row: dict[str, str], path: str, common: list[str], translations, options: Options) -> Record:
     listed = parse_list(row["Labels"])
     monochrome1 = clean(row["PhotometricInterpretation_DICOM"]) == "MONOCHROME1"
-    sex = clean(row["PatientSex_DICOM"])
     return Record(
         record_id=f"{SOURCE.name}/{row['ImageID'].removesuffix('.png')}",
         source=SOURCE.name,
@@ -130,7 +129,7 @@ def _record(row: dict[str, str], path: str, common: list[str], translations, opt
         labels=finding_labels(listed, common),
         flags=[*flags(listed), *(["monochrome1"] if monochrome1 else [])],
         view=normalise_view(row["Projection"]),
-        sex=sex if sex in ("F", "M", "O") else None,
+        sex=normalise_sex(row["PatientSex_DICOM"]),
         age_years=age_between(row["PatientBirth"], row["StudyDate_DICOM"]),
         **report_fields(clean(row["Report"]), "es", row["ImageID"], translations, options.translation_language),
     )

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from data_scripts.ages import parse_age
 from data_scripts.reports import ReportText
-from data_scripts.schema import MAX_AGE, DataError, Record, Skipped, Source
-from data_scripts.views import normalise_view
+from data_scripts.schema import DataError, Record, Skipped, Source
+from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="rexgradient_160k",
@@ -37,8 +38,7 @@ SOURCE = Source(
 #: Of a part its split; the files are named after the parts.
 PARTS = {"train": "train", "valid": "validation", "test": "test"}
 FIELDS = ("PatientID", "Findings", "Impression", "ImagePath", "ImageViewPosition")
-#: Years of the units of DICOM ages such as 007Y.
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+TEXTS = ("Findings", "Impression")
 
 
 @dataclass
@@ -85,7 +85,13 @@ def study_records(key: str, study: dict, split: str, options: Options) -> Iterat
         yield Skipped(key, f"fields {missing} are missing", "field missing")
         return
     paths, views = study["ImagePath"] or [], study["ImageViewPosition"] or []
-    if len(paths) != len(views):
+    wrong = [name for name in TEXTS if not isinstance(study.get(name) or "", str)]
+    wrong += [
+        name for name, value in (("ImagePath", paths), ("ImageViewPosition", views)) if not isinstance(value, list)
+    ]
+    if wrong:
+        yield Skipped(key, f"{wrong[0]} is of kind {type(study[wrong[0]]).__name__}", "field of another kind")
+    elif len(paths) != len(views):
         yield Skipped(key, f"{len(paths)} films, but {len(views)} views", "lists of different length")
     elif not paths:
         yield Skipped(key, "the study has no film", "report without a film")
@@ -109,17 +115,7 @@ def image_path(text: str) -> str:
     return str(path)
 
 
-def age_in_years(text: str | None) -> float | None:
-    """Years of a DICOM age such as 064Y, 018M; None where it is none, or no age of a person."""
-    text = (text or "").strip().upper()
-    if len(text) < 2 or not text[:-1].isdigit() or text[-1] not in _YEARS:
-        return None
-    years = int(text[:-1]) * _YEARS[text[-1]]
-    return years if years <= MAX_AGE else None
-
-
 def _record(key: str, study: dict, path: str, view: str | None, split: str, options: Options) -> Record:
-    sex = str(study.get("PatientSex") or "").strip().upper()
     return Record(
         record_id=f"{SOURCE.name}/{path.removeprefix('deid_png/').removesuffix('.png')}",
         source=SOURCE.name,
@@ -130,6 +126,6 @@ def _record(key: str, study: dict, path: str, view: str | None, split: str, opti
         findings=options.tidy(study["Findings"] or ""),
         impression=options.tidy(study["Impression"] or ""),
         view=normalise_view(view),
-        sex=sex if sex in ("F", "M", "O") else None,
-        age_years=age_in_years(study.get("PatientAge")),
+        sex=normalise_sex(str(study.get("PatientSex") or "")),
+        age_years=parse_age(str(study.get("PatientAge") or "")),
     )
