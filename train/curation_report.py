@@ -19,9 +19,10 @@ from pathlib import Path
 from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from data_scripts.access import may_be_shown
 from train.curation_columns import read_columns
 from train.curation_figures import draw_course, draw_enrichment, draw_map, draw_prototypes
-from train.curation_galleries import make_galleries, may_be_shown
+from train.curation_galleries import make_galleries
 from train.curation_map import map_features
 from train.curation_numbers import CurationNumbers, collect_numbers, role_words
 from train.curation_state import STATE_FILE, CurationState
