@@ -108,6 +108,7 @@ _NIH_TEST = Benchmark(
 _RANZCR = Benchmark(
     "ranzcr_probe", 1, "disease_prediction", "ranzcr_clip", labels=ranzcr_clip.LABELS,
     source="https://www.kaggle.com/c/ranzcr-clip-catheter-line-classification", exposure=("nih_chestxray14",),
+    options="--validation_share 0.15 --test_share 0.15",
 )  # fmt: skip
 _SIIM = Benchmark(
     "siim_zero_shot", 1, "zero_shot", "siim_acr", "AUROC", labels=("Pneumothorax",), expected=1_372,
@@ -168,6 +169,7 @@ _DISEASE_PREDICTION = (
     Benchmark(
         "rsna_probe", 1, "disease_prediction", "rsna_pneumonia", "AUROC", labels=("Pneumonia",),
         source="https://www.kaggle.com/c/rsna-pneumonia-detection-challenge", exposure=("nih_chestxray14",),
+        options="--validation_share 0.15 --test_share 0.15",
     ),
     _RANZCR,
 )  # fmt: skip

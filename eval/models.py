@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from eval.provenance import weights_sha256
 from modeling_chexficient import CheXficientModel, CheXficientProcessor, to_eight_bit
@@ -196,6 +197,11 @@ def load_evaluation_model(name: str, trust_remote_code: bool = False, revision: 
         raise ValueError(
             f"{name} is a checkpoint as released: convert it with `python -m modeling_chexficient.convert_checkpoint`"
         )
+    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        # Imported here, since a generator is an EvaluationModel, too.
+        from eval.tasks.report_generator import load_report_generator
+
+        return load_report_generator(name, **source)
     model = AutoModel.from_pretrained(name, dtype=torch.float32, **source).eval()
     revision = getattr(config, "_commit_hash", None) or revision
     names = {"name": name, "revision": revision, "sha256": weights_sha256(name)}

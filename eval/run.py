@@ -65,6 +65,9 @@ class EvaluationArguments:
     )
     num_seeds: int = field(default=5, metadata={"help": "Draws of each label share below 1."})
     decoder_epochs: int | None = field(default=None, metadata={"help": "Passes over the films that decoders train on."})
+    predictions: str | None = field(
+        default=None, metadata={"help": "JSON lines (record_id, report) to score in place of the model's reports."}
+    )
     batch_size: int = field(default=64, metadata={"help": "Films a forward pass."})
     num_workers: int = field(default=0, metadata={"help": "Processes that decode films."})
     precision: str = field(
@@ -110,7 +113,8 @@ class EvaluationArguments:
     def settings(self, out: Path) -> EvaluationSettings:
         """The settings of a model whose results go to `out`. Raises ValueError for values out of range."""
         names = {one.name for one in dataclasses.fields(EvaluationSettings)} & {*vars(self)} - {"out", "cache"}
-        values = {name: getattr(self, name) for name in names} | {"label_shares": tuple(self.label_shares)}
+        values = {name: getattr(self, name) for name in names}
+        values |= {"label_shares": tuple(self.label_shares), "predictions": self.predictions and Path(self.predictions)}
         return EvaluationSettings(
             **values, out=out, cache=Path(self.cache) if self.cache else self.results_folder / ".cache"
         )

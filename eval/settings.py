@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _OF_TASK = {
     "label_shares": ("disease_prediction",),
     "num_seeds": ("disease_prediction",),
     "decoder_epochs": ("segmentation", "report_generation"),
+    "predictions": ("report_generation",),
 }
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -40,6 +42,7 @@ class EvaluationSettings:
         label_shares: shares of the training labels for probes, each 0 to 1, nested.
         num_seeds: draws of each label share below 1.
         decoder_epochs: passes over the training films of a decoder (segmentation, reports); None: the runner's.
+        predictions: file of generated reports (JSON lines with record_id and report) to score in place of the model's.
         show_films: keep films and texts in artifacts (`eval.suite` sets it where the data are open).
     """
 
@@ -56,6 +59,7 @@ class EvaluationSettings:
     label_shares: tuple[float, ...] = (0.01, 0.1, 1.0)
     num_seeds: int = 5
     decoder_epochs: int | None = None
+    predictions: Path | None = None
     show_films: bool = False
 
     def __post_init__(self):
@@ -65,6 +69,8 @@ class EvaluationSettings:
                 raise ValueError(f"{name} is {value}, it must be at least {least}")
         if self.precision not in ("auto", *PRECISIONS):
             raise ValueError(f"precision {self.precision!r} is unknown, there are {['auto', *PRECISIONS]}")
+        if self.predictions is not None and not self.predictions.is_file():
+            raise ValueError(f"--predictions {self.predictions}: there is no such file")
         wrong = [share for share in self.label_shares if not 0 < share <= 1]
         if wrong or not self.label_shares:
             raise ValueError(f"label_shares are {list(self.label_shares)}: give shares above 0 and up to 1")
@@ -77,6 +83,9 @@ class EvaluationSettings:
     def relevant(self, task: str) -> dict:
         """What a result of a task depends on, as plain values: equal settings give equal figures."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _WITHOUT_EFFECT}
+        if self.predictions is not None:
+            # Its content counts, wherever it lies.
+            values["predictions"] = hashlib.sha256(self.predictions.read_bytes()).hexdigest()
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()

@@ -72,7 +72,7 @@ def judge(
     shown = settings.show_films or may_be_shown(splits[benchmark.split], [str(folder) for folder in folders])
     settings = dataclasses.replace(settings, show_films=shown)
     # The runner of a task is the module of its name.
-    result = importlib.import_module(f"eval.{benchmark.task}").run(benchmark, model, splits, settings)
+    result = importlib.import_module(f"eval.tasks.{benchmark.task}").run(benchmark, model, splits, settings)
     result.provenance = dataclasses.replace(
         result.provenance,
         dataset=str(folders[0]),

@@ -128,7 +128,7 @@ def test_a_file_of_predictions_is_scored_in_the_order_of_the_films(encoder, spli
     ids, truth = splits["test"]["record_id"][:], splits["test"]["report"][:]
     shuffled = dict(sorted(zip(ids, truth, strict=True), key=lambda pair: pair[0][::-1]))
     path = predictions_file(tmp_path / "p.jsonl", {**shuffled, "made/of another split": "x"})
-    result = run(REPORTS, encoder, splits, EvaluationSettings(resamples=5), path)
+    result = run(REPORTS, encoder, splits, EvaluationSettings(resamples=5, predictions=path))
     assert result.scores.bleu1.value == 1
     assert result.decoder == {"reports": "file of predictions"}
     assert set(result.baselines) == {MOST_FREQUENT, NEAREST}
@@ -154,8 +154,8 @@ def test_malformed_predictions_are_refused(tmp_path, lines, message):
 
 def test_what_cannot_be_scored_is_refused(encoder, splits, tmp_path):
     settings = EvaluationSettings(resamples=5)
-    with pytest.raises(DataError, match="no such file of predictions"):
-        run(REPORTS, encoder, splits, settings, tmp_path / "none.jsonl")
+    with pytest.raises(ValueError, match=r"--predictions .*none.jsonl: there is no such file"):
+        EvaluationSettings(predictions=tmp_path / "none.jsonl")
     alone = DatasetDict(test=splits["test"])
     with pytest.raises(ValueError, match="generates no text and there are no training reports"):
         run(REPORTS, encoder, alone, settings)
@@ -169,7 +169,7 @@ def test_what_cannot_be_scored_is_refused(encoder, splits, tmp_path):
 def test_without_training_reports_there_are_no_baselines_and_it_is_said(encoder, splits, tmp_path):
     test = split([0, 1, 2], 0, texts=("Mild edema.", "", "Clear."))
     path = predictions_file(tmp_path / "p.jsonl", {"made/0": "Mild edema.", "made/2": ""})
-    result = run(REPORTS, encoder, DatasetDict(test=test), EvaluationSettings(resamples=5), path)
+    result = run(REPORTS, encoder, DatasetDict(test=test), EvaluationSettings(resamples=5, predictions=path))
     assert result.baselines == {}
     assert result.notes[:2] == [
         "1 of 3 films have no report and were left out.",
