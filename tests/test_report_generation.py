@@ -267,7 +267,7 @@ def test_most_frequent_report_counts_words_not_writing():
 def test_nearest_rows_equal_the_whole_matrix(monkeypatch):
     queries, candidates = (torch.nn.functional.normalize(torch.randn(n, 5), dim=1) for n in (37, 11))
     expected = (queries @ candidates.T).argmax(dim=1).tolist()
-    monkeypatch.setattr("eval.report_generation._BLOCK", 30)
+    monkeypatch.setattr("eval.tasks.report_generation._BLOCK", 30)
     assert nearest_rows(queries, candidates) == expected
 
 
