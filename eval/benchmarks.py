@@ -1,30 +1,239 @@
-"""Benchmarks as records: what is asked of a model, on which data, and how it is scored."""
+"""Benchmarks as records: what is asked of a model, on which data, and how it is scored.
+
+Numbers of films and protocols are those of arXiv 2602.22843's evaluation code and of arXiv 2401.12215 (probes).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-#: Findings in less than this share of the training films are reported apart, as rare.
-RARE_BELOW = 0.01
+from data_scripts.labels import CHEXPERT_LABELS
+from data_scripts.loaders import chexpert_5x200, nih_chestxray14, ranzcr_clip, vindr_cxr, vindr_pcxr
+
+#: Findings in less than this share of the training films are reported apart, as rare; those in at least `COMMON_FROM`
+#: as common, the others as medium: the head, body and tail of the CXR-LT challenges (arXiv 2310.16112).
+RARE_BELOW, COMMON_FROM = 0.01, 0.1
+TASKS = ("zero_shot", "retrieval", "disease_prediction", "segmentation", "report_generation")
+#: Frontal films in our vocabulary of views: some corpora do not say whether a frontal film is PA or AP.
+_FRONTAL = ("PA", "AP", "UNKNOWN")
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark. `labels` empty: all labels of the dataset. Bump `version` when figures stop being comparable."""
+    """One benchmark. Bump `version` when figures stop being comparable.
+
+    Args:
+        name: also the name of the result file.
+        task: one of `TASKS`.
+        dataset: name of the prepared folder below `--data`, and of the loader that reads it.
+        metric: the headline figure.
+        split: that the model is judged on; "all": every film of the data.
+        labels: judged findings, in this order; empty: all labels of the data.
+        prompts: name of the prompt family (`eval.prompts`).
+        unlisted_is_absent: a finding not listed for a film is absent, not unjudged (MIMIC-CXR: blank = 0).
+        views: films of other views are left out; empty: all views.
+        first_of_study: only the first film of each study (of those views).
+        threshold_split: where a threshold is chosen; None: nowhere.
+        train_dataset: prepared folder of the training split, where it is another corpus.
+        structures: to segment; each is the union of the masks named.
+        no_mask_is_empty: a film without a mask does not show the structure; else it was not outlined and stays out.
+        expected: number of films (texts) of the complete benchmark; None: it depends on the copy.
+        source: citation or address.
+        exposure: pretraining corpora (`source` of records) that contain it or films of the same patients.
+        options: arguments of its loader beside the folders.
+        rare_below: see `RARE_BELOW`.
+    """
 
     name: str
     version: int
     task: str
+    dataset: str = "synthetic"
+    metric: str = "macro AUROC"
     split: str = "test"
     labels: tuple[str, ...] = ()
     prompts: str = "published"
+    unlisted_is_absent: bool = False
+    views: tuple[str, ...] = ()
+    first_of_study: bool = False
+    threshold_split: str | None = "validation"
+    train_dataset: str | None = None
+    structures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    no_mask_is_empty: bool = False
+    expected: int | None = None
+    source: str = ""
+    exposure: tuple[str, ...] = ()
+    options: str = ""
     rare_below: float = RARE_BELOW
 
+    @property
+    def how_to(self) -> str:
+        """The commands that prepare its data below a folder DATA."""
+        raw = "" if self.dataset == "synthetic" else " --raw DOWNLOAD"
+        prepare = "python -m data_scripts.prepare"
+        command = f"{prepare} {self.dataset}{raw} --out DATA/{self.dataset} {self.options}".strip()
+        if self.train_dataset is None:
+            return command
+        return f"{command}; {prepare} {self.train_dataset} --raw DOWNLOAD --out DATA/{self.train_dataset}"
 
-BENCHMARKS = {
-    benchmark.name: benchmark
-    for benchmark in (
-        Benchmark("zero_shot_findings", 1, "zero_shot"),
-        Benchmark("zero_shot_findings_validation", 1, "zero_shot", split="validation"),
-    )
+
+def _alike(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Structures that are one mask of the same name each."""
+    return {name: (name,) for name in names}
+
+
+_NIH = tuple(name.replace("_", " ") for name in nih_chestxray14.LABELS)
+_CHEXPERT_5 = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+_TUBES = {
+    "endotracheal tube": tuple(name for name in ranzcr_clip.LABELS if name.startswith("ETT")),
+    "nasogastric tube": tuple(name for name in ranzcr_clip.LABELS if name.startswith("NGT")),
+    "central venous catheter": tuple(name for name in ranzcr_clip.LABELS if name.startswith("CVC")),
+    "Swan Ganz catheter": ("Swan Ganz Catheter Present",),
+}
+
+_CHEXPERT_TEST = Benchmark(
+    "chexpert_zero_shot", 1, "zero_shot", "chexlocalize", labels=CHEXPERT_LABELS, views=_FRONTAL, first_of_study=True,
+    expected=500, source="https://github.com/rajpurkarlab/cheXpert-test-set-labels (arXiv 1901.07031)",
+    exposure=("chexpert_plus",),
+)  # fmt: skip
+_MIMIC_TEST = Benchmark(
+    "mimic_zero_shot", 1, "zero_shot", "mimic_cxr_jpg", labels=CHEXPERT_LABELS, unlisted_is_absent=True,
+    views=("PA", "AP"), expected=3_082, source="https://physionet.org/content/mimic-cxr-jpg/",
+    exposure=("mimic_cxr_jpg", "mimic_r2gen"),
+)  # fmt: skip
+_NIH_TEST = Benchmark(
+    "nih_zero_shot", 1, "zero_shot", "nih_chestxray14", labels=(*_NIH, "No Finding"), expected=25_596,
+    source="https://nihcc.app.box.com/v/ChestXray-NIHCC (arXiv 1705.02315)", exposure=("nih_chestxray14",),
+)  # fmt: skip
+_RANZCR = Benchmark(
+    "ranzcr_probe", 1, "disease_prediction", "ranzcr_clip", labels=ranzcr_clip.LABELS,
+    source="https://www.kaggle.com/c/ranzcr-clip-catheter-line-classification", exposure=("nih_chestxray14",),
+    options="--validation_share 0.15 --test_share 0.15",
+)  # fmt: skip
+_SIIM = Benchmark(
+    "siim_zero_shot", 1, "zero_shot", "siim_acr", "AUROC", labels=("Pneumothorax",), expected=1_372,
+    source="https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation", exposure=("nih_chestxray14",),
+)  # fmt: skip
+_SYNTHETIC = Benchmark("zero_shot_findings", 1, "zero_shot", exposure=("synthetic",), source="data_scripts.synthetic")
+_COVID = Benchmark(
+    "covid_lungs", 1, "segmentation", "covid_chestxray", "mean Dice", structures=_alike(("lungs",)),
+    source="https://github.com/ieee8023/covid-chestxray-dataset (arXiv 2006.11988)",
+    options="--mask_dir lung_masks --validation_share 0.15 --test_share 0.35 --skip_bad",
+)  # fmt: skip
+
+_ZERO_SHOT = (
+    _CHEXPERT_TEST,
+    _MIMIC_TEST,
+    _NIH_TEST,
+    Benchmark(
+        "kermany_zero_shot", 1, "zero_shot", "kermany", "AUROC", labels=("Pneumonia",), expected=624,
+        source="https://data.mendeley.com/datasets/rscbjbr9sj",
+    ),
+    _SIIM,
+    # The labels of its test films are not public.
+    Benchmark(
+        "tbx11k_zero_shot", 1, "zero_shot", "tbx11k", "AUROC", "validation", labels=("Tuberculosis",),
+        threshold_split="train", expected=1_800, source="https://mmcheng.net/tb/",
+    ),
+    Benchmark(
+        "vindr_cxr_zero_shot", 1, "zero_shot", "vindr_cxr", labels=tuple(dict.fromkeys(vindr_cxr.LABELS.values())),
+        expected=3_000, source="https://physionet.org/content/vindr-cxr/ (arXiv 2012.15029)", exposure=("vindr_cxr",),
+    ),
+    Benchmark(
+        "vindr_pcxr_zero_shot", 1, "zero_shot", "vindr_pcxr", labels=tuple(dict.fromkeys(vindr_pcxr.LABELS.values())),
+        expected=1_397, source="https://physionet.org/content/vindr-pcxr/ (arXiv 2203.10612)",
+        exposure=("vindr_pcxr",),
+    ),
+)  # fmt: skip
+
+_RETRIEVAL = (
+    Benchmark(
+        "chexpert_5x200_retrieval", 1, "retrieval", "chexpert_5x200", "R@5", labels=chexpert_5x200.CLASSES,
+        expected=998, source="https://github.com/marshuang80/gloria", exposure=("chexpert_plus",),
+        options="--reports df_chexpert_plus_240401.csv",
+    ),
+    replace(_MIMIC_TEST, name="mimic_retrieval", task="retrieval", metric="R@5"),
+    Benchmark(
+        "rexgradient_retrieval", 1, "retrieval", "rexgradient_160k", "R@5", views=(*_FRONTAL, "DECUBITUS", "OTHER"),
+        expected=8_083, source="https://huggingface.co/datasets/rajpurkarlab/ReXGradient-160K",
+        exposure=("rexgradient_160k",),
+    ),
+)  # fmt: skip
+
+_DISEASE_PREDICTION = (
+    replace(_NIH_TEST, name="nih_probe", task="disease_prediction", labels=_NIH),
+    replace(
+        _CHEXPERT_TEST, name="chexpert_5_probe", task="disease_prediction", labels=_CHEXPERT_5, first_of_study=False,
+        views=(), expected=668, train_dataset="chexpert_plus",
+    ),
+    Benchmark(
+        "rsna_probe", 1, "disease_prediction", "rsna_pneumonia", "AUROC", labels=("Pneumonia",),
+        source="https://www.kaggle.com/c/rsna-pneumonia-detection-challenge", exposure=("nih_chestxray14",),
+        options="--validation_share 0.15 --test_share 0.15",
+    ),
+    _RANZCR,
+)  # fmt: skip
+
+_SEGMENTATION = (
+    replace(
+        _SIIM, name="siim_segmentation", task="segmentation", metric="mean Dice",
+        structures=_alike(("Pneumothorax",)), no_mask_is_empty=True,
+    ),
+    Benchmark(
+        "jsrt_lungs", 1, "segmentation", "jsrt", "mean Dice",
+        structures=_alike(("left lung", "right lung", "heart", "left clavicle", "right clavicle")), expected=123,
+        source="http://db.jsrt.or.jp/eng.php; SCR, doi 10.1016/j.media.2005.02.002",
+        options="--validation_share 0.15",
+    ),
+    replace(
+        _RANZCR, name="ranzcr_tubes", task="segmentation", metric="mean Dice", labels=(), structures=_TUBES,
+    ),
+)  # fmt: skip
+
+_REPORT_GENERATION = (
+    Benchmark(
+        "iu_reports", 1, "report_generation", "iu_r2gen", "clinical F1", expected=1_180,
+        source="https://github.com/zhjohnchan/R2Gen", exposure=("open_i", "iu_r2gen"),
+    ),
+    replace(
+        _MIMIC_TEST, name="mimic_reports", task="report_generation", dataset="mimic_r2gen", metric="clinical F1",
+        labels=(), views=(), expected=None, source="https://github.com/zhjohnchan/R2Gen",
+    ),
+)  # fmt: skip
+
+_OF_SYNTHETIC = (
+    _SYNTHETIC,
+    replace(_SYNTHETIC, name="synthetic_retrieval", task="retrieval", metric="R@5"),
+    replace(_SYNTHETIC, name="synthetic_probe", task="disease_prediction"),
+    replace(
+        _SYNTHETIC, name="synthetic_segmentation", task="segmentation", metric="mean Dice",
+        structures=_alike(("left_lung", "right_lung", "heart")),
+    ),
+    replace(_SYNTHETIC, name="synthetic_reports", task="report_generation", metric="clinical F1"),
+)  # fmt: skip
+
+_ON_REAL_SAMPLES = (
+    # The one finding that a small sample of NIH holds enough of.
+    replace(_NIH_TEST, name="nih_pneumonia_zero_shot", metric="AUROC", labels=("Pneumonia",)),
+    replace(
+        _NIH_TEST, name="nih_pneumonia_probe", task="disease_prediction", metric="AUROC", labels=("Pneumonia",),
+    ),
+    _COVID,
+    # Nothing is trained for retrieval, so all films may be asked for.
+    replace(_COVID, name="covid_retrieval", task="retrieval", metric="R@5", split="all", structures={}),
+)  # fmt: skip
+
+#: Judging while developing: never on the films of a test.
+_VALIDATION = replace(_SYNTHETIC, name="zero_shot_findings_validation", split="validation", threshold_split=None)
+
+#: The twenty benchmarks of the suite "chexficient", by kind of task.
+_CHEXFICIENT = (*_ZERO_SHOT, *_RETRIEVAL, *_DISEASE_PREDICTION, *_SEGMENTATION, *_REPORT_GENERATION)
+
+BENCHMARKS: dict[str, Benchmark] = {
+    one.name: one for one in (*_CHEXFICIENT, *_OF_SYNTHETIC, *_ON_REAL_SAMPLES, _VALIDATION)
+}
+SUITES: dict[str, tuple[str, ...]] = {
+    "chexficient": tuple(one.name for one in _CHEXFICIENT),
+    "synthetic": tuple(one.name for one in _OF_SYNTHETIC),
+    "real_sample": tuple(one.name for one in _ON_REAL_SAMPLES),
 }

@@ -17,7 +17,7 @@ _COMMON, _RARE = "#1f6f8b", "#c8553d"
 def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
     """AUROC of every finding with its interval, most frequent on top, rare findings in another colour."""
     labels = sorted((one for one in result.labels if one.auroc.value is not None), key=lambda one: one.prevalence)
-    figure, axes = plt.subplots(figsize=(8.5, 1.6 + 0.3 * len(labels)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8.5, max(3.2, 1.6 + 0.3 * len(labels))), layout="constrained")
     for height, label in enumerate(labels):
         colour = _RARE if label.rare else _COMMON
         axes.plot([label.auroc.low, label.auroc.high], [height, height], color=colour, linewidth=2, alpha=0.5)
@@ -33,10 +33,11 @@ def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
             )
     axes.set_xlim(min([0.45, *(one.auroc.low for one in labels)]) - 0.02, 1.01)
     axes.set_xlabel("AUROC with 95 % interval by patient")
-    axes.set_ylabel("finding (frequency in training, n positive films)")
+    axes.set_ylabel("finding (in training, n positive)")
+    partial = ", PARTIAL" if result.provenance.limited else ""
     axes.set_title(
         f"Zero-shot, macro AUROC {result.macro.value:.3f} [{result.macro.low:.3f}, {result.macro.high:.3f}], "
-        f"{result.provenance.films:,} films"
+        f"{result.provenance.films:,} films{partial}"
     )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower left", frameon=False, title="macro mean")

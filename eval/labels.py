@@ -4,37 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import numpy as np
 from datasets import Dataset
 
 
-def label_matrix(dataset: Dataset) -> tuple[list[str], np.ndarray]:
-    """Names of all labels, and values [films, labels]: 1 present, 0 absent, NaN uncertain or not judged."""
+def label_matrix(dataset: Dataset, unlisted_is_absent: bool = False) -> tuple[list[str], np.ndarray]:
+    """Names of all labels, and values [films, labels]: 1 present, 0 absent, NaN uncertain or not judged.
+
+    `unlisted_is_absent`: a label that a film does not list is 0, as in corpora whose tables name what is present.
+    """
     rows = dataset.select_columns(["labels"])["labels"]
     names = list(dict.fromkeys(label["name"] for row in rows for label in row))
     column = {name: number for number, name in enumerate(names)}
-    values = np.full((len(rows), len(names)), np.nan)
+    values = np.full((len(rows), len(names)), 0.0 if unlisted_is_absent else np.nan)
     for number, row in enumerate(rows):
         for label in row:
             # An uncertain label (-1) is no truth to judge against.
-            if label["value"] in (0, 1):
-                values[number, column[label["name"]]] = label["value"]
+            values[number, column[label["name"]]] = label["value"] if label["value"] in (0, 1) else np.nan
     return names, values
 
 
-def fingerprint(dataset: Dataset) -> str:
-    """Hash of the films' ids and labels in their order: equal where figures may be compared."""
-    columns = [name for name in ("record_id", "labels") if name in dataset.column_names]
+def chosen_labels(
+    dataset: Dataset, labels: Sequence[str], unlisted_is_absent: bool = False
+) -> tuple[list[str], np.ndarray]:
+    """As `label_matrix`, of `labels` alone and in their order (empty: all).
+
+    Raises:
+        ValueError: the data hold no labels, or lack one that is asked for.
+    """
+    names, values = label_matrix(dataset, unlisted_is_absent)
+    missing = [label for label in labels if label not in names]
+    if missing or not names:
+        raise ValueError(f"labels {missing or '(any)'} are not in the data, which has {names}")
+    if not labels:
+        return names, values
+    return list(labels), values[:, [names.index(label) for label in labels]]
+
+
+def fingerprint(dataset: Dataset, columns: Sequence[str] = ("record_id", "labels")) -> str:
+    """Hash of the films' ids and labels (or of other `columns`) in their order: equal where figures may be compared."""
     digest = hashlib.sha256()
-    for row in dataset.select_columns(columns):
+    for row in dataset.select_columns([name for name in columns if name in dataset.column_names]):
         digest.update(json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 
-def prevalences(dataset: Dataset) -> dict[str, float]:
+def prevalences(dataset: Dataset, unlisted_is_absent: bool = False) -> dict[str, float]:
     """Share of the judged films that have each finding."""
-    names, values = label_matrix(dataset)
+    names, values = label_matrix(dataset, unlisted_is_absent)
     return {
         name: float(np.nanmean(column)) if np.isfinite(column).any() else 0.0
         for name, column in zip(names, values.T, strict=True)

@@ -1,4 +1,4 @@
-"""Area under the ROC curve with bootstrap confidence intervals, for many resamples at once."""
+"""Areas under the ROC and precision-recall curves with bootstrap confidence intervals, for many resamples at once."""
 
 from __future__ import annotations
 
@@ -29,6 +29,23 @@ def auroc(scores: np.ndarray, targets: np.ndarray) -> float:
     return float(weighted_auroc(scores, targets, np.ones((1, len(scores))))[0])
 
 
+def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average precision [R], the area under the precision-recall curve, with the arguments of `weighted_auroc`.
+
+    Equal to `sklearn.metrics.average_precision_score` with `sample_weight`: films of equal score are one step. A row in
+    which the positives have no weight gives NaN. Chance is the (weighted) share of positives, not 0.5.
+    """
+    order = np.argsort(-scores, kind="stable")
+    # The last film of every run of equal scores: only there is a threshold.
+    steps = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    found = np.cumsum(weights[:, order] * (targets[order] > 0), axis=1)[:, steps]
+    called = np.cumsum(weights[:, order], axis=1)[:, steps]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(called > 0, found / called, 0.0)
+        total = found[:, -1]
+        return (np.diff(found, axis=1, prepend=0.0) * precision).sum(axis=1) / np.where(total > 0, total, np.nan)
+
+
 def label_aurocs(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """AUROC [R, labels] of `scores` [n, labels] under each row of `weights` [R, n]; films with target NaN stay out."""
     judged = np.isfinite(targets)
@@ -39,22 +56,43 @@ def label_aurocs(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -
     return np.stack(columns, axis=1)
 
 
+def label_average_precisions(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average precision [R, labels], as `label_aurocs`; NaN where one of the classes is missing."""
+    columns = []
+    for number, films in enumerate(np.isfinite(targets).T):
+        truth = targets[films, number]
+        # Without negatives it would be 1, whatever the scores.
+        both = 0 < truth.sum() < len(truth)
+        # Blocks of resamples: the cumulative sums would fill the memory.
+        blocks = [
+            weighted_average_precision(scores[films, number], truth, block[:, films])
+            for block in np.array_split(weights, max(1, len(weights) // 100))
+        ]
+        columns.append(np.concatenate(blocks) if both else np.full(len(weights), np.nan))
+    return np.stack(columns, axis=1)
+
+
 def macro_means(aurocs: np.ndarray, rare: np.ndarray) -> dict[str, np.ndarray]:
     """Means [R] of `aurocs` [R, labels] over all labels ("macro"), the others and those marked in `rare` [labels].
 
     The first row is the whole, the others its resamples: a label without both classes in the whole stays out
     everywhere, one without them in a resample stays out of that resample's mean. NaN where no label is left.
     """
-    aurocs = np.where(np.isnan(aurocs[0]), np.nan, aurocs)
     groups = {"macro": np.ones_like(rare), "macro_common": ~rare, "macro_rare": rare}
-    return {name: _row_means(aurocs[:, labels]) for name, labels in groups.items()}
+    return {name: macro_mean(aurocs[:, labels]) for name, labels in groups.items()}
 
 
-def _row_means(values: np.ndarray) -> np.ndarray:
-    """Mean of each row over its defined values; NaN where there is none."""
+def macro_mean(values: np.ndarray) -> np.ndarray:
+    """Mean [R] of `values` [R, labels] as in `macro_means`; NaN where no label is left."""
+    values = np.where(np.isnan(values[0]), np.nan, values)
     defined = np.isfinite(values)
     count = defined.sum(axis=1)
     return np.where(defined, values, 0).sum(axis=1) / np.where(count > 0, count, np.nan)
+
+
+def resample_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Weights [1 + resamples, n]: every film once, then `bootstrap_weights`."""
+    return np.vstack([np.ones((1, len(patients))), bootstrap_weights(patients, resamples, seed)])
 
 
 def bootstrap_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -2,29 +2,105 @@
 
 from __future__ import annotations
 
-#: (positive, negative) templates by family. "published" is the pair of arXiv 2602.22843's evaluation.
-PROMPT_FAMILIES: dict[str, tuple[str, str]] = {
-    "published": ("{}", "no {}"),
-    "report": ("There is {}.", "There is no {}."),
-    "evidence": ("Findings consistent with {}.", "No evidence of {}."),
-}
-#: The negative of "No Finding" cannot be "no No Finding".
-_NEGATIVE_OF_NO_FINDING = {
-    "published": "there is Finding",
-    "report": "There is a finding.",
-    "evidence": "Abnormal film.",
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+
+@dataclass(frozen=True)
+class PromptFamily:
+    """Templates with a place {} for the name of a finding, and findings with a pair of their own.
+
+    Args:
+        positive, negative: the templates; None: only the findings in `pairs` can be asked for.
+        pairs: by the finding's name in small letters.
+    """
+
+    name: str
+    positive: str | None
+    negative: str | None
+    pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def pair(self, label: str) -> tuple[str, str]:
+        """The positive and negative prompt of a finding. Raises ValueError where the family has none for it."""
+        own = self.pairs.get(label.lower())
+        if own is not None:
+            return own
+        if self.positive is None or self.negative is None:
+            raise ValueError(f"prompts {self.name!r} have no pair for {label!r} and no template: add one of them")
+        return self.positive.format(label), self.negative.format(label)
+
+
+#: "published" is the pair of arXiv 2602.22843's evaluation. The negative of "No Finding" cannot be "no No Finding".
+PROMPT_FAMILIES: dict[str, PromptFamily] = {
+    family.name: family
+    for family in (
+        PromptFamily("published", "{}", "no {}", {"no finding": ("No Finding", "there is Finding")}),
+        PromptFamily(
+            "clinical",
+            "Findings consistent with {}.",
+            "No evidence of {}.",
+            {"no finding": ("No acute cardiopulmonary abnormality.", "Abnormal chest radiograph.")},
+        ),
+        PromptFamily(
+            "report",
+            "There is {}.",
+            "There is no {}.",
+            {"no finding": ("The heart and lungs are normal.", "There is an abnormality of the heart or lungs.")},
+        ),
+    )
 }
 
 
 def prompt_pair(label: str, family: str) -> tuple[str, str]:
-    """The positive and negative prompt of a label.
+    """The positive and negative prompt of a label; `family` as for `find_prompts`."""
+    return find_prompts(family).pair(label)
+
+
+def find_prompts(name: str) -> PromptFamily:
+    """The family of a name, or that of a YAML or JSON file with the keys
+
+        positive: "{} is seen."                                  (template, optional)
+        negative: "{} is not seen."                              (template, optional)
+        pairs: {Tuberculosis: ["apical cavity", "clear apices"]} (findings with their own, optional)
 
     Raises:
-        ValueError: an unknown family.
+        ValueError: there is no such family or file, or the file holds something else.
     """
-    if family not in PROMPT_FAMILIES:
-        raise ValueError(f"prompts {family!r} are unknown, there are {sorted(PROMPT_FAMILIES)}")
-    positive, negative = PROMPT_FAMILIES[family]
-    if label.lower() == "no finding":
-        return positive.format(label), _NEGATIVE_OF_NO_FINDING[family]
-    return positive.format(label), negative.format(label)
+    if name in PROMPT_FAMILIES:
+        return PROMPT_FAMILIES[name]
+    if not Path(name).is_file():
+        raise ValueError(f"prompts {name!r} are unknown: neither a file nor one of {sorted(PROMPT_FAMILIES)}")
+    try:
+        # JSON is YAML, too.
+        values = yaml.safe_load(Path(name).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}: not readable as YAML or JSON ({error})") from error
+    return _family(name, values)
+
+
+def _family(name: str, values) -> PromptFamily:
+    if not isinstance(values, dict) or not values or not set(values) <= {"positive", "negative", "pairs"}:
+        raise ValueError(f"{name}: expected some of the keys positive, negative and pairs")
+    templates = [values.get(key) for key in ("positive", "negative")]
+    if (templates[0] is None) != (templates[1] is None):
+        raise ValueError(f"{name}: give both templates, positive and negative, or neither")
+    for template in templates:
+        if template is not None and (not isinstance(template, str) or template.count("{}") != 1):
+            raise ValueError(f"{name}: a template is {template!r}, expected a text with one {{}} for the finding")
+    pairs = values.get("pairs") or {}
+    for label, pair in pairs.items() if isinstance(pairs, dict) else [("pairs", pairs)]:
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, str) and one.strip() for one in pair)
+        ):
+            raise ValueError(f"{name}: {label!r} is {pair!r}, expected a list of two texts: positive, negative")
+    return PromptFamily(name, *templates, {label.lower(): tuple(pair) for label, pair in pairs.items()})
+
+
+def unused_pairs(family: PromptFamily, labels: Sequence[str]) -> list[str]:
+    """Findings that a file of prompts has a pair for and that are none of `labels`: misspelt, or of other data."""
+    if family.name in PROMPT_FAMILIES:
+        return []
+    return sorted(set(family.pairs) - {label.lower() for label in labels})

@@ -1,23 +1,20 @@
-"""Typed results as JSON: what was measured, on how many films, with which versions."""
+"""Typed results as JSON, one class for each kind of task: what was measured, on how many films, with which versions."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import importlib.metadata
 import json
-import math
-import subprocess
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 
+from eval.json_values import from_json, write_json
 from eval.metrics import percentile_interval
+from eval.provenance import Provenance, git_commit, package_versions, weights_sha256
 
 #: Version of the format of the files; bump when a field changes its meaning.
 FORMAT_VERSION = 1
-_PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "pillow")
 
 
 @dataclass
@@ -37,8 +34,102 @@ class Estimate:
 
 
 @dataclass
+class Subgroup:
+    """The metric among the films of one view, sex, age band or source.
+
+    `labels` is the number of labels in a macro mean (a small group lacks some: means of different labels do not
+    compare), None where the metric is no such mean.
+    """
+
+    attribute: str
+    value: str
+    films: int
+    patients: int
+    estimate: Estimate
+    labels: int | None = None
+
+
+@dataclass
+class TaskResult:
+    """What the results of all tasks have. `notes` are plain sentences to be shown beside the figures."""
+
+    task: ClassVar[str]
+    benchmark: str
+    benchmark_version: int
+    _: KW_ONLY
+    provenance: Provenance
+    subgroups: list[Subgroup] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        """The one figure for a table of many benchmarks: its name and value."""
+        raise NotImplementedError
+
+    def save(self, path: Path) -> None:
+        write_json({"task": self.task, **asdict(self)}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Raises ValueError if the file is no result of this task in this format version."""
+        values = _read(path)
+        if values.get("task") != cls.task or values.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path}: task {values.get('task')!r}, format {values.get('format_version')!r}; expected "
+                f"{cls.task!r}, {FORMAT_VERSION}"
+            )
+        del values["task"]
+        try:
+            return from_json(cls, values)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is not a result of task {cls.task!r}: {error}") from error
+
+
+@dataclass
+class Calibration:
+    """How far the two-class softmax of the positive and negative prompt is from a probability, over all judged films.
+
+    The softmax is a ranking score, no calibrated probability; these figures say how wrong it is to read it as one.
+
+    Args:
+        ece: expected calibration error, 15 bins of equal width (arXiv 1706.04599), 0 to 1, lower is better.
+        brier: mean squared error, 0 to 1; `brier_of_prevalence` is that of always saying the label's prevalence.
+        mean_score, prevalence: mean softmax, share of positive films.
+    """
+
+    ece: float
+    brier: float
+    brier_of_prevalence: float
+    mean_score: float
+    prevalence: float
+
+
+@dataclass
+class Threshold:
+    """A threshold on the score, chosen on the validation split and judged on the test split.
+
+    `rule` is "youden" or "sensitivity=0.95". The four counts are of the test split; the predictive values hold at its
+    prevalence only.
+    """
+
+    rule: str
+    value: float
+    chosen_on: str
+    sensitivity: Estimate
+    specificity: Estimate
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+
+
+@dataclass
 class LabelResult:
-    """One finding: its AUROC, how many films were judged, how many have it, and how frequent it is in training."""
+    """One finding: its AUROC, how many films were judged, how many have it, and how frequent it is in training.
+
+    `threshold` is None without a validation split that has both classes; the others where one class is missing.
+    """
 
     name: str
     auroc: Estimate
@@ -46,39 +137,44 @@ class LabelResult:
     positives: int
     prevalence: float
     rare: bool
+    auprc: Estimate | None = None
+    calibration: Calibration | None = None
+    threshold: Threshold | None = None
 
 
 @dataclass
-class Provenance:
-    """What is needed to know what a figure means, and to get it again."""
+class FrequencyGroup:
+    """The findings whose frequency in training is at least `lowest` and below `below`, and their macro means."""
 
-    model: str
-    model_sha256: str | None
-    dataset: str
-    dataset_fingerprint: str
-    split: str
-    films: int
-    patients: int
-    seed: int
-    resamples: int
-    limited: bool
-    pretraining_sources: list[str]
-    seen_sources: list[str]
-    git_commit: str | None
-    packages: dict[str, str]
-    seconds: float
+    name: str
+    lowest: float
+    below: float
+    labels: list[str]
+    auroc: Estimate
+    auprc: Estimate
 
 
 @dataclass
-class ZeroShotResult:
+class PromptResult:
+    """The same films judged with another family of prompts, or with several together (`families`)."""
+
+    name: str
+    families: list[str]
+    macro: Estimate
+    labels: dict[str, float | None]
+
+
+@dataclass
+class ZeroShotResult(TaskResult):
     """Zero-shot classification of findings. `macro` leaves out labels without both classes (listed in `undefined`).
 
+    `macro_common` is of all findings that are not rare; `frequencies` has common, medium and rare apart. `prompt_pairs`
+    are the texts themselves. `other_prompts` hold other families and the ensemble of all; they never enter `macro`.
     `scores_sha256` is the hash of the file of per-film scores (eval.scores) that belongs to it; None in older results,
     which kept none.
     """
 
-    benchmark: str
-    benchmark_version: int
+    task: ClassVar[str] = "zero_shot"
     prompts: str
     macro: Estimate
     macro_common: Estimate
@@ -87,61 +183,240 @@ class ZeroShotResult:
     prevalence_from: str
     labels: list[LabelResult]
     undefined: list[str]
-    provenance: Provenance
+    _: KW_ONLY
+    macro_auprc: Estimate | None = None
+    frequencies: list[FrequencyGroup] = field(default_factory=list)
+    prompt_pairs: dict[str, list[str]] = field(default_factory=dict)
+    other_prompts: list[PromptResult] = field(default_factory=list)
     scores_sha256: str | None = None
-    task: str = "zero_shot"
-    format_version: int = field(default=FORMAT_VERSION)
 
-    def save(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(_without_nan(dataclasses.asdict(self)), indent=2) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> ZeroShotResult:
-        """Raises ValueError if the file is of another task or format version."""
-        values = json.loads(path.read_text())
-        if values.get("task") != cls.task or values.get("format_version") != FORMAT_VERSION:
-            raise ValueError(
-                f"{path}: task {values.get('task')!r}, format {values.get('format_version')!r}; expected "
-                f"{cls.task!r}, {FORMAT_VERSION}"
-            )
-        for name in ("macro", "macro_common", "macro_rare"):
-            values[name] = Estimate(**values[name])
-        values["labels"] = [LabelResult(**{**one, "auroc": Estimate(**one["auroc"])}) for one in values["labels"]]
-        values["provenance"] = Provenance(**values["provenance"])
-        return cls(**values)
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        return "macro AUROC", self.macro
 
 
-def _without_nan(value):
-    """NaN is not JSON: null instead."""
-    if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+@dataclass
+class Direction:
+    """Retrieval in one direction; keys of `r_at` and `chance` are "1", "5" and "10".
+
+    Args:
+        r_at: share of the queries with a correct answer among the first k.
+        chance: expected share for a random order of the candidates.
+        median_rank: rank of the first correct answer, 1 is best; `mean_rank` likewise.
+    """
+
+    r_at: dict[str, Estimate]
+    chance: dict[str, float]
+    median_rank: Estimate
+    mean_rank: float
+    queries: int
+    candidates: int
 
 
-def git_commit() -> str | None:
-    """The commit of the checkout this code runs from, with "+changes" if files differ; None outside a checkout."""
-    folder = Path(__file__).parent
+@dataclass
+class RetrievalResult(TaskResult):
+    """Cross-modal retrieval, identical texts and all images of a study counted as correct."""
+
+    task: ClassVar[str] = "retrieval"
+    _: KW_ONLY
+    image_to_text: Direction
+    text_to_image: Direction
+    n_images: int
+    n_texts: int
+    n_distinct_texts: int
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        return "R@5 image to text", self.image_to_text.r_at["5"]
+
+
+@dataclass
+class ProbeLabel:
+    """One label at one share of the training labels: mean AUROC over the seeds and its interval by patient."""
+
+    name: str
+    auroc: Estimate
+    auroc_by_seed: list[float | None]
+    films: int
+    positives: int
+    training_positives: list[int]
+
+
+@dataclass
+class ProbeShare:
+    """All labels at one share (0 to 1) of the training labels; lists are by seed. `spread`: standard deviation."""
+
+    label_share: float
+    seeds: list[int]
+    training_films: list[int]
+    training_patients: list[int]
+    regularisation: list[dict[str, float]]
+    macro: Estimate
+    macro_by_seed: list[float | None]
+    spread: float | None
+    labels: list[ProbeLabel]
+
+
+@dataclass
+class ProbeResult(TaskResult):
+    """Disease prediction: `method` "linear_probe" (logistic regression on frozen features) or "fine_tune".
+
+    `shares` are in ascending order; the last is all training labels.
+    """
+
+    task: ClassVar[str] = "disease_prediction"
+    _: KW_ONLY
+    method: str
+    shares: list[ProbeShare]
+    undefined: list[str] = field(default_factory=list)
+    scores_sha256: str | None = None
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        last = self.shares[-1]
+        return f"macro AUROC, {last.label_share:.0%} of labels", last.macro
+
+
+@dataclass
+class StructureResult:
+    """One structure by one decoder ("linear", "unet"); quantiles "0", "0.25", "0.5", "0.75", "1" are over films.
+
+    `films` have the structure in their reference; `films_without` do not, and are no part of the Dice mean; in
+    `false_alarms` of those something was segmented all the same.
+    """
+
+    decoder: str
+    structure: str
+    dice: Estimate
+    iou: Estimate
+    dice_quantiles: dict[str, float]
+    films: int
+    films_without: int
+    false_alarms: int
+
+
+@dataclass
+class SegmentationResult(TaskResult):
+    """Segmentation with frozen features. `trainable` parameters and training `films` by decoder are in `decoders`."""
+
+    task: ClassVar[str] = "segmentation"
+    _: KW_ONLY
+    structures: list[StructureResult]
+    macro_dice: dict[str, Estimate]
+    decoders: dict[str, dict[str, int | float]]
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        """Mean Dice of the last decoder (the U-Net where it was trained)."""
+        decoder = list(self.macro_dice)[-1]
+        return f"mean Dice, {decoder}", self.macro_dice[decoder]
+
+
+@dataclass
+class TextScores:
+    """Generated reports against their references; all shares are 0 to 1.
+
+    Args:
+        f1_micro, f1_macro: clinical F1 of the findings extracted from both texts; `f1_five_*` of the five main ones.
+        mean_words: length of the generated reports.
+        repeated: share of the 4-grams of a report that stood in it before.
+        distinct: share of the generated reports that differ from all others.
+        optional: further metrics by name, where their packages and weights are installed.
+    """
+
+    bleu1: Estimate
+    bleu4: Estimate
+    rouge_l: Estimate
+    meteor: Estimate | None
+    f1_micro: Estimate
+    f1_macro: Estimate
+    f1_five_micro: Estimate
+    f1_five_macro: Estimate
+    mean_words: float
+    repeated: float
+    distinct: float
+    optional: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class FindingScores:
+    """One finding: in how many references and generated reports it is present, and how these agree; None: undefined."""
+
+    name: str
+    references: int
+    generated: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass
+class ReportResult(TaskResult):
+    """Report generation. `baselines` by name ("most frequent report", "nearest neighbour") are scored likewise."""
+
+    task: ClassVar[str] = "report_generation"
+    _: KW_ONLY
+    scores: TextScores
+    baselines: dict[str, TextScores]
+    findings: list[FindingScores]
+    reference_words: float
+    decoder: dict[str, int | float | str] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        return "clinical F1 (micro)", self.scores.f1_micro
+
+
+RESULTS: dict[str, type[TaskResult]] = {
+    kind.task: kind for kind in (ZeroShotResult, RetrievalResult, ProbeResult, SegmentationResult, ReportResult)
+}
+
+
+def load_result(path: Path) -> TaskResult:
+    """The result in a file, of the class of its task.
+
+    Raises:
+        ValueError: the file is no result, or of another format version.
+    """
+    task = _read(path).get("task")
+    if task not in RESULTS:
+        raise ValueError(f"{path} is not a result: its task is {task!r}, known are {sorted(RESULTS)}")
+    return RESULTS[task].load(path)
+
+
+def _read(path: Path) -> dict:
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
-        changes = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a result: no JSON ({error})") from error
+    return values if isinstance(values, dict) else {}
 
 
-def package_versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _PACKAGES}
-
-
-def weights_sha256(model: str) -> str | None:
-    """Hash of the weights of a local model folder; None for a model of the Hub (its id and revision say enough)."""
-    files = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    if not files:
-        return None
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+__all__ = [
+    "FORMAT_VERSION",
+    "RESULTS",
+    "Calibration",
+    "Direction",
+    "Estimate",
+    "FindingScores",
+    "FrequencyGroup",
+    "LabelResult",
+    "ProbeLabel",
+    "ProbeResult",
+    "ProbeShare",
+    "PromptResult",
+    "Provenance",
+    "ReportResult",
+    "RetrievalResult",
+    "SegmentationResult",
+    "StructureResult",
+    "Subgroup",
+    "TaskResult",
+    "TextScores",
+    "Threshold",
+    "ZeroShotResult",
+    "git_commit",
+    "load_result",
+    "package_versions",
+    "weights_sha256",
+]

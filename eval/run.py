@@ -1,181 +1,206 @@
-"""Judge a model on prepared data.
+"""Judge models on prepared data.
 
     python -m eval.run --model runs/demo/model --data runs/demo/data
+    python -m eval.run --model runs/demo/model --suite chexficient --data DIR
+    python -m eval.run --model runs/demo/model runs/other/model openai/clip-vit-base-patch32 --suite synthetic \
+        --data DIR --out runs/side_by_side
+    torchrun --nproc_per_node 4 -m eval.run ...
 
-Writes `BENCHMARK.json`, `BENCHMARK.scores.safetensors` (the score of every film, so that runs can be compared in
-pairs) and `BENCHMARK.png`, and prints a table.
+`--data` is a folder of prepared folders, one for each dataset; for benchmarks of a single dataset it may be the
+prepared folder itself. Each benchmark writes `OUT/BENCHMARK.json`, and zero-shot ones `BENCHMARK.scores.safetensors`
+(the score of every film, so that runs can be compared in pairs) and `BENCHMARK.png`; of several, `OUT/table.md` and the
+page of `eval.report_page` have all. With several models each has a folder below OUT. What is finished is not run again:
+a run that was stopped continues.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from datasets import Dataset, DatasetDict
-from transformers import AutoModel, AutoProcessor, HfArgumentParser
+from accelerate import PartialState
+from transformers import HfArgumentParser
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
-from data_scripts.prepared import load_prepared
-from data_scripts.schema import DataError
-from eval.benchmarks import BENCHMARKS, Benchmark
-from eval.figures import plot_zero_shot
-from eval.labels import fingerprint, prevalences
-from eval.prompts import PROMPT_FAMILIES
-from eval.results import Estimate, Provenance, ZeroShotResult, git_commit, package_versions, weights_sha256
-from eval.scores import ZeroShotScores, scores_path
-from eval.zero_shot import judge, score_split
+from eval.benchmarks import BENCHMARKS, SUITES
+from eval.json_values import write_json
+from eval.models import load_evaluation_model
+from eval.prompts import PROMPT_FAMILIES, find_prompts
+from eval.report_page.page import write_page
+from eval.results import TaskResult, ZeroShotResult
+from eval.settings import PRECISIONS, EvaluationSettings
+from eval.side_by_side import compare_folders, format_differences
+from eval.suite import judge_model
+from eval.tables import Row, format_estimate, format_rows, format_table
+from eval.tasks.thresholds import parse_rule
+
+_DEFAULT = "zero_shot_findings"
 
 
 @dataclass
 class EvaluationArguments:
-    """Arguments of `eval.run`."""
+    """Arguments of `eval.run`; those below `data` are `eval.settings.EvaluationSettings`."""
 
-    model: str = field(metadata={"help": "Model folder or Hub id."})
-    data: str = field(metadata={"help": "Prepared dataset folder."})
+    model: list[str] = field(metadata={"help": "Model folders or Hub ids."})
+    data: str = field(metadata={"help": "Folder of prepared folders, or one prepared folder."})
+    suite: str | None = field(default=None, metadata={"help": "Benchmarks together.", "choices": sorted(SUITES)})
+    benchmark: str | None = field(
+        default=None, metadata={"help": f"One benchmark; default: {_DEFAULT}.", "choices": sorted(BENCHMARKS)}
+    )
     out: str | None = field(default=None, metadata={"help": "Results folder; default: results/ beside the model."})
-    benchmark: str = field(default="zero_shot_findings", metadata={"choices": sorted(BENCHMARKS)})
+    cache: str | None = field(default=None, metadata={"help": "Folder of embeddings; default: OUT/.cache."})
+    again: bool = field(default=False, metadata={"help": "Judge also what is finished."})
     prompts: str | None = field(
-        default=None, metadata={"help": f"Prompt family: {', '.join(PROMPT_FAMILIES)}; default: the benchmark's."}
+        default=None,
+        metadata={
+            "help": f"Prompt family ({', '.join(PROMPT_FAMILIES)}), or a YAML or JSON file; default: the benchmark's."
+        },
+    )
+    threshold: str = field(default="youden", metadata={"help": "Rule of thresholds: youden, or sensitivity=0.95."})
+    label_shares: list[float] = field(
+        default_factory=lambda: [0.01, 0.1, 1.0], metadata={"help": "Shares of the training labels of probes."}
+    )
+    num_seeds: int = field(default=5, metadata={"help": "Draws of each label share below 1."})
+    decoder_epochs: int | None = field(default=None, metadata={"help": "Passes over the films that decoders train on."})
+    predictions: str | None = field(
+        default=None, metadata={"help": "JSON lines (record_id, report) to score in place of the model's reports."}
     )
     batch_size: int = field(default=64, metadata={"help": "Films a forward pass."})
+    num_workers: int = field(default=0, metadata={"help": "Processes that decode films."})
+    precision: str = field(
+        default="auto", metadata={"help": "Of the image tower; auto: fp16 on a GPU.", "choices": ["auto", *PRECISIONS]}
+    )
     resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples."})
-    seed: int = field(default=0, metadata={"help": "Seed of the bootstrap."})
+    seed: int = field(default=0, metadata={"help": "Seed of the bootstrap, of label shares and decoders."})
     limit: int | None = field(default=None, metadata={"help": "Only the first films, for a trial; marked as such."})
+    show_films: bool = field(
+        default=False, metadata={"help": "Keep films and texts for pictures although the data are not open."}
+    )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model."})
+    revision: str | None = field(default=None, metadata={"help": "Commit or branch of models of the Hub."})
 
     def __post_init__(self):
-        for name, least in (("batch_size", 1), ("resamples", 2), ("limit", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}, it must be at least {least}")
-        if self.out is None and not Path(self.model).is_dir():
-            raise ValueError(f"{self.model!r} is not a folder: say with --out where the results go")
+        if self.suite is not None and self.benchmark is not None:
+            raise ValueError("give --suite or --benchmark, not both")
+        if len(set(self.model)) < len(self.model):
+            raise ValueError(f"--model names a model twice: {self.model}")
+        if self.out is None and len(self.model) > 1:
+            raise ValueError("there are several models: say with --out where the results go")
+        if self.out is None and not Path(self.model[0]).is_dir():
+            raise ValueError(f"{self.model[0]!r} is not a folder: say with --out where the results go")
+        # Refuse now what every benchmark would refuse.
+        find_prompts(self.prompts or "published")
+        parse_rule(self.threshold)
+        self.settings(Path())
 
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        return SUITES[self.suite] if self.suite is not None else (self.benchmark or _DEFAULT,)
 
-def load_data(folder: str, split: str) -> tuple[DatasetDict, Dataset]:
-    """All splits of a prepared folder, and the one asked for.
+    @property
+    def results_folder(self) -> Path:
+        return Path(self.out or Path(self.model[0]).with_name("results"))
 
-    Raises:
-        DataError: the folder is no prepared dataset (see `load_prepared`), or lacks the split.
-    """
-    splits = load_prepared(folder, ("image", "labels", "patient_id"))
-    if split not in splits:
-        raise DataError(f"--data {folder!r} has no split {split!r}, it has {sorted(splits)}")
-    return splits, splits[split]
+    @property
+    def folders(self) -> list[Path]:
+        """The folder of each model's results."""
+        out = self.results_folder
+        return [out] if len(self.model) == 1 else [out / name for name in folder_names(self.model)]
 
-
-def evaluate_zero_shot(
-    model, processor, benchmark: Benchmark, arguments: EvaluationArguments
-) -> tuple[ZeroShotResult, ZeroShotScores]:
-    """Run one zero-shot benchmark: the result, and the scores that it was computed from.
-
-    Raises:
-        ValueError: the data cannot be judged (DataError, see `load_data` and `score_split`), or no label has both
-            positive and negative films.
-    """
-    started = time.perf_counter()
-    splits, dataset = load_data(arguments.data, benchmark.split)
-    if arguments.limit is not None:
-        dataset = dataset.select(range(min(arguments.limit, len(dataset))))
-    prompts = arguments.prompts or benchmark.prompts
-    split = score_split(model, processor, dataset, benchmark.labels, prompts, arguments.batch_size)
-    frequency_split = "train" if "train" in splits else benchmark.split
-    labels, macros = judge(
-        split, prevalences(splits[frequency_split]), benchmark.rare_below, arguments.resamples, arguments.seed
-    )
-    if macros["macro"].value is None:
-        raise ValueError(f"no label of split {benchmark.split!r} has both positive and negative films: no AUROC")
-    trained_on = list(getattr(model.config, "pretraining_sources", None) or [])
-    sources = set(dataset.unique("source")) if "source" in dataset.column_names else set()
-    provenance = Provenance(
-        model=arguments.model,
-        model_sha256=weights_sha256(arguments.model),
-        dataset=arguments.data,
-        dataset_fingerprint=fingerprint(dataset),
-        split=benchmark.split,
-        films=len(dataset),
-        patients=len(set(split.patients)),
-        seed=arguments.seed,
-        resamples=arguments.resamples,
-        limited=arguments.limit is not None,
-        pretraining_sources=trained_on,
-        seen_sources=sorted(sources & set(trained_on)),
-        git_commit=git_commit(),
-        packages=package_versions(),
-        seconds=time.perf_counter() - started,
-    )
-    result = ZeroShotResult(
-        benchmark=benchmark.name,
-        benchmark_version=benchmark.version,
-        prompts=prompts,
-        **macros,
-        rare_below=benchmark.rare_below,
-        prevalence_from=frequency_split,
-        labels=labels,
-        undefined=[label.name for label in labels if label.auroc.value is None],
-        provenance=provenance,
-    )
-    return result, split
-
-
-def save_zero_shot(result: ZeroShotResult, split: ZeroShotScores, folder: Path) -> Path:
-    """Write the result, the scores it was computed from and the picture; returns the path of the result."""
-    path = folder / f"{result.benchmark}.json"
-    # The scores first: a result never names scores that are not there.
-    digest = split.save(scores_path(path))
-    dataclasses.replace(result, scores_sha256=digest).save(path)
-    plot_zero_shot(result, path.with_suffix(".png"))
-    return path
-
-
-def format_estimate(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "not defined"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def format_table(result: ZeroShotResult) -> str:
-    """The result as text: findings by frequency, common and rare apart, then the means."""
-    lines = [f"{'finding':28} {'AUROC [95 % interval]':24} {'positive / films':>16} {'in training':>12}"]
-    for rare, title in ((False, "common"), (True, f"rare (below {result.rare_below:.0%} of training films)")):
-        group = sorted((one for one in result.labels if one.rare == rare), key=lambda one: -one.prevalence)
-        if group:
-            lines.append(f"-- {title}")
-        for one in group:
-            films = f"{one.positives} / {one.films}"
-            lines.append(f"{one.name:28} {format_estimate(one.auroc):24} {films:>16} {one.prevalence:>12.2%}")
-    lines.append("-- mean")
-    for name, estimate in (("all", result.macro), ("common", result.macro_common), ("rare", result.macro_rare)):
-        lines.append(f"{name:28} {format_estimate(estimate):24}")
-    provenance = result.provenance
-    if provenance.limited:
-        lines.append(f"PARTIAL: the first {provenance.films} films only")
-    if provenance.seen_sources:
-        lines.append(
-            f"note: the model was trained on other films of {', '.join(provenance.seen_sources)}; this is a held-out "
-            "split, not an unseen source"
+    def settings(self, out: Path) -> EvaluationSettings:
+        """The settings of a model whose results go to `out`. Raises ValueError for values out of range."""
+        names = {one.name for one in dataclasses.fields(EvaluationSettings)} & {*vars(self)} - {"out", "cache"}
+        values = {name: getattr(self, name) for name in names}
+        values |= {"label_shares": tuple(self.label_shares), "predictions": self.predictions and Path(self.predictions)}
+        return EvaluationSettings(
+            **values, out=out, cache=Path(self.cache) if self.cache else self.results_folder / ".cache"
         )
-    return "\n".join(lines)
+
+
+def folder_names(models: list[str]) -> list[str]:
+    """A folder name for each model: the last parts of its path or id, as many as tell them apart."""
+    parts = [Path(model).parts for model in models]
+    for count in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(one[-count:]).replace("/", "").strip("-") for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{number}-{Path(model).name}" for number, model in enumerate(models)]
+
+
+def judge_models(arguments: EvaluationArguments) -> tuple[list[Row], list[TaskResult]]:
+    """Rows of all models and benchmarks, and the results of those judged; the table so far is saved after each.
+
+    Raises:
+        OSError, ValueError: the only model cannot be loaded; of several, that is a row.
+    """
+    out, names = arguments.results_folder, arguments.benchmarks
+    rows, results = [], []
+    for model_name, folder in zip(arguments.model, arguments.folders, strict=True):
+        try:
+            model = load_evaluation_model(model_name, arguments.trust_remote_code, arguments.revision)
+        except (OSError, ValueError) as error:
+            if len(arguments.model) == 1:
+                raise
+            rows += [Row(model_name, name, "refused", f"the model cannot be loaded: {error}") for name in names]
+            continue
+        model.model.to(PartialState().device)
+        settings = arguments.settings(folder)
+        for row, result in judge_model(model, names, Path(arguments.data), settings, arguments.again):
+            rows.append(row)
+            results += [result] if result is not None else []
+            if PartialState().is_main_process:
+                _report(row, rows, out, len(names) * len(arguments.model))
+    return rows, results
+
+
+def _report(row: Row, rows: list[Row], out: Path, count: int) -> None:
+    """Say on the terminal what became of a benchmark, and save the table so far (of one benchmark there is none)."""
+    text = format_estimate(row.estimate) if row.estimate else f"{row.status}: {row.note}"
+    print(f"[{len(rows)}/{count}] {row.model}, {row.benchmark}: {text}", file=sys.stderr, flush=True)
+    if count == 1:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.md").write_text(format_rows(rows) + "\n")
+    write_json([dataclasses.asdict(row) for row in rows], out / "artifacts" / "table.json")
 
 
 def main(arguments: list[str] | None = None) -> None:
     try:
         (parsed,) = HfArgumentParser(EvaluationArguments).parse_args_into_dataclasses(arguments)
-        benchmark = BENCHMARKS[parsed.benchmark]
-        model = AutoModel.from_pretrained(parsed.model, trust_remote_code=parsed.trust_remote_code)
-        processor = AutoProcessor.from_pretrained(parsed.model, trust_remote_code=parsed.trust_remote_code)
-        model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-        result, split = evaluate_zero_shot(model, processor, benchmark, parsed)
+        # Joins the processes of torchrun; without a GPU that has to be asked for.
+        PartialState(cpu=not torch.cuda.is_available())
+        rows, results = judge_models(parsed)
+        if not results:
+            # The reason is that of the first; a table of several says all.
+            first = rows[0]
+            hint = f"its data are absent, prepare them with `{first.note}`" if first.status == "absent" else first.note
+            more = f"\n{format_rows(rows)}" if len(rows) > 1 else ""
+            raise ValueError(f"nothing was judged: {hint}{more}" if more else hint)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    out = Path(parsed.out or Path(parsed.model).with_name("results"))
-    path = save_zero_shot(result, split, out)
-    print(format_table(result))
-    print(f"results in {path}, picture in {path.with_suffix('.png')}")
+    if not PartialState().is_main_process:
+        return
+    if len(rows) == 1 and isinstance(results[0], ZeroShotResult):
+        path = parsed.results_folder / f"{results[0].benchmark}.json"
+        print(format_table(results[0]))
+        print(f"results in {path}, picture in {path.with_suffix('.png')}")
+    else:
+        print(_tables(parsed, rows))
+        print(f"\nresults in {parsed.results_folder}, pictures in {write_page(parsed.results_folder)}")
+
+
+def _tables(arguments: EvaluationArguments, rows: list[Row]) -> str:
+    """The table of all models, and where there are several the paired differences; saved, too."""
+    text, out = format_rows(rows), arguments.results_folder
+    differences = compare_folders(arguments.folders, arguments.resamples, arguments.seed)
+    if differences:
+        text = f"{text}\n\n{format_differences(differences)}"
+        write_json([dataclasses.asdict(one) for one in differences], out / "artifacts" / "differences.json")
+    (out / "table.md").write_text(text + "\n")
+    return text
 
 
 if __name__ == "__main__":

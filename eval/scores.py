@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 from safetensors import numpy as safetensors
 from safetensors import safe_open
 
@@ -28,20 +29,22 @@ class ZeroShotScores:
     patients: np.ndarray
 
     def save(self, path: Path) -> str:
-        """Write as safetensors and return the hash (sha256) of the file.
+        """Write as safetensors, by the main process alone, and return the hash (sha256) of the file.
 
         Patients become numbers in the order of their first film: they tell which films are one person's, not who.
         """
         _, first, index = np.unique(self.patients, return_index=True, return_inverse=True)
         tensors = {
             "scores": np.ascontiguousarray(self.scores, dtype=np.float32),
-            "targets": np.nan_to_num(self.targets, nan=_NOT_JUDGED).astype(np.int8),
-            "patients": np.argsort(np.argsort(first))[index].astype(np.int64),
+            # safetensors writes the memory as it lies: columns chosen from a matrix lie in another order.
+            "targets": np.ascontiguousarray(np.nan_to_num(self.targets, nan=_NOT_JUDGED), dtype=np.int8),
+            "patients": np.ascontiguousarray(np.argsort(np.argsort(first))[index], dtype=np.int64),
         }
         # One key only: safetensors does not keep an order among several, and equal scores shall be equal files.
         data = safetensors.save(tensors, metadata={"labels": json.dumps(self.names)})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        if PartialState().is_main_process:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
         return hashlib.sha256(data).hexdigest()
 
     @classmethod
@@ -64,3 +67,8 @@ class ZeroShotScores:
 def scores_path(result: Path) -> Path:
     """The file of scores that belongs to a result file."""
     return result.with_suffix(".scores.safetensors")
+
+
+def save_scores(scores: ZeroShotScores, out: Path | None, benchmark: str) -> str | None:
+    """Save the scores beside where the result of `benchmark` will be; their hash, None where `out` is None."""
+    return None if out is None else scores.save(scores_path(out / f"{benchmark}.json"))

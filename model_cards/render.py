@@ -18,15 +18,16 @@ TEMPLATE = Path(__file__).with_name("base_model.md.jinja")
 
 
 def load_results(run_dir: Path) -> list[dict]:
-    """The results of a run.
+    """The zero-shot results of a run; the card has no table for other tasks.
 
     Raises:
         ValueError: there are none: a card without figures says nothing.
     """
-    files = sorted((run_dir / "results").glob("*.json"))
-    if not files:
+    results = [json.loads(file.read_text()) for file in sorted((run_dir / "results").glob("*.json"))]
+    results = [result for result in results if result.get("task") == "zero_shot"]
+    if not results:
         raise ValueError(f"{run_dir}/results holds no result: judge the model first with `python -m eval.run`")
-    return [json.loads(file.read_text()) for file in files]
+    return results
 
 
 def check_results(run_dir: Path, results: list[dict]) -> None:

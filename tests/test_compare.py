@@ -11,16 +11,16 @@ import pytest
 from matplotlib import pyplot as plt
 from sklearn.metrics import roc_auc_score
 
-from eval.arms import arm_name
-from eval.compare import main as compare_main
-from eval.comparison import flops_unit
-from eval.label_placement import name_clusters
+from eval.compare.__main__ import main as compare_main
+from eval.compare.arms import arm_name
+from eval.compare.comparison import flops_unit
+from eval.compare.label_placement import name_clusters
+from eval.compare.paired import paired_differences, resampled_macros
 from eval.metrics import bootstrap_weights
-from eval.paired import paired_differences, resampled_macros
 from eval.results import Provenance, ZeroShotResult
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
-from eval.zero_shot import judge
+from eval.tasks.zero_shot import judge
 from train.pretrain import main as pretrain_main
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")

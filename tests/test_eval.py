@@ -7,14 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from eval.metrics import auroc, bootstrap_weights, label_aurocs, percentile_interval, weighted_auroc
-from eval.prompts import prompt_pair
-from eval.results import Estimate, ZeroShotResult
+from eval.metrics import (
+    auroc,
+    bootstrap_weights,
+    label_aurocs,
+    label_average_precisions,
+    percentile_interval,
+    resample_weights,
+    weighted_auroc,
+    weighted_average_precision,
+)
+from eval.models import load_evaluation_model
+from eval.prompts import find_prompts, prompt_pair
+from eval.results import Estimate, ZeroShotResult, load_result
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
-from eval.zero_shot import judge, score_split
+from eval.settings import EvaluationSettings
+from eval.tasks.calibration import calibration, reliability_bins, two_class_softmax
+from eval.tasks.thresholds import choose_threshold, judge_threshold
+from eval.tasks.zero_shot import judge, score_split
 from train.pretrain import main as pretrain_main
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
@@ -43,6 +56,59 @@ def test_auroc_by_hand():
     assert auroc(np.array([1.0, 2, 3, 4]), np.array([0.0, 1, 0, 1])) == 0.75
     assert auroc(np.array([5.0, 5, 5, 5]), np.array([0.0, 1, 0, 1])) == 0.5
     assert np.isnan(auroc(np.array([1.0, 2]), np.array([1.0, 1])))
+
+
+def test_average_precision_equals_scikit_learn_with_ties_and_weights():
+    generator = np.random.default_rng(0)
+    scores = generator.integers(0, 12, 300).astype(float)
+    targets = (generator.random(300) < 0.2).astype(float)
+    weights = generator.integers(0, 4, (250, 300)).astype(float)
+    expected = [average_precision_score(targets, scores, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(weighted_average_precision(scores, targets, weights), expected, atol=1e-12)
+    judged = np.stack([targets, np.ones(300), np.where(generator.random(300) < 0.3, np.nan, targets)], axis=1)
+    precisions = label_average_precisions(np.stack([scores] * 3, axis=1), judged, weights)
+    np.testing.assert_allclose(precisions[:, 0], expected, atol=1e-12)
+    # All films positive: 1 whatever the scores, so no figure.
+    assert np.isnan(precisions[:, 1]).all()
+    kept = np.isfinite(judged[:, 2])
+    first = average_precision_score(targets[kept], scores[kept], sample_weight=weights[0, kept])
+    assert precisions[0, 2] == pytest.approx(first, abs=1e-12)
+
+
+def test_calibration_by_hand_and_against_scikit_learn():
+    """Bins of 1/15: 0.01 and 0.02 in the first, 0.5 in the eighth, 0.99 and 1.0 in the last."""
+    probabilities, targets = np.array([0.01, 0.02, 0.5, 0.99, 1.0]), np.array([0.0, 1, 1, 1, 1])
+    found = calibration(probabilities, targets)
+    expected = (abs(0.03 - 1) + abs(0.5 - 1) + abs(1.99 - 2)) / 5
+    assert found.ece == pytest.approx(expected)
+    assert found.brier == pytest.approx(brier_score_loss(targets, probabilities))
+    assert found.brier_of_prevalence == pytest.approx(brier_score_loss(targets, np.full(5, 0.8)))
+    bins = reliability_bins(probabilities, targets)
+    assert bins[:, 2].tolist() == [2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 2]
+    np.testing.assert_allclose(bins[0], [0.015, 0.5, 2])
+    generator = np.random.default_rng(0)
+    sure = generator.random(20_000)
+    assert calibration(sure, (generator.random(20_000) < sure).astype(float)).ece < 0.02
+    # Logits beyond what an exponential holds.
+    assert two_class_softmax(np.array([-1e4, 0.0, 1e4])).tolist() == [pytest.approx(0), 0.5, 1]
+
+
+def test_threshold_chosen_on_one_split_and_judged_on_another():
+    scores, targets = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), np.array([0.0, 0, 1, 0, 1, 1])
+    # From 0.5 on two of three positives and no negative, from 0.3 on all three and one negative: both 0.667.
+    assert choose_threshold(scores, targets, "youden") == 0.5
+    assert choose_threshold(scores, targets, "sensitivity=0.95") == 0.3
+    assert choose_threshold(scores, targets, "sensitivity=0.5") == 0.5
+    assert choose_threshold(scores, np.ones(6), "youden") is None
+    with pytest.raises(ValueError, match="threshold rule 'best' is unknown"):
+        choose_threshold(scores, targets, "best")
+    weights = resample_weights(np.arange(6), 200, seed=0)
+    judged = judge_threshold(0.4, "youden", "validation", scores, targets, weights)
+    counts = judged.true_positives, judged.false_positives, judged.true_negatives, judged.false_negatives
+    assert counts == (2, 1, 2, 1)
+    assert judged.sensitivity.value == pytest.approx(2 / 3)
+    assert judged.specificity.value == pytest.approx(2 / 3)
+    assert 0 <= judged.sensitivity.low < 2 / 3 < judged.sensitivity.high <= 1
 
 
 def test_bootstrap_draws_patients_not_films():
@@ -92,24 +158,51 @@ def test_judge_leaves_out_what_cannot_be_judged():
         ("Edema", "published", ("Edema", "no Edema")),
         ("No Finding", "published", ("No Finding", "there is Finding")),
         ("Edema", "report", ("There is Edema.", "There is no Edema.")),
+        ("Edema", "clinical", ("Findings consistent with Edema.", "No evidence of Edema.")),
     ],
 )
 def test_prompts(label, family, pair):
     assert prompt_pair(label, family) == pair
 
 
+def test_prompts_of_a_file(tmp_path):
+    file = tmp_path / "prompts.yaml"
+    file.write_text('positive: "{} is seen."\nnegative: "no sign of {}"\npairs: {Edema: [wet lungs, dry lungs]}\n')
+    assert prompt_pair("Edema", str(file)) == ("wet lungs", "dry lungs")
+    assert prompt_pair("Mass", str(file)) == ("Mass is seen.", "no sign of Mass")
+    file.write_text('{"pairs": {"Edema": ["wet lungs", "dry lungs"]}}')
+    with pytest.raises(ValueError, match="no pair for 'Mass' and no template"):
+        prompt_pair("Mass", str(file))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[a, b]", "expected some of the keys"),
+        ("posative: x", "expected some of the keys"),
+        ("positive: '{}'", "give both templates"),
+        ("{positive: finding, negative: 'no {}'}", "one {} for the finding"),
+        ("pairs: {Edema: [wet lungs]}", "a list of two texts"),
+        ("pairs: [wet lungs]", "a list of two texts"),
+        ("a: [", "not readable as YAML"),
+    ],
+)
+def test_files_of_prompts_that_cannot_be_used_are_refused(tmp_path, text, message):
+    (tmp_path / "prompts.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        find_prompts(str(tmp_path / "prompts.yaml"))
+
+
 def test_scores_are_the_published_softmax_in_another_form(run, tiny_corpus):
     import datasets
-    from transformers import AutoModel, AutoProcessor
 
-    model = AutoModel.from_pretrained(run / "model").eval()
-    processor = AutoProcessor.from_pretrained(run / "model")
+    model = load_evaluation_model(str(run / "model"))
     dataset = datasets.load_dataset(str(tiny_corpus), split="test").select(range(8))
-    split = score_split(model, processor, dataset, ("Cardiomegaly",), "published")
+    split = score_split(model, dataset, ("Cardiomegaly",), "published", EvaluationSettings())
     with torch.no_grad():
-        batch = processor(images=dataset["image"], text=["Cardiomegaly", "no Cardiomegaly"])
-        probability = model(**batch).logits_per_image.softmax(dim=1)[:, 0]
-    np.testing.assert_allclose(1 / (1 + np.exp(-split.scores[:, 0])), probability.numpy(), atol=1e-5)
+        batch = model.processor(images=dataset["image"], text=["Cardiomegaly", "no Cardiomegaly"])
+        probability = model.model(**batch).logits_per_image.softmax(dim=1)[:, 0]
+    np.testing.assert_allclose(two_class_softmax(split.scores[:, 0]), probability.numpy(), atol=1e-5)
 
 
 def test_results_are_typed_and_complete(run):
@@ -125,6 +218,31 @@ def test_results_are_typed_and_complete(run):
     assert result.macro.value == pytest.approx(np.mean([label.auroc.value for label in defined]))
     assert (run / "results" / "zero_shot_findings.png").stat().st_size > 10_000
     assert "NaN" not in (run / "results" / "zero_shot_findings.json").read_text()
+
+
+def test_results_say_more_than_one_number(run):
+    result = load_result(run / "results" / "zero_shot_findings.json")
+    assert isinstance(result, ZeroShotResult)
+    defined = [label for label in result.labels if label.auroc.value is not None]
+    for label in defined:
+        assert label.auprc.low <= label.auprc.value <= label.auprc.high
+        assert 0 <= label.calibration.ece <= 1
+        assert label.calibration.prevalence == pytest.approx(label.positives / label.films)
+    assert result.macro_auprc.value == pytest.approx(np.mean([label.auprc.value for label in defined]))
+    # Of the labels with both classes on validation.
+    thresholds = [label.threshold for label in result.labels if label.threshold is not None]
+    assert thresholds
+    assert all(one.chosen_on.startswith("validation (") for one in thresholds)
+    assert [one.name for one in result.other_prompts] == ["clinical", "report", "ensemble"]
+    assert result.other_prompts[-1].families == ["published", "clinical", "report"]
+    assert len({result.macro.value, *(one.macro.value for one in result.other_prompts)}) == 4
+    assert result.prompt_pairs["No Finding"] == ["No Finding", "there is Finding"]
+    assert {one.attribute for one in result.subgroups} >= {"view", "sex", "age"}
+    for attribute in ("view", "sex"):
+        assert sum(one.films for one in result.subgroups if one.attribute == attribute) <= result.provenance.films
+    for label in result.labels:
+        (group,) = (group for group in result.frequencies if label.name in group.labels)
+        assert group.lowest <= label.prevalence <= group.below
 
 
 def test_scores_are_kept_beside_the_result_without_ids(run, tiny_corpus):
@@ -163,13 +281,15 @@ def test_scores_survive_saving_and_belong_to_one_result(tmp_path):
 
 def test_scores_that_are_not_finite_are_refused(run, tiny_corpus):
     import datasets
-    from transformers import AutoModel, AutoProcessor
 
-    model = AutoModel.from_pretrained(run / "model").eval()
-    torch.nn.init.constant_(model.logit_scale, torch.nan)
+    model = load_evaluation_model(str(run / "model"))
+    model.logit_scale = float("nan")
     dataset = datasets.load_dataset(str(tiny_corpus), split="test").select(range(3))
     with pytest.raises(ValueError, match="scores of 3 films are not finite, the first is row 0"):
-        score_split(model, AutoProcessor.from_pretrained(run / "model"), dataset, ("Cardiomegaly",), "published")
+        score_split(model, dataset, ("Cardiomegaly",), "published", EvaluationSettings())
+    torch.nn.init.constant_(model.model.visual_projection.weight, torch.nan)
+    with pytest.raises(ValueError, match="embeddings of 3 films are not finite, the first is row 0"):
+        score_split(model, dataset, ("Cardiomegaly",), "published", EvaluationSettings())
 
 
 def test_a_file_of_another_version_is_refused(run, tmp_path):

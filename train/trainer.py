@@ -18,7 +18,9 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
 from eval.benchmarks import RARE_BELOW
-from eval.zero_shot import judge, score_split
+from eval.models import CheXficientEncoder
+from eval.settings import EvaluationSettings
+from eval.tasks.zero_shot import judge, score_split
 from train.arguments import CuratedTrainingArguments
 from train.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
 from train.curation import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
@@ -188,10 +190,10 @@ class CuratedTrainer(Trainer):
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Zero-shot AUROC on a validation split (with `eval_strategy`); never on the films of a test."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        settings = EvaluationSettings(batch_size=self.args.per_device_eval_batch_size, precision="fp32")
         with evaluation_mode(self.model) as model:
-            split = score_split(
-                model, self.processing_class, dataset, (), "published", self.args.per_device_eval_batch_size
-            )
+            encoder = CheXficientEncoder(model, self.processing_class)
+            split = score_split(encoder, dataset, (), "published", settings)
         _, macros = judge(split, self.prevalence, RARE_BELOW, resamples=0, seed=self.args.seed)
         metrics = {
             f"{metric_key_prefix}_{name}_auroc": one.value for name, one in macros.items() if one.value is not None

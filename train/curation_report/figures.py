@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from eval.label_placement import name_clusters
+from eval.compare.label_placement import name_clusters
 from train.curation import COLLAPSED_ENTROPY, Role, collapsed_cosine
 from train.curation_report.feature_map import FeatureMap
 from train.curation_report.intervals import Enrichment

@@ -1,28 +1,20 @@
-"""Films to look at in the curation report, and whether they may be shown."""
+"""Films to look at in the curation report."""
 
 from __future__ import annotations
 
 import base64
-import importlib
 import io
-import json
-import pkgutil
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 from PIL import Image
 
-from data_scripts import loaders
 from modeling_chexficient import to_eight_bit
 from train.curation import Role
 from train.curation_state import CurationState
 from train.pairs import PairDataset
 
-#: Kinds of access (data_scripts.schema.Source) under which anybody may see the films.
-_PUBLIC = ("synthetic", "open")
 _FILMS, _WORDS, _SIDE = 6, 25, 192
 
 
@@ -42,30 +34,6 @@ class Gallery:
 
     words: str
     films: list[Film]
-
-
-def may_be_shown(dataset: Dataset, folders: Sequence[str]) -> bool:
-    """Whether all films are known to be synthetic or open.
-
-    Both must say so: the source of every row, and what prepared each of the folders (their `summary.json`), since a
-    user's own table may be given any source name.
-    """
-    if "source" not in dataset.column_names:
-        return False
-    makers = [*dataset.unique("source"), *(_prepared_by(Path(folder)) for folder in folders)]
-    return bool(folders) and all(_access(maker) in _PUBLIC for maker in makers)
-
-
-def _access(loader: str | None) -> str | None:
-    """The access of a corpus by the name of its loader, None where there is no such loader."""
-    if loader not in {module.name for module in pkgutil.iter_modules(loaders.__path__)}:
-        return None
-    return importlib.import_module(f"{loaders.__name__}.{loader}").SOURCE.access
-
-
-def _prepared_by(folder: Path) -> str | None:
-    summary = folder / "summary.json"
-    return json.loads(summary.read_text()).get("loader") if summary.is_file() else None
 
 
 def choose_examples(state: CurationState, role: Role, count: int, seed: int) -> list[int]:

@@ -11,11 +11,12 @@ from pathlib import Path
 from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from data_scripts.access import may_be_shown
 from data_scripts.mixture import Mixture, load_mixture
 from train.curation_report.columns import read_columns
 from train.curation_report.feature_map import map_features
 from train.curation_report.figures import draw_course, draw_enrichment, draw_map, draw_prototypes
-from train.curation_report.galleries import make_galleries, may_be_shown
+from train.curation_report.galleries import make_galleries
 from train.curation_report.report_numbers import CurationNumbers, collect_numbers, role_words
 from train.curation_report.summary import DEFECTS, frequency, interval, percent, ratio, summarise
 from train.curation_state import STATE_FILE, CurationState

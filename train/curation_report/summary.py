@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eval.comparison import flops_unit
+from eval.compare.comparison import flops_unit
 from train.curation import COLLAPSED_ENTROPY, collapsed_cosine
 from train.curation_report.intervals import Enrichment, Share
 from train.curation_report.report_numbers import CurationNumbers, Defect

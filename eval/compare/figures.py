@@ -13,9 +13,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from eval.arms import GROUPS, Run, values_of
-from eval.comparison import flops_unit
-from eval.label_placement import name_clusters
+from eval.compare.arms import GROUPS, Run, values_of
+from eval.compare.comparison import flops_unit
+from eval.compare.label_placement import name_clusters
 
 
 def _groups(arms: dict[str, Sequence[Run]]) -> list[str]:

@@ -11,8 +11,8 @@ from statistics import mean
 
 import numpy as np
 
-from eval.arms import GROUPS, Run, values_of
-from eval.paired import paired_differences, resampled_macros
+from eval.compare.arms import GROUPS, Run, values_of
+from eval.compare.paired import paired_differences, resampled_macros
 from eval.results import Estimate
 
 FORMAT_VERSION = 1
@@ -33,7 +33,7 @@ class Arm:
     """One arm; costs are means over its runs.
 
     `flops` has "trained", "scored" and "total", None where a run counted none; `relative_flops` is the total as a share
-    of the reference's. `auroc` and `difference` (None for the reference) have the groups of `eval.arms.GROUPS`.
+    of the reference's. `auroc` and `difference` (None for the reference) have the groups of `eval.compare.arms.GROUPS`.
     """
 
     name: str

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from eval.arms import Run, arm_name, group_by_arm, load_runs
-from eval.comparison import Comparison, compare_arms, format_markdown
-from eval.comparison_figures import plot_arms, plot_flops
+from eval.compare.arms import Run, arm_name, group_by_arm, load_runs
+from eval.compare.comparison import Comparison, compare_arms, format_markdown
+from eval.compare.figures import plot_arms, plot_flops
 
 
 @dataclass

@@ -1,0 +1,40 @@
+"""Whether films and texts of prepared data may be shown to anybody."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets import Dataset
+
+from data_scripts import loaders
+
+#: Kinds of access (data_scripts.schema.Source) under which anybody may see the films.
+PUBLIC = ("synthetic", "open")
+
+
+def may_be_shown(dataset: Dataset, folders: Sequence[str]) -> bool:
+    """Whether all films are known to be synthetic or open.
+
+    Both must say so: the source of every row, and what prepared each of the folders (their `summary.json`), since a
+    user's own table may be given any source name.
+    """
+    if "source" not in dataset.column_names:
+        return False
+    makers = [*dataset.unique("source"), *(_prepared_by(Path(folder)) for folder in folders)]
+    return bool(folders) and all(_access(maker) in PUBLIC for maker in makers)
+
+
+def _access(loader: str | None) -> str | None:
+    """The access of a corpus by the name of its loader, None where there is no such loader."""
+    if loader not in {module.name for module in pkgutil.iter_modules(loaders.__path__)}:
+        return None
+    return importlib.import_module(f"{loaders.__name__}.{loader}").SOURCE.access
+
+
+def _prepared_by(folder: Path) -> str | None:
+    summary = folder / "summary.json"
+    return json.loads(summary.read_text()).get("loader") if summary.is_file() else None

@@ -1,0 +1,220 @@
+"""Any comparable model behind one interface: CheXficient, dual encoders (CLIP, SigLIP, ...), vision encoders alone."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+from eval.provenance import weights_sha256
+from modeling_chexficient import CheXficientModel, CheXficientProcessor, to_eight_bit
+
+#: Maps that `pyramid` gives, as the published U-Net takes them.
+PYRAMID_DEPTH = 5
+
+
+class EvaluationModel:
+    """A vision encoder without a text tower (DINOv2, RAD-DINO, ViT, ResNet): the base of the other two adapters.
+
+    Args:
+        model: the transformers model.
+        image_processor: makes its pixels.
+        name, revision: folder or Hub id, and the commit of the latter.
+        sha256: hash of the weights of a folder.
+
+    Attributes:
+        sees_text: whether it embeds texts too.
+        image_size: side of its images in pixels.
+        logit_scale: factor on its cosine similarities; None without a text tower.
+        pretraining_sources: corpora (`source` of records) that it was trained on, as far as its configuration says.
+    """
+
+    sees_text = False
+    logit_scale: float | None = None
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        image_processor,
+        name: str = "model",
+        revision: str | None = None,
+        sha256: str | None = None,
+    ):
+        self.model, self.image_processor = model, image_processor
+        self.name, self.revision, self.weights_sha256 = name, revision, sha256
+        self.pretraining_sources = list(getattr(model.config, "pretraining_sources", None) or [])
+        # DINOv2 interpolates its position embedding by itself, most other towers only when told to.
+        self._interpolate = {}
+        if "interpolate_pos_encoding" in inspect.signature(self.tower.forward).parameters:
+            self._interpolate["interpolate_pos_encoding"] = True
+        self.image_size = self.pixels([Image.new("L", (64, 64))]).shape[-1]
+
+    @property
+    def tower(self) -> nn.Module:
+        """The vision tower, which takes `pixel_values`."""
+        return self.model
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def identity(self) -> str:
+        """What the embeddings of an image depend on: the hash of the weights, or id and revision of a Hub model."""
+        return self.weights_sha256 or f"{self.name}@{self.revision}"
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """Images of any mode as [B, 3, S, S] normalised fp32, on the CPU."""
+        rgb = [to_eight_bit(image).convert("RGB") for image in images]
+        return self.image_processor(images=rgb, return_tensors="pt")["pixel_values"]
+
+    @torch.no_grad()
+    def embed_images(self, pixels: Tensor) -> Tensor:
+        """[B, D] fp32 of unit length, on the model's device."""
+        return F.normalize(self._image_features(pixels.to(self.device, self.model.dtype)).float(), dim=-1)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """[n, D] fp32 of unit length, on the model's device. Raises ValueError without a text tower."""
+        raise ValueError(f"{self.name} has no text tower: it cannot compare images with texts")
+
+    @torch.no_grad()
+    def pyramid(self, pixels: Tensor) -> list[Tensor]:
+        """Maps [B, C, h, w] fp32 of the last five blocks (or all, if fewer), the deepest last.
+
+        Those of a transformer are of one size and normalised by the tower's last layer norm, as DINOv2's own
+        `get_intermediate_layers` does; those of a convolutional tower shrink and widen from stage to stage.
+
+        Raises:
+            ValueError: the tower gives no maps.
+        """
+        pixels = pixels.to(self.device, self.model.dtype)
+        output = self.tower(pixel_values=pixels, output_hidden_states=True, **self._interpolate)
+        states = getattr(output, "reshaped_hidden_states", None) or output.hidden_states
+        if not states:
+            raise ValueError(f"{self.name}: its vision tower gives no hidden states, so there are no patch features")
+        # The first is of the embedding, before any block.
+        maps = [state if state.ndim == 4 else self._tokens_as_map(state, pixels) for state in states[1:]]
+        return [one.float() for one in maps[-PYRAMID_DEPTH:]]
+
+    def patch_features(self, pixels: Tensor) -> Tensor:
+        """[B, C, h, w] fp32 of the last block, on the model's device."""
+        return self.pyramid(pixels)[-1]
+
+    def _tokens_as_map(self, tokens: Tensor, pixels: Tensor) -> Tensor:
+        norm = getattr(self.tower, "layernorm", None) or getattr(self.tower, "post_layernorm", None)
+        patch = self.tower.config.patch_size
+        rows, columns = (patch, patch) if isinstance(patch, int) else patch
+        height, width = pixels.shape[-2] // rows, pixels.shape[-1] // columns
+        # Before the patches stand the CLS token and registers, where the tower has them.
+        patches = (tokens if norm is None else norm(tokens))[:, tokens.shape[1] - height * width :]
+        return patches.transpose(1, 2).unflatten(2, (height, width))
+
+    def _image_features(self, pixels: Tensor) -> Tensor:
+        output = self.tower(pixel_values=pixels, **self._interpolate)
+        tokens = output.last_hidden_state
+        # The pooler of a ViT is often untrained; its normalised CLS token is what probes are given.
+        return tokens[:, 0] if tokens.ndim == 3 else output.pooler_output.flatten(1)
+
+
+class DualEncoder(EvaluationModel):
+    """A model of two towers with `get_image_features` and `get_text_features`: CLIP, SigLIP, VisionTextDualEncoder."""
+
+    sees_text = True
+
+    def __init__(self, model: PreTrainedModel, image_processor, tokenizer, **names):
+        super().__init__(model, image_processor, **names)
+        self.tokenizer = tokenizer
+        self.logit_scale = float(model.logit_scale.detach().float().exp())
+
+    @property
+    def tower(self) -> nn.Module:
+        return self.model.vision_model
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        limit = getattr(self.model.config.text_config, "max_position_embeddings", None) or 512
+        # SigLIP was trained on texts padded to its full length, without a mask.
+        padding = "max_length" if self.model.config.model_type.startswith("siglip") else True
+        tokens = self.tokenizer(
+            list(texts),
+            padding=padding,
+            truncation=True,
+            max_length=min(limit, self.tokenizer.model_max_length),
+            return_tensors="pt",
+        )
+        return F.normalize(_pooled(self.model.get_text_features(**tokens.to(self.device))).float(), dim=-1)
+
+    def _image_features(self, pixels: Tensor) -> Tensor:
+        return _pooled(self.model.get_image_features(pixel_values=pixels, **self._interpolate))
+
+
+class CheXficientEncoder(EvaluationModel):
+    """CheXficient with its own processor."""
+
+    sees_text = True
+
+    def __init__(self, model: CheXficientModel, processor: CheXficientProcessor, **names):
+        super().__init__(model, processor.image_processor, **names)
+        self.processor = processor
+        self.logit_scale = float(model.logit_scale.detach().float().exp())
+
+    @property
+    def tower(self) -> nn.Module:
+        return self.model.vision_model
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        return self.image_processor(list(images), return_tensors="pt")["pixel_values"]
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return self.model.get_text_features(**self.processor(text=list(texts)).to(self.device)).float()
+
+    def _image_features(self, pixels: Tensor) -> Tensor:
+        return self.model.get_image_features(pixel_values=pixels)
+
+
+def _pooled(features) -> Tensor:
+    """Features as transformers 5 returns them, within the output of the tower."""
+    return features if isinstance(features, Tensor) else features.pooler_output
+
+
+def load_evaluation_model(name: str, trust_remote_code: bool = False, revision: str | None = None) -> EvaluationModel:
+    """Load a model folder or Hub id in fp32, in evaluation mode, on the CPU.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it is no image model that transformers can load, or brings no image processor or tokenizer.
+    """
+    source = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+    config = AutoConfig.from_pretrained(name, **source)
+    if config.model_type == "chexficient_clip":
+        raise ValueError(
+            f"{name} is a checkpoint as released: convert it with `python -m modeling_chexficient.convert_checkpoint`"
+        )
+    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        # Imported here, since a generator is an EvaluationModel, too.
+        from eval.tasks.report_generator import load_report_generator
+
+        return load_report_generator(name, **source)
+    model = AutoModel.from_pretrained(name, dtype=torch.float32, **source).eval()
+    revision = getattr(config, "_commit_hash", None) or revision
+    names = {"name": name, "revision": revision, "sha256": weights_sha256(name)}
+    if isinstance(model, CheXficientModel):
+        return CheXficientEncoder(
+            model, CheXficientProcessor.from_pretrained(name, revision=source["revision"]), **names
+        )
+    if model.main_input_name != "pixel_values" and not hasattr(model, "get_image_features"):
+        raise ValueError(f"{name} is a {config.model_type}: it takes {model.main_input_name}, not images")
+    try:
+        image_processor = AutoImageProcessor.from_pretrained(name, **source)
+        if not hasattr(model, "get_image_features"):
+            return EvaluationModel(model, image_processor, **names)
+        return DualEncoder(model, image_processor, AutoTokenizer.from_pretrained(name, **source), **names)
+    except OSError as error:
+        raise ValueError(f"{name} lacks its image processor or tokenizer: {error}") from error

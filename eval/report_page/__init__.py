@@ -1,0 +1,1 @@
+"""One page of a folder of results, with the pictures that people look for."""

@@ -1,0 +1,175 @@
+"""The page: results read, pictures drawn, the template filled."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from eval.artifacts import load_artifact
+from eval.benchmarks import BENCHMARKS, Benchmark
+from eval.report_page import figures as draw
+from eval.report_page import galleries
+from eval.results import (
+    Estimate,
+    ProbeResult,
+    ReportResult,
+    RetrievalResult,
+    SegmentationResult,
+    TaskResult,
+    ZeroShotResult,
+    load_result,
+)
+from eval.scores import ZeroShotScores, scores_path
+
+PAGE_FILE = "report.html"
+#: Folder beside results, of `eval.artifacts` and the table of `eval.run`.
+ARTIFACTS = "artifacts"
+_TEMPLATE = Path(__file__).with_name("page.html.jinja")
+#: Order on the page, and what the kinds of task are called there.
+TASKS = {
+    "zero_shot": "Zero-shot findings",
+    "retrieval": "Retrieval",
+    "disease_prediction": "Disease prediction",
+    "segmentation": "Segmentation",
+    "report_generation": "Report generation",
+}
+
+
+@dataclass
+class Section:
+    """One result with its figures (SVG text by name), its films, and what could not be drawn and why."""
+
+    result: TaskResult
+    benchmark: Benchmark | None
+    figures: dict[str, str] = field(default_factory=dict)
+    gallery: object = None
+    notes: list[str] = field(default_factory=list)
+    anchor: str = ""
+
+
+def write_page(folder: Path, out: Path | None = None, show_films: bool = False) -> Path:
+    """Write the page of all results in `folder`, or in the folders below it; returns its path.
+
+    Raises:
+        ValueError: there are no results, or a file is none.
+    """
+    sections = [make_section(path, show_films) for path in find_results(folder)]
+    if not sections:
+        raise ValueError(f"{folder} holds no results of `python -m eval.run`, nor do the folders below it")
+    sections.sort(key=lambda one: list(TASKS).index(one.result.task))
+    for number, section in enumerate(sections, start=1):
+        section.anchor = f"result-{number}"
+    out = out or folder / PAGE_FILE
+    out.write_text(render_page(sections, _other_rows(folder)), encoding="utf-8")
+    return out
+
+
+def find_results(folder: Path) -> list[Path]:
+    """Files of results in a folder, or else in the folders below it (one for each model)."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder of results")
+    below = [path for path in sorted(folder.glob("*/*.json")) if path.parent.name != ARTIFACTS]
+    return sorted(folder.glob("*.json")) or below
+
+
+def _other_rows(folder: Path) -> list[dict]:
+    """Benchmarks that were not judged, as `eval.run` noted them."""
+    table = folder / ARTIFACTS / "table.json"
+    return [row for row in json.loads(table.read_text()) if row["status"] != "judged"] if table.is_file() else []
+
+
+def make_section(path: Path, show_films: bool = False) -> Section:
+    """A result with all that can be drawn of it. Raises ValueError where the file is no result."""
+    result = load_result(path)
+    section = Section(result, BENCHMARKS.get(result.benchmark))
+    artifact = load_artifact(path.parent, path.stem)
+    if isinstance(result, ZeroShotResult):
+        _draw_zero_shot(section, result, path)
+    elif isinstance(result, RetrievalResult):
+        section.figures["recall"] = draw.draw_recall(result)
+        if artifact is not None:
+            section.gallery = galleries.retrieved(result, artifact[0], show_films)
+    elif isinstance(result, ProbeResult):
+        section.figures["shares"] = draw.draw_label_shares(result)
+    elif isinstance(result, SegmentationResult) and artifact is not None:
+        arrays, values = artifact
+        dices = {name: arrays[f"dice_{name}"] for name in result.macro_dice}
+        section.figures["dice"] = draw.draw_dice(dices, values["structures"])
+        section.gallery = galleries.overlays(*artifact)
+    elif isinstance(result, ReportResult) and artifact is not None:
+        section.figures["texts"] = draw.draw_texts(
+            *(artifact[0][name] for name in ("rouge_l", "words", "reference_words"))
+        )
+        section.gallery = galleries.reports(*artifact)
+    if result.subgroups:
+        metric, whole = result.headline
+        section.figures["subgroups"] = draw.draw_subgroups(result.subgroups, metric, whole)
+    if result.task in ("retrieval", "segmentation", "report_generation") and not section.gallery:
+        section.notes.append("No films are shown: the data are not open, or were not at hand.")
+    return section
+
+
+def _draw_zero_shot(section: Section, result: ZeroShotResult, path: Path) -> None:
+    section.figures["aurocs"] = draw.draw_aurocs(result)
+    try:
+        scores = ZeroShotScores.load(scores_path(path), result.scores_sha256)
+    except (ValueError, TypeError) as error:
+        section.notes.append(f"No curves: {error}")
+        return
+    figures = {"roc": draw.draw_roc(result, scores), "reliability": draw.draw_reliability(result, scores)}
+    section.figures |= {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def render_page(sections: list[Section], others: list[dict]) -> str:
+    """The page as HTML; `others` are benchmarks that were not judged, with `benchmark`, `model`, `status`, `note`."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATE.parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {"estimate": format_estimate, "svg": _svg_uri, "figure": format_figure}
+    environment.filters["constant_baselines"] = galleries.constant_baselines
+    environment.filters["first_upper"] = lambda text: text[:1].upper() + text[1:]
+    models = list(dict.fromkeys(one.result.provenance.model for one in sections))
+    return environment.get_template(_TEMPLATE.name).render(
+        sections=sections,
+        models=models,
+        names=short_names(models),
+        table={(one.result.benchmark, one.result.provenance.model): one for one in sections},
+        benchmarks=list(dict.fromkeys(one.result.benchmark for one in sections)),
+        tasks=TASKS,
+        others=others,
+    )
+
+
+def short_names(models: list[str]) -> dict[str, str]:
+    """The last parts of each model's path or id, as many as tell them apart; at least two, for `RUN/model`."""
+    longest = max(len(Path(model).parts) for model in models)
+    for count in range(2, longest + 1):
+        names = {model: "/".join(Path(model).parts[-count:]) for model in models}
+        if len(set(names.values())) == len(models):
+            return names
+    return {model: model for model in models}
+
+
+def format_figure(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def format_estimate(estimate: Estimate | None, digits: int = 3) -> str:
+    if estimate is None or estimate.value is None:
+        return "–"
+    if estimate.low is None:
+        return format_figure(estimate.value, digits)
+    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+
+
+def _svg_uri(svg: str) -> str:
+    """As an image of its own, so that names inside of one figure do not meet those of another."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -1,0 +1,93 @@
+"""How the benchmarks are run: everything that a user may choose and that the runners read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+#: Settings that change how long a run takes or what is shown, never a figure.
+_WITHOUT_EFFECT = ("cache", "out", "show_films", "num_workers")
+#: Settings that only the named tasks read; all tasks read the others.
+_OF_TASK = {
+    "prompts": ("zero_shot",),
+    "threshold": ("zero_shot",),
+    "label_shares": ("disease_prediction",),
+    "num_seeds": ("disease_prediction",),
+    "decoder_epochs": ("segmentation", "report_generation"),
+    "predictions": ("report_generation",),
+}
+PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Settings of a run.
+
+    Args:
+        batch_size: films a forward pass.
+        num_workers: processes that decode films; 0: none beside the one that computes.
+        precision: "fp32", "fp16" or "bf16" of the image tower (the published evaluation: fp16); "auto" is fp16 on a
+            GPU and fp32 without one. Embeddings and all figures are fp32 or better.
+        resamples: bootstrap resamples of the intervals.
+        seed: of the bootstrap, of label shares and of decoders.
+        limit: only so many of the first films of every split, for a trial; None: all.
+        cache: folder of embeddings that are computed once; None: none are kept.
+        out: folder of results, for artifacts (`eval.artifacts`); None: none are kept.
+        prompts: name of a prompt family or path of a file of one's own; None: the benchmark's.
+        threshold: rule by which a threshold is chosen on validation: "youden" or "sensitivity=0.95".
+        label_shares: shares of the training labels for probes, each 0 to 1, nested.
+        num_seeds: draws of each label share below 1.
+        decoder_epochs: passes over the training films of a decoder (segmentation, reports); None: the runner's.
+        predictions: file of generated reports (JSON lines with record_id and report) to score in place of the model's.
+        show_films: keep films and texts in artifacts (`eval.suite` sets it where the data are open).
+    """
+
+    batch_size: int = 64
+    num_workers: int = 0
+    precision: str = "auto"
+    resamples: int = 1000
+    seed: int = 0
+    limit: int | None = None
+    cache: Path | None = None
+    out: Path | None = None
+    prompts: str | None = None
+    threshold: str = "youden"
+    label_shares: tuple[float, ...] = (0.01, 0.1, 1.0)
+    num_seeds: int = 5
+    decoder_epochs: int | None = None
+    predictions: Path | None = None
+    show_films: bool = False
+
+    def __post_init__(self):
+        for name, least in (("batch_size", 1), ("resamples", 2), ("limit", 1), ("num_seeds", 1), ("decoder_epochs", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}, it must be at least {least}")
+        if self.precision not in ("auto", *PRECISIONS):
+            raise ValueError(f"precision {self.precision!r} is unknown, there are {['auto', *PRECISIONS]}")
+        if self.predictions is not None and not self.predictions.is_file():
+            raise ValueError(f"--predictions {self.predictions}: there is no such file")
+        wrong = [share for share in self.label_shares if not 0 < share <= 1]
+        if wrong or not self.label_shares:
+            raise ValueError(f"label_shares are {list(self.label_shares)}: give shares above 0 and up to 1")
+
+    def autocast_type(self, device: str) -> torch.dtype | None:
+        """The type of mixed precision on a kind of device ("cuda", "cpu"); None: no mixed precision."""
+        automatic = "fp16" if device == "cuda" else "fp32"
+        return PRECISIONS[automatic if self.precision == "auto" else self.precision]
+
+    def relevant(self, task: str) -> dict:
+        """What a result of a task depends on, as plain values: equal settings give equal figures."""
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _WITHOUT_EFFECT}
+        if self.predictions is not None:
+            # Its content counts, wherever it lies.
+            values["predictions"] = hashlib.sha256(self.predictions.read_bytes()).hexdigest()
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if task in _OF_TASK.get(name, (task,))
+        }

@@ -1,0 +1,98 @@
+"""The films of a benchmark: prepared folders, narrowed down to what the benchmark is about."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from datasets import Dataset, DatasetDict, concatenate_datasets
+
+from data_scripts.prepared import load_prepared
+from data_scripts.schema import DataError
+from eval.benchmarks import Benchmark
+
+_COLUMNS = {
+    "zero_shot": ("image", "labels", "patient_id"),
+    "retrieval": ("image", "report", "patient_id", "study_id"),
+    "disease_prediction": ("image", "labels", "patient_id"),
+    "segmentation": ("image", "masks", "patient_id"),
+    "report_generation": ("image", "report", "patient_id"),
+}
+#: A benchmark's split that stands for all splits together (sets that nothing was trained on).
+ALL = "all"
+
+
+def find_folders(benchmark: Benchmark, data: Path, alone: bool) -> list[Path] | None:
+    """The prepared folders of a benchmark, that of its training split last; None where one is absent.
+
+    Args:
+        data: a folder of prepared folders; or, if `alone`, it may be the benchmark's prepared folder itself.
+    """
+    names = [benchmark.dataset]
+    if benchmark.train_dataset is not None and benchmark.task != "zero_shot":
+        names.append(benchmark.train_dataset)
+    folders = [data / name for name in names]
+    if all(folder.is_dir() for folder in folders):
+        return folders
+    return [data] if alone and len(names) == 1 else None
+
+
+def load_splits(benchmark: Benchmark, folders: list[Path], limit: int | None) -> DatasetDict:
+    """The splits of a benchmark with the films that it is about.
+
+    Args:
+        folders: of `find_folders`.
+        limit: so many of the first films of every split. Frequencies in training need no images: the training split
+            of a zero-shot benchmark stays whole.
+
+    Raises:
+        DataError: a folder is no prepared dataset (see `load_prepared`) or lacks the split, or no film is left.
+    """
+    columns = _COLUMNS[benchmark.task]
+    splits = load_prepared(str(folders[0]), columns)
+    if len(folders) > 1:
+        splits["train"] = load_prepared(str(folders[1]), columns)["train"]
+    if benchmark.split == ALL:
+        splits[ALL] = concatenate_datasets([splits[name] for name in splits])
+    if benchmark.split not in splits:
+        raise DataError(f"--data {str(folders[0])!r} has no split {benchmark.split!r}, it has {sorted(splits)}")
+    splits = DatasetDict({name: _narrow(split, benchmark) for name, split in splits.items()})
+    if len(splits[benchmark.split]) == 0:
+        asked = f" of views {list(benchmark.views)}" if benchmark.views else ""
+        raise DataError(f"split {benchmark.split!r} of {folders[0]} is empty: it has no films{asked}")
+    if limit is None:
+        return splits
+    whole = ("train",) if benchmark.task == "zero_shot" and benchmark.split != "train" else ()
+    return DatasetDict(
+        {
+            name: split if name in whole else split.select(range(min(limit, len(split))))
+            for name, split in splits.items()
+        }
+    )
+
+
+def files_fingerprint(folders: list[Path]) -> str:
+    """Hash of the names and sizes of the files of prepared folders: differs once they were prepared in another way."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(folder.rglob("*.parquet")):
+            digest.update(f"{file.relative_to(folder)} {file.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _narrow(split: Dataset, benchmark: Benchmark) -> Dataset:
+    rows = list(range(len(split)))
+    if benchmark.views:
+        _require(split, "view", benchmark)
+        views = split["view"][:]
+        rows = [row for row in rows if views[row] in benchmark.views]
+    if benchmark.first_of_study:
+        _require(split, "study_id", benchmark)
+        studies = split["study_id"][:]
+        rows = list({studies[row]: row for row in reversed(rows)}.values())[::-1]
+    return split if len(rows) == len(split) else split.select(rows)
+
+
+def _require(split: Dataset, column: str, benchmark: Benchmark) -> None:
+    if column not in split.column_names:
+        raise DataError(f"{benchmark.name} needs the column {column!r}, the data have {split.column_names}")

@@ -1,0 +1,134 @@
+"""Results as text: one in full, and many models on many benchmarks side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.benchmarks import BENCHMARKS
+from eval.results import Estimate, TaskResult, ZeroShotResult
+
+
+@dataclass
+class Row:
+    """What became of a benchmark with a model.
+
+    `status` is "judged" (now or before), "absent" (its data), or "refused"; `note` says how to get the data, or why.
+    `metric`, `estimate`, `films` and `partial` are of a judged one.
+    """
+
+    model: str
+    benchmark: str
+    status: str
+    note: str = ""
+    metric: str | None = None
+    estimate: Estimate | None = None
+    films: int | None = None
+    partial: bool = False
+    seen_sources: list[str] | None = None
+
+    @classmethod
+    def of_result(cls, result: TaskResult) -> Row:
+        metric, estimate = result.headline
+        provenance = result.provenance
+        return cls(
+            provenance.model,
+            result.benchmark,
+            "judged",
+            metric=metric,
+            estimate=estimate,
+            films=provenance.films,
+            partial=provenance.limited,
+            seen_sources=provenance.seen_sources,
+        )
+
+
+def format_estimate(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "not defined"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def format_rows(rows: Sequence[Row]) -> str:
+    """A Markdown table, benchmarks down and models across, and below it what the figures do not say."""
+    models = list(dict.fromkeys(row.model for row in rows))
+    lines = [f"| benchmark | metric | films | {' | '.join(models)} |", "|---|---|---:|" + "---|" * len(models)]
+    for name in dict.fromkeys(row.benchmark for row in rows):
+        of_model = {row.model: row for row in rows if row.benchmark == name}
+        judged = [row for row in of_model.values() if row.status == "judged"]
+        metric = judged[0].metric if judged else BENCHMARKS[name].metric
+        films = _films(name, judged[0].films if judged else None)
+        cells = [_cell(of_model.get(model)) for model in models]
+        lines.append(f"| {name} | {metric} | {films} | {' | '.join(cells)} |")
+    return "\n".join([*lines, *_notes(rows)])
+
+
+def _films(name: str, judged: int | None) -> str:
+    """Films judged, and how many the complete benchmark has where that is another number: figures do not compare."""
+    expected = BENCHMARKS[name].expected
+    if judged is None:
+        return f"({expected:,})" if expected else ""
+    return f"{judged:,}" if expected in (None, judged) else f"{judged:,} of {expected:,}"
+
+
+def _cell(row: Row | None) -> str:
+    if row is None or row.status != "judged":
+        return "-" if row is None else {"absent": "data absent", "refused": "refused"}[row.status]
+    marks = (" PARTIAL" if row.partial else "") + (" (seen)" if row.seen_sources else "")
+    return format_estimate(row.estimate) + marks
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    lines = []
+    refused = [row for row in rows if row.status == "refused"]
+    if refused:
+        lines += ["", "Refused:", *(f"- {row.benchmark}, {row.model}: {row.note}" for row in refused)]
+    absent = dict.fromkeys((row.benchmark, row.note) for row in rows if row.status == "absent")
+    if absent:
+        lines += ["", "Data absent; prepare them below DATA with:", *(f"- {name}: `{note}`" for name, note in absent)]
+    if any(row.seen_sources for row in rows):
+        lines += [
+            "",
+            "(seen): the model was trained on other films of the same source, or of a corpus that contains the "
+            "benchmark; not an unseen source.",
+        ]
+    if any(row.partial for row in rows):
+        lines += ["", "PARTIAL: a trial on the first films only."]
+    return lines
+
+
+def format_table(result: ZeroShotResult) -> str:
+    """A zero-shot result in full: findings by frequency, then the means, prompts and subgroups."""
+    lines = [f"{'finding':28} {'AUROC [95 % interval]':24} {'positive / films':>16} {'in training':>12}"]
+    for group in result.frequencies:
+        lines.append(f"-- {group.name} ({group.lowest:.0%} to {group.below:.0%} of training films)")
+        members = [one for one in result.labels if one.name in group.labels]
+        for one in sorted(members, key=lambda one: -one.prevalence):
+            films = f"{one.positives} / {one.films}"
+            lines.append(f"{one.name:28} {format_estimate(one.auroc):24} {films:>16} {one.prevalence:>12.2%}")
+    lines.append("-- mean")
+    lines.append(f"{'all':28} {format_estimate(result.macro):24}")
+    lines += [f"{group.name:28} {format_estimate(group.auroc):24}" for group in result.frequencies]
+    if result.other_prompts:
+        lines.append(f"-- mean with other prompts than {result.prompts!r}")
+        lines += [f"{one.name:28} {format_estimate(one.macro):24}" for one in result.other_prompts]
+    if result.subgroups:
+        lines.append("-- mean by subgroup")
+        for one in result.subgroups:
+            name = f"{one.attribute}: {one.value}"
+            lines.append(f"{name:28} {format_estimate(one.estimate):24} {one.films:>16,} ({one.labels} findings)")
+    return "\n".join([*lines, *_warnings(result)])
+
+
+def _warnings(result: ZeroShotResult) -> list[str]:
+    lines, provenance = list(result.notes), result.provenance
+    if result.undefined:
+        lines.append(f"one class only, no AUROC: {', '.join(result.undefined)}")
+    if provenance.limited:
+        lines.append(f"PARTIAL: the first {provenance.films} films only")
+    if provenance.seen_sources:
+        lines.append(
+            f"note: the model was trained on other films of {', '.join(provenance.seen_sources)}; this is a held-out "
+            "split, not an unseen source"
+        )
+    return lines

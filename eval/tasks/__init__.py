@@ -1,0 +1,1 @@
+"""The kinds of task, a runner each: a model and a benchmark in, a typed result out."""

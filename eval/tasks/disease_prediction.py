@@ -1,0 +1,188 @@
+"""Disease prediction: logistic regression on frozen image embeddings, at several shares of the training labels.
+
+Of the model nothing is trained here: adapting it by fine-tuning is a matter of training, and its result is a
+`ProbeResult` whose `method` is "fine_tune".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+
+from eval.benchmarks import Benchmark
+from eval.features import image_embeddings
+from eval.labels import chosen_labels, label_matrix
+from eval.metrics import label_aurocs, macro_mean
+from eval.models import EvaluationModel
+from eval.provenance import describe
+from eval.results import Estimate, ProbeResult, ProbeShare, Subgroup
+from eval.scores import ZeroShotScores, save_scores
+from eval.settings import EvaluationSettings
+from eval.significance import resample_by_patient
+from eval.splits import ALL
+from eval.subgroups import subgroups
+from eval.tasks.probes import FittedProbe, LabelledFeatures, draw_patients, probe_share
+
+#: Where there is no validation split, this share of the training patients.
+VALIDATION_SHARE = 0.2
+
+
+class _Share(NamedTuple):
+    """One label share and the probes of its draws."""
+
+    result: ProbeShare
+    fits: list[FittedProbe]
+
+
+def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings) -> ProbeResult:
+    """Fit probes on the training split, choose their penalty on validation, judge them on the benchmark's split.
+
+    Raises:
+        ValueError: there are no training films apart from those that are judged, a label asked for is missing there or
+            among the judged films, no label has both classes on validation, or none could be fitted and judged.
+    """
+    names, parts, notes = prepare_features(benchmark, model, splits, settings)
+    test, dataset = parts["test"], splits[benchmark.split]
+    shares = []
+    for share in sorted(set(settings.label_shares)):
+        # All labels are one draw, whatever the seed.
+        seeds = range(settings.seed, settings.seed + (settings.num_seeds if share < 1 else 1))
+        shares.append(_Share(*probe_share(names, parts, share, list(seeds), settings.resamples, settings.seed)))
+    last = shares[-1]
+    if last.result.macro.value is None:
+        raise ValueError(
+            f"no label of {names} could be fitted in all draws of {last.result.label_share:.0%} of the training "
+            f"patients and has both classes in split {benchmark.split!r}: there is no AUROC"
+        )
+    scores = _fitted_scores(names, last.fits[0], test)
+    return ProbeResult(
+        benchmark.name,
+        benchmark.version,
+        provenance=describe(benchmark, model, dataset, settings),
+        method="linear_probe",
+        shares=[share.result for share in shares],
+        undefined=[label.name for label in last.result.labels if label.auroc.value is None],
+        scores_sha256=save_scores(scores, settings.out, benchmark.name),
+        subgroups=list(_judge_subgroups(dataset, scores, settings)),
+        notes=[*notes, *(note for share in shares for note in share_notes(names, *share))],
+    )
+
+
+def prepare_features(
+    benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
+) -> tuple[list[str], dict[str, LabelledFeatures], list[str]]:
+    """Names of the labels; features and targets of "train", "validation" and "test"; notes about the splits.
+
+    Raises:
+        ValueError: see `run`.
+    """
+    if benchmark.split in ("train", ALL) or "train" not in splits:
+        raise ValueError(
+            f"a probe of split {benchmark.split!r} needs a split 'train' apart from it, there are {sorted(splits)}: "
+            "prepare the data with a training split"
+        )
+    names, targets = chosen_labels(splits[benchmark.split], benchmark.labels, benchmark.unlisted_is_absent)
+    used = {"train": "train", "test": benchmark.split}
+    # The split that is judged must not choose.
+    if benchmark.split != "validation" and len(splits.get("validation", ())):
+        used["validation"] = "validation"
+    parts = {}
+    for part, split in used.items():
+        values = targets if part == "test" else _targets(splits[split], names, benchmark.unlisted_is_absent)
+        features = image_embeddings(model, splits[split], settings).numpy()
+        parts[part] = LabelledFeatures(features, values, np.asarray(splits[split]["patient_id"]))
+    unjudged = [name for name, column in zip(names, parts["train"].targets.T, strict=True) if np.isnan(column).all()]
+    if benchmark.labels and unjudged:
+        raise ValueError(f"labels {unjudged} are judged in no training film: they cannot be learnt")
+    notes, apart = _overlap_notes(parts), "of the validation split"
+    if "validation" not in parts or not _can_choose(parts["validation"]):
+        parts["train"], parts["validation"] = _hold_out(parts["train"], settings.seed)
+        apart = "drawn by the seed and held out of training, since no validation split has a label with both classes"
+    if not _can_choose(parts["validation"]):
+        raise ValueError("no label has both positive and negative films on validation: no penalty can be chosen")
+    films, patients = len(parts["validation"].patients), len(np.unique(parts["validation"].patients))
+    notes.append(f"Penalties were chosen on {films:,} films of {patients:,} patients {apart}.")
+    return names, parts, notes
+
+
+def _can_choose(validation: LabelledFeatures) -> bool:
+    """Whether any label has both classes."""
+    return any({0, 1} <= set(column[np.isfinite(column)].tolist()) for column in validation.targets.T)
+
+
+def _targets(dataset: Dataset, names: Sequence[str], unlisted_is_absent: bool) -> np.ndarray:
+    """Targets [n, labels] of these labels; one that the data do not know is judged nowhere."""
+    known, values = label_matrix(dataset, unlisted_is_absent)
+    columns = [values[:, known.index(name)] if name in known else np.full(len(dataset), np.nan) for name in names]
+    return np.stack(columns, axis=1)
+
+
+def _hold_out(train: LabelledFeatures, seed: int) -> tuple[LabelledFeatures, LabelledFeatures]:
+    """Training films, and those of a share of the patients that is held out of them."""
+    held_out = np.zeros(len(train.patients), dtype=bool)
+    held_out[draw_patients(train.patients, VALIDATION_SHARE, seed)] = True
+    if held_out.all():
+        raise ValueError("the training films are of one patient: none is left to choose the penalty with")
+    return train.rows(np.flatnonzero(~held_out)), train.rows(np.flatnonzero(held_out))
+
+
+def _overlap_notes(parts: dict[str, LabelledFeatures]) -> list[str]:
+    """A patient on both sides is known to the probe: that must be seen beside the figure."""
+    judged = set(parts["test"].patients.tolist())
+    notes = []
+    for part in ("train", "validation"):
+        shared = judged & set(parts[part].patients.tolist()) if part in parts else ()
+        if shared:
+            notes.append(f"{len(shared):,} of {len(judged):,} judged patients have films in split {part!r} too.")
+    return notes
+
+
+def share_notes(names: list[str], share: ProbeShare, fits: list[FittedProbe]) -> list[str]:
+    """What a reader must know about the probes of a label share: what was not fitted, chosen or converged."""
+    notes = []
+    missing = {name: sum(name not in fit.regularisation for fit in fits) for name in names}
+    if any(missing.values()):
+        listed = ", ".join(f"{name} in {count}" for name, count in missing.items() if count)
+        notes.append(
+            f"{share.label_share:.0%} of labels, draws: {len(fits)}; labels not fitted, so not in the macro mean (one "
+            f"value only among the drawn films): {listed}. Means of different labels do not compare."
+        )
+    for reason, attribute in (
+        ("took the penalty that is best for the others (one value only on validation)", "chosen_together"),
+        ("had not converged at the last iteration", "not_converged"),
+    ):
+        found = sorted({name for fit in fits for name in getattr(fit, attribute)})
+        if found:
+            notes.append(f"{share.label_share:.0%} of labels: probes that {reason}: {', '.join(found)}.")
+    return notes
+
+
+def _fitted_scores(names: list[str], fit: FittedProbe, test: LabelledFeatures) -> ZeroShotScores:
+    """The scores of the labels that could be fitted, as they are kept for comparisons of models film by film."""
+    fitted = [number for number, name in enumerate(names) if name in fit.regularisation]
+    # Picked columns are stored column by column, which a file of scores would not show.
+    scores, targets = (np.ascontiguousarray(one[:, fitted]) for one in (fit.scores, test.targets))
+    return ZeroShotScores([names[number] for number in fitted], scores, targets, test.patients)
+
+
+def _judge_subgroups(dataset: Dataset, scores: ZeroShotScores, settings: EvaluationSettings) -> Iterator[Subgroup]:
+    """Macro AUROC of the largest label share (its first draw) among the films of each group."""
+    for attribute, value, rows in subgroups(dataset):
+        own, targets, patients = scores.scores[rows], scores.targets[rows], scores.patients[rows]
+        aurocs = resample_by_patient(
+            lambda weights, own=own, targets=targets: label_aurocs(own, targets, weights),
+            patients,
+            settings.resamples,
+            settings.seed,
+        )
+        yield Subgroup(
+            attribute,
+            value,
+            int(rows.sum()),
+            len(np.unique(patients)),
+            Estimate.of_resamples(macro_mean(aurocs)),
+            int(np.isfinite(aurocs[0]).sum()),
+        )

@@ -1,0 +1,213 @@
+"""Logistic regression on frozen features, with few and with all labels: the draws, the fits, the figures.
+
+For every draw of patients: features are standardised by the drawn films, a model for each label is fitted for each
+strength of the penalty in `C_GRID`, the strength is chosen by AUROC on validation, the test is judged once. Validation
+is used whole, however few labels are trained on.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from accelerate import PartialState
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from eval.metrics import auroc, label_aurocs
+from eval.results import Estimate, ProbeLabel, ProbeShare
+from eval.significance import resample_by_patient
+
+#: Inverse strengths of the L2 penalty (scikit-learn's C) that validation chooses from, the strongest penalty first.
+C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+#: L-BFGS in fp32, each C started at the solution of the last. On one core, 100,000 films of 768 features take about 5 s
+#: a label; fp64 takes twice as long, Newton's method with Cholesky factors three times; liblinear has no warm start.
+_SOLVER, _MAX_ITERATIONS = "lbfgs", 1000
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """A split: `features` [n, D] fp32, `targets` [n, labels] (1, 0 or NaN: uncertain or not judged), `patients` [n]."""
+
+    features: np.ndarray
+    targets: np.ndarray
+    patients: np.ndarray
+
+    def rows(self, rows: np.ndarray) -> LabelledFeatures:
+        return LabelledFeatures(self.features[rows], self.targets[rows], self.patients[rows])
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """The probes of one draw: `scores` [n, labels] of the test films, NaN for labels that could not be fitted.
+
+    Args:
+        regularisation: C by label; labels that were not fitted are missing.
+        chosen_together: labels without both classes on validation; their C is the best of the others in the mean.
+        not_converged: labels whose chosen probe was still improving at the last iteration.
+        films, patients: of the draw; `positives` [labels] of it.
+    """
+
+    scores: np.ndarray
+    regularisation: dict[str, float]
+    chosen_together: list[str]
+    not_converged: list[str]
+    films: int
+    patients: int
+    positives: list[int]
+
+
+def draw_patients(patients: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Rows of the films of a share of the patients, at least one patient; in order.
+
+    With one seed, a smaller share is part of every larger one.
+    """
+    names = np.unique(patients)
+    # ceil, but not one more where the product is off by rounding.
+    count = max(1, math.ceil(share * len(names) - 1e-9))
+    chosen = np.random.default_rng(seed).permutation(names)[:count]
+    return np.flatnonzero(np.isin(patients, chosen))
+
+
+def fit_probe(names: list[str], train: LabelledFeatures, validation: LabelledFeatures, test: np.ndarray) -> FittedProbe:
+    """Fit one probe a label, choose its penalty on validation and score the test features [n, D].
+
+    A label with one class in the draw cannot be fitted; nor can any where no fitted label has both classes on
+    validation, for then nothing tells which penalty is good.
+    """
+    scaler = StandardScaler().fit(train.features)
+    train_features, validation_features, test = (
+        scaler.transform(one).astype(np.float32) for one in (train.features, validation.features, test)
+    )
+    paths, aurocs = {}, {}
+    for number, name in enumerate(names):
+        films = np.isfinite(train.targets[:, number])
+        if len(np.unique(train.targets[films, number])) < 2:
+            continue
+        paths[name] = _fit_path(train_features[films], train.targets[films, number])
+        judged = np.isfinite(validation.targets[:, number])
+        aurocs[name] = [
+            auroc(validation_features[judged] @ weights, validation.targets[judged, number])
+            for weights, _ in paths[name]
+        ]
+    best, together = _choose(aurocs)
+    scores = np.full((len(test), len(names)), np.nan, dtype=np.float32)
+    for name, chosen in best.items():
+        scores[:, names.index(name)] = test @ paths[name][chosen][0]
+    return FittedProbe(
+        scores,
+        {name: C_GRID[chosen] for name, chosen in best.items()},
+        together,
+        [name for name, chosen in best.items() if not paths[name][chosen][1]],
+        len(train.patients),
+        len(np.unique(train.patients)),
+        np.nansum(train.targets, axis=0).astype(int).tolist(),
+    )
+
+
+def _fit_path(features: np.ndarray, targets: np.ndarray) -> list[tuple[np.ndarray, bool]]:
+    """Weights [D] for each C of the grid, and whether they converged. An intercept would not change an order."""
+    model = LogisticRegression(solver=_SOLVER, max_iter=_MAX_ITERATIONS, warm_start=True)
+    path = []
+    for strength in C_GRID:
+        model.set_params(C=strength)
+        with warnings.catch_warnings():
+            # Counted below and reported by label.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(features, targets)
+        path.append((model.coef_[0].astype(np.float32), bool(model.n_iter_[0] < _MAX_ITERATIONS)))
+    return path
+
+
+def _choose(aurocs: dict[str, list[float]]) -> tuple[dict[str, int], list[str]]:
+    """Index of the best C by label (of equals the strongest penalty), and the labels for which the others chose."""
+    defined = {name: values for name, values in aurocs.items() if np.isfinite(values).all()}
+    if not defined:
+        return {}, []
+    common = int(np.argmax(np.mean(list(defined.values()), axis=0)))
+    best = {name: int(np.argmax(defined[name])) if name in defined else common for name in aurocs}
+    return best, [name for name in aurocs if name not in defined]
+
+
+def probe_share(
+    names: list[str],
+    splits: dict[str, LabelledFeatures],
+    share: float,
+    seeds: Sequence[int],
+    resamples: int,
+    bootstrap_seed: int,
+) -> tuple[ProbeShare, list[FittedProbe]]:
+    """All draws of one label share, judged on the test split.
+
+    A label's figure is the mean over the draws in which it could be fitted, and the macro mean is of the labels that
+    could be in every draw; intervals are over the patients of the test, for the mean over the draws.
+
+    Args:
+        names: of the labels.
+        splits: "train", "validation" and "test".
+        share: of the training patients, above 0 and up to 1.
+        seeds: one draw each.
+        resamples, bootstrap_seed: of the intervals.
+    """
+    train, validation, test = (splits[name] for name in ("train", "validation", "test"))
+    fits = []
+    progress = {"desc": f"probes on {share:.0%} of the labels", "disable": not PartialState().is_main_process}
+    for seed in tqdm(seeds, unit=" draws", **progress):
+        drawn = train.rows(draw_patients(train.patients, share, seed))
+        fits.append(fit_probe(names, drawn, validation, test.features))
+    aurocs = resample_by_patient(
+        lambda weights: np.stack([_fitted_aurocs(fit.scores, test.targets, weights) for fit in fits], axis=1),
+        test.patients,
+        resamples,
+        bootstrap_seed,
+    )
+    in_all = np.isfinite(aurocs[0]).all(axis=0)
+    macros = nan_mean(aurocs[:, :, in_all], axis=2)
+    by_label = nan_mean(aurocs, axis=1)
+    labels = [
+        ProbeLabel(
+            name,
+            Estimate.of_resamples(by_label[:, number]),
+            [_or_none(value) for value in aurocs[0, :, number]],
+            int(np.isfinite(test.targets[:, number]).sum()),
+            int(np.nansum(test.targets[:, number])),
+            [fit.positives[number] for fit in fits],
+        )
+        for number, name in enumerate(names)
+    ]
+    by_seed = [_or_none(value) for value in macros[0]]
+    return ProbeShare(
+        label_share=share,
+        seeds=list(seeds),
+        training_films=[fit.films for fit in fits],
+        training_patients=[fit.patients for fit in fits],
+        regularisation=[fit.regularisation for fit in fits],
+        macro=Estimate.of_resamples(nan_mean(macros, axis=1)),
+        macro_by_seed=by_seed,
+        spread=float(np.std(by_seed, ddof=1)) if len(seeds) > 1 and in_all.any() else None,
+        labels=labels,
+    ), fits
+
+
+def _fitted_aurocs(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC [R, labels]; NaN for labels without scores."""
+    fitted = np.isfinite(scores).all(axis=0)
+    aurocs = np.full((len(weights), scores.shape[1]), np.nan)
+    if fitted.any():
+        aurocs[:, fitted] = label_aurocs(scores[:, fitted], targets[:, fitted], weights)
+    return aurocs
+
+
+def nan_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean over the defined values; NaN, without a warning, where there is none."""
+    count = np.isfinite(values).sum(axis=axis)
+    return np.nansum(values, axis=axis) / np.where(count > 0, count, np.nan)
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,218 @@
+"""Segmentation with frozen features: a linear and a U-Net decoder, trained here, judged by Dice and IoU.
+
+All figures are of the central square of each film in the film's own resolution, whatever the model's image size, so
+that models can be compared; what was not judged (127) is in neither loss nor metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+from torch import nn
+from tqdm import tqdm
+
+from eval.benchmarks import Benchmark
+from eval.models import EvaluationModel
+from eval.provenance import describe
+from eval.results import SegmentationResult, StructureResult, Subgroup
+from eval.settings import EvaluationSettings
+from eval.subgroups import subgroups
+from eval.tasks.decoders import DECODERS, train_decoders
+from eval.tasks.overlap import dice, judge, overlaps, weighted_means, with_structure
+from eval.tasks.segmentation_data import FilmFeatures, judged_rows, mask_names, seen_share
+from eval.tasks.segmentation_examples import keep_examples, segment
+
+#: A film of a batch has maps of its full size in the decoder, so batches are small.
+BATCH_SIZE = 16
+#: Unless told otherwise: as many epochs as make this many steps, but at least so many.
+LEAST_STEPS, LEAST_EPOCHS = 300, 4
+#: More films than these are left out, drawn by the seed: decoders of frozen features need no more.
+TRAINING_FILMS, VALIDATION_FILMS = 4_000, 500
+#: Where no validation film has masks, this share of the training patients is held out.
+VALIDATION_SHARE = 0.2
+#: Bytes of features that are kept in memory.
+MEMORY = 4 << 30
+
+
+def run(
+    benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
+) -> SegmentationResult:
+    """Train both decoders on the training split, choose their epoch on validation, judge them on the benchmark's split.
+
+    Raises:
+        ValueError: a split lacks the masks, a mask is not of its image's size (DataError, with its row), or the
+            processor of the model cannot be matched with masks.
+    """
+    names = list(benchmark.structures)
+    test = _with_masks(benchmark, splits, benchmark.split)
+    train, validation, notes = draw_training_films(benchmark, splits, settings.seed)
+    share = seen_share(model)
+
+    def features(dataset: Dataset, budget: int) -> FilmFeatures:
+        return FilmFeatures(
+            model, dataset, range(len(dataset)), benchmark, model.image_size, share, budget, settings.batch_size
+        )
+
+    # A quarter for validation, which is smaller but read as often.
+    training, validating = features(train, MEMORY * 3 // 4), features(validation, MEMORY // 4)
+    decoders, about = fit(training, validating, names, settings)
+    judged = features(test, 0)
+    counts = {name: measure(decoder, judged) for name, decoder in decoders.items()}
+    patients = np.asarray(test["patient_id"])
+    results = {
+        name: judge(name, names, of_decoder, patients, settings.resamples, settings.seed)
+        for name, of_decoder in counts.items()
+    }
+    last = list(decoders)[-1]
+    keep_examples(benchmark, decoders[last], judged, counts, settings)
+    return SegmentationResult(
+        benchmark.name,
+        benchmark.version,
+        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
+        provenance=replace(
+            describe(benchmark, model, splits[benchmark.split], settings),
+            films=len(test),
+            patients=len(np.unique(patients)),
+        ),
+        structures=[one for structures, _ in results.values() for one in structures],
+        macro_dice={name: macro for name, (_, macro) in results.items()},
+        decoders=about,
+        subgroups=list(_judge_subgroups(test, names, last, counts[last], settings)),
+        notes=notes + _notes(results[last][0]),
+    )
+
+
+def _with_masks(benchmark: Benchmark, splits: DatasetDict, split: str) -> Dataset:
+    """The films of a split that have something to judge.
+
+    Raises:
+        ValueError: there is no such split, or none of its films has a mask of the structures.
+    """
+    if split not in splits:
+        raise ValueError(f"there is no split {split!r}, only {sorted(splits)}: segmentation needs it")
+    dataset = splits[split]
+    rows = judged_rows(dataset, benchmark.structures, benchmark.no_mask_is_empty)
+    if not rows:
+        there = sorted(set().union(*mask_names(dataset)))
+        raise ValueError(
+            f"no film of split {split!r} ({len(dataset)} films) has masks of {list(benchmark.structures)}; masks there "
+            f"are of {there or 'nothing'}"
+        )
+    return dataset.select(rows)
+
+
+def draw_training_films(benchmark: Benchmark, splits: DatasetDict, seed: int) -> tuple[Dataset, Dataset, list[str]]:
+    """Films with masks to train on and to choose an epoch with, and notes on what was left out.
+
+    Raises:
+        ValueError: there are no training films with masks, or a structure is in none of them.
+    """
+    train, notes = _with_masks(benchmark, splits, "train"), []
+    for structure, names in benchmark.structures.items():
+        if not any(found.intersection(names) for found in mask_names(train)):
+            raise ValueError(f"no training film has a mask of {structure!r} ({list(names)}): it cannot be learnt")
+    # The split that is judged must not choose.
+    other = "validation" if benchmark.split != "validation" else None
+    if other in splits and judged_rows(splits[other], benchmark.structures, benchmark.no_mask_is_empty):
+        validation = _with_masks(benchmark, splits, other)
+    else:
+        patients = np.unique(train["patient_id"])
+        if len(patients) < 2:
+            raise ValueError("the training films with masks are of one patient: none is left to choose an epoch with")
+        count = max(1, round(VALIDATION_SHARE * len(patients)))
+        held_out = np.random.default_rng(seed).permutation(patients)[:count]
+        chosen = np.isin(train["patient_id"], held_out)
+        train, validation = train.select(np.flatnonzero(~chosen)), train.select(np.flatnonzero(chosen))
+        notes.append(f"No validation split with masks: {count} of {len(patients)} training patients chose the epoch.")
+    for name, dataset, most in (("training", train, TRAINING_FILMS), ("validation", validation, VALIDATION_FILMS)):
+        if len(dataset) > most:
+            notes.append(f"{most:,} of {len(dataset):,} {name} films, drawn by the seed, were used.")
+    return _draw(train, TRAINING_FILMS, seed), _draw(validation, VALIDATION_FILMS, seed), notes
+
+
+def _draw(dataset: Dataset, most: int, seed: int) -> Dataset:
+    if len(dataset) <= most:
+        return dataset
+    return dataset.select(np.sort(np.random.default_rng(seed).permutation(len(dataset))[:most]))
+
+
+def fit(
+    training: FilmFeatures, validation: FilmFeatures, names: list[str], settings: EvaluationSettings
+) -> tuple[dict[str, nn.Module], dict[str, dict[str, int | float]]]:
+    """The trained decoders by name, in evaluation mode, and what there is to say of their training."""
+    pyramid, _ = training.batch([0])
+    steps = -(-len(training) // BATCH_SIZE)
+    epochs = settings.decoder_epochs or max(LEAST_EPOCHS, -(-LEAST_STEPS // steps))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        decoders = {name: build([one.shape[1] for one in pyramid], len(names)) for name, build in DECODERS.items()}
+    progress = tqdm(total=epochs * len(decoders), desc="training decoders", unit=" epochs")
+
+    def validate(decoder: nn.Module) -> float:
+        progress.update()
+        return mean_dice(decoder, validation)
+
+    best = train_decoders(decoders, training, validate, epochs, BATCH_SIZE, settings.seed)
+    progress.close()
+    about = {
+        name: {
+            "trainable": sum(one.numel() for one in decoder.parameters()),
+            "films": len(training),
+            "validation_films": len(validation),
+            "epochs": epochs,
+            "best_epoch": best[name][0],
+            "validation_dice": best[name][1],
+        }
+        for name, decoder in decoders.items()
+    }
+    return {name: decoder.eval() for name, decoder in decoders.items()}, about
+
+
+@torch.no_grad()
+def mean_dice(decoder: nn.Module, features: FilmFeatures) -> float:
+    """Mean Dice over structures at the size the decoder is trained at, to choose an epoch by; NaN where undefined."""
+    parts = []
+    for positions in _batches(len(features)):
+        pyramid, masks = features.batch(positions)
+        parts.append(overlaps((decoder(pyramid, features.size) > 0).cpu().numpy(), masks.cpu().numpy()))
+    counts = np.concatenate(parts)
+    means = weighted_means(with_structure(dice(counts), counts), np.ones((1, len(counts))))
+    return float(weighted_means(means.T, np.ones((1, means.shape[1])))[0, 0])
+
+
+def measure(decoder: nn.Module, features: FilmFeatures) -> np.ndarray:
+    """`overlaps` [films, structures, 3] of what is found with the masks."""
+    return np.stack(
+        [
+            overlaps(found, masks)
+            for positions in tqdm(_batches(len(features)), desc="segmenting", unit=" batches")
+            for found, masks in segment(decoder, features, positions)
+        ]
+    )
+
+
+def _batches(count: int) -> list[list[int]]:
+    return [list(range(start, min(start + BATCH_SIZE, count))) for start in range(0, count, BATCH_SIZE)]
+
+
+def _judge_subgroups(
+    films: Dataset, names: list[str], decoder: str, counts: np.ndarray, settings: EvaluationSettings
+) -> Iterator[Subgroup]:
+    """The mean Dice of one decoder among the films of each group."""
+    patients = np.asarray(films["patient_id"])
+    for attribute, value, rows in subgroups(films):
+        structures, macro = judge(decoder, names, counts[rows], patients[rows], settings.resamples, settings.seed)
+        defined = sum(one.dice.value is not None for one in structures)
+        yield Subgroup(attribute, value, int(rows.sum()), len(np.unique(patients[rows])), macro, defined)
+
+
+def _notes(structures: list[StructureResult]) -> list[str]:
+    return [
+        f"No judged film shows {one.structure!r}: its Dice is not defined and left out of the mean."
+        for one in structures
+        if one.films == 0
+    ]

@@ -1,0 +1,219 @@
+"""Films, masks and frozen features for segmentation, all of one geometry: the film's central square.
+
+Processors differ in what of a film they show a tower: some cut the border off. `seen_share` measures it, and
+`show_whole` lays as much black around the square, so that every model is judged on the same pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from datasets import Dataset
+from PIL import Image
+from torch import Tensor
+
+from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
+from eval.benchmarks import Benchmark
+from eval.models import EvaluationModel
+
+_PROBE_SIZE = 256
+_FP16_MAX = 65_504
+
+
+def central_square(image: Image.Image) -> Image.Image:
+    """The largest square in the middle of an image; that is what the published preprocessing keeps."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def read_masks(row: Mapping, number: int, structures: Mapping[str, tuple[str, ...]], no_mask_is_empty: bool) -> list:
+    """The masks of a film, uint8 [height, width] each: 255 inside, 0 outside, 127 not judged.
+
+    A structure is the union of the masks it names. One without any mask is empty where `no_mask_is_empty` or where
+    the film's labels say that all it names are absent; else nobody outlined it, and it is 127 throughout.
+
+    Args:
+        row: of a dataset, with `image`, `masks` and, perhaps, `labels`.
+        number: of the row, for messages.
+        structures: mask names by structure.
+
+    Raises:
+        DataError: a mask is not of its image's size, or has other values.
+    """
+    given: dict[str, np.ndarray] = {}
+    for mask in row["masks"]:
+        pixels = np.asarray(mask["image"].convert("L"))
+        if pixels.shape != row["image"].size[::-1]:
+            height, width = pixels.shape
+            raise DataError(
+                f"row {number}: the mask {mask['name']!r} is {width} x {height} pixels, its image "
+                f"{row['image'].width} x {row['image'].height}: masks must have the size of their image"
+            )
+        if not np.isin(pixels, (0, NOT_JUDGED, INSIDE)).all():
+            raise DataError(f"row {number}: the mask {mask['name']!r} has values other than 0, {NOT_JUDGED}, {INSIDE}")
+        given[mask["name"]] = pixels
+    absent = {label["name"] for label in row.get("labels") or () if label["value"] == 0}
+    masks = []
+    for names in structures.values():
+        found = [given[name] for name in names if name in given]
+        empty = no_mask_is_empty or absent.issuperset(names)
+        blank = np.full(row["image"].size[::-1], 0 if empty else NOT_JUDGED, dtype=np.uint8)
+        # Inside of one counts, whatever the others do not judge.
+        masks.append(np.maximum.reduce(found) if found else blank)
+    return masks
+
+
+def judged_rows(dataset: Dataset, structures: Mapping[str, tuple[str, ...]], no_mask_is_empty: bool) -> list[int]:
+    """Rows with a structure that was outlined or is known to be absent, found without reading an image.
+
+    Raises:
+        DataError: the dataset has no masks.
+    """
+    if "masks" not in dataset.column_names:
+        raise DataError(f"column 'masks' is missing, there are {dataset.column_names}: segmentation needs masks")
+    if no_mask_is_empty:
+        return list(range(len(dataset)))
+    wanted = {name for names in structures.values() for name in names}
+    labels = dataset["labels"] if "labels" in dataset.column_names else [()] * len(dataset)
+    rows = []
+    for number, (names, judged) in enumerate(zip(mask_names(dataset), labels, strict=True)):
+        absent = {label["name"] for label in judged if label["value"] == 0}
+        if names & wanted or any(absent.issuperset(of_one) for of_one in structures.values()):
+            rows.append(number)
+    return rows
+
+
+def mask_names(dataset: Dataset) -> list[set[str]]:
+    """Names of the masks of every row; the masks themselves are left alone."""
+    found: list[set[str]] = [set() for _ in range(len(dataset))]
+    start = 0
+    for table in dataset.select_columns(["masks"]).with_format("arrow").iter(1000):
+        column = table["masks"].combine_chunks()
+        names = pc.struct_field(pc.list_flatten(column), "name").to_pylist()
+        for row, name in zip(pc.list_parent_indices(column).to_pylist(), names, strict=True):
+            found[start + row].add(name)
+        start += len(table)
+    return found
+
+
+def seen_share(model: EvaluationModel) -> float:
+    """Side of the middle of a square film that the model's processor keeps, as a share of the whole, above 0 up to 1.
+
+    Measured on films that grow brighter from edge to edge.
+
+    Raises:
+        ValueError: the processor does not keep grey values or does something else than resize and cut the border.
+    """
+    ramp = np.tile(np.arange(_PROBE_SIZE, dtype=np.uint8), (_PROBE_SIZE, 1))
+    flat = [np.full_like(ramp, value) for value in (0, 255)]
+    pixels = model.pixels([Image.fromarray(one).convert("RGB") for one in (ramp, ramp.T, *flat)]).float().cpu()
+    black, white = pixels[2, 0].mean(), pixels[3, 0].mean()
+    shares = []
+    for profile in (pixels[0, 0].mean(dim=0), pixels[1, 0].mean(dim=1)):
+        grey = ((profile - black) / (white - black)).numpy()
+        # The outermost pixels are blurred by the resizing.
+        edge = max(1, len(grey) // 16)
+        places = (np.arange(len(grey)) + 0.5) / len(grey) - 0.5
+        slope, middle = np.polyfit(places[edge:-edge], grey[edge:-edge], 1)
+        shares.append(slope * 255 / _PROBE_SIZE)
+        if not (np.isfinite(slope) and abs(middle - 0.5) < 0.02 and 0.2 < shares[-1] < 1.03):
+            raise ValueError(f"the processor of {model.name} does more than resize films: masks cannot be laid on them")
+    share = float(np.mean(shares))
+    return 1.0 if share > 0.97 else share
+
+
+def show_whole(square: Image.Image, share: float) -> Image.Image:
+    """The square with black around it, so that its part `share` in the middle is the square itself."""
+    side = round(square.width / share)
+    frame = Image.new("RGB", (side, side))
+    frame.paste(square.convert("RGB"), ((side - square.width) // 2,) * 2)
+    return frame
+
+
+class FilmFeatures:
+    """Feature maps of a frozen tower, and masks, of some films of a dataset.
+
+    Features are kept in memory in fp16 until `budget` is used up, and computed again for the other films. They are
+    rounded to fp16 either way, so that results do not depend on the memory there is.
+
+    Args:
+        model: its `pyramid` gives the maps.
+        dataset: with `image`, `masks` and, perhaps, `labels`.
+        rows: of the dataset.
+        benchmark: for its structures.
+        size: side that masks are scaled to.
+        share: of a film that the model's processor keeps (`seen_share`).
+        budget: bytes of memory for features.
+        batch_size: films a forward pass.
+    """
+
+    def __init__(
+        self,
+        model: EvaluationModel,
+        dataset: Dataset,
+        rows: Sequence[int],
+        benchmark: Benchmark,
+        size: int,
+        share: float,
+        budget: int = 0,
+        batch_size: int = 64,
+    ):
+        self.model, self.dataset, self.rows, self.benchmark = model, dataset, list(rows), benchmark
+        self.size, self.share, self.budget, self.batch_size = size, share, budget, batch_size
+        self.kept: dict[int, tuple[list[Tensor], Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.model.device)
+
+    def film(self, position: int) -> tuple[Image.Image, list[np.ndarray]]:
+        """The central square of a film, and those of its masks in the film's own resolution."""
+        row = self.dataset[self.rows[position]]
+        masks = read_masks(row, self.rows[position], self.benchmark.structures, self.benchmark.no_mask_is_empty)
+        return central_square(row["image"]), [np.asarray(central_square(Image.fromarray(mask))) for mask in masks]
+
+    @torch.no_grad()
+    def maps(self, squares: Sequence[Image.Image]) -> list[Tensor]:
+        """The pyramid [B, C, h, w] of the squares of films, rounded to fp16."""
+        pixels = self.model.pixels([show_whole(square, self.share) for square in squares])
+        # What is beyond fp16 would become infinite.
+        return [one.clamp(-_FP16_MAX, _FP16_MAX).half() for one in self.model.pyramid(pixels)]
+
+    def batch(self, positions: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+        """Pyramid [B, C, h, w] in fp32 and masks uint8 [B, structures, size, size] of the films at these positions."""
+        fresh = [one for one in positions if one not in self.kept]
+        found = {one: self.kept[one] for one in positions if one in self.kept}
+        for start in range(0, len(fresh), self.batch_size):
+            part = fresh[start : start + self.batch_size]
+            squares, masks = zip(*(self.film(one) for one in part), strict=True)
+            pyramid = self.maps(squares)
+            for number, position in enumerate(part):
+                scaled = torch.from_numpy(np.stack([_scale(mask, self.size) for mask in masks[number]]))
+                item = [one[number] for one in pyramid], scaled
+                found[position] = item
+                self._keep(position, item)
+        pyramid = [
+            torch.stack([found[one][0][level] for one in positions]).to(self.device).float()
+            for level in range(len(found[positions[0]][0]))
+        ]
+        return pyramid, torch.stack([found[one][1] for one in positions]).to(self.device)
+
+    def _keep(self, position: int, item: tuple[list[Tensor], Tensor]) -> None:
+        maps, masks = item
+        size = sum(one.numel() * one.element_size() for one in (*maps, masks))
+        if size <= self.budget:
+            self.budget -= size
+            # A copy: a view would hold the whole batch, and a device's memory.
+            self.kept[position] = [one.cpu().clone() for one in maps], masks
+
+
+def _scale(mask: np.ndarray, size: int) -> np.ndarray:
+    """The mask at another size, of the same three values: no mixtures of inside and not judged."""
+    return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))

@@ -1,0 +1,64 @@
+"""A threshold on a score, chosen on the films of one split and judged on those of another."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from eval.results import Estimate, Threshold
+
+
+def parse_rule(rule: str) -> float | None:
+    """None for "youden", the wanted sensitivity for "sensitivity=0.95". Raises ValueError for another rule."""
+    if rule == "youden":
+        return None
+    name, _, text = rule.partition("=")
+    try:
+        wanted = float(text)
+    except ValueError:
+        wanted = 0.0
+    if name != "sensitivity" or not 0 < wanted <= 1:
+        raise ValueError(f'threshold rule {rule!r} is unknown: take "youden" or "sensitivity=0.95" (above 0, up to 1)')
+    return wanted
+
+
+def choose_threshold(scores: np.ndarray, targets: np.ndarray, rule: str) -> float | None:
+    """The threshold by `rule` on `scores` [n] and `targets` [n] (0 or 1); a film is called positive from there on.
+
+    "youden" is the highest threshold that maximises sensitivity + specificity - 1, "sensitivity=0.95" the highest that
+    reaches that sensitivity. None where one class is missing.
+    """
+    wanted = parse_rule(rule)
+    if not 0 < targets.sum() < len(targets):
+        return None
+    false_positives, sensitivity, thresholds = roc_curve(targets, scores, drop_intermediate=False)
+    # The first calls no film positive: it is infinite and would carry over to nothing.
+    false_positives, sensitivity, thresholds = false_positives[1:], sensitivity[1:], thresholds[1:]
+    # Shares of films are rounded numbers: without this, equal differences would differ.
+    if wanted is None:
+        return float(thresholds[np.argmax(np.round(sensitivity - false_positives, 12))])
+    return float(thresholds[np.argmax(sensitivity >= wanted - 1e-12)])
+
+
+def judge_threshold(
+    value: float, rule: str, chosen_on: str, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray
+) -> Threshold:
+    """Sensitivity and specificity of `value` on `scores` [n] and `targets` [n], under `weights` [1 + resamples, n].
+
+    The intervals cover the choice of the patients judged, not that of the patients the threshold was chosen on.
+    """
+    called, positive = scores >= value, targets > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity = weights @ (called & positive) / (weights @ positive)
+        specificity = weights @ (~called & ~positive) / (weights @ ~positive)
+    return Threshold(
+        rule=rule,
+        value=value,
+        chosen_on=chosen_on,
+        sensitivity=Estimate.of_resamples(sensitivity),
+        specificity=Estimate.of_resamples(specificity),
+        true_positives=int((called & positive).sum()),
+        false_positives=int((called & ~positive).sum()),
+        true_negatives=int((~called & ~positive).sum()),
+        false_negatives=int((~called & positive).sum()),
+    )

@@ -1,0 +1,276 @@
+"""Zero-shot classification of findings by pairs of prompts (protocol of arXiv 2602.22843)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from datasets import Dataset, DatasetDict
+from torch import Tensor
+
+from eval.benchmarks import COMMON_FROM, Benchmark
+from eval.features import embed_texts, image_embeddings
+from eval.labels import chosen_labels, prevalences
+from eval.metrics import label_aurocs, label_average_precisions, macro_mean, macro_means, resample_weights
+from eval.models import EvaluationModel
+from eval.prompts import PROMPT_FAMILIES, PromptFamily, find_prompts, unused_pairs
+from eval.provenance import describe
+from eval.results import Estimate, FrequencyGroup, LabelResult, PromptResult, Subgroup, ZeroShotResult
+from eval.scores import ZeroShotScores, save_scores
+from eval.settings import EvaluationSettings
+from eval.subgroups import subgroups
+from eval.tasks.calibration import calibration, two_class_softmax
+from eval.tasks.thresholds import choose_threshold, judge_threshold, parse_rule
+
+#: The bootstrap cannot show positives that are not there: below so many its intervals are too narrow.
+_FEW_POSITIVES = 10
+_NO_PROBABILITY = (
+    "Scores are differences of two logits; their two-class softmax orders films alike but is no calibrated "
+    "probability: see the calibration error."
+)
+
+
+def run(
+    benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
+) -> ZeroShotResult:
+    """Judge a model on `benchmark.split` of `splits`.
+
+    Raises:
+        ValueError: the model has no text tower, labels or prompts do not match the data, a split is empty, no label
+            has both positive and negative films, or the rule of the threshold is unknown.
+    """
+    parse_rule(settings.threshold)
+    family = find_prompts(settings.prompts or benchmark.prompts)
+    if not model.sees_text:
+        raise ValueError(f"{model.name} has no text tower: zero-shot classification needs one")
+    dataset = splits[benchmark.split]
+    names, targets = chosen_labels(dataset, benchmark.labels, benchmark.unlisted_is_absent)
+    if benchmark.labels and not (np.nansum(targets, axis=0) > 0).any():
+        raise ValueError(f"no film of split {benchmark.split!r} has any of the labels {names}: nothing can be found")
+    embeddings = image_embeddings(model, dataset, settings)
+    pairs = {name: family.pair(name) for name in names}
+    unused = unused_pairs(family, names)
+    notes = [f"The prompts have pairs for {unused}, which are none of the labels."] if unused else []
+    prompts = pair_embeddings(model, list(pairs.values()))
+    patients = np.asarray(dataset["patient_id"])
+    split = ZeroShotScores(names, pair_scores(model, embeddings, prompts), targets, patients)
+    frequency_split = "train" if "train" in splits else benchmark.split
+    frequency = prevalences(splits[frequency_split], benchmark.unlisted_is_absent)
+    weights = resample_weights(patients, settings.resamples, settings.seed)
+    aurocs = label_aurocs(split.scores, targets, weights)
+    labels, macros = _summarise(split, aurocs, frequency, benchmark.rare_below)
+    if macros["macro"].value is None:
+        raise ValueError(f"no label of split {benchmark.split!r} has both positive and negative films: no AUROC")
+    precisions = label_average_precisions(split.scores, targets, weights)
+    chosen = _validation_scores(benchmark, model, splits, prompts, names, settings)
+    labels = [_detail(label, n, split, precisions[:, n], chosen, weights, settings) for n, label in enumerate(labels)]
+    return ZeroShotResult(
+        benchmark=benchmark.name,
+        benchmark_version=benchmark.version,
+        prompts=family.name,
+        **macros,
+        macro_auprc=Estimate.of_resamples(macro_mean(precisions)),
+        rare_below=benchmark.rare_below,
+        prevalence_from=frequency_split,
+        labels=labels,
+        undefined=[label.name for label in labels if label.auroc.value is None],
+        frequencies=frequency_groups(labels, aurocs, precisions, benchmark.rare_below),
+        prompt_pairs={name: list(pair) for name, pair in pairs.items()},
+        other_prompts=_other_prompts(model, family, embeddings, split, weights),
+        subgroups=_subgroups(dataset, split, weights),
+        notes=[*notes, *_few_positives(labels), _NO_PROBABILITY],
+        scores_sha256=save_scores(split, settings.out, benchmark.name),
+        provenance=describe(benchmark, model, dataset, settings),
+    )
+
+
+def score_split(
+    model: EvaluationModel, dataset: Dataset, labels: Sequence[str], prompts: str, settings: EvaluationSettings
+) -> ZeroShotScores:
+    """Score every film for every label (empty `labels`: all of the data) by prompts of the family `prompts`.
+
+    Raises:
+        ValueError: the split is empty, holds no label, or lacks one that is asked for; or a score is not finite.
+    """
+    if len(dataset) == 0:
+        raise ValueError("the split is empty: there is nothing to evaluate on")
+    names, targets = chosen_labels(dataset, labels)
+    texts = pair_embeddings(model, [find_prompts(prompts).pair(name) for name in names])
+    scores = pair_scores(model, image_embeddings(model, dataset, settings), texts)
+    return ZeroShotScores(names, scores, targets, np.asarray(dataset["patient_id"]))
+
+
+def pair_embeddings(model: EvaluationModel, pairs: Sequence[tuple[str, str]]) -> Tensor:
+    """Embeddings [labels, 2, D] of the positive and the negative prompt of every label."""
+    return embed_texts(model, [prompt for pair in pairs for prompt in pair]).unflatten(0, (-1, 2))
+
+
+def pair_scores(model: EvaluationModel, films: Tensor, prompts: Tensor) -> np.ndarray:
+    """Scores [films, labels]: logit of the positive minus logit of the negative prompt.
+
+    That difference orders films as the published two-class softmax does; neither is a calibrated probability.
+
+    Args:
+        films: embeddings [films, D] of unit length.
+        prompts: [labels, 2, D] of `pair_embeddings`.
+
+    Raises:
+        ValueError: a score is not finite.
+    """
+    scores = model.logit_scale * films @ (prompts[:, 0] - prompts[:, 1]).T
+    broken = (~scores.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        raise ValueError(f"the scores of {len(broken)} films are not finite, the first is row {broken[0]}")
+    return scores.numpy()
+
+
+def judge(
+    split: ZeroShotScores, prevalence: Mapping[str, float], rare_below: float, resamples: int, seed: int
+) -> tuple[list[LabelResult], dict[str, Estimate]]:
+    """AUROC of every label, and the macro means ("macro", "macro_common", "macro_rare"), with intervals by patient.
+
+    Labels with one class only have no AUROC and stay out of the means. A resample without a positive film of some
+    label leaves that label out of that resample's mean.
+    """
+    aurocs = label_aurocs(split.scores, split.targets, resample_weights(split.patients, resamples, seed))
+    return _summarise(split, aurocs, prevalence, rare_below)
+
+
+def _summarise(
+    split: ZeroShotScores, aurocs: np.ndarray, prevalence: Mapping[str, float], rare_below: float
+) -> tuple[list[LabelResult], dict[str, Estimate]]:
+    films, positives = np.isfinite(split.targets).sum(axis=0), np.nansum(split.targets, axis=0)
+    labels = [
+        LabelResult(
+            name,
+            Estimate.of_resamples(aurocs[:, number]),
+            int(films[number]),
+            int(positives[number]),
+            prevalence.get(name, 0.0),
+            prevalence.get(name, 0.0) < rare_below,
+        )
+        for number, name in enumerate(split.names)
+    ]
+    macros = macro_means(aurocs, np.array([label.rare for label in labels]))
+    return labels, {name: Estimate.of_resamples(values) for name, values in macros.items()}
+
+
+def frequency_groups(
+    labels: Sequence[LabelResult], aurocs: np.ndarray, precisions: np.ndarray, rare_below: float
+) -> list[FrequencyGroup]:
+    """Common, medium and rare findings apart, by their frequency in training; groups without a finding are left out.
+
+    `aurocs`, `precisions`: [1 + resamples, labels].
+    """
+    groups = []
+    for name, lowest, below in (
+        ("common", COMMON_FROM, 1.01),
+        ("medium", rare_below, COMMON_FROM),
+        ("rare", 0.0, rare_below),
+    ):
+        members = [number for number, label in enumerate(labels) if lowest <= label.prevalence < below]
+        if members:
+            estimates = (Estimate.of_resamples(macro_mean(values[:, members])) for values in (aurocs, precisions))
+            groups.append(
+                FrequencyGroup(name, lowest, min(below, 1.0), [labels[number].name for number in members], *estimates)
+            )
+    return groups
+
+
+def _detail(
+    label: LabelResult,
+    number: int,
+    split: ZeroShotScores,
+    precisions: np.ndarray,
+    chosen: tuple[str, np.ndarray, np.ndarray] | None,
+    weights: np.ndarray,
+    settings: EvaluationSettings,
+) -> LabelResult:
+    """The label with average precision, calibration and threshold; those are left out where a class is missing."""
+    if label.auroc.value is None:
+        return label
+    films = np.isfinite(split.targets[:, number])
+    scores, targets = split.scores[films, number], split.targets[films, number]
+    threshold = None
+    if chosen is not None:
+        name, other_scores, other_targets = chosen
+        judged = np.isfinite(other_targets[:, number])
+        other_scores, other_targets = other_scores[judged, number], other_targets[judged, number]
+        value = choose_threshold(other_scores, other_targets, settings.threshold)
+        if value is not None:
+            where = f"{name} ({int(other_targets.sum())} of {len(other_targets)} films positive)"
+            threshold = judge_threshold(value, settings.threshold, where, scores, targets, weights[:, films])
+    return replace(
+        label,
+        auprc=Estimate.of_resamples(precisions),
+        calibration=calibration(two_class_softmax(scores), targets),
+        threshold=threshold,
+    )
+
+
+def _few_positives(labels: Sequence[LabelResult]) -> list[str]:
+    few = [label.name for label in labels if label.auroc.value is not None and label.positives < _FEW_POSITIVES]
+    if not few:
+        return []
+    return [f"Fewer than {_FEW_POSITIVES} positive films, so intervals are too narrow: {', '.join(few)}."]
+
+
+def _validation_scores(
+    benchmark: Benchmark,
+    model: EvaluationModel,
+    splits: DatasetDict,
+    prompts: Tensor,
+    names: list[str],
+    settings: EvaluationSettings,
+) -> tuple[str, np.ndarray, np.ndarray] | None:
+    """Name, scores and targets [films, labels] of the split where thresholds are chosen; None where there is none."""
+    name = benchmark.threshold_split
+    if name is None or name not in splits or len(splits[name]) == 0:
+        return None
+    known, values = chosen_labels(splits[name], (), benchmark.unlisted_is_absent)
+    targets = np.full((len(values), len(names)), np.nan)
+    for number, label in enumerate(names):
+        if label in known:
+            targets[:, number] = values[:, known.index(label)]
+    return name, pair_scores(model, image_embeddings(model, splits[name], settings), prompts), targets
+
+
+def _other_prompts(
+    model: EvaluationModel,
+    family: PromptFamily,
+    embeddings: Tensor,
+    split: ZeroShotScores,
+    weights: np.ndarray,
+) -> list[PromptResult]:
+    """The other families, and the ensemble: the mean of all families' embeddings, again of unit length."""
+    families = [family, *(one for one in PROMPT_FAMILIES.values() if one.name != family.name)]
+    texts = {one.name: pair_embeddings(model, [one.pair(name) for name in split.names]) for one in families}
+    members = {name: [name] for name in texts if name != family.name}
+    texts["ensemble"] = F.normalize(torch.stack(list(texts.values())).mean(dim=0), dim=-1)
+    members["ensemble"] = [one.name for one in families]
+    results = []
+    for name, parts in members.items():
+        aurocs = label_aurocs(pair_scores(model, embeddings, texts[name]), split.targets, weights)
+        single = dict(zip(split.names, (None if np.isnan(one) else float(one) for one in aurocs[0]), strict=True))
+        results.append(PromptResult(name, parts, Estimate.of_resamples(macro_mean(aurocs)), single))
+    return results
+
+
+def _subgroups(dataset: Dataset, split: ZeroShotScores, weights: np.ndarray) -> list[Subgroup]:
+    results = []
+    for attribute, value, rows in subgroups(dataset):
+        aurocs = label_aurocs(split.scores[rows], split.targets[rows], weights[:, rows])
+        results.append(
+            Subgroup(
+                attribute,
+                value,
+                int(rows.sum()),
+                len(set(split.patients[rows])),
+                Estimate.of_resamples(macro_mean(aurocs)),
+                int(np.isfinite(aurocs[0]).sum()),
+            )
+        )
+    return results
