@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 
-.PHONY: demo study test test-slow lint format install clean
+.PHONY: demo study suite test test-slow lint format install clean
 
 install: $(VENV)/.installed
 
@@ -59,8 +59,14 @@ $(STUDY)/base/run.json: | install
 	$(PY) -m train.pretrain train/recipes/demo.yaml --dataset_dir $(STUDY)/base/data --output_dir $(STUDY)/base \
 		--selection none --max_steps 400 --disable_tqdm true
 
+# The five kinds of task on the demo's checkpoint and held-out films; needs `make demo` first (minutes).
+suite: install
+	$(PY) -m eval.run --model $(DEMO)/model --suite synthetic --data $(DEMO)/data --out $(DEMO)/suite
+
+# Files of tests are shared out to so many processes.
+TEST_PROCESSES := 2
 test: install
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow"
 
 test-slow: install
 	$(PY) -m pytest -m slow

@@ -23,6 +23,9 @@ _VARIANTS = {
     "low_resolution_share": "low-resolution share {}",
 }
 
+#: How the name of an arm says other settings that arms are told apart by; those not listed come by their name.
+_WORDS = {"num_train_epochs": "passes: {}"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -102,7 +105,7 @@ def arm_name(done: dict, by: Sequence[str] = ()) -> str:
         name = f"{done['selection']} {done['keep_share_asked']:.1%}"
     else:
         name = f"{done['selection']} (published constants)"
-    words = _VARIANTS | {setting: f"{setting} {{}}" for setting in by}
+    words = _VARIANTS | {setting: _WORDS.get(setting, f"{setting} {{}}") for setting in by}
     values = {setting: done["settings"].get(setting, done.get(setting)) for setting in words}
     notes = [words[setting].format(_as_text(value)) for setting, value in values.items() if value is not None]
     return f"{name} ({'; '.join(notes)})" if notes else name
