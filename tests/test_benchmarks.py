@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from data_scripts.labels import CHEXPERT_LABELS
-from data_scripts.loaders import jsrt, ranzcr_clip
+from data_scripts.loaders import jsrt, load_loader, ranzcr_clip
 from data_scripts.schema import Record
-from data_scripts.shards import load_loader
 from eval.benchmarks import BENCHMARKS
 from tests.conftest import load_raw_tree
 

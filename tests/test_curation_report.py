@@ -12,12 +12,13 @@ import pytest
 import torch
 from datasets import Dataset
 
+from data_scripts.access import may_be_shown
 from eval.labels import label_matrix
 from train.curation import Role, Selection
 from train.curation_report.__main__ import main
 from train.curation_report.columns import read_columns
 from train.curation_report.feature_map import map_features
-from train.curation_report.galleries import choose_examples, may_be_shown
+from train.curation_report.galleries import choose_examples
 from train.curation_report.intervals import (
     any_of,
     design_effect,
