@@ -139,7 +139,7 @@ def test_the_flops_of_a_run_add_up(tiny_corpus, tmp_path):
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("chunk_size", ["5", "24"])
+@pytest.mark.parametrize("chunk_size", ["5", pytest.param("24", marks=pytest.mark.slow)])
 def test_any_number_of_processes_and_chunks_is_one_process(tiny_corpus, tmp_path, processes, chunk_size):
     """Kept rows equal and parameters within 1e-5 after 5 steps; 0.05 of 64 leaves 3 pairs for 2 or 4 processes."""
     words = ["--max_steps", "5", "--keep_share", "0.05", "--curation_warmup_share", "0"]
