@@ -215,8 +215,9 @@ def _random_batch(arguments: BenchmarkArguments, image_size: int, words: int) ->
     count, width = arguments.super_batch_size, arguments.text_length
     lengths = torch.randint(max(1, width // 2), width + 1, (count,), generator=generator)
     lengths[0] = width
+    shape = (count, 1, image_size, image_size)
     batch = {
-        "pixel_values": torch.randint(0, 256, (count, 1, image_size, image_size), generator=generator).to(torch.uint8),
+        "pixel_values": torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator),
         "input_ids": torch.randint(1, words, (count, width), generator=generator),
         "attention_mask": (torch.arange(width) < lengths.unsqueeze(1)).long(),
     }
