@@ -268,12 +268,12 @@ def _share_of_peak(flops_per_second: float, device: torch.device) -> float | Non
     return None if peak is None else flops_per_second / peak
 
 
-def time_loading(arguments: BenchmarkArguments, tokenizer, image_size: int) -> dict[str, float]:
+def time_loading(arguments: BenchmarkArguments, image_size: int) -> dict[str, float]:
     """Films a second on one core: prepared ones through the training loader, originals decoded and resized."""
     speeds = {}
     if arguments.dataset_dir:
         dataset = PairDataset(load_split(arguments.dataset_dir, "train"))
-        collator = PairCollator(tokenizer, image_size, arguments.text_length)
+        collator = PairCollator(None, image_size, arguments.text_length)
         rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[: arguments.films].tolist()
         started = time.perf_counter()
         for start in range(0, len(rows), 256):
@@ -328,7 +328,7 @@ def run(model_arguments: ModelArguments, arguments: BenchmarkArguments) -> dict:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "arguments": vars(arguments) | {"image_size": model_arguments.image_size},
         "steps": steps,
-        "loading": time_loading(arguments, None, model_arguments.image_size),
+        "loading": time_loading(arguments, model_arguments.image_size),
         "peak_resident_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
     }
 

@@ -126,7 +126,7 @@ class Curator:
             lengths of its texts, and their embeddings if training would give the same ones.
 
         Raises:
-            NonFiniteError: features are NaN or infinite and `on_nonfinite` is "stop".
+            NonFiniteError: features are NaN or infinite, and `on_nonfinite` is "stop" or hardly any are finite.
         """
         generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + number)
         device = batch["pixel_values"].device
@@ -276,7 +276,7 @@ class Curator:
         channels = torch.tensor(pixels.shape[1], device=pixels.device)
         # One process may hold a colour image where another holds grey films only.
         dist.all_reduce(channels, op=dist.ReduceOp.MAX)
-        width = -(-int(lengths.max()) // self.encoder.text_multiple) * self.encoder.text_multiple
+        width = self.encoder.padded(lengths)
         texts = {name: tensor for name, tensor in batch.items() if tensor.ndim == 2}
         texts = {name: torch.nn.functional.pad(tensor, (0, width - tensor.shape[1])) for name, tensor in texts.items()}
         return {**batch, **texts, "pixel_values": pixels.expand(-1, int(channels), -1, -1)}

@@ -57,6 +57,10 @@ class Encoder:
     flops: PairFlops | None = None
     spent: dict[str, float] = field(default_factory=lambda: {"scored": 0.0, "trained": 0.0})
 
+    def padded(self, lengths: Tensor) -> int:
+        """Width of a tensor that holds texts of `lengths` tokens (on the CPU)."""
+        return -(-int(lengths.max()) // self.text_multiple) * self.text_multiple
+
     def chunks(self, lengths: Tensor, longest: int) -> list[Chunk]:
         """Pairs with texts of `lengths` [B] tokens (on the CPU), cut into chunks of similar length.
 
@@ -69,7 +73,7 @@ class Encoder:
         chunks = []
         for index in order.split(self.chunk_size):
             count = len(index)
-            text_length = -(-int(lengths[index].max()) // self.text_multiple) * self.text_multiple
+            text_length = self.padded(lengths[index])
             if self.fixed_shapes and count < self.chunk_size:
                 index = torch.cat([index, index[-1:].expand(self.chunk_size - count)])
             chunks.append(Chunk(index, count, min(text_length, longest)))

@@ -35,7 +35,7 @@ class PairDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, dataset: Dataset):
-        columns = dataset.select_columns(["record_id", "image", "report"])
+        columns = dataset.select_columns(list(COLUMNS))
         self.dataset = columns.cast_column("image", datasets.Image(decode=False))
 
     def __len__(self) -> int:

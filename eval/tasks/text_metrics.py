@@ -17,24 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_scripts.extraction import extract_findings, split_sentences
+from data_scripts.labels import CHEXPERT_LABELS
 
-#: The findings of CheXpert (arXiv 1901.07031), over which clinical F1 is customary.
-FINDINGS = (
-    "No Finding",
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Lesion",
-    "Lung Opacity",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
-)
+#: Over the findings of CheXpert clinical F1 is customary.
+FINDINGS = CHEXPERT_LABELS
 MAIN_FINDINGS = ("Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion")
 #: A decimal number is one word; so is "patient's".
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+(?:'[^\W\d_]+)?")
