@@ -54,11 +54,6 @@ PROMPT_FAMILIES: dict[str, PromptFamily] = {
 }
 
 
-def prompt_pair(label: str, family: str) -> tuple[str, str]:
-    """The positive and negative prompt of a label; `family` as for `find_prompts`."""
-    return find_prompts(family).pair(label)
-
-
 def find_prompts(name: str) -> PromptFamily:
     """The family of a name, or that of a YAML or JSON file with the keys
 

@@ -20,7 +20,7 @@ from eval.metrics import (
     weighted_average_precision,
 )
 from eval.models import load_evaluation_model
-from eval.prompts import find_prompts, prompt_pair
+from eval.prompts import find_prompts
 from eval.results import Estimate, ZeroShotResult, load_result
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
@@ -162,17 +162,17 @@ def test_judge_leaves_out_what_cannot_be_judged():
     ],
 )
 def test_prompts(label, family, pair):
-    assert prompt_pair(label, family) == pair
+    assert find_prompts(family).pair(label) == pair
 
 
 def test_prompts_of_a_file(tmp_path):
     file = tmp_path / "prompts.yaml"
     file.write_text('positive: "{} is seen."\nnegative: "no sign of {}"\npairs: {Edema: [wet lungs, dry lungs]}\n')
-    assert prompt_pair("Edema", str(file)) == ("wet lungs", "dry lungs")
-    assert prompt_pair("Mass", str(file)) == ("Mass is seen.", "no sign of Mass")
+    assert find_prompts(str(file)).pair("Edema") == ("wet lungs", "dry lungs")
+    assert find_prompts(str(file)).pair("Mass") == ("Mass is seen.", "no sign of Mass")
     file.write_text('{"pairs": {"Edema": ["wet lungs", "dry lungs"]}}')
     with pytest.raises(ValueError, match="no pair for 'Mass' and no template"):
-        prompt_pair("Mass", str(file))
+        find_prompts(str(file)).pair("Mass")
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ Layout (Box and Kaggle downloads): `Data_Entry_2017_v2020.csv` (or the older `Da
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_scripts.ages import parse_age
+from data_scripts.labels import listed_labels
 from data_scripts.loader_options import SynthesisedReports, ValidationSplit
 from data_scripts.matching import films_below, match_films
 from data_scripts.reports import synthesise_report
@@ -124,14 +125,11 @@ def _read_boxes(path: Path, films: set[str]) -> tuple[dict[str, dict[str, Mask]]
 
 
 def _labels(text: str) -> list[Label]:
-    found = set(text.split("|"))
-    unknown = found - {*LABELS, "No Finding"}
-    if unknown:
-        raise DataError(
-            f"unknown finding {sorted(unknown)}, expected some of {(*LABELS, 'No Finding')}", "unknown finding"
-        )
-    names = [*LABELS, "No Finding"]
-    return [Label(name.replace("_", " "), int(name in found)) for name in names]
+    if not text.strip():
+        # Nobody judged it: that must not become a film without findings.
+        raise DataError("no finding is listed, not even No Finding", "unknown finding")
+    labels = listed_labels(text.split("|"), [*LABELS, "No Finding"])
+    return [replace(label, name=label.name.replace("_", " ")) for label in labels]
 
 
 def _record(row: dict[str, str], path: str, split: str, masks: dict[str, Mask], options: Options) -> Record:
