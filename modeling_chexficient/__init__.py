@@ -8,11 +8,19 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForImageTextToText,
+    AutoModelForSemanticSegmentation,
     AutoModelForZeroShotImageClassification,
     AutoProcessor,
 )
 
+from .adapter_set_chexficient import AdapterSet
+from .adapters_chexficient import add_tower_adapter, load_adapter, save_adapter
+from .base_identity_chexficient import BaseIdentity, identify_base
 from .configuration_chexficient import CheXficientConfig
+from .configuration_chexficient_report import CheXficientReportConfig
+from .decoders_chexficient import feature_pyramid
 from .image_processing_chexficient import (
     CheXficientImageProcessor,
     normalise_pixels,
@@ -26,31 +34,58 @@ from .modeling_chexficient import (
     contrastive_loss,
     similarity_logits,
 )
+from .modeling_chexficient_heads import CheXficientForImageClassification, CheXficientForSemanticSegmentation
+from .modeling_chexficient_report import CheXficientForReportGeneration
 from .processing_chexficient import CheXficientProcessor
+from .prompts_chexficient import report_prompt
 
 AutoConfig.register(CheXficientConfig.model_type, CheXficientConfig, exist_ok=True)
-AutoModel.register(CheXficientConfig, CheXficientModel, exist_ok=True)
-AutoModelForZeroShotImageClassification.register(CheXficientConfig, CheXficientModel, exist_ok=True)
-AutoImageProcessor.register(
-    CheXficientConfig, image_processor_classes={"pil": CheXficientImageProcessor}, exist_ok=True
+AutoConfig.register(CheXficientReportConfig.model_type, CheXficientReportConfig, exist_ok=True)
+# `AutoModel` gives what a folder holds: the class its configuration names, the whole model by default.
+AutoModel.register(
+    CheXficientConfig,
+    (CheXficientModel, CheXficientForImageClassification, CheXficientForSemanticSegmentation),
+    exist_ok=True,
 )
+AutoModelForZeroShotImageClassification.register(CheXficientConfig, CheXficientModel, exist_ok=True)
+AutoModelForImageClassification.register(CheXficientConfig, CheXficientForImageClassification, exist_ok=True)
+AutoModelForSemanticSegmentation.register(CheXficientConfig, CheXficientForSemanticSegmentation, exist_ok=True)
+AutoModelForImageTextToText.register(CheXficientReportConfig, CheXficientForReportGeneration, exist_ok=True)
+for config_class in (CheXficientConfig, CheXficientReportConfig):
+    AutoImageProcessor.register(config_class, image_processor_classes={"pil": CheXficientImageProcessor}, exist_ok=True)
 AutoProcessor.register(CheXficientConfig, CheXficientProcessor, exist_ok=True)
 
 CheXficientConfig.register_for_auto_class()
+CheXficientReportConfig.register_for_auto_class()
 CheXficientModel.register_for_auto_class("AutoModel")
+CheXficientForImageClassification.register_for_auto_class("AutoModelForImageClassification")
+CheXficientForSemanticSegmentation.register_for_auto_class("AutoModelForSemanticSegmentation")
+CheXficientForReportGeneration.register_for_auto_class("AutoModelForImageTextToText")
 CheXficientImageProcessor.register_for_auto_class()
 CheXficientProcessor.register_for_auto_class()
 
 __all__ = [
+    "AdapterSet",
+    "BaseIdentity",
     "CheXficientConfig",
+    "CheXficientForImageClassification",
+    "CheXficientForReportGeneration",
+    "CheXficientForSemanticSegmentation",
     "CheXficientImageProcessor",
     "CheXficientModel",
     "CheXficientOutput",
     "CheXficientPreTrainedModel",
     "CheXficientProcessor",
+    "CheXficientReportConfig",
+    "add_tower_adapter",
     "contrastive_loss",
+    "feature_pyramid",
+    "identify_base",
+    "load_adapter",
     "normalise_pixels",
+    "report_prompt",
     "resize_and_crop",
+    "save_adapter",
     "similarity_logits",
     "to_eight_bit",
 ]

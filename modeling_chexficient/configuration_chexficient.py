@@ -1,4 +1,4 @@
-"""Configuration of a CheXficient model: a vision tower, a text tower and the contrastive space they share.
+"""Configuration of CheXficient models: a vision tower, a text tower and the space they share, or a head.
 
 Source of the method and of the published sizes: CheXficient, arXiv 2602.22843.
 """
@@ -9,6 +9,8 @@ import math
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 TEXT_POOLINGS = ("eos", "cls", "mean")
+IMAGE_POOLINGS = ("pooled", "normalized")
+DECODERS = ("linear", "unet", "published_unet")
 DEFAULT_LOGIT_SCALE = math.log(1 / 0.01)
 
 # DINOv2 ViT-B/14 at 378 px (27 x 27 patches) and Bio_ClinicalBERT: the sizes of the published model.
@@ -37,7 +39,7 @@ def tower_config(config: PretrainedConfig | dict | None, default: dict, name: st
 
 
 class CheXficientConfig(PretrainedConfig):
-    """Configuration of `CheXficientModel`.
+    """Configuration of `CheXficientModel` and of the heads, which put an image tower alone to a task.
 
     Args:
         vision_config: configuration (object or dict with `model_type`) of any vision model `AutoModel` can build.
@@ -47,15 +49,25 @@ class CheXficientConfig(PretrainedConfig):
         logit_scale_init_value: initial *logarithm* of the factor on the cosine similarities, ln(1 / 0.01).
         text_pooling: which last hidden state stands for a text: "eos" the last attended token (published),
             "cls" the first attended token, "mean" the mean of the attended tokens.
+        image_pooling: what the classifier sees of an image: "pooled" the tower's pooled output (of DINOv2 the
+            layer-normed CLS token), "normalized" the same at unit length, as the published linear probe.
+        decoder: of the segmentation head: "linear", "unet", or "published_unet", the one of the released weights.
+        clip_logits: end "published_unet" with the activation of the released code, which keeps every logit above
+            -0.17; only to reproduce its numbers.
+        semantic_loss_ignore_index: value of mask pixels that nobody judged; 255.
+        kwargs: arguments of every configuration, among them `num_labels` or `id2label` and `problem_type` of a head.
 
     Raises:
-        ValueError: unknown `text_pooling`, a tower without a known `model_type`, or `projection_dim` below 1.
+        ValueError: an unknown `text_pooling`, `image_pooling` or `decoder`, `clip_logits` with another decoder, a
+            tower without a known `model_type`, or `projection_dim` below 1.
     """
 
     model_type = "chexficient"
     sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 (read by transformers)
     # Without this, evaluation loops would gather every hidden state of both towers.
-    keys_to_ignore_at_inference = ["vision_model_output", "text_model_output"]  # noqa: RUF012
+    keys_to_ignore_at_inference = [  # noqa: RUF012
+        *("vision_model_output", "text_model_output", "hidden_states", "attentions", "background_logits")
+    ]
 
     def __init__(
         self,
@@ -64,10 +76,17 @@ class CheXficientConfig(PretrainedConfig):
         projection_dim: int = 512,
         logit_scale_init_value: float = DEFAULT_LOGIT_SCALE,
         text_pooling: str = "eos",
+        image_pooling: str = "pooled",
+        decoder: str = "unet",
+        clip_logits: bool = False,
+        semantic_loss_ignore_index: int = 255,
         **kwargs,
     ):
-        if text_pooling not in TEXT_POOLINGS:
-            raise ValueError(f"text_pooling must be one of {', '.join(TEXT_POOLINGS)}, not {text_pooling!r}")
+        _one_of("text_pooling", text_pooling, TEXT_POOLINGS)
+        _one_of("image_pooling", image_pooling, IMAGE_POOLINGS)
+        _one_of("decoder", decoder, DECODERS)
+        if clip_logits and decoder != "published_unet":
+            raise ValueError(f"clip_logits belongs to decoder published_unet: {decoder} has no logits to clip")
         if projection_dim < 1:
             raise ValueError(f"projection_dim must be at least 1, not {projection_dim}")
         # The towers come first: the parent constructor passes attention settings on to them.
@@ -76,7 +95,17 @@ class CheXficientConfig(PretrainedConfig):
         self.projection_dim = projection_dim
         self.logit_scale_init_value = logit_scale_init_value
         self.text_pooling = text_pooling
+        self.image_pooling = image_pooling
+        self.decoder = decoder
+        self.clip_logits = clip_logits
+        self.semantic_loss_ignore_index = semantic_loss_ignore_index
+        # A list, since `AutoModel` looks through it for the class that a folder holds.
+        kwargs["architectures"] = kwargs.get("architectures") or []
         super().__init__(**kwargs)
+
+    def get_text_config(self, *args, **kwargs) -> PretrainedConfig:
+        """The configuration of the text tower; transformers itself would take the field `decoder` for another."""
+        return self.text_config
 
     @classmethod
     def from_vision_text_configs(
@@ -84,6 +113,11 @@ class CheXficientConfig(PretrainedConfig):
     ) -> "CheXficientConfig":
         """Build a configuration from those of two towers; `kwargs` are the other arguments of the constructor."""
         return cls(vision_config=vision_config, text_config=text_config, **kwargs)
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 __all__ = ["CheXficientConfig"]

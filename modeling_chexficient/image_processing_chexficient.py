@@ -3,100 +3,30 @@
 The published preprocessing (arXiv 2602.22843) is RGB, torchvision `Resize(378, BICUBIC)` on the PIL image,
 `CenterCrop(378)`, division by 255 and normalisation by CLIP's mean and standard deviation. It is split here into three
 functions that data preparation and training use as well: `to_eight_bit`, `resize_and_crop`, `normalise_pixels`.
+What comes out of a segmentation goes the same way back, to the pixels of the film.
 """
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
+from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from .image_processing_chexficient_masks import class_map, sampling_grid, segments, structure_masks
+from .image_processing_chexficient_pixels import (
+    CLIP_MEAN,
+    CLIP_STD,
+    normalise_pixels,
+    resize_and_crop,
+    seen_square,
+    to_eight_bit,
+)
+
 PUBLISHED_SIZE = 378
-# Bit depths in which X-ray detectors store their values.
-BIT_DEPTHS = (8, 10, 12, 14, 16)
-# A longer strip holds no chest, and resizing its short side would need gigabytes.
-MAX_ASPECT_RATIO = 100
-CHANNEL_COUNTS = (1, 3, 4)
-DEEP_MODES = ("I", "F")
-
-
-def to_eight_bit(image: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
-    """Turn one image of any common kind into 8 bits: mode "L" where all channels are equal, else mode "RGB".
-
-    Args:
-        image: a PIL image of any mode, or a numpy array or torch tensor, [H, W], [H, W, C] or [C, H, W] with 1, 3 or
-            4 channels. Transparency is dropped. Integers beyond 8 bits are scaled, never clipped: the bit depth is
-            the smallest of 8, 10, 12, 14 and 16 that holds the image's maximum, and the full range of that depth is
-            mapped to 0..255. Floats within [0, 1] are multiplied by 255, floats within [0, 255] are rounded.
-
-    Raises:
-        ValueError: an empty image, an unclear channel axis, negative values, integers beyond 16 bits, NaN or infinite
-            floats, or floats beyond 255.
-        TypeError: not an image.
-    """
-    if isinstance(image, Image.Image) and not image.mode.startswith(DEEP_MODES):
-        return _equal_channels_to_grey(_pil_to_grey_or_rgb(image))
-    pixels = _channels_last(_as_array(image))
-    eight_bit = _scale_to_eight_bit(pixels)
-    if eight_bit.ndim == 2:
-        return Image.fromarray(eight_bit)
-    return _equal_channels_to_grey(Image.fromarray(eight_bit))
-
-
-def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
-    """Scale the short side of an "L" or "RGB" image to `size` (bicubic, PIL) and cut the central size x size square.
-
-    The rounding is that of torchvision's `Resize(int)` and `CenterCrop(int)`, whose formulas are reproduced here from
-    its source, since torchvision itself is not a dependency: long side = int(size * long / short), offset =
-    int(round((side - size) / 2)), halves to even. An image that already is size x size comes back unchanged.
-
-    Raises ValueError where one side is more than 100 times the other.
-    """
-    width, height = image.size
-    short, long = sorted((width, height))
-    if long > MAX_ASPECT_RATIO * short:
-        raise ValueError(f"An image of {width} x {height} pixels is no chest film: cut or pad it first")
-    scaled_long = int(size * long / short)
-    scaled = (size, scaled_long) if width <= height else (scaled_long, size)
-    if image.size != scaled:
-        image = image.resize(scaled, Image.Resampling.BICUBIC)
-    left, top = (round((side - size) / 2) for side in scaled)
-    if image.size == (size, size):
-        return image
-    return image.crop((left, top, left + size, top + size))
-
-
-def normalise_pixels(
-    pixels: torch.Tensor,
-    mean: Sequence[float] = CLIP_MEAN,
-    std: Sequence[float] = CLIP_STD,
-    dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
-    """Scale 8-bit pixels to [0, 1], expand grey to three channels and normalise: [B, 3, H, W] on the pixels' device.
-
-    Computed in fp32 as torchvision's `ToTensor` and `Normalize` do, and cast to `dtype` at the end. The image processor
-    calls this function, so grey uint8 images can travel to the device and be normalised there with equal results.
-
-    Args:
-        pixels: uint8, [B, H, W], [B, 1, H, W] or [B, 3, H, W].
-        mean, std: three values each, on the scale [0, 1].
-
-    Raises ValueError for other shapes and types.
-    """
-    if pixels.ndim == 3:
-        pixels = pixels.unsqueeze(1)
-    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
-        raise ValueError(
-            f"pixels must be uint8 [B, H, W], [B, 1, H, W] or [B, 3, H, W], not {pixels.dtype} {tuple(pixels.shape)}"
-        )
-    # Tensors on the device: CUDA multiplies by the reciprocal of a plain number, which is off by one rounding.
-    full_scale = torch.tensor(255.0, device=pixels.device)
-    mean = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
-    return ((pixels / full_scale) - mean).div_(std).to(dtype)
 
 
 class CheXficientImageProcessor(BaseImageProcessor):
@@ -162,6 +92,94 @@ class CheXficientImageProcessor(BaseImageProcessor):
             pixel_values = list(pixel_values.numpy())
         return BatchFeature({"pixel_values": pixel_values}, tensor_type=return_tensors)
 
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> list[str]:
+        """Save into `processor_config.json`, where the processor of a whole model keeps its image processor, too.
+
+        Arguments as everywhere in transformers, which would write `preprocessor_config.json`: beside that one,
+        pipelines look for a video processor and ask on the terminal whether to run its code.
+        """
+        super().save_pretrained(save_directory)
+        written, file = Path(save_directory) / IMAGE_PROCESSOR_NAME, Path(save_directory) / PROCESSOR_NAME
+        content = json.loads(file.read_text()) if file.is_file() else {}
+        content["image_processor"] = json.loads(written.read_text())
+        file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        written.unlink()
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", file.parent.name), **kwargs)
+        return [str(file)]
+
+    def post_process_semantic_segmentation(
+        self, outputs, target_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[torch.Tensor]:
+        """One map of classes per film, int64 [H, W].
+
+        A pixel gets the structure of the highest logit. It gets -1 where structures overlap and none is more probable
+        than not, and where it lies outside the square that the model sees.
+
+        Args:
+            outputs: of `CheXficientForSemanticSegmentation`.
+            target_sizes: (height, width) of every film before this processor resized and cut it. By default maps are
+                of the square, at the size of the logits.
+
+        Raises ValueError where there are not as many sizes as films.
+        """
+        overlapping = getattr(outputs, "background_logits", None) is not None
+        return [class_map(logits, overlapping, grid) for logits, grid in self._films(outputs, target_sizes)]
+
+    def post_process_masks(
+        self, outputs, target_sizes: Sequence[tuple[int, int]] | None = None, threshold: float = 0.5
+    ) -> list[torch.Tensor]:
+        """One mask per structure and film, bool [L, H, W]: where its probability exceeds `threshold`.
+
+        Masks may overlap. What lies outside the square that the model sees is False. Arguments and errors as of
+        `post_process_semantic_segmentation`.
+        """
+        overlapping = getattr(outputs, "background_logits", None) is not None
+        films = self._films(outputs, target_sizes)
+        return [structure_masks(logits, overlapping, grid, threshold) for logits, grid in films]
+
+    def post_process_panoptic_segmentation(
+        self,
+        outputs,
+        threshold: float = 0.5,
+        mask_threshold: float = 0.5,
+        overlap_mask_area_threshold: float = 0.8,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[dict]:
+        """The structures found in each film, without a background: what `pipeline("image-segmentation")` shows.
+
+        Args:
+            outputs, target_sizes: as of `post_process_semantic_segmentation`.
+            threshold, mask_threshold, overlap_mask_area_threshold: leave out structures whose surest pixel is less
+                probable, pixels that are not more probable, and structures that keep no larger share of their pixels
+                once every pixel went to its most probable structure.
+
+        Returns:
+            per film {"segmentation": int64 [H, W], -1 where there is no structure, "segments_info": [{"id",
+            "label_id", "score"}]}; the score is the probability of the surest pixel.
+        """
+        overlapping = getattr(outputs, "background_logits", None) is not None
+        limits = threshold, mask_threshold, overlap_mask_area_threshold
+        found = [segments(logits, overlapping, grid, *limits) for logits, grid in self._films(outputs, target_sizes)]
+        return [{"segmentation": one, "segments_info": entries} for one, entries in found]
+
+    def _films(self, outputs, target_sizes: Sequence[tuple[int, int]] | None) -> list[tuple]:
+        """Logits of every film, and where the film's pixels lie in them."""
+        logits = outputs.logits
+        if target_sizes is None:
+            return [(one, None) for one in logits]
+        if len(target_sizes) != len(logits):
+            raise ValueError(f"{len(target_sizes)} target sizes for {len(logits)} films: pass one (height, width) each")
+        return [
+            (one, self._grid(int(height), int(width)))
+            for one, (height, width) in zip(logits, target_sizes, strict=True)
+        ]
+
+    def _grid(self, height: int, width: int) -> torch.Tensor:
+        whole = 0.0, 0.0, float(height), float(width)
+        square = seen_square(width, height, _side(self.size)) if self.do_resize else whole
+        return sampling_grid((height, width), square)
+
 
 def _side(size: int | dict[str, int]) -> int:
     side = size["shortest_edge"] if isinstance(size, dict) and set(size) == {"shortest_edge"} else size
@@ -176,6 +194,9 @@ def _image_list(images) -> list:
     # A column of `datasets` is a sequence, but no list.
     if not isinstance(images, Sequence) or isinstance(images, (str, bytes)):
         images = [images]
+    if all(isinstance(image, (list, tuple)) for image in images):
+        # The images of each text, as processors of chats pass them.
+        images = [image for of_text in images for image in of_text]
     if not images:
         raise ValueError("No image was passed")
     return list(images)
@@ -199,86 +220,6 @@ def _stack(images: list[Image.Image]) -> torch.Tensor:
     if mode == "L":
         return torch.stack(pixels).unsqueeze(1)
     return torch.stack(pixels).permute(0, 3, 1, 2)
-
-
-def _pil_to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    if 0 in image.size:
-        raise ValueError(f"Empty image of {image.width} x {image.height} pixels")
-    if image.mode in ("L", "RGB"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _equal_channels_to_grey(image: Image.Image) -> Image.Image:
-    """One channel gives the same result in a third of the time: PIL resizes every channel on its own."""
-    if image.mode == "L":
-        return image
-    red, green, blue = image.split()
-    first = red.tobytes()
-    return red if first == green.tobytes() and first == blue.tobytes() else image
-
-
-def _as_array(image: Image.Image | np.ndarray | torch.Tensor) -> np.ndarray:
-    if isinstance(image, torch.Tensor):
-        image = image.detach().cpu()
-        image = image.float() if image.is_floating_point() else image
-    elif not isinstance(image, (Image.Image, np.ndarray)):
-        raise TypeError(f"Expected a PIL image, a numpy array or a torch tensor, not {type(image).__name__}")
-    return np.asarray(image)
-
-
-def _channels_last(pixels: np.ndarray) -> np.ndarray:
-    """[H, W] or [H, W, 3] of an array with the channels first, last or absent, without transparency."""
-    if pixels.size == 0:
-        raise ValueError(f"Empty image of shape {pixels.shape}")
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.ndim != 3:
-        raise ValueError(f"An image has the shape [H, W], [H, W, C] or [C, H, W], not {pixels.shape}")
-    first, last = pixels.shape[0] in CHANNEL_COUNTS, pixels.shape[-1] in CHANNEL_COUNTS
-    if first == last:
-        raise ValueError(f"Which axis of {pixels.shape} holds the 1, 3 or 4 channels is unclear: pass a PIL image")
-    if first:
-        pixels = np.moveaxis(pixels, 0, -1)
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3]
-
-
-def _scale_to_eight_bit(pixels: np.ndarray) -> np.ndarray:
-    kind = pixels.dtype.kind
-    if kind == "b":
-        scaled = pixels * np.uint8(255)
-    elif kind in "iu":
-        scaled = _integers_to_eight_bit(pixels)
-    elif kind == "f":
-        scaled = _floats_to_eight_bit(pixels)
-    else:
-        raise TypeError(f"Pixels must be booleans, integers or floats, not {pixels.dtype}")
-    return np.ascontiguousarray(scaled)
-
-
-def _integers_to_eight_bit(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype == np.uint8:
-        return pixels
-    low, high = int(pixels.min()), int(pixels.max())
-    depth = next((bits for bits in BIT_DEPTHS if high < 2**bits), None)
-    if low < 0 or depth is None:
-        raise ValueError(f"Integer pixels must lie within 0..65535, not {low}..{high}: apply the window first")
-    top = 2**depth - 1
-    # round(v * 255 / top) in integers, by table: exact, and quicker than arithmetic on every pixel.
-    table = ((np.arange(top + 1) * 255 + top // 2) // top).astype(np.uint8)
-    return table[pixels]
-
-
-def _floats_to_eight_bit(pixels: np.ndarray) -> np.ndarray:
-    if not np.isfinite(pixels).all():
-        raise ValueError("The image holds NaN or infinite values: fill or mask them first")
-    low, high = float(pixels.min()), float(pixels.max())
-    if low < 0 or high > 255:
-        raise ValueError(
-            f"Float pixels must lie within [0, 1] or [0, 255], not {low:g}..{high:g}: rescale the image, or pass "
-            "integers for a higher bit depth"
-        )
-    return np.rint(pixels * 255 if high <= 1 else pixels).astype(np.uint8)
 
 
 __all__ = ["CheXficientImageProcessor", "normalise_pixels", "resize_and_crop", "to_eight_bit"]

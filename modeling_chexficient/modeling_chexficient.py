@@ -104,12 +104,33 @@ def feature_size(config: PretrainedConfig) -> int:
     return size if size is not None else config.hidden_sizes[-1]
 
 
-def text_tower_arguments(config: PretrainedConfig) -> dict[str, bool]:
-    """Arguments that build the text tower of `config` without the pooling layer that is never used."""
+def without_pooling_layer(config: PretrainedConfig) -> dict[str, bool]:
+    """Arguments that build the tower of `config` without its pooling layer, for where it would never be used."""
     model_class = MODEL_MAPPING.get(type(config), None)
     if not inspect.isclass(model_class) or "add_pooling_layer" not in inspect.signature(model_class).parameters:
         return {}
     return {"add_pooling_layer": False}
+
+
+def code_reference(model_class: type) -> str:
+    """`file.Class`, as a configuration's `auto_map` names the code beside the weights."""
+    return f"{model_class.__module__.split('.')[-1]}.{model_class.__name__}"
+
+
+def interpolation_arguments(vision_model: nn.Module) -> dict[str, bool]:
+    """Arguments that let a tower take images of any size: DINOv2 does by itself, most others when told to."""
+    names = inspect.signature(vision_model.forward).parameters
+    return {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in names else {}
+
+
+def load_vision_model(
+    name_or_path: str, config: PretrainedConfig, image_size: int | None = None, **loading
+) -> PreTrainedModel:
+    """Load a pretrained image tower into `config`, its position embedding interpolated to `image_size` if given."""
+    vision_model = AutoModel.from_pretrained(name_or_path, config=config, **loading)
+    if image_size is not None:
+        resize_position_embeddings(vision_model, image_size)
+    return vision_model
 
 
 @torch.no_grad()
@@ -127,9 +148,18 @@ def resize_position_embeddings(vision_model: PreTrainedModel, image_size: int) -
         raise ValueError(f"image_size {image_size} is no multiple of the patch size {patch_size}")
     if image_size == vision_model.config.image_size:
         return
-    old = embeddings.position_embeddings
-    tokens = old.new_zeros(1, 1 + (image_size // patch_size) ** 2, old.shape[-1])
-    embeddings.position_embeddings = nn.Parameter(embeddings.interpolate_pos_encoding(tokens, image_size, image_size))
+    # CLIP and SigLIP hold a table in place of a parameter; SigLIP has no CLS token.
+    table = getattr(embeddings, "position_embedding", None)
+    old = embeddings.position_embeddings if table is None else table.weight.unsqueeze(0)
+    first = old.shape[1] - (vision_model.config.image_size // patch_size) ** 2
+    tokens = old.new_zeros(1, first + (image_size // patch_size) ** 2, old.shape[-1])
+    new = embeddings.interpolate_pos_encoding(tokens, image_size, image_size)
+    if table is None:
+        embeddings.position_embeddings = nn.Parameter(new)
+    else:
+        embeddings.position_embedding = nn.Embedding.from_pretrained(new[0], freeze=False)
+        embeddings.position_ids = torch.arange(new.shape[1], device=new.device).unsqueeze(0)
+        embeddings.num_positions, embeddings.image_size = new.shape[1], image_size
     vision_model.config.image_size = image_size
 
 
@@ -163,6 +193,15 @@ class CheXficientPreTrainedModel(PreTrainedModel):
         if isinstance(getattr(module, "logit_scale", None), nn.Parameter):
             init.constant_(module.logit_scale, self.config.logit_scale_init_value)
 
+    def _check_pixels(self, pixel_values: torch.Tensor) -> None:
+        channels = getattr(self.config.vision_config, "num_channels", 3)
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels:
+            raise ValueError(
+                f"pixel_values must be [images, {channels}, height, width], not {tuple(pixel_values.shape)}"
+            )
+        if not pixel_values.is_floating_point():
+            raise ValueError(f"pixel_values must be normalised floats, not {pixel_values.dtype}: see normalise_pixels")
+
 
 class CheXficientModel(CheXficientPreTrainedModel):
     """The dual encoder: `vision_model`, `text_model`, one linear projection each, and a learnt temperature.
@@ -182,7 +221,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
         if vision_model is None:
             vision_model = AutoModel.from_config(config.vision_config)
         if text_model is None:
-            text_model = AutoModel.from_config(config.text_config, **text_tower_arguments(config.text_config))
+            text_model = AutoModel.from_config(config.text_config, **without_pooling_layer(config.text_config))
         self.vision_model = vision_model
         self.text_model = text_model
         # One object per tower configuration, which the layers of the tower hold as well, so that later changes
@@ -192,9 +231,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
         self.visual_projection = nn.Linear(feature_size(config.vision_config), config.projection_dim)
         self.text_projection = nn.Linear(feature_size(config.text_config), config.projection_dim)
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value, dtype=torch.float32))
-        # DINOv2 interpolates its position embedding by itself, most other towers only when told to.
-        vision_arguments = inspect.signature(vision_model.forward).parameters
-        self._interpolate = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in vision_arguments else {}
+        self._interpolate = interpolation_arguments(vision_model)
         self.post_init()
 
     @property
@@ -328,10 +365,8 @@ class CheXficientModel(CheXficientPreTrainedModel):
             attn_implementation=attn_implementation,
             **config_kwargs,
         )
-        vision_model = AutoModel.from_pretrained(vision_name_or_path, config=config.vision_config, **loading)
-        if image_size is not None:
-            resize_position_embeddings(vision_model, image_size)
-        text_arguments = text_tower_arguments(config.text_config)
+        vision_model = load_vision_model(vision_name_or_path, config.vision_config, image_size, **loading)
+        text_arguments = without_pooling_layer(config.text_config)
         text_model = AutoModel.from_pretrained(
             text_name_or_path, config=config.text_config, **loading, **text_arguments
         )
@@ -341,12 +376,14 @@ class CheXficientModel(CheXficientPreTrainedModel):
         return model.eval()
 
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """Save as every transformers model does, and name this class for zero-shot classification as well."""
+        """Save as every transformers model does, and name the classes that other tasks may load the folder with."""
         if self._auto_class is not None:
-            module = type(self).__module__.split(".")[-1]
+            # Imported here, since the heads import this file; transformers copies what it finds imported.
+            from .modeling_chexficient_heads import HEADS
+
+            entries = {"AutoModelForZeroShotImageClassification": type(self), **HEADS}
             auto_map = getattr(self.config, "auto_map", None) or {}
-            entry = {"AutoModelForZeroShotImageClassification": f"{module}.{type(self).__name__}"}
-            self.config.auto_map = {**auto_map, **entry}
+            self.config.auto_map = auto_map | {name: code_reference(one) for name, one in entries.items()}
         return super().save_pretrained(save_directory, *args, **kwargs)
 
     def _embed_images(self, pixel_values: torch.Tensor, **flags) -> tuple[torch.Tensor, ModelOutput]:
@@ -370,15 +407,6 @@ class CheXficientModel(CheXficientPreTrainedModel):
         output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, **optional, **flags)
         pooled = pool_text(output.last_hidden_state, attention_mask, self.config.text_pooling)
         return F.normalize(self.text_projection(pooled).float(), dim=-1), output
-
-    def _check_pixels(self, pixel_values: torch.Tensor) -> None:
-        channels = getattr(self.config.vision_config, "num_channels", 3)
-        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels:
-            raise ValueError(
-                f"pixel_values must be [images, {channels}, height, width], not {tuple(pixel_values.shape)}"
-            )
-        if not pixel_values.is_floating_point():
-            raise ValueError(f"pixel_values must be normalised floats, not {pixel_values.dtype}: see normalise_pixels")
 
     def _check_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
         if input_ids.ndim != 2 or 0 in input_ids.shape:

@@ -1,23 +1,18 @@
-"""Released CheXficient weights: reading them safely, their sizes, and the names of their tensors in transformers.
+"""Released CheXficient weights: their sizes, and the names of their tensors in transformers.
 
 The names are those of the Hub repository and of `pytorch_model.pth`; sizes are read from the tensors, the number of
 attention heads is not in them.
 """
 
-import json
 import math
 import re
-import zipfile
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import BertConfig, Dinov2Config
 
 from .configuration_chexficient import CheXficientConfig
+from .released_heads import PROBLEM_TYPES, config_kind, head_kind, head_shapes, infer_head_config
 
 PUBLISHED_HEADS = 12
 VISION = "image_encoder.model."
@@ -40,6 +35,8 @@ RENAMES = (
     (r"text_projection\.projection\.(\w+)", r"text_projection.\1"),
     (r"text_encoder\.model\.(.+)", r"text_model.\1"),
     (r"logit_scale", r"logit_scale"),
+    (r"classification_layer\.(\w+)", r"classifier.\1"),
+    (r"decoder\.(.+)", r"decode_head.\1"),
 )
 # One released tensor holds the rows of query, key and value.
 QKV = re.compile(r"image_encoder\.model\.blocks\.(\d+)\.attn\.qkv\.(\w+)")
@@ -53,72 +50,44 @@ DROPPED = re.compile(
     r"|image_encoder\.model\.mask_token|text_encoder\.model\.pooler\.dense\.\w+"
     r"|text_encoder\.model\.embeddings\.(position_ids|token_type_ids)"
 )
+# Released heads hold an image projection that they make no use of.
+DROPPED_FROM_HEADS = re.compile(rf"{DROPPED.pattern}|image_projection\.projection\.\w+")
 # The tensors that tell the sizes of everything else.
-SIZE_TENSORS = {
+VISION_SIZES = {
     "pos_embed": f"{VISION}pos_embed",
     "patch": f"{VISION}patch_embed.proj.weight",
     "vision_mlp": f"{VISION}blocks.0.mlp.fc1.weight",
+}
+TEXT_SIZES = {
     "words": f"{TEXT}embeddings.word_embeddings.weight",
     "positions": f"{TEXT}embeddings.position_embeddings.weight",
     "types": f"{TEXT}embeddings.token_type_embeddings.weight",
     "text_mlp": f"{TEXT}encoder.layer.0.intermediate.dense.weight",
     "projection": "image_projection.projection.weight",
 }
-# Plain numbers that numpy computed (a best score) are pickled by these names; none of them runs foreign code.
-NUMPY_NUMBERS = [
-    np.dtype,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
-    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
-]
-
-
-@dataclass
-class ReleasedCheckpoint:
-    """What a released file holds: tensors by their released names, and the ids of the curated subset if stored."""
-
-    tensors: dict[str, torch.Tensor]
-    subset: list[int] | None = None
-
-
-def load_released(source: Path | str) -> ReleasedCheckpoint:
-    """Read released weights from a file or folder without running any code in them.
-
-    Raises FileNotFoundError where there is nothing to read and ValueError, naming the file, where it is not a
-    checkpoint of tensors.
-    """
-    path = _weight_file(Path(source))
-    if path.name.endswith(".index.json"):
-        weight_map = json.loads(path.read_text()).get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise ValueError(f"{path} has no weight_map that names the shards")
-        shards = sorted(set(weight_map.values()))
-        tensors: dict[str, torch.Tensor] = {}
-        for shard in shards:
-            tensors.update(_load_safetensors(path.parent / shard))
-        return ReleasedCheckpoint(tensors)
-    if path.suffix == ".safetensors":
-        return ReleasedCheckpoint(_load_safetensors(path))
-    return _from_pickle(_load_pickle(path), path)
 
 
 def infer_config(
-    tensors: dict[str, torch.Tensor], vision_heads: int = PUBLISHED_HEADS, text_heads: int = PUBLISHED_HEADS
+    tensors: dict[str, torch.Tensor],
+    vision_heads: int = PUBLISHED_HEADS,
+    text_heads: int = PUBLISHED_HEADS,
+    labels: Sequence[str] | None = None,
+    problem_type: str = PROBLEM_TYPES[0],
+    clip_logits: bool = False,
 ) -> CheXficientConfig:
-    """Read the configuration from the shapes of released tensors.
+    """Read the configuration of a dual encoder or of a head from the shapes of released tensors.
 
-    Raises ValueError where a tensor that tells a size is missing or has another rank, or where the heads do not divide
-    the hidden size.
+    `labels`, `problem_type` and `clip_logits` are of a head, see `infer_head_config`. Raises ValueError where a tensor
+    that tells a size is missing or has another rank, where the heads do not divide the hidden size, or where labels are
+    given for a dual encoder.
     """
-    missing = [name for name in SIZE_TENSORS.values() if name not in tensors]
-    if missing:
-        raise ValueError(f"Not a released CheXficient checkpoint, missing tensors: {', '.join(missing)}")
-    shape = {key: tuple(tensors[name].shape) for key, name in SIZE_TENSORS.items()}
-    ranks = {"pos_embed": 3, "patch": 4}
-    wrong = [f"{SIZE_TENSORS[key]} {size}" for key, size in shape.items() if len(size) != ranks.get(key, 2)]
-    if wrong:
-        raise ValueError(f"Not a released CheXficient checkpoint, unexpected shapes: {', '.join(wrong)}")
+    kind = head_kind(tensors)
+    shape = _sizes(tensors, VISION_SIZES if kind else {**VISION_SIZES, **TEXT_SIZES})
     vision_config = _vision_config(tensors, shape, vision_heads)
+    if kind:
+        return infer_head_config(tensors, kind, vision_config, labels, problem_type, clip_logits)
+    if labels is not None or clip_logits:
+        raise ValueError("This is a dual encoder, which has no labels to name and no masks to clip")
     text_hidden = shape["words"][1]
     _check_heads("text", text_hidden, text_heads)
     text_config = BertConfig(
@@ -136,18 +105,26 @@ def infer_config(
 def expected_shapes(config: CheXficientConfig) -> dict[str, tuple[int, ...]]:
     """Released name -> shape of every tensor that a model of this configuration reads from a released file."""
     vision, text, width = config.vision_config, config.text_config, config.projection_dim
-    shapes: dict[str, tuple[int, ...]] = {"logit_scale": ()}
+    shapes = {VISION + name: shape for name, shape in _vision_shapes(vision).items()}
+    if kind := config_kind(config):
+        return shapes | head_shapes(config, kind)
+    shapes |= {"logit_scale": ()}
     shapes |= _linear("image_projection.projection", vision.hidden_size, width)
     shapes |= _linear("text_projection.projection", text.hidden_size, width)
-    shapes |= {VISION + name: shape for name, shape in _vision_shapes(vision).items()}
     shapes |= {TEXT + name: shape for name, shape in _text_shapes(text).items()}
     return shapes
 
 
+def dropped_tensors(names: Iterable[str], config: CheXficientConfig) -> list[str]:
+    """Which released tensors a model of this configuration makes no use of."""
+    dropped = DROPPED_FROM_HEADS if config_kind(config) else DROPPED
+    return sorted(name for name in names if dropped.fullmatch(name))
+
+
 def check_tensors(tensors: dict[str, torch.Tensor], config: CheXficientConfig) -> None:
     """Raise one ValueError that names every missing, unexpected, misshapen and non-finite tensor."""
-    expected = expected_shapes(config)
-    kept = {name: tensor for name, tensor in tensors.items() if not DROPPED.fullmatch(name)}
+    expected, dropped = expected_shapes(config), dropped_tensors(tensors, config)
+    kept = {name: tensor for name, tensor in tensors.items() if name not in dropped}
     missing = [name for name in expected if name not in kept]
     if not has_layer_scale(tensors):
         missing = [name for name in missing if not name.endswith(LAYER_SCALES)]
@@ -174,10 +151,12 @@ def has_layer_scale(tensors: dict[str, torch.Tensor]) -> bool:
 def rename_tensors(tensors: dict[str, torch.Tensor], config: CheXficientConfig) -> dict[str, torch.Tensor]:
     """Released tensors under the names of a transformers folder, in fp32; expects what `check_tensors` accepts."""
     renamed: dict[str, torch.Tensor] = {}
+    dropped = dropped_tensors(tensors, config)
     for name, tensor in tensors.items():
-        if DROPPED.fullmatch(name):
+        if name in dropped:
             continue
-        tensor = tensor.to(torch.float32)
+        # The counter of a batch normalisation stays a whole number.
+        tensor = tensor.to(torch.float32) if tensor.is_floating_point() else tensor
         if match := QKV.fullmatch(name):
             layer, kind = match.groups()
             for part, rows in zip(QKV_PARTS, tensor.chunk(3), strict=True):
@@ -191,65 +170,28 @@ def rename_tensors(tensors: dict[str, torch.Tensor], config: CheXficientConfig) 
     return renamed
 
 
-def _weight_file(source: Path) -> Path:
-    if source.is_file():
-        return source
-    names = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.pth")
-    found = [source / name for name in names if (source / name).is_file()]
-    if not found:
-        raise FileNotFoundError(f"{source} is neither a file nor a folder with one of {', '.join(names)}")
-    return found[0]
-
-
-def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is named by the index, but is not there")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error
-
-
-def _load_pickle(path: Path) -> object:
-    try:
-        with torch.serialization.safe_globals(NUMPY_NUMBERS):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except OSError:
-        raise
-    except Exception as error:
-        # Whatever bytes are no checkpoint make the unpickler fail in any way (KeyError, IndexError ...). Of the
-        # reason only the first sentence: torch goes on to advise loading it all the same.
-        reason = str(error).split(". ")[0] or type(error).__name__
-        raise ValueError(
-            f"{path} is not a checkpoint of plain tensors and numbers; it was not loaded, because a pickle can run any "
-            f"code. ({reason})"
-        ) from error
-
-
-def _from_pickle(content: object, path: Path) -> ReleasedCheckpoint:
-    subset = None
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        subset = content.get("subset")
-        content = content["model"]
-    entries = content.items() if isinstance(content, dict) else [(None, None)]
-    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in entries):
-        raise ValueError(f"{path} holds neither a state dict nor a dict with one under 'model'")
-    if subset is not None:
-        if not isinstance(subset, (set, list, tuple)) or not all(isinstance(one, int) for one in subset):
-            raise ValueError(f"{path}: 'subset' is not a collection of whole numbers")
-        subset = sorted(subset)
-    return ReleasedCheckpoint(dict(content), subset)
+def _sizes(tensors: dict[str, torch.Tensor], names: dict[str, str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors that tell sizes. Raises ValueError where one is missing or has another rank."""
+    missing = [name for name in names.values() if name not in tensors]
+    if missing:
+        raise ValueError(f"Not a released CheXficient checkpoint, missing tensors: {', '.join(missing)}")
+    shape = {key: tuple(tensors[name].shape) for key, name in names.items()}
+    ranks = {"pos_embed": 3, "patch": 4}
+    wrong = [f"{names[key]} {size}" for key, size in shape.items() if len(size) != ranks.get(key, 2)]
+    if wrong:
+        raise ValueError(f"Not a released CheXficient checkpoint, unexpected shapes: {', '.join(wrong)}")
+    return shape
 
 
 def _vision_config(tensors: dict[str, torch.Tensor], shape: dict[str, tuple[int, ...]], heads: int) -> Dinov2Config:
     hidden, channels, patch, _ = shape["patch"]
     grid = math.isqrt(max(shape["pos_embed"][1] - 1, 0))
     if grid < 1 or grid**2 != shape["pos_embed"][1] - 1:
-        raise ValueError(f"{SIZE_TENSORS['pos_embed']} {shape['pos_embed']} is not one CLS token and a square grid")
+        raise ValueError(f"{VISION_SIZES['pos_embed']} {shape['pos_embed']} is not one CLS token and a square grid")
     ratio, rest = divmod(shape["vision_mlp"][0], hidden)
     if rest:
         raise ValueError(
-            f"{SIZE_TENSORS['vision_mlp']} {shape['vision_mlp']}: not a whole multiple of the hidden size {hidden}"
+            f"{VISION_SIZES['vision_mlp']} {shape['vision_mlp']}: not a whole multiple of the hidden size {hidden}"
         )
     _check_heads("vision", hidden, heads)
     return Dinov2Config(

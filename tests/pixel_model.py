@@ -15,7 +15,7 @@ class PixelModel:
 
     name, revision, weights_sha256, identity = "pixels", None, "0" * 64, "pixels"
     device, image_size, logit_scale = torch.device("cpu"), SIDE, 1.0
-    pretraining_sources = ("synthetic",)
+    pretraining_sources, adaptation = ("synthetic",), None
 
     def __init__(self, sees_text: bool = True):
         self.sees_text = sees_text
@@ -25,6 +25,8 @@ class PixelModel:
 
     def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
         return F.normalize(pixels.flatten(1), dim=1)
+
+    tower_features = embed_images
 
     def embed_texts(self, texts) -> torch.Tensor:
         return F.one_hot(torch.tensor([int(text.split()[1]) for text in texts]), SIDE**2).float()

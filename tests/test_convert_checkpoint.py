@@ -17,7 +17,8 @@ from transformers import AutoImageProcessor, AutoModel, AutoProcessor, BertToken
 
 from modeling_chexficient import CheXficientConfig, CheXficientModel, CheXficientProcessor
 from modeling_chexficient.convert_checkpoint import convert, main
-from modeling_chexficient.released_weights import check_tensors, expected_shapes, infer_config, load_released
+from modeling_chexficient.released_files import load_released
+from modeling_chexficient.released_weights import check_tensors, expected_shapes, infer_config
 
 GOLDEN = Path(__file__).parent / "golden"
 RELEASED = GOLDEN / "released_tiny.pth"
@@ -131,7 +132,7 @@ def test_every_source_gives_the_same_model(released, converted, expected, tmp_pa
         assert set(loaded) == set(state)
         assert all(torch.equal(loaded[key], state[key]) for key in state), name
         assert not (folder / "curated_subset.json").exists()
-        assert (folder / "preprocessor_config.json").exists()
+        assert AutoImageProcessor.from_pretrained(folder).size == {"shortest_edge": 56}
     (sources["sharded"] / "b.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"b\.safetensors"):
         load_released(sources["sharded"])

@@ -344,7 +344,8 @@ def test_films_stay_out_of_artifacts_unless_they_may_be_shown(resnet, splits, tm
     few = DatasetDict({name: split.select(range(6)) for name, split in splits.items()})
     run(DISCS, resnet, few, EvaluationSettings(resamples=5, decoder_epochs=1, out=tmp_path))
     arrays, _ = load_artifact(tmp_path, "discs")
-    assert {"rows", "found", "dice_linear", "dice_unet"} == set(arrays)
+    assert {"rows", "found", "dice_linear", "dice_unet", "patients"} == set(arrays)
+    assert arrays["patients"].tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_without_validation_patients_of_the_training_split_choose(splits):

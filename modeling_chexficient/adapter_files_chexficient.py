@@ -1,0 +1,220 @@
+"""The files of an adapter: those of PEFT, and `chexficient_adapter.json`, which names the base, the task and the head.
+
+Read with every doubt: a file that is missing, broken, pickled or made for something else is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from .base_identity_chexficient import BaseIdentity
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+FORMAT_VERSION = 1
+RECORD_FILE = "chexficient_adapter.json"
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+# What loading an adapter of the Hub fetches: pickles never.
+ADAPTER_FILES = ("*.json", "*.py", "*.jinja", "*.txt", WEIGHTS_FILE)
+
+#: By task, the fields of `CheXficientConfig` that rebuild the head besides its labels.
+HEAD_FIELDS = {
+    "image-classification": ("image_pooling",),
+    "semantic-segmentation": ("decoder", "clip_logits", "semantic_loss_ignore_index"),
+    "report-generation": (),
+}
+
+# Starts of LoRA's `init_lora_weights` that take a part out of the base's weights.
+CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+# Modules as transformers named them until 5.17 (DINOv2) or 5.9 (ViT), and as it names them since.
+OLD_AND_NEW_NAMES = (
+    ("attention.attention.query", "attention.q_proj"),
+    ("attention.attention.key", "attention.k_proj"),
+    ("attention.attention.value", "attention.v_proj"),
+    ("attention.output.dense", "attention.o_proj"),
+    ("intermediate.dense", "mlp.fc1"),
+    ("output.dense", "mlp.fc2"),
+    ("encoder.layer.", "layers."),
+)
+LORA_PART = ".lora_"
+
+
+@dataclass(frozen=True)
+class AdapterRecord:
+    """What `chexficient_adapter.json` holds.
+
+    Attributes:
+        task: one of `HEAD_FIELDS`.
+        base: the model that the adapter was trained on.
+        tower_sha256: hash of the vision tower alone (`base_identity_chexficient.tower_sha256`).
+        head: fields of the configuration that rebuild the head; empty for report generation.
+    """
+
+    task: str
+    base: BaseIdentity
+    tower_sha256: str
+    head: dict
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def head_arguments(self) -> dict:
+        """`head` as arguments of the configuration."""
+        fields = dict(self.head)
+        if "id2label" in fields:
+            fields["id2label"] = {int(index): label for index, label in fields["id2label"].items()}
+            fields["label2id"] = {label: index for index, label in fields["id2label"].items()}
+        return fields
+
+    def save(self, directory: Path) -> None:
+        (directory / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def head_fields(task: str, config: PretrainedConfig) -> dict:
+    """The fields of a head's configuration that `AdapterRecord.head` keeps.
+
+    Raises ValueError for an unknown task.
+    """
+    if task not in HEAD_FIELDS:
+        raise ValueError(f"An adapter's task is one of {', '.join(HEAD_FIELDS)}, not {task!r}")
+    if task == "report-generation":
+        return {}
+    return {name: getattr(config, name) for name in ("problem_type", "id2label", *HEAD_FIELDS[task])}
+
+
+def read_record(folder: Path, task: str | None = None) -> AdapterRecord:
+    """The record of an adapter folder.
+
+    Raises ValueError where files of an adapter are missing or broken, or where it is for another task than `task`.
+    """
+    check_files(folder)
+    try:
+        fields = json.loads((folder / RECORD_FILE).read_text())
+        version = fields["format_version"]
+        if version > FORMAT_VERSION:
+            raise ValueError(
+                f"it is of format {version}, this package reads up to {FORMAT_VERSION}: update the package"
+            )
+        record = AdapterRecord(**{**fields, "base": BaseIdentity(**fields["base"])})
+        if record.task not in HEAD_FIELDS:
+            raise ValueError(f"unknown task {record.task!r}: known are {', '.join(HEAD_FIELDS)}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / RECORD_FILE} cannot be read: {error}") from error
+    if task is not None and task != record.task:
+        raise ValueError(f"{folder} is an adapter for {record.task}, not for {task}")
+    return record
+
+
+def check_files(folder: Path) -> None:
+    """Raise ValueError, naming what is missing, unless `folder` holds the three files of an adapter."""
+    missing = [name for name in (CONFIG_FILE, WEIGHTS_FILE, RECORD_FILE) if not (folder / name).is_file()]
+    if not missing:
+        return
+    hint = ""
+    if WEIGHTS_FILE in missing and (folder / "adapter_model.bin").is_file():
+        hint = ". Its adapter_model.bin is a pickle, which can run code when it is read: it is never loaded"
+    elif missing == [RECORD_FILE]:
+        hint = ", so its base is unknown. Adapters of other tools load with peft.PeftModel.from_pretrained"
+    raise ValueError(f"{folder} is no complete adapter: it lacks {', '.join(missing)}{hint}")
+
+
+def read_config(folder: Path) -> LoraConfig:
+    """PEFT's configuration of an adapter folder.
+
+    Raises ValueError unless it can be read and is one of LoRA that leaves the base's weights alone.
+    """
+    from peft import LoraConfig, PeftConfig
+
+    try:
+        config = PeftConfig.from_pretrained(folder)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
+    if not isinstance(config, LoraConfig):
+        raise ValueError(f"{folder} is an adapter of type {config.peft_type}: only LoRA adapters can be loaded here")
+    check_base_is_kept(config)
+    config.inference_mode = True
+    return config
+
+
+def check_base_is_kept(config: LoraConfig) -> None:
+    """Raise ValueError where LoRA starts by changing the base's own weights, which other adapters share."""
+    start = str(config.init_lora_weights).lower()
+    if start.startswith(CHANGES_BASE):
+        raise ValueError(
+            f"LoRA started with init_lora_weights={config.init_lora_weights!r} changes the weights of the base: "
+            "convert it with PEFT's `path_initial_model_for_weight_conversion`, or train with the default start"
+        )
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Tensors of an adapter folder by PEFT's names. Raises ValueError where the file is cut off or broken."""
+    try:
+        return load_file(folder / WEIGHTS_FILE)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f"{folder / WEIGHTS_FILE} is cut off or broken ({error}): copy or download it again"
+        ) from error
+
+
+def match_names(model: nn.Module, config: LoraConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by the names that the layers of `model` have, where transformers has renamed them since or before.
+
+    `config.target_modules` is changed with them. Raises ValueError where the model has no such layer.
+    """
+    modules = {name for name, _ in model.named_modules()}
+    renamed, unknown, targets = {}, set(), set()
+    for key, tensor in weights.items():
+        before, part, after = key.partition(LORA_PART)
+        name = before.removeprefix("base_model.model.")
+        if part:
+            found = next((other for other in _other_names(name) if other in modules), None)
+            unknown |= set() if found else {name}
+            targets |= {found} - {None}
+            key = f"base_model.model.{found}{part}{after}"
+        renamed[key] = tensor
+    if unknown:
+        raise ValueError(f"The adapter is for layers that the base does not have: {_few(unknown)}")
+    if renamed.keys() != weights.keys():
+        config.target_modules, config.exclude_modules = targets, None
+    return renamed
+
+
+def _other_names(module: str) -> list[str]:
+    """The names that a module has, had or will have in transformers, its own first."""
+    names = [module]
+    for renames in (OLD_AND_NEW_NAMES, [(new, old) for old, new in OLD_AND_NEW_NAMES]):
+        # ViT's layers moved as well, those of DINOv2 did not: the last rename is tried with and without.
+        name = module
+        for source, target in renames:
+            name = name.replace(source, target)
+            names.append(name)
+    return names
+
+
+def check_weights(folder: Path, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
+    """Raise ValueError, naming the tensors, unless the file holds exactly what its configuration makes of the base."""
+    missing, extra = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    shapes = {
+        f"{key} {tuple(weights[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected.keys() & weights.keys()
+        if weights[key].shape != expected[key].shape
+    }
+    problems = {"missing": missing, "unexpected": extra, "of another shape": shapes}
+    found = [f"{kind}: {_few(names)}" for kind, names in problems.items() if names]
+    if found:
+        raise ValueError(f"{folder / WEIGHTS_FILE} does not fit its configuration and base; {'; '.join(found)}")
+
+
+def _few(names: set[str]) -> str:
+    first = sorted(names)[:3]
+    return ", ".join(first) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,178 @@
+"""Several adapters on one loaded base, whose tower is held once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedModel
+
+from .adapter_attachment_chexficient import HEADS, attach, check_bare, check_tower, warn_of_other_code
+from .adapter_files_chexficient import ADAPTER_FILES, AdapterRecord, read_config, read_record, read_weights
+from .base_identity_chexficient import BaseIdentity, identify_base, local_folder, tower_sha256, vision_tower
+from .configuration_chexficient import CheXficientConfig
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+class AdapterSet:
+    """Several adapters on one loaded base, whose tower is held once; one at a time is active, none at first.
+
+    ```python
+    adapters = AdapterSet("runs/demo/model")
+    adapters.add("runs/findings/adapter", "findings")
+    adapters.add("runs/structures/adapter", "structures")
+    probabilities = adapters.activate("findings")(pixel_values).logits.sigmoid()
+    with adapters.disable() as base:
+        embeddings = base.get_image_features(pixel_values)
+    ```
+
+    Args:
+        base: folder or Hub id that `AutoModel` loads, or a loaded model: CheXficient, a tower, a head, or a report
+            model, which then writes its reports with the tower of the active adapter.
+        revision: of a Hub id.
+        dtype: of a base that is loaded here; by default that of training and evaluation.
+
+    Attributes:
+        base: the model; it sees through the active adapter.
+        heads: by name of the adapter, its head on the shared tower, a `PeftModel`.
+        active: name of the active adapter, or None.
+
+    Raises:
+        ValueError: the tower of `base` bears adapters already.
+    """
+
+    def __init__(
+        self, base: str | Path | PreTrainedModel, revision: str | None = None, dtype: torch.dtype = torch.float32
+    ):
+        self.identity: BaseIdentity | None = None
+        if isinstance(base, (str, Path)):
+            self.identity = identify_base(base, revision)
+            base = AutoModel.from_pretrained(local_folder(base, revision), dtype=dtype)
+        self.base = base.eval()
+        self.tower = vision_tower(base)
+        check_bare(self.tower)
+        self._tower_sha256 = tower_sha256(self.tower)
+        self.heads: dict[str, PeftModel] = {}
+        self.active: str | None = None
+
+    def add(self, directory: str | Path, name: str, revision: str | None = None) -> PeftModel:
+        """Load the adapter of a folder or Hub id (at `revision`) as `name`, without making it active; its head.
+
+        Raises as `load_adapter`, and ValueError for a name that is taken or no identifier, for an adapter of report
+        generation, and where the tower is not the one that the adapter was trained on.
+        """
+        if name in self.heads or not name.isidentifier():
+            raise ValueError(f"{name!r} is taken or no identifier: choose another name")
+        folder = local_folder(directory, revision, ADAPTER_FILES)
+        record = read_record(folder)
+        if record.task not in HEADS:
+            raise ValueError(
+                f"{directory} is for {record.task}: its base is a report model of its own, see load_adapter"
+            )
+        place = str(self.identity or getattr(self.base, "name_or_path", "") or type(self.base).__name__)
+        check_tower(str(directory), record, self._tower_sha256, place)
+        if self.identity is not None:
+            warn_of_other_code(str(directory), record.base, self.identity)
+        active = self.active
+        try:
+            head = attach(self._new_head(record), folder, read_config(folder), read_weights(folder), name)
+        except Exception:
+            self._drop(name)
+            raise
+        finally:
+            self._switch(active)
+        self.heads[name] = head
+        return head
+
+    def activate(self, name: str | None) -> AdapterSet:
+        """Make the adapter `name` the active one, or none, and return the set. Raises KeyError for an unknown name."""
+        self._known(name)
+        self._switch(name)
+        return self
+
+    def __call__(self, pixel_values: Tensor, **arguments):
+        """Output of the active adapter's head, or of the base itself where none is active."""
+        model = self.base if self.active is None else self.heads[self.active]
+        return model(pixel_values=pixel_values, **arguments)
+
+    @contextmanager
+    def disable(self) -> Iterator[PreTrainedModel]:
+        """Within the context no adapter is active; gives the base as it was loaded."""
+        active = self.active
+        self._switch(None)
+        try:
+            yield self.base
+        finally:
+            self._switch(active)
+
+    def remove(self, name: str) -> None:
+        """Take an adapter and its head out of memory. Raises KeyError for an unknown name."""
+        self._known(name)
+        active = self.active
+        self._drop(name)
+        self._switch(None if active == name else active)
+
+    def merge(self, name: str) -> PreTrainedModel:
+        """A plain head model with the adapter merged into a copy of the tower, for `save_pretrained`; the set stays.
+
+        Raises KeyError for an unknown name.
+        """
+        self._known(name)
+        active = self.active
+        self._switch(name)
+        try:
+            merged = copy.deepcopy(self.heads[name]).merge_and_unload(adapter_names=[name])
+        finally:
+            self._switch(active)
+        return merged.requires_grad_(True).eval()
+
+    def _known(self, name: str | None) -> None:
+        if name is not None and name not in self.heads:
+            raise KeyError(f"there is no adapter {name!r}: there are {', '.join(self.heads) or 'none'}")
+
+    def _new_head(self, record: AdapterRecord) -> PreTrainedModel:
+        config = self.base.config
+        if config.model_type == CheXficientConfig.model_type:
+            config = copy.deepcopy(config)
+        else:
+            config = CheXficientConfig(vision_config=self.tower.config)
+        for field, value in record.head_arguments.items():
+            setattr(config, field, value)
+        for module in self.tower.modules():
+            # Building a model initialises what does not say that it has been: the layers of other adapters do not.
+            module._is_hf_initialized = True
+        head = HEADS[record.task](config, vision_model=self.tower)
+        return head.to(next(self.tower.parameters()).device, self.tower.dtype)
+
+    def _adapter_layers(self) -> Iterator[nn.Module]:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils import AuxiliaryTrainingWrapper
+
+        for module in self.tower.modules():
+            if isinstance(module, (BaseTunerLayer, AuxiliaryTrainingWrapper)):
+                yield module
+
+    def _switch(self, name: str | None) -> None:
+        for layer in self._adapter_layers():
+            layer.set_adapter([])
+        if name is not None:
+            self.heads[name].set_adapter(name, inference_mode=True)
+        self.active = name
+
+    def _drop(self, name: str) -> None:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        self._switch(None)
+        self.heads.pop(name, None)
+        for layer in list(self._adapter_layers()):
+            if isinstance(layer, BaseTunerLayer):
+                layer.delete_adapter(name)
+            else:
+                layer.delete_adapter(name, new_active_adapters=None)

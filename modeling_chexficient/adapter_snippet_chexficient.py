@@ -1,0 +1,51 @@
+"""How a card tells to load an adapter."""
+
+from pathlib import Path
+
+from .adapter_attachment_chexficient import HEADS
+from .adapter_files_chexficient import read_record
+from .configuration_chexficient import CheXficientConfig
+
+#: By task, the classes that load its model and processor without this package.
+AUTO_CLASSES = {
+    "image-classification": ("AutoModelForImageClassification", "AutoImageProcessor"),
+    "semantic-segmentation": ("AutoModelForSemanticSegmentation", "AutoImageProcessor"),
+    "report-generation": ("AutoModelForImageTextToText", "AutoProcessor"),
+}
+
+
+def loading_snippet(directory: str | Path, name: str | None = None) -> str:
+    """Python lines that load an adapter, for a card; with `name` (a Hub id) in place of the folder.
+
+    They need peft and transformers alone, as the base brings its code; on a base that is no CheXficient model (a plain
+    tower) they need this package. Raises as `load_adapter` where it is no complete adapter.
+    """
+    folder = Path(directory)
+    record, name = read_record(folder), str(directory) if name is None else name
+    if record.task in HEADS and record.base.model_type != CheXficientConfig.model_type:
+        return f"from modeling_chexficient import load_adapter\n\nmodel = load_adapter({name!r})\n"
+    auto_class, auto_processor = AUTO_CLASSES[record.task]
+    own_processor = any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json"))
+    processor_of = name if own_processor else record.base.name
+    fields = {field: value for field, value in record.head_arguments.items() if value is not None}
+    labels = fields.pop("id2label", {})
+    fields.pop("label2id", None)
+    arguments = [
+        repr(record.base.name),
+        *([f"revision={record.base.revision!r}"] if record.base.revision else []),
+        *(["id2label=dict(enumerate(labels))"] if labels else []),
+        *(f"{field}={value!r}" for field, value in fields.items()),
+        "trust_remote_code=True",
+    ]
+    lines = [
+        "from peft import PeftModel",
+        f"from transformers import {auto_class}, {auto_processor}",
+        "",
+        *([f"labels = {list(labels.values())!r}"] if labels else []),
+        f"base = {auto_class}.from_pretrained(",
+        *(f"    {argument}," for argument in arguments),
+        ")",
+        f"model = PeftModel.from_pretrained(base, {name!r}).eval()",
+        f"processor = {auto_processor}.from_pretrained({processor_of!r}, trust_remote_code=True)",
+    ]
+    return "\n".join(lines) + "\n"

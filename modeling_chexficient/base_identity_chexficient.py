@@ -1,0 +1,142 @@
+"""Which base an adapter belongs to: name, revision, hashes of weights and code, and a hash of the tower alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from torch import nn
+
+# What a model is loaded from. Other weights beside it (heads of pretraining, adapters) are no part of it.
+BASE_FILES = ("*.json", "*.py", "*.jinja", "*.txt", "model*.safetensors")
+CODE_FILES = tuple(
+    f"{kind}_*.py" for kind in ("configuration", "decoders", "image_processing", "modeling", "processing", "prompts")
+)
+
+# Parts of a tower that some models leave out, and that no adapter depends on.
+UNUSED_PARTS = ("pooler.", "head.", "embeddings.mask_token")
+CHUNK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class BaseIdentity:
+    """A base model, so that another one can be told from it.
+
+    Attributes:
+        name: folder or Hub id, as it was given.
+        revision: the commit of a Hub model; None for a folder.
+        weights_sha256: hash of its weights (`weights_sha256`).
+        code_sha256: hash of the modelling code that travels with it (`code_sha256`).
+        model_type: of its configuration; other than "chexficient" it is a plain tower, or a report model.
+    """
+
+    name: str
+    revision: str | None
+    weights_sha256: str
+    code_sha256: str
+    model_type: str = "chexficient"
+
+    def __str__(self) -> str:
+        place = f"revision {self.revision}" if self.revision else "a folder without a revision"
+        return f"{self.name} ({place}, weights {self.weights_sha256[:12]})"
+
+
+def identify_base(model_name_or_path: str | Path, revision: str | None = None) -> BaseIdentity:
+    """The identity of a model folder or Hub id at `revision` (branch, tag or commit).
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it has no configuration or no weights.
+    """
+    folder = local_folder(model_name_or_path, revision)
+    weights = weights_sha256(folder)
+    if weights is None or not (folder / "config.json").is_file():
+        raise ValueError(f"{model_name_or_path} is no base of an adapter: it lacks config.json or model.safetensors")
+    return BaseIdentity(
+        name=str(model_name_or_path),
+        revision=None if Path(model_name_or_path).is_dir() else folder.name,
+        weights_sha256=weights,
+        code_sha256=code_sha256(folder),
+        model_type=json.loads((folder / "config.json").read_text()).get("model_type", ""),
+    )
+
+
+def local_folder(name: str | Path, revision: str | None = None, patterns: tuple[str, ...] = BASE_FILES) -> Path:
+    """The folder itself, or the local copy of a Hub repository at `revision`, whose name is the commit.
+
+    Of the Hub only files that match `patterns` are fetched. Raises OSError where there is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:
+        at = f" at revision {revision}" if revision else ""
+        raise OSError(f"{name} is neither a folder nor a Hub repository that can be read{at}: {error}") from error
+
+
+def weights_sha256(model: str | Path) -> str | None:
+    """Hash of the weights in a local folder, in the order of their names; None for a Hub id or without weights."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    patterns = ("model*.safetensors", "*.safetensors", "*.bin")
+    files = next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest() if files else None
+
+
+def code_sha256(folder: Path) -> str:
+    """Hash of the modelling files in `folder` (remote code), or of this package's own where it has none."""
+    own = Path(__file__).parent
+    for home in (folder, own):
+        files = sorted(file for pattern in CODE_FILES for file in home.glob(pattern))
+        if files:
+            break
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def vision_tower(model: nn.Module) -> nn.Module:
+    """The vision tower of a dual encoder, a head or a report model (also inside a PEFT model), or `model` itself."""
+    if hasattr(model, "get_base_model"):
+        model = model.get_base_model()
+    if hasattr(model, "vision_model"):
+        return model.vision_model
+    return getattr(getattr(model, "model", None), "vision_tower", model)
+
+
+@torch.no_grad()
+def tower_sha256(tower: nn.Module) -> str:
+    """Hash of a vision tower's own weights, adapters on it left out.
+
+    Weights are rounded to bfloat16 first, so that a model loaded in bfloat16 has the hash of the same in fp32.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(_own_weights(tower).items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _own_weights(tower: nn.Module) -> dict[str, torch.Tensor]:
+    """Floating tensors of the tower by the names they have without adapters."""
+    own = {}
+    for name, tensor in tower.state_dict().items():
+        if ".lora_" in name or ".modules_to_save." in name or not tensor.is_floating_point():
+            continue
+        own[name.replace(".base_layer.", ".").replace(".original_module.", ".")] = tensor
+    return {name: tensor for name, tensor in own.items() if not name.startswith(UNUSED_PARTS)}
+
+
+__all__ = ["BaseIdentity", "code_sha256", "identify_base", "tower_sha256", "vision_tower", "weights_sha256"]

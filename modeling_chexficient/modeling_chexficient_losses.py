@@ -1,0 +1,115 @@
+"""Losses of the heads: means over what somebody judged, 0 where nobody judged anything, in fp32."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+
+MULTI, SINGLE, REGRESSION = "multi_label_classification", "single_label_classification", "regression"
+# Labels of images that nobody judged, where each image has one class.
+NOT_JUDGED = -100
+
+
+def infer_problem_type(num_labels: int, labels: torch.Tensor) -> str:
+    """What labels mean where the configuration does not tell, by the rule of transformers."""
+    if num_labels == 1:
+        return REGRESSION
+    return SINGLE if labels.dtype in (torch.long, torch.int) else MULTI
+
+
+def one_class_loss(logits: torch.Tensor, labels: torch.Tensor, ignored: int = NOT_JUDGED) -> torch.Tensor:
+    """Cross entropy of logits [B, classes, ...] and integers [B, ...], `ignored` where nobody judged.
+
+    Raises ValueError for other shapes and types, and for classes that are not there.
+    """
+    expected = (len(logits), *logits.shape[2:])
+    if labels.shape != expected or labels.is_floating_point():
+        raise ValueError(
+            f"labels must be integers {expected}, one class each, not {labels.dtype} {tuple(labels.shape)}"
+        )
+    judged = labels != ignored
+    _check_values(labels[judged], logits.shape[1], ignored)
+    losses = F.cross_entropy(logits.float(), labels.long(), ignore_index=ignored, reduction="sum")
+    return losses / judged.sum().clamp(min=1)
+
+
+def findings_loss(
+    logits: torch.Tensor, labels: torch.Tensor, names: Iterable[str], pos_weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Binary cross entropy of logits and labels [B, labels], labels from 0 to 1 or NaN where nobody judged.
+
+    `pos_weight` [labels] tells how much more a present finding weighs than an absent one. Raises ValueError for other
+    shapes (with the names of the labels) and values.
+    """
+    truth, judged = _known(logits, labels, names)
+    if ((truth < 0) | (truth > 1)).any():
+        raise ValueError("labels must lie between 0 and 1, or be NaN where nobody judged")
+    if pos_weight is not None:
+        if pos_weight.shape != logits.shape[1:]:
+            raise ValueError(f"pos_weight must be [{logits.shape[1]}], one per label, not {tuple(pos_weight.shape)}")
+        pos_weight = pos_weight.to(logits.device, torch.float32)
+    losses = F.binary_cross_entropy_with_logits(logits.float(), truth, reduction="none", pos_weight=pos_weight)
+    return (losses * judged).sum() / judged.sum().clamp(min=1)
+
+
+def regression_loss(values: torch.Tensor, labels: torch.Tensor, names: Iterable[str]) -> torch.Tensor:
+    """Mean squared error of values and labels [B, labels] (or labels [B], if there is one), NaN where unknown.
+
+    Raises ValueError for other shapes.
+    """
+    truth, judged = _known(values, labels.unsqueeze(1) if labels.ndim == 1 else labels, names)
+    losses = F.mse_loss(values.float(), truth, reduction="none")
+    return (losses * judged).sum() / judged.sum().clamp(min=1)
+
+
+def structures_loss(logits: torch.Tensor, labels: torch.Tensor, ignored: int, names: Iterable[str]) -> torch.Tensor:
+    """`entropy_and_dice` of masks [B, structures, H, W]: 1 inside, 0 outside, `ignored` where nobody judged.
+
+    Raises ValueError for other shapes (with the names of the structures) and values.
+    """
+    _check_shape(logits, labels, names, "[images, structures, height, width]")
+    judged = labels != ignored
+    _check_values(labels[judged], 2, ignored)
+    return entropy_and_dice(logits, labels == 1, judged)
+
+
+def entropy_and_dice(logits: torch.Tensor, inside: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
+    """Binary cross entropy plus 1 - soft Dice of overlapping structures, over judged pixels only; scalar fp32.
+
+    All are [B, structures, H, W]; `inside` and `judged` are booleans. The soft Dice of a structure is of the whole
+    batch, so that films without it count; structures nobody judged stay out. 0 where no pixel of the batch is judged.
+    """
+    logits, truth, judged = logits.float(), (inside & judged).float(), judged.float()
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    entropy = (entropy * judged).sum() / judged.sum().clamp(min=1)
+    found, pixels = logits.sigmoid() * judged, (0, 2, 3)
+    dice = (2 * (found * truth).sum(pixels) + 1) / (found.sum(pixels) + truth.sum(pixels) + 1)
+    seen = (judged.sum(pixels) > 0).float()
+    return entropy + ((1 - dice) * seen).sum() / seen.sum().clamp(min=1)
+
+
+def _known(logits: torch.Tensor, labels: torch.Tensor, names: Iterable[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels as fp32 with 0 for NaN, and where they are known."""
+    _check_shape(logits, labels, names, "[images, labels]")
+    judged = ~labels.isnan()
+    return torch.where(judged, labels, 0).float(), judged
+
+
+def _check_shape(logits: torch.Tensor, labels: torch.Tensor, names: Iterable[str], axes: str) -> None:
+    if labels.shape != logits.shape:
+        raise ValueError(
+            f"labels must be {axes} {tuple(logits.shape)}, not {tuple(labels.shape)}: this head has the labels "
+            f"{', '.join(names)}"
+        )
+
+
+def _check_values(judged: torch.Tensor, number: int, ignored: int) -> None:
+    """Raise a ValueError that names the values which are none of 0 ... number - 1."""
+    judged = judged.float()
+    wrong = judged[(judged < 0) | (judged >= number) | (judged != judged.round())]
+    if len(wrong):
+        values = ", ".join(f"{value:g}" for value in wrong.unique()[:10].tolist())
+        raise ValueError(f"labels hold {values}, but this head knows 0 to {number - 1}, and {ignored} for not judged")
+
+
+__all__ = ["entropy_and_dice", "findings_loss", "one_class_loss", "regression_loss", "structures_loss"]

@@ -1,0 +1,218 @@
+"""One folder serves every task, with the package and, by remote code, in a process that cannot import it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForSemanticSegmentation,
+    BertConfig,
+    BertTokenizer,
+    Dinov2Config,
+    pipeline,
+)
+
+from modeling_chexficient import (
+    CheXficientConfig,
+    CheXficientForImageClassification,
+    CheXficientForSemanticSegmentation,
+    CheXficientImageProcessor,
+    CheXficientModel,
+    CheXficientProcessor,
+)
+
+CODE_FILES = {
+    "configuration_chexficient.py",
+    "decoders_chexficient.py",
+    "image_processing_chexficient.py",
+    "image_processing_chexficient_masks.py",
+    "image_processing_chexficient_pixels.py",
+    "modeling_chexficient.py",
+    "modeling_chexficient_heads.py",
+    "modeling_chexficient_losses.py",
+}
+STRUCTURES = {0: "lungs", 1: "heart", 2: "tube"}
+FINDINGS = {0: "edema", 1: "mass"}
+# Runs without the package: its name is blocked at the import system, since an editable install is always visible.
+SCRIPT = """
+import json, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "modeling_chexficient":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Blocker())
+import torch
+from PIL import Image
+import transformers as hf
+
+whole, classifier, segmenter, film, again = sys.argv[1:]
+trust = {"trust_remote_code": True}
+image = Image.open(film)
+pixels = hf.AutoImageProcessor.from_pretrained(whole, **trust)(image, return_tensors="pt")["pixel_values"]
+result = {"classes": [], "logits": [], "pipelines": {}}
+with torch.no_grad():
+    for auto, folder in (
+        (hf.AutoModel, whole),
+        (hf.AutoModelForZeroShotImageClassification, whole),
+        (hf.AutoModelForImageClassification, whole),
+        (hf.AutoModelForSemanticSegmentation, whole),
+        (hf.AutoModelForImageClassification, classifier),
+        (hf.AutoModel, classifier),
+        (hf.AutoModelForSemanticSegmentation, segmenter),
+        (hf.AutoModel, segmenter),
+    ):
+        model = auto.from_pretrained(folder, **trust)
+        result["classes"].append([type(model).__module__.split(".")[0], type(model).__name__])
+        if folder != whole:
+            result["logits"].append(model(pixels).logits.tolist())
+    hf.AutoModelForImageClassification.from_pretrained(classifier, **trust).save_pretrained(again)
+    for task, folder in (
+        ("image-classification", classifier),
+        ("zero-shot-image-classification", whole),
+        ("image-feature-extraction", whole),
+        ("image-segmentation", segmenter),
+    ):
+        run = hf.pipeline(task, model=folder, **trust)
+        arguments = {"candidate_labels": ["edema", "mass"]} if task.startswith("zero") else {}
+        if task == "image-segmentation":
+            arguments = {"threshold": 0.5, "overlap_mask_area_threshold": 0.0}
+        found = run(image, **arguments)
+        if task == "image-segmentation":
+            found = [{**one, "mask": sum(one["mask"].tobytes()) // 255} for one in found]
+        result["pipelines"][task] = found
+try:
+    import modeling_chexficient
+except ModuleNotFoundError:
+    print("RESULT" + json.dumps(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    """A whole model and two heads on its tower, each with its processor, and a film."""
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("saved")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 5, "num_attention_heads": 2}
+    config = CheXficientConfig(
+        Dinov2Config(**sizes, image_size=28, patch_size=14),
+        BertConfig(**sizes, vocab_size=50, intermediate_size=32, max_position_embeddings=16),
+        projection_dim=8,
+    )
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "edema", "mass"]
+    tokenizer = BertTokenizer(vocab={word: n for n, word in enumerate(words)}, model_max_length=16)
+    CheXficientModel(config).save_pretrained(root / "whole")
+    CheXficientProcessor(CheXficientImageProcessor(28), tokenizer).save_pretrained(root / "whole")
+    image_processor = AutoImageProcessor.from_pretrained(root / "whole")
+    heads = {
+        "classifier": (AutoModelForImageClassification, FINDINGS),
+        "segmenter": (AutoModelForSemanticSegmentation, STRUCTURES),
+    }
+    for name, (auto, labels) in heads.items():
+        model = auto.from_pretrained(root / "whole", id2label=labels, problem_type="multi_label_classification")
+        model.save_pretrained(root / name)
+        image_processor.save_pretrained(root / name)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
+    Image.fromarray(pixels).save(root / "film.png")
+    return {name: root / name for name in ("whole", "classifier", "segmenter", "film.png")}
+
+
+@pytest.fixture(scope="module")
+def remote(folders, tmp_path_factory) -> dict:
+    """What a process without the package gets out of the folders."""
+    place = tmp_path_factory.mktemp("remote")
+    (place / "script.py").write_text(SCRIPT)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
+    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(place / "hf"), "HF_MODULES_CACHE": str(place / "code")}
+    command = [sys.executable, "-I", str(place / "script.py"), *map(str, folders.values()), str(place / "again")]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+    assert "RESULT" in done.stdout, done.stderr[-3000:]
+    return {**json.loads(done.stdout.split("RESULT")[1]), "again": place / "again"}
+
+
+def test_every_auto_class_finds_its_code_in_the_folder(remote):
+    classifier, segmenter = "CheXficientForImageClassification", "CheXficientForSemanticSegmentation"
+    names = ["CheXficientModel", "CheXficientModel", classifier, segmenter, classifier, classifier]
+    assert remote["classes"] == [["transformers_modules", name] for name in [*names, segmenter, segmenter]]
+
+
+@torch.no_grad()
+def test_remote_heads_equal_the_package(remote, folders):
+    pixels = CheXficientImageProcessor(28)(Image.open(folders["film.png"]), return_tensors="pt")["pixel_values"]
+    for name, logits in zip(("classifier", "classifier", "segmenter", "segmenter"), remote["logits"], strict=True):
+        torch.testing.assert_close(torch.tensor(logits), AutoModel.from_pretrained(folders[name])(pixels).logits)
+
+
+def test_auto_model_gives_what_a_folder_holds(folders):
+    kinds = {
+        "whole": CheXficientModel,
+        "classifier": CheXficientForImageClassification,
+        "segmenter": CheXficientForSemanticSegmentation,
+    }
+    for name, kind in kinds.items():
+        assert type(AutoModel.from_pretrained(folders[name])) is kind
+    assert type(AutoModel.from_config(CheXficientConfig())) is CheXficientModel
+
+
+def test_folders_hold_all_the_code_and_name_no_class_they_cannot_serve(folders, remote):
+    for name in ("whole", "classifier", "segmenter"):
+        assert {path.name for path in folders[name].glob("*.py")} >= CODE_FILES
+        assert not list(folders[name].glob("*adapter*"))
+    auto_map = json.loads((folders["segmenter"] / "config.json").read_text())["auto_map"]
+    assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForSemanticSegmentation"}
+    # What remote code saves is again a complete folder.
+    saved = {path.name for path in remote["again"].iterdir()}
+    assert saved == {path.name for path in folders["classifier"].iterdir() if "processor" not in path.name} - {
+        path for path in CODE_FILES if path.startswith("image_processing")
+    }
+    assert type(AutoModel.from_pretrained(remote["again"])) is CheXficientForImageClassification
+
+
+@pytest.mark.parametrize(
+    ("task", "folder"),
+    [
+        ("image-classification", "classifier"),
+        ("zero-shot-image-classification", "whole"),
+        ("image-feature-extraction", "whole"),
+        ("image-segmentation", "segmenter"),
+    ],
+)
+def test_pipelines_with_and_without_the_package(task, folder, folders, remote, monkeypatch):
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda question="": asked.append(question) or "n")
+    run = pipeline(task, model=str(folders[folder]))
+    arguments = {"candidate_labels": ["edema", "mass"]} if task.startswith("zero") else {}
+    if task == "image-segmentation":
+        arguments = {"threshold": 0.5, "overlap_mask_area_threshold": 0.0}
+    found = run(Image.open(folders["film.png"]), **arguments)
+    if task == "image-segmentation":
+        assert {one["label"] for one in found} <= set(STRUCTURES.values())
+        assert found
+        assert all(one["mask"].size == (30, 40) for one in found)
+        found = [{**one, "mask": sum(one["mask"].tobytes()) // 255} for one in found]
+    assert not asked
+    if task == "image-classification":
+        # Of findings that may occur together each has its own probability.
+        logits = run.model(run.image_processor(Image.open(folders["film.png"]), return_tensors="pt")["pixel_values"])
+        expected = dict(zip(FINDINGS.values(), logits.logits.sigmoid()[0].tolist(), strict=True))
+        assert {one["label"]: one["score"] for one in found} == pytest.approx(expected)
+    assert _close(found, remote["pipelines"][task])
+
+
+def _close(ours, theirs) -> bool:
+    """Nested lists and dicts that agree up to rounding."""
+    if isinstance(ours, dict):
+        return set(ours) == set(theirs) and all(_close(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, list):
+        return len(ours) == len(theirs) and all(_close(*pair) for pair in zip(ours, theirs, strict=True))
+    return ours == theirs if isinstance(ours, str) else ours == pytest.approx(theirs, abs=1e-6)
