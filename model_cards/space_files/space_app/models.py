@@ -1,0 +1,189 @@
+"""The models and reports of a Space folder, and what they see in one film.
+
+    space.json          what is shown: title, model, findings, prompts, sources of the reports
+    model/              the dual encoder (unless `space.json` names one of the Hub)
+    classification/     a trained head, optional
+    segmentation/       a trained head, optional
+    reports/            index.safetensors and reports.json, optional
+    examples/*.png      films to try, optional
+
+The modelling code is that of the package `modeling_chexficient` where it is installed, else the files in the folders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    AutoModelForSemanticSegmentation,
+    AutoProcessor,
+)
+
+from .findings import Finding, nearest, rank_among, two_prompt_scores
+
+with contextlib.suppress(ModuleNotFoundError):
+    # Importing it makes the Auto classes know its models.
+    import modeling_chexficient  # noqa: F401
+
+#: Side in pixels of the film as it is shown.
+SHOWN_SIDE = 560
+#: Classes of a single-label head that are no structure.
+_BACKGROUND = ("background", "none", "unlabeled")
+
+
+@dataclass
+class Reading:
+    """One film as the session remembers it: `shown` uint8 [S, S, 3], `embedding` [D], `masks` bool [S, S] by number."""
+
+    shown: np.ndarray
+    embedding: Tensor
+    masks: dict[int, np.ndarray] = field(default_factory=dict)
+    label_outputs: list[float] = field(default_factory=list)
+
+
+@dataclass
+class ReportIndex:
+    """Reports as `texts` and unit vectors `text_embeddings` [texts, D]; `film_embeddings` [films, D] to rank among."""
+
+    texts: list[str]
+    text_embeddings: Tensor
+    film_embeddings: Tensor
+
+
+class Head:
+    """A trained head with its image processor; `names` of its labels or structures in the order of its outputs."""
+
+    def __init__(self, model, image_processor):
+        self.model, self.image_processor = model, image_processor
+        self.names = [model.config.id2label[number] for number in range(model.config.num_labels)]
+        self.single_label = model.config.problem_type == "single_label_classification"
+
+    def logits(self, film: Image.Image) -> Tensor:
+        """Of one film: [labels], or [structures, H, W]."""
+        pixels = self.image_processor(film, return_tensors="pt")["pixel_values"]
+        return self.model(pixel_values=pixels).logits[0].float()
+
+
+class SpaceModels:
+    """All that the page needs.
+
+    Args:
+        settings: of `space.json`.
+        model, processor: the dual encoder.
+        classification, segmentation: heads, or None.
+        reports: the index, or None.
+        examples: files of films to try.
+    """
+
+    def __init__(
+        self, settings: dict, model, processor, classification=None, segmentation=None, reports=None, examples=()
+    ):
+        self.settings, self.model, self.processor = settings, model, processor
+        self.classification, self.segmentation, self.reports = classification, segmentation, reports
+        self.examples = list(examples)
+
+    @property
+    def structures(self) -> list[int]:
+        """Numbers of the segmentation head's outputs that are structures."""
+        if self.segmentation is None:
+            return []
+        head = self.segmentation
+        return [n for n, name in enumerate(head.names) if not (head.single_label and name.lower() in _BACKGROUND)]
+
+    @torch.no_grad()
+    def read(self, film: Image.Image) -> Reading:
+        """Everything that does not depend on prompts. Raises ValueError for an image that is no film."""
+        processor = self.processor.image_processor
+        # The square that the model sees, at a size for people; in [0, 1].
+        square = processor(film, size=SHOWN_SIDE, do_normalize=False, return_tensors="pt")["pixel_values"][0]
+        pixels = processor(film, return_tensors="pt")["pixel_values"]
+        return Reading(
+            shown=(square.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy(),
+            embedding=self.model.get_image_features(pixel_values=pixels)[0],
+            masks={} if self.segmentation is None else self._masks(film),
+            label_outputs=[] if self.classification is None else self._label_outputs(film),
+        )
+
+    @torch.no_grad()
+    def embed_prompts(self, findings: Sequence[Finding]) -> Tensor:
+        """[findings, 2, D] of unit length: positive and negative prompts."""
+        texts = [text for finding in findings for text in (finding.positive, finding.negative)]
+        return self.model.get_text_features(**self.processor(text=texts)).unflatten(0, (-1, 2))
+
+    def score(self, reading: Reading, findings: Sequence[Finding]) -> tuple[list[float], list[float] | None]:
+        """Two-prompt scores, and their ranks among the reference films where there are some."""
+        prompts = self.embed_prompts(findings)
+        scores = two_prompt_scores(reading.embedding[None], prompts)[0]
+        if self.reports is None:
+            return scores.tolist(), None
+        return scores.tolist(), rank_among(scores, two_prompt_scores(self.reports.film_embeddings, prompts)).tolist()
+
+    def nearest_reports(self, reading: Reading, count: int) -> list[tuple[str, float]]:
+        """(text, cosine), the nearest first; none without an index."""
+        if self.reports is None:
+            return []
+        rows = nearest(reading.embedding, self.reports.text_embeddings, count)
+        return [(self.reports.texts[row], cosine) for row, cosine in rows]
+
+    def _masks(self, film: Image.Image) -> dict[int, np.ndarray]:
+        """Masks at the size shown: overlapping ones where a logit is positive, else the class that is highest."""
+        logits = F.interpolate(self.segmentation.logits(film)[None], size=(SHOWN_SIDE, SHOWN_SIDE), mode="bilinear")[0]
+        highest = logits.argmax(0)
+        single = self.segmentation.single_label
+        return {n: ((highest == n) if single else (logits[n] > 0)).numpy() for n in self.structures}
+
+    def _label_outputs(self, film: Image.Image) -> list[float]:
+        logits = self.classification.logits(film)
+        return (logits.softmax(0) if self.classification.single_label else logits.sigmoid()).tolist()
+
+
+def load_space(folder: Path) -> SpaceModels:
+    """Load a folder that `python -m model_cards.space` wrote, in fp32 on the CPU.
+
+    Raises:
+        FileNotFoundError: the folder has no `space.json`.
+    """
+    file = folder / "space.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: build the Space with `python -m model_cards.space DIR --model M`")
+    settings = json.loads(file.read_text())
+    name = settings["model"] or str(folder / "model")
+    source = {"trust_remote_code": True, "revision": settings["revision"] or "main"}
+    return SpaceModels(
+        settings,
+        AutoModel.from_pretrained(name, dtype=torch.float32, **source).eval(),
+        AutoProcessor.from_pretrained(name, **source),
+        _load_head(folder / "classification", AutoModelForImageClassification),
+        _load_head(folder / "segmentation", AutoModelForSemanticSegmentation),
+        _load_reports(folder / "reports"),
+        sorted((folder / "examples").glob("*.png")),
+    )
+
+
+def _load_head(folder: Path, auto_class) -> Head | None:
+    if not folder.is_dir():
+        return None
+    model = auto_class.from_pretrained(folder, dtype=torch.float32, trust_remote_code=True).eval()
+    return Head(model, AutoImageProcessor.from_pretrained(folder, trust_remote_code=True))
+
+
+def _load_reports(folder: Path) -> ReportIndex | None:
+    if not folder.is_dir():
+        return None
+    vectors = {
+        name: F.normalize(tensor.float(), dim=-1) for name, tensor in load_file(folder / "index.safetensors").items()
+    }
+    return ReportIndex(json.loads((folder / "reports.json").read_text()), vectors["texts"], vectors["films"])
