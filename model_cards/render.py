@@ -1,101 +1,151 @@
-"""The model card of a finished run, filled from its `run.json` and `results/*.json`.
+"""The model card of a finished run, filled from its `run.json` and result files.
 
     python -m model_cards.render runs/demo
+    python -m model_cards.render runs/demo --results runs/demo/suite
 
-Writes `model/README.md` in the run folder. No figure is typed by hand; nothing of reports or patients is read.
+Writes `README.md` into the model or adapter folder of the run. No figure is typed by hand; nothing of reports or
+patients is read.
 """
 
 from __future__ import annotations
 
-import hashlib
+import argparse
 import json
+import math
 import sys
+from collections import Counter
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
+from safetensors import SafetensorError, safe_open
 
-TEMPLATE = Path(__file__).with_name("base_model.md.jinja")
+from model_cards.adapted import render_adapted_card
+from model_cards.filling import TAGS, fill
+from model_cards.results import check_weights, load_results, model_index_entries
+from model_cards.runs import EXPECTED, explain, hub_id, kind_of, read_run
+from model_cards.training import counts_of_folders, hub_licence, population, read_curation, training_sources
+from modeling_chexficient.base_identity_chexficient import weights_sha256
+
+#: What the rules do, in a few words.
+_RULES = {
+    "quantile": "of each cluster of pairs the margin is kept whole, the crowded centre thinned, the farthest dropped",
+    "sigma": "of each cluster of pairs the tail is kept whole, the rest thinned, the farthest dropped",
+    "random": "by chance, the baseline",
+    "semdedup": "SemDeDup: near-duplicates within clusters removed",
+}
+#: Arguments of curation, as they are called in a card.
+_CURATION_SETTINGS = {
+    "num_prototypes": "prototypes (centres of clusters)",
+    "curation_epochs": "epochs that curate",
+    "curation_warmup_share": "plain training before the first choice, as a share of the corpus",
+    "score_image_size": "image size for scoring, in pixels",
+    "low_resolution_size": "image size of the first part of training, in pixels",
+}
 
 
-def load_results(run_dir: Path) -> list[dict]:
-    """The zero-shot results of a run; the card has no table for other tasks.
+def render_base_card(
+    run_dir: Path, repo: str | None = None, results_dir: Path | None = None, private=False
+) -> ModelCard:
+    """The card of a pretrained model.
+
+    Args:
+        run_dir: with `run.json`, `model/` and `results/`.
+        repo: by which it will be loaded; default: the folder of the model.
+        results_dir: of the results, in place of `run_dir/results`.
+        private: whether loading needs to be logged in.
 
     Raises:
-        ValueError: there are none: a card without figures says nothing.
+        ValueError: the run is not finished, has no results, or results of other weights.
     """
-    results = [json.loads(file.read_text()) for file in sorted((run_dir / "results").glob("*.json"))]
-    results = [result for result in results if result.get("task") == "zero_shot"]
-    if not results:
-        raise ValueError(f"{run_dir}/results holds no result: judge the model first with `python -m eval.run`")
-    return results
-
-
-def check_results(run_dir: Path, results: list[dict]) -> None:
-    """Raise ValueError if a result was measured on other weights than those of the run."""
-    digest = hashlib.sha256()
-    for file in sorted((run_dir / "model").glob("*.safetensors")):
-        digest.update(file.read_bytes())
-    for result in results:
-        if result["provenance"]["model_sha256"] != digest.hexdigest():
-            raise ValueError(
-                f"{run_dir}/results: {result['benchmark']} was measured on other weights than those in "
-                f"{run_dir}/model: judge them again with `python -m eval.run`"
-            )
-
-
-def eval_results(results: list[dict]) -> list[EvalResult]:
-    """The macro figures for the `model-index` of the card."""
-    return [
-        EvalResult(
-            task_type="zero-shot-image-classification",
-            dataset_type="chest-x-ray",
-            dataset_name=f"{result['benchmark']} v{result['benchmark_version']} ({result['provenance']['split']})",
-            metric_type="roc_auc",
-            metric_name="macro AUROC",
-            metric_value=round(result["macro"]["value"], 4),
-        )
-        for result in results
-    ]
-
-
-def render_card(run_dir: Path, name: str | None = None) -> ModelCard:
-    """The card of a run folder; `name` is how it will be loaded (default: the folder itself)."""
-    run_file = run_dir / "run.json"
-    if not run_file.is_file():
-        raise ValueError(f"{run_dir} is not a finished run: {run_file} is missing")
-    run, results = json.loads(run_file.read_text()), load_results(run_dir)
-    check_results(run_dir, results)
-    config = json.loads((run_dir / "model" / "config.json").read_text())
-    title = (name or run_dir.resolve().name).split("/")[-1]
+    run, model_dir = read_run(run_dir), run_dir / "model"
+    results = load_results(results_dir or run_dir / "results")
+    check_weights(results, weights_sha256(model_dir), model_dir)
+    config, curation = json.loads((model_dir / "config.json").read_text()), read_curation(run_dir)
+    counts = counts_of_folders([part["folder"] for part in run["mixture"]["parts"]]) if "mixture" in run else {}
+    sources = training_sources(config.get("pretraining_sources") or [], counts, curation)
+    title = (repo or run_dir.resolve().name).split("/")[-1]
     data = ModelCardData(
         model_name=title,
-        license="apache-2.0",
+        **hub_licence(sources),
+        language="en",
         library_name="transformers",
         pipeline_tag="zero-shot-image-classification",
-        tags=["chest-x-ray", "radiology", "contrastive", "chexficient"],
-        eval_results=eval_results(results),
+        tags=[*TAGS, "contrastive"],
+        base_model=pretrained_towers(run["settings"]),
+        eval_results=model_index_entries(results),
     )
-    return ModelCard.from_template(
+    return fill(
+        "base_model.md.jinja",
         data,
-        template_str=TEMPLATE.read_text(),
         title=title,
         run=run,
-        results=results,
-        sources=config.get("pretraining_sources") or [],
-        location=name or str(run_dir / "model"),
-        number=lambda value: "not defined" if value is None else f"{value:.3f}",
+        results=list(results.values()),
+        sources=sources,
+        only_drawn=bool(sources) and all(source.access == "synthetic" for source in sources),
+        population=population(curation),
+        curation=curation,
+        rule=_RULES.get(run["selection"], ""),
+        curation_settings=_curation_settings(run["settings"], curation),
+        architecture=_architecture(model_dir, config),
+        location=repo or str(model_dir),
+        private=private,
     )
+
+
+def _curation_settings(settings: dict, curation: dict | None) -> dict:
+    """Arguments of curation that are recorded, in words; a run records those that differ from their defaults."""
+    known = {"num_prototypes": len(curation["prototypes"])} if curation and curation.get("prototypes") else {}
+    known |= settings
+    return {words: known[name] for name, words in _CURATION_SETTINGS.items() if name in known}
+
+
+def _architecture(model_dir: Path, config: dict) -> dict[str, str]:
+    """Towers with their numbers of weights, embedding and image size, in words."""
+    weights = Counter()
+    for file in model_dir.glob("model*.safetensors"):
+        try:
+            with safe_open(file, "pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (no mapping)
+                    weights[name.split(".")[0]] += math.prod(tensors.get_slice(name).get_shape())
+        except SafetensorError as error:
+            raise ValueError(f"{file} is cut off or broken ({error}): save the model again") from error
+    image_processor = json.loads((model_dir / "processor_config.json").read_text())["image_processor"]
+    return {
+        "image tower": f"{config['vision_config']['model_type']}, {weights['vision_model']:,} weights",
+        "text tower": f"{config['text_config']['model_type']}, {weights['text_model']:,} weights",
+        "images": f"{image_processor['size']['shortest_edge']} px, grey or colour; other sizes are resized",
+        "joint embedding": f"{config['projection_dim']} dimensions",
+    }
+
+
+def pretrained_towers(settings: dict) -> list[str] | None:
+    """Ids on the Hub that the model was started from, None for new towers and folders."""
+    ids = [hub_id(settings.get(name)) for name in ("model", "vision_model", "text_model")]
+    return [one for one in ids if one] or None
 
 
 def main(arguments: list[str] | None = None) -> None:
-    words = sys.argv[1:] if arguments is None else arguments
-    if len(words) != 1:
-        sys.exit("usage: python -m model_cards.render RUN_DIR")
-    target = Path(words[0]) / "model" / "README.md"
+    parser = argparse.ArgumentParser(prog="model_cards.render", description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="Folder of the run.")
+    parser.add_argument("--results", type=Path, help="Folder of its results (eval.run --out); default: results/ in it.")
+    parsed = parser.parse_args(arguments)
+    run_dir = parsed.run
     try:
-        render_card(Path(words[0])).save(target)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+        kind = kind_of(run_dir)
+        if kind == "report_base":
+            raise ValueError(f"{run_dir} gets its card when it is published: `python -m model_cards.publish {run_dir}`")
+        if kind == "dataset":
+            raise ValueError(
+                f"{run_dir} is a dataset, whose card `data_scripts.prepare` has written: {run_dir}/README.md"
+            )
+        target = run_dir / ("adapter" if kind == "adapter" else "model") / "README.md"
+        if kind == "base":
+            card = render_base_card(run_dir, results_dir=parsed.results)
+        else:
+            card = render_adapted_card(run_dir, target.parent, results_dir=parsed.results)
+    except EXPECTED as error:
+        sys.exit(explain(error, run_dir))
+    card.save(target)
     print(f"model card in {target}")
 
 
