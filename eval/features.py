@@ -1,4 +1,4 @@
-"""Embeddings of a set of images, computed once and shared by all tasks and by all processes."""
+"""What a model makes of a set of images, computed once and shared by all tasks and by all processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
+from accelerate.utils import gather_object, reduce
 from datasets import Dataset, Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -16,25 +16,37 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from eval.models import EvaluationModel
+from eval.processes import together
+from eval.provenance import processor_sha256
 from eval.settings import EvaluationSettings
 
 
-def image_embeddings(model: EvaluationModel, dataset: Dataset, settings: EvaluationSettings) -> Tensor:
-    """Embeddings [n, D] of the images of `dataset`, fp32 of unit length, on the CPU.
+def image_embeddings(
+    model: EvaluationModel, dataset: Dataset, settings: EvaluationSettings, method: str = "embed_images"
+) -> Tensor:
+    """Embeddings [n, D] of the images of `dataset`, fp32, on the CPU.
 
     With several processes each embeds every so-manieth batch; batches are cut at the same films for any number of
     processes, so the embeddings are the same. All processes must call it, and all get the whole.
 
+    Args:
+        method: of the model, from pixels to [B, D]: "embed_images" and "tower_features" give unit length,
+            "predict_labels" the logits of a trained head.
+
     Raises:
-        ValueError: the dataset is empty, or embeddings are not finite.
+        ValueError: the dataset is empty, a film cannot be read, or embeddings are not finite.
     """
     if len(dataset) == 0:
         raise ValueError("the split is empty: there is nothing to embed")
     state = PartialState()
-    path = None if settings.cache is None else settings.cache / f"{_cache_key(model, dataset, settings)}.safetensors"
-    if path is not None and path.is_file():
+    path = None
+    if settings.cache is not None:
+        with together():
+            path = settings.cache / f"{_cache_key(model, dataset, settings, method)}.safetensors"
+    # One process may see a file that another has just written: all must take the same way.
+    if path is not None and all(gather_object([path.is_file()])):
         return load_file(path)["embeddings"]
-    embeddings = _embed(model, dataset, settings, state)
+    embeddings = _embed(model, dataset, settings, state, method)
     broken = (~embeddings.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if broken:
         raise ValueError(
@@ -53,33 +65,40 @@ def embed_texts(model: EvaluationModel, texts: Sequence[str], batch_size: int = 
     return torch.cat([model.embed_texts(texts[i : i + batch_size]).cpu() for i in range(0, len(texts), batch_size)])
 
 
-def _embed(model: EvaluationModel, dataset: Dataset, settings: EvaluationSettings, state: PartialState) -> Tensor:
+def _embed(
+    model: EvaluationModel, dataset: Dataset, settings: EvaluationSettings, state: PartialState, method: str
+) -> Tensor:
     rows = range(len(dataset))
     batches = [rows[start : start + settings.batch_size] for start in rows[:: settings.batch_size]]
-    mine = batches[state.process_index :: state.num_processes]
+    with together():
+        embedded = _embed_batches(model, dataset, settings, batches[state.process_index :: state.num_processes], method)
+        # More processes than batches: this one only learns the width.
+        width = next((part.shape[1] for _, part in embedded), None)
+        width = width or getattr(model, method)(model.pixels([dataset[0]["image"]])).shape[1]
+    whole = torch.zeros(len(dataset), width, device=model.device)
+    for batch, part in embedded:
+        whole[batch.start : batch.stop] = part
+    # Every row is of one process and zero in the others: the sum is exact.
+    return (whole if state.num_processes == 1 else reduce(whole, "sum")).cpu()
+
+
+def _embed_batches(
+    model: EvaluationModel, dataset: Dataset, settings: EvaluationSettings, batches: Sequence[range], method: str
+) -> list[tuple[range, Tensor]]:
+    """The rows of these batches and their embeddings, on the model's device."""
     loader = DataLoader(
         dataset.select_columns(["image"]),
-        batch_sampler=mine,
+        batch_sampler=batches,
         collate_fn=lambda films: model.pixels([film["image"] for film in films]),
         num_workers=settings.num_workers,
     )
-    device, half = model.device, settings.autocast_type(model.device.type)
-    whole = None
-    progress = tqdm(loader, desc="embedding films", unit=" batches", disable=not state.is_main_process)
-    for batch, pixels in zip(mine, progress, strict=True):
-        with torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None):
-            embedded = model.embed_images(pixels)
-        if whole is None:
-            whole = torch.zeros(len(dataset), embedded.shape[1], device=device)
-        whole[batch.start : batch.stop] = embedded
-    if state.num_processes == 1:
-        return whole.cpu()
-    if whole is None:
-        # More processes than batches: this one only learns the width.
-        blank = model.embed_images(model.pixels([dataset[0]["image"]]))
-        whole = torch.zeros(len(dataset), blank.shape[1], device=device)
-    # Every row is of one process and zero in the others: the sum is exact.
-    return reduce(whole, "sum").cpu()
+    embed, half = getattr(model, method), settings.autocast_type(model.device.type)
+    embedded = []
+    progress = tqdm(loader, desc="embedding films", unit=" batches", disable=not PartialState().is_main_process)
+    for batch, pixels in zip(batches, progress, strict=True):
+        with torch.autocast(model.device.type, half or torch.bfloat16, enabled=half is not None):
+            embedded.append((batch, embed(pixels).float()))
+    return embedded
 
 
 def images_fingerprint(dataset: Dataset) -> str:
@@ -94,9 +113,17 @@ def images_fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _cache_key(model: EvaluationModel, dataset: Dataset, settings: EvaluationSettings) -> str:
+def _cache_key(model: EvaluationModel, dataset: Dataset, settings: EvaluationSettings, method: str) -> str:
     precision = str(settings.autocast_type(model.device.type) or torch.float32)
-    parts = (model.identity, images_fingerprint(dataset), str(model.image_size), precision, str(settings.batch_size))
+    batch_size = str(settings.batch_size)
+    parts = (
+        model.identity,
+        method,
+        images_fingerprint(dataset),
+        f"{model.image_size} {processor_sha256(model)}",
+        precision,
+        batch_size,
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 

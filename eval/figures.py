@@ -33,7 +33,7 @@ def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
             )
     axes.set_xlim(min([0.45, *(one.auroc.low for one in labels)]) - 0.02, 1.01)
     axes.set_xlabel("AUROC with 95 % interval by patient")
-    axes.set_ylabel("finding (in training, n positive)")
+    axes.set_ylabel(f"finding (share of {result.prevalence_from} films, n positive)")
     partial = ", PARTIAL" if result.provenance.limited else ""
     axes.set_title(
         f"Zero-shot, macro AUROC {result.macro.value:.3f} [{result.macro.low:.3f}, {result.macro.high:.3f}], "

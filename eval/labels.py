@@ -43,6 +43,13 @@ def chosen_labels(
     return list(labels), values[:, [names.index(label) for label in labels]]
 
 
+def label_targets(dataset: Dataset, names: Sequence[str], unlisted_is_absent: bool = False) -> np.ndarray:
+    """Values [films, labels] of these labels as in `label_matrix`; one that no film lists is unlisted for all."""
+    known, values = label_matrix(dataset, unlisted_is_absent)
+    unlisted = np.full(len(dataset), 0.0 if unlisted_is_absent else np.nan)
+    return np.stack([values[:, known.index(name)] if name in known else unlisted for name in names], axis=1)
+
+
 def fingerprint(dataset: Dataset, columns: Sequence[str] = ("record_id", "labels")) -> str:
     """Hash of the films' ids and labels (or of other `columns`) in their order: equal where figures may be compared."""
     digest = hashlib.sha256()
@@ -51,10 +58,10 @@ def fingerprint(dataset: Dataset, columns: Sequence[str] = ("record_id", "labels
     return digest.hexdigest()[:16]
 
 
-def prevalences(dataset: Dataset, unlisted_is_absent: bool = False) -> dict[str, float]:
-    """Share of the judged films that have each finding."""
-    names, values = label_matrix(dataset, unlisted_is_absent)
-    return {
-        name: float(np.nanmean(column)) if np.isfinite(column).any() else 0.0
-        for name, column in zip(names, values.T, strict=True)
-    }
+def prevalences(dataset: Dataset) -> dict[str, float]:
+    """Share of all films that are known to have each finding.
+
+    Of the judged ones alone it would say little: tables that list hardly any absent findings would have no rare ones.
+    """
+    names, values = label_matrix(dataset)
+    return dict(zip(names, (np.nansum(values, axis=0) / max(1, len(dataset))).tolist(), strict=True))

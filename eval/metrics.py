@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+
+#: Resamples that are computed at once: the cumulative sums of all would fill the memory.
+_BLOCK = 100
 
 
 def weighted_auroc(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -48,27 +53,23 @@ def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights:
 
 def label_aurocs(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """AUROC [R, labels] of `scores` [n, labels] under each row of `weights` [R, n]; films with target NaN stay out."""
-    judged = np.isfinite(targets)
-    columns = [
-        weighted_auroc(scores[films, number], targets[films, number], weights[:, films])
-        for number, films in enumerate(judged.T)
-    ]
-    return np.stack(columns, axis=1)
+    return _by_label(weighted_auroc, scores, targets, weights)
 
 
 def label_average_precisions(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Average precision [R, labels], as `label_aurocs`; NaN where one of the classes is missing."""
+    # Without negatives it would be 1, whatever the scores.
+    both = (targets == 1).any(axis=0) & (targets == 0).any(axis=0)
+    return np.where(both, _by_label(weighted_average_precision, scores, targets, weights), np.nan)
+
+
+def _by_label(figure: Callable, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`figure` [R, labels] of the films that are judged for each label, in blocks of resamples."""
     columns = []
     for number, films in enumerate(np.isfinite(targets).T):
-        truth = targets[films, number]
-        # Without negatives it would be 1, whatever the scores.
-        both = 0 < truth.sum() < len(truth)
-        # Blocks of resamples: the cumulative sums would fill the memory.
-        blocks = [
-            weighted_average_precision(scores[films, number], truth, block[:, films])
-            for block in np.array_split(weights, max(1, len(weights) // 100))
-        ]
-        columns.append(np.concatenate(blocks) if both else np.full(len(weights), np.nan))
+        own, truth = scores[films, number], targets[films, number]
+        blocks = np.array_split(weights, max(1, len(weights) // _BLOCK))
+        columns.append(np.concatenate([figure(own, truth, block[:, films]) for block in blocks]))
     return np.stack(columns, axis=1)
 
 

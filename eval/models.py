@@ -1,4 +1,7 @@
-"""Any comparable model behind one interface: CheXficient, dual encoders (CLIP, SigLIP, ...), vision encoders alone."""
+"""Any comparable model behind one interface: CheXficient, dual encoders (CLIP, SigLIP, ...), vision encoders alone.
+
+Models that were adapted to a task are in `eval.adapted_models`; `load_evaluation_model` takes both.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-from eval.provenance import weights_sha256
-from modeling_chexficient import CheXficientModel, CheXficientProcessor, to_eight_bit
-
-#: Maps that `pyramid` gives, as the published U-Net takes them.
-PYRAMID_DEPTH = 5
+from eval.results import Adaptation, weights_sha256
+from modeling_chexficient import (
+    CheXficientImageProcessor,
+    CheXficientModel,
+    CheXficientProcessor,
+    feature_pyramid,
+    to_eight_bit,
+)
 
 
 class EvaluationModel:
-    """A vision encoder without a text tower (DINOv2, RAD-DINO, ViT, ResNet): the base of the other two adapters.
+    """A vision encoder without a text tower (DINOv2, RAD-DINO, ViT, ResNet): the base of all other models here.
 
     Args:
         model: the transformers model.
@@ -33,10 +39,16 @@ class EvaluationModel:
         image_size: side of its images in pixels.
         logit_scale: factor on its cosine similarities; None without a text tower.
         pretraining_sources: corpora (`source` of records) that it was trained on, as far as its configuration says.
+        adaptation: how a head came about (`eval.results.Adaptation`); None for a model without one.
+        training_folders: prepared folders that a head was trained on, as far as recorded.
     """
 
     sees_text = False
     logit_scale: float | None = None
+    adaptation: Adaptation | None = None
+    training_folders: Sequence[str] = ()
+    #: Whether `pooler_output` is what the tower was trained by; the pooler of a plain ViT is often untrained.
+    pooler_is_trained = False
 
     def __init__(
         self,
@@ -49,6 +61,8 @@ class EvaluationModel:
         self.model, self.image_processor = model, image_processor
         self.name, self.revision, self.weights_sha256 = name, revision, sha256
         self.pretraining_sources = list(getattr(model.config, "pretraining_sources", None) or [])
+        # CLIP's pooler holds the last layer norm, SigLIP's the attention that pools: both were trained.
+        self.pooler_is_trained |= self.tower.config.model_type.startswith(("clip", "siglip"))
         # DINOv2 interpolates its position embedding by itself, most other towers only when told to.
         self._interpolate = {}
         if "interpolate_pos_encoding" in inspect.signature(self.tower.forward).parameters:
@@ -71,6 +85,8 @@ class EvaluationModel:
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Images of any mode as [B, 3, S, S] normalised fp32, on the CPU."""
+        if isinstance(self.image_processor, CheXficientImageProcessor):
+            return self.image_processor(list(images), return_tensors="pt")["pixel_values"]
         rgb = [to_eight_bit(image).convert("RGB") for image in images]
         return self.image_processor(images=rgb, return_tensors="pt")["pixel_values"]
 
@@ -78,6 +94,14 @@ class EvaluationModel:
     def embed_images(self, pixels: Tensor) -> Tensor:
         """[B, D] fp32 of unit length, on the model's device."""
         return F.normalize(self._image_features(pixels.to(self.device, self.model.dtype)).float(), dim=-1)
+
+    @torch.no_grad()
+    def tower_features(self, pixels: Tensor) -> Tensor:
+        """[B, C] fp32 of unit length, before any projection: what the published linear probes are given.
+
+        Of a transformer its layer-normalised CLS token, of a convolutional tower the mean over its last map.
+        """
+        return F.normalize(self._tower_features(pixels.to(self.device, self.model.dtype)).float(), dim=-1)
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """[n, D] fp32 of unit length, on the model's device. Raises ValueError without a text tower."""
@@ -94,38 +118,28 @@ class EvaluationModel:
             ValueError: the tower gives no maps.
         """
         pixels = pixels.to(self.device, self.model.dtype)
-        output = self.tower(pixel_values=pixels, output_hidden_states=True, **self._interpolate)
-        states = getattr(output, "reshaped_hidden_states", None) or output.hidden_states
-        if not states:
-            raise ValueError(f"{self.name}: its vision tower gives no hidden states, so there are no patch features")
-        # The first is of the embedding, before any block.
-        maps = [state if state.ndim == 4 else self._tokens_as_map(state, pixels) for state in states[1:]]
-        return [one.float() for one in maps[-PYRAMID_DEPTH:]]
-
-    def patch_features(self, pixels: Tensor) -> Tensor:
-        """[B, C, h, w] fp32 of the last block, on the model's device."""
-        return self.pyramid(pixels)[-1]
-
-    def _tokens_as_map(self, tokens: Tensor, pixels: Tensor) -> Tensor:
-        norm = getattr(self.tower, "layernorm", None) or getattr(self.tower, "post_layernorm", None)
-        patch = self.tower.config.patch_size
-        rows, columns = (patch, patch) if isinstance(patch, int) else patch
-        height, width = pixels.shape[-2] // rows, pixels.shape[-1] // columns
-        # Before the patches stand the CLS token and registers, where the tower has them.
-        patches = (tokens if norm is None else norm(tokens))[:, tokens.shape[1] - height * width :]
-        return patches.transpose(1, 2).unflatten(2, (height, width))
+        try:
+            return [one.float() for one in feature_pyramid(self.tower, pixels)]
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
 
     def _image_features(self, pixels: Tensor) -> Tensor:
+        return self._tower_features(pixels)
+
+    def _tower_features(self, pixels: Tensor) -> Tensor:
         output = self.tower(pixel_values=pixels, **self._interpolate)
         tokens = output.last_hidden_state
-        # The pooler of a ViT is often untrained; its normalised CLS token is what probes are given.
-        return tokens[:, 0] if tokens.ndim == 3 else output.pooler_output.flatten(1)
+        pooled = getattr(output, "pooler_output", None)
+        if tokens.ndim == 3 and (pooled is None or not self.pooler_is_trained):
+            return tokens[:, 0]
+        return pooled.flatten(1)
 
 
 class DualEncoder(EvaluationModel):
     """A model of two towers with `get_image_features` and `get_text_features`: CLIP, SigLIP, VisionTextDualEncoder."""
 
     sees_text = True
+    pooler_is_trained = True
 
     def __init__(self, model: PreTrainedModel, image_processor, tokenizer, **names):
         super().__init__(model, image_processor, **names)
@@ -158,6 +172,7 @@ class CheXficientEncoder(EvaluationModel):
     """CheXficient with its own processor."""
 
     sees_text = True
+    pooler_is_trained = True
 
     def __init__(self, model: CheXficientModel, processor: CheXficientProcessor, **names):
         super().__init__(model, processor.image_processor, **names)
@@ -167,9 +182,6 @@ class CheXficientEncoder(EvaluationModel):
     @property
     def tower(self) -> nn.Module:
         return self.model.vision_model
-
-    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        return self.image_processor(list(images), return_tensors="pt")["pixel_values"]
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -184,24 +196,41 @@ def _pooled(features) -> Tensor:
     return features if isinstance(features, Tensor) else features.pooler_output
 
 
-def load_evaluation_model(name: str, trust_remote_code: bool = False, revision: str | None = None) -> EvaluationModel:
+def load_evaluation_model(
+    name: str, trust_remote_code: bool = False, revision: str | None = None, base: str | None = None
+) -> EvaluationModel:
     """Load a model folder or Hub id in fp32, in evaluation mode, on the CPU.
+
+    Args:
+        name: a model, an adapter (`chexficient_adapter.json`), a model with a trained head, or the run folder of
+            `train.adapt` that holds one.
+        base: another place of the base of an adapter, where it is not any more at the one that the adapter names; a
+            whole model has none.
 
     Raises:
         OSError: there is no such model.
-        ValueError: it is no image model that transformers can load, or brings no image processor or tokenizer.
+        ValueError: it is no image model that transformers can load, or brings no image processor or tokenizer; an
+            adapter does not fit its base.
     """
+    # Imported here, since adapted models are EvaluationModels, too.
+    from eval.adapted_models import load_adapted_model, read_record, weights_folder, with_record
+
+    name = weights_folder(name)
     source = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+    adapted = load_adapted_model(name, **source, base=base)
+    if adapted is not None:
+        return adapted
     config = AutoConfig.from_pretrained(name, **source)
     if config.model_type == "chexficient_clip":
         raise ValueError(
             f"{name} is a checkpoint as released: convert it with `python -m modeling_chexficient.convert_checkpoint`"
         )
-    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         # Imported here, since a generator is an EvaluationModel, too.
         from eval.tasks.report_generator import load_report_generator
 
-        return load_report_generator(name, **source)
+        generator, record = load_report_generator(name, **source), read_record(name)
+        return with_record(generator, record, {}) if record else generator
     model = AutoModel.from_pretrained(name, dtype=torch.float32, **source).eval()
     revision = getattr(config, "_commit_hash", None) or revision
     names = {"name": name, "revision": revision, "sha256": weights_sha256(name)}

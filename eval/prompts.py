@@ -83,10 +83,14 @@ def _family(name: str, values) -> PromptFamily:
     if (templates[0] is None) != (templates[1] is None):
         raise ValueError(f"{name}: give both templates, positive and negative, or neither")
     for template in templates:
-        if template is not None and (not isinstance(template, str) or template.count("{}") != 1):
+        if template is not None and (
+            not isinstance(template, str) or template.count("{}") != 1 or set("{}") & set(template.replace("{}", ""))
+        ):
             raise ValueError(f"{name}: a template is {template!r}, expected a text with one {{}} for the finding")
     pairs = values.get("pairs") or {}
     for label, pair in pairs.items() if isinstance(pairs, dict) else [("pairs", pairs)]:
+        if not isinstance(label, str):
+            raise ValueError(f"{name}: the finding {label!r} is no text: put it in quotation marks")
         if not (
             isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, str) and one.strip() for one in pair)
         ):

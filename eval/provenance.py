@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,8 @@ class Provenance:
     `films` and `patients` were judged, of `split`; `limited` marks a trial on the first films only. `seen_sources` are
     those of the films' sources that the model was trained on. `revision` is the commit of a model of the Hub.
     `settings` holds what else the result depends on (`EvaluationSettings.relevant`), `processes` how many computed it;
-    `files_fingerprint` tells whether the prepared folder is still the same (`eval.splits.files_fingerprint`).
+    `files_fingerprint` tells whether the prepared folder is still the same (`eval.splits.files_fingerprint`), and
+    `processor_sha256` whether films are still shown to the model in the same way (`processor_sha256`).
     """
 
     model: str
@@ -51,6 +53,7 @@ class Provenance:
     settings: dict = field(default_factory=dict)
     processes: int = 1
     files_fingerprint: str | None = None
+    processor_sha256: str | None = None
 
 
 def describe(benchmark: Benchmark, model: EvaluationModel, films: Dataset, settings: EvaluationSettings) -> Provenance:
@@ -76,6 +79,7 @@ def describe(benchmark: Benchmark, model: EvaluationModel, films: Dataset, setti
         revision=model.revision,
         settings=settings.relevant(benchmark.task),
         processes=PartialState().num_processes,
+        processor_sha256=processor_sha256(model),
     )
 
 
@@ -108,5 +112,15 @@ def weights_sha256(model: str) -> str | None:
         return None
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.read_bytes())
+        with file.open("rb") as stream:
+            while part := stream.read(1 << 24):
+                digest.update(part)
     return digest.hexdigest()
+
+
+def processor_sha256(model: EvaluationModel) -> str | None:
+    """Hash of how a model's image processor makes pixels: size, crop, mean and the like; None without a processor."""
+    processor = getattr(model, "image_processor", None)
+    if processor is None:
+        return None
+    return hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode()).hexdigest()

@@ -50,8 +50,43 @@ class Subgroup:
 
 
 @dataclass
+class Adaptation:
+    """How an adapted model came about, as the record of its run says (`run.json` of train.adapt); None: not recorded.
+
+    Args:
+        method: "lora", "linear" (the head alone), "full", or "head" where nobody recorded it.
+        base, base_revision, base_sha256: the model it was adapted from, its commit and the hash of its weights.
+        label_share: share of the training patients whose labels were used, above 0 up to 1.
+        seed: of the draw of these and of the training.
+        train_films, train_patients: that it was trained on.
+        trainable_parameters, all_parameters: numbers of weights.
+        adapter_bytes: size of the saved adapter.
+        seconds: of the training.
+        sources: corpora (`source` of records) that the head was trained on.
+    """
+
+    method: str
+    base: str | None = None
+    base_revision: str | None = None
+    base_sha256: str | None = None
+    label_share: float | None = None
+    seed: int | None = None
+    train_films: int | None = None
+    train_patients: int | None = None
+    trainable_parameters: int | None = None
+    all_parameters: int | None = None
+    adapter_bytes: int | None = None
+    seconds: float | None = None
+    sources: list[str] = field(default_factory=list)
+
+
+@dataclass
 class TaskResult:
-    """What the results of all tasks have. `notes` are plain sentences to be shown beside the figures."""
+    """What the results of all tasks have.
+
+    `notes` are plain sentences to be shown beside the figures. `adaptation` is of a model that was adapted
+    before, be it judged by its own head or by a probe that was fitted on its tower.
+    """
 
     task: ClassVar[str]
     benchmark: str
@@ -60,6 +95,7 @@ class TaskResult:
     provenance: Provenance
     subgroups: list[Subgroup] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    adaptation: Adaptation | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -244,9 +280,13 @@ class ProbeLabel:
 
 @dataclass
 class ProbeShare:
-    """All labels at one share (0 to 1) of the training labels; lists are by seed. `spread`: standard deviation."""
+    """All labels at one share (0 to 1) of the training labels; lists are by seed. `spread`: standard deviation.
 
-    label_share: float
+    Of an adapted model there is one training: its share, seed, films and patients are there as far as recorded (None,
+    or empty lists), and there is no `regularisation`.
+    """
+
+    label_share: float | None
     seeds: list[int]
     training_films: list[int]
     training_patients: list[int]
@@ -259,9 +299,13 @@ class ProbeShare:
 
 @dataclass
 class ProbeResult(TaskResult):
-    """Disease prediction: `method` "linear_probe" (logistic regression on frozen features) or "fine_tune".
+    """Disease prediction by a probe fitted here, or by the trained head of an adapted model.
 
-    `shares` are in ascending order; the last is all training labels.
+    Args:
+        method: "linear_probe" (logistic regression on frozen features), or that of `Adaptation`.
+        shares: in ascending order; the last is all training labels. One of an adapted model.
+        features: of the probe: "tower" (pooled, before any projection) or "embedding" (what `embed_images` gives, as
+            in older results); None of an adapted model.
     """
 
     task: ClassVar[str] = "disease_prediction"
@@ -270,16 +314,21 @@ class ProbeResult(TaskResult):
     shares: list[ProbeShare]
     undefined: list[str] = field(default_factory=list)
     scores_sha256: str | None = None
+    features: str | None = "embedding"
 
     @property
     def headline(self) -> tuple[str, Estimate]:
         last = self.shares[-1]
-        return f"macro AUROC, {last.label_share:.0%} of labels", last.macro
+        trained = [] if self.method == "linear_probe" else [self.method]
+        labels = [] if last.label_share is None else [f"{100 * last.label_share:g}% of labels"]
+        return ", ".join(["macro AUROC", *trained, *labels]), last.macro
 
 
 @dataclass
 class StructureResult:
-    """One structure by one decoder ("linear", "unet"); quantiles "0", "0.25", "0.5", "0.75", "1" are over films.
+    """One structure by one decoder: "linear", "unet", or the method of an adapted model.
+
+    Quantiles "0", "0.25", "0.5", "0.75", "1" are over films.
 
     `films` have the structure in their reference; `films_without` do not, and are no part of the Dice mean; in
     `false_alarms` of those something was segmented all the same.
@@ -297,7 +346,10 @@ class StructureResult:
 
 @dataclass
 class SegmentationResult(TaskResult):
-    """Segmentation with frozen features. `trainable` parameters and training `films` by decoder are in `decoders`."""
+    """Segmentation by decoders fitted here on frozen features, or by the trained decoder of an adapted model.
+
+    `decoders` holds `trainable` parameters and training `films` of those fitted here.
+    """
 
     task: ClassVar[str] = "segmentation"
     _: KW_ONLY
@@ -395,6 +447,7 @@ def _read(path: Path) -> dict:
 __all__ = [
     "FORMAT_VERSION",
     "RESULTS",
+    "Adaptation",
     "Calibration",
     "Direction",
     "Estimate",

@@ -4,6 +4,7 @@
     python -m eval.run --model runs/demo/model --suite chexficient --data DIR
     python -m eval.run --model runs/demo/model runs/other/model openai/clip-vit-base-patch32 --suite synthetic \
         --data DIR --out runs/side_by_side
+    python -m eval.run --model runs/findings --benchmark synthetic_probe --data runs/demo/data
     torchrun --nproc_per_node 4 -m eval.run ...
 
 `--data` is a folder of prepared folders, one for each dataset; for benchmarks of a single dataset it may be the
@@ -31,7 +32,7 @@ from eval.models import load_evaluation_model
 from eval.prompts import PROMPT_FAMILIES, find_prompts
 from eval.report_page.page import write_page
 from eval.results import TaskResult, ZeroShotResult
-from eval.settings import PRECISIONS, EvaluationSettings
+from eval.settings import PRECISIONS, PROBE_FEATURES, EvaluationSettings
 from eval.side_by_side import compare_folders, format_differences
 from eval.suite import judge_model
 from eval.tables import Row, format_estimate, format_rows, format_table
@@ -44,13 +45,15 @@ _DEFAULT = "zero_shot_findings"
 class EvaluationArguments:
     """Arguments of `eval.run`; those below `data` are `eval.settings.EvaluationSettings`."""
 
-    model: list[str] = field(metadata={"help": "Model folders or Hub ids."})
+    model: list[str] = field(metadata={"help": "Model, adapter or run folders, or Hub ids."})
     data: str = field(metadata={"help": "Folder of prepared folders, or one prepared folder."})
     suite: str | None = field(default=None, metadata={"help": "Benchmarks together.", "choices": sorted(SUITES)})
     benchmark: str | None = field(
         default=None, metadata={"help": f"One benchmark; default: {_DEFAULT}.", "choices": sorted(BENCHMARKS)}
     )
-    out: str | None = field(default=None, metadata={"help": "Results folder; default: results/ beside the model."})
+    out: str | None = field(
+        default=None, metadata={"help": "Results folder; default: results/ beside the model or in the run."}
+    )
     cache: str | None = field(default=None, metadata={"help": "Folder of embeddings; default: OUT/.cache."})
     again: bool = field(default=False, metadata={"help": "Judge also what is finished."})
     prompts: str | None = field(
@@ -64,6 +67,14 @@ class EvaluationArguments:
         default_factory=lambda: [0.01, 0.1, 1.0], metadata={"help": "Shares of the training labels of probes."}
     )
     num_seeds: int = field(default=5, metadata={"help": "Draws of each label share below 1."})
+    probe_features: str = field(
+        default="tower",
+        metadata={
+            "help": "What probes see: the tower's pooled feature (published), or the embedding that texts are compared "
+            "with.",
+            "choices": sorted(PROBE_FEATURES),
+        },
+    )
     decoder_epochs: int | None = field(default=None, metadata={"help": "Passes over the films that decoders train on."})
     predictions: str | None = field(
         default=None, metadata={"help": "JSON lines (record_id, report) to score in place of the model's reports."}
@@ -81,6 +92,9 @@ class EvaluationArguments:
     )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model."})
     revision: str | None = field(default=None, metadata={"help": "Commit or branch of models of the Hub."})
+    base: str | None = field(
+        default=None, metadata={"help": "Place of the base of those that are adapters, if it is not the one they name."}
+    )
 
     def __post_init__(self):
         if self.suite is not None and self.benchmark is not None:
@@ -102,7 +116,8 @@ class EvaluationArguments:
 
     @property
     def results_folder(self) -> Path:
-        return Path(self.out or Path(self.model[0]).with_name("results"))
+        model = Path(self.model[0])
+        return Path(self.out or (model / "results" if (model / "run.json").is_file() else model.with_name("results")))
 
     @property
     def folders(self) -> list[Path]:
@@ -140,7 +155,7 @@ def judge_models(arguments: EvaluationArguments) -> tuple[list[Row], list[TaskRe
     rows, results = [], []
     for model_name, folder in zip(arguments.model, arguments.folders, strict=True):
         try:
-            model = load_evaluation_model(model_name, arguments.trust_remote_code, arguments.revision)
+            model = load_evaluation_model(model_name, arguments.trust_remote_code, arguments.revision, arguments.base)
         except (OSError, ValueError) as error:
             if len(arguments.model) == 1:
                 raise

@@ -29,16 +29,12 @@ class ZeroShotScores:
     patients: np.ndarray
 
     def save(self, path: Path) -> str:
-        """Write as safetensors, by the main process alone, and return the hash (sha256) of the file.
-
-        Patients become numbers in the order of their first film: they tell which films are one person's, not who.
-        """
-        _, first, index = np.unique(self.patients, return_index=True, return_inverse=True)
+        """Write as safetensors, by the main process alone, and return the hash (sha256) of the file; see `numbered`."""
         tensors = {
             "scores": np.ascontiguousarray(self.scores, dtype=np.float32),
             # safetensors writes the memory as it lies: columns chosen from a matrix lie in another order.
             "targets": np.ascontiguousarray(np.nan_to_num(self.targets, nan=_NOT_JUDGED), dtype=np.int8),
-            "patients": np.ascontiguousarray(np.argsort(np.argsort(first))[index], dtype=np.int64),
+            "patients": numbered(self.patients),
         }
         # One key only: safetensors does not keep an order among several, and equal scores shall be equal files.
         data = safetensors.save(tensors, metadata={"labels": json.dumps(self.names)})
@@ -62,6 +58,12 @@ class ZeroShotScores:
             names = json.loads(file.metadata()["labels"])
             scores, targets, patients = (file.get_tensor(name) for name in ("scores", "targets", "patients"))
         return cls(names, scores, np.where(targets == _NOT_JUDGED, np.nan, targets), patients)
+
+
+def numbered(patients: np.ndarray) -> np.ndarray:
+    """Patients [films] as int64, in the order of their first film: which films are one person's, not who it is."""
+    _, first, index = np.unique(patients, return_index=True, return_inverse=True)
+    return np.ascontiguousarray(np.argsort(np.argsort(first))[index], dtype=np.int64)
 
 
 def scores_path(result: Path) -> Path:

@@ -17,9 +17,12 @@ _OF_TASK = {
     "threshold": ("zero_shot",),
     "label_shares": ("disease_prediction",),
     "num_seeds": ("disease_prediction",),
+    "probe_features": ("disease_prediction",),
     "decoder_epochs": ("segmentation", "report_generation"),
     "predictions": ("report_generation",),
 }
+#: Methods of `eval.models.EvaluationModel` that give a probe its features.
+PROBE_FEATURES = {"tower": "tower_features", "embedding": "embed_images"}
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -41,6 +44,8 @@ class EvaluationSettings:
         threshold: rule by which a threshold is chosen on validation: "youden" or "sensitivity=0.95".
         label_shares: shares of the training labels for probes, each 0 to 1, nested.
         num_seeds: draws of each label share below 1.
+        probe_features: what probes see of a film, of unit length: "tower" (the tower's pooled feature, for a ViT the
+            CLS token, as published) or "embedding" (what a dual encoder compares with texts).
         decoder_epochs: passes over the training films of a decoder (segmentation, reports); None: the runner's.
         predictions: file of generated reports (JSON lines with record_id and report) to score in place of the model's.
         show_films: keep films and texts in artifacts (`eval.suite` sets it where the data are open).
@@ -58,6 +63,7 @@ class EvaluationSettings:
     threshold: str = "youden"
     label_shares: tuple[float, ...] = (0.01, 0.1, 1.0)
     num_seeds: int = 5
+    probe_features: str = "tower"
     decoder_epochs: int | None = None
     predictions: Path | None = None
     show_films: bool = False
@@ -69,6 +75,8 @@ class EvaluationSettings:
                 raise ValueError(f"{name} is {value}, it must be at least {least}")
         if self.precision not in ("auto", *PRECISIONS):
             raise ValueError(f"precision {self.precision!r} is unknown, there are {['auto', *PRECISIONS]}")
+        if self.probe_features not in PROBE_FEATURES:
+            raise ValueError(f"probe_features {self.probe_features!r} are unknown, there are {sorted(PROBE_FEATURES)}")
         if self.predictions is not None and not self.predictions.is_file():
             raise ValueError(f"--predictions {self.predictions}: there is no such file")
         wrong = [share for share in self.label_shares if not 0 < share <= 1]

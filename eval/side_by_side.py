@@ -16,13 +16,17 @@ from eval.tables import format_estimate
 
 @dataclass
 class PairedDifference:
-    """A benchmark's AUROCs of the model `first` minus those of `second`, label by label and their mean."""
+    """A benchmark's AUROCs of the model `first` minus those of `second`, label by label and their mean.
+
+    `difference` is None where they cannot be compared; `reason` says why.
+    """
 
     benchmark: str
     benchmark_version: int
     first: str
     second: str
-    difference: ModelDifference
+    difference: ModelDifference | None
+    reason: str | None = None
 
 
 def compare_results(first: Path, second: Path, resamples: int, seed: int) -> PairedDifference:
@@ -58,14 +62,24 @@ def compare_results(first: Path, second: Path, resamples: int, seed: int) -> Pai
 
 
 def compare_folders(folders: Sequence[Path], resamples: int, seed: int) -> list[PairedDifference]:
-    """Every benchmark that the first folder and another both judged and keep scores of, first minus other."""
+    """Every benchmark that the first folder and another both judged and keep scores of, first minus other.
+
+    Old results lie there, too: a pair that cannot be compared says why, and costs the others nothing.
+    """
     differences = []
     for path in sorted(folders[0].glob("*.json")):
         if not scores_path(path).is_file():
             continue
         others = [folder / path.name for folder in folders[1:] if scores_path(folder / path.name).is_file()]
-        differences += [compare_results(path, other, resamples, seed) for other in others]
+        differences += [_try_compare(path, other, resamples, seed) for other in others]
     return differences
+
+
+def _try_compare(first: Path, second: Path, resamples: int, seed: int) -> PairedDifference:
+    try:
+        return compare_results(first, second, resamples, seed)
+    except ValueError as error:
+        return PairedDifference(first.stem, 0, str(first.parent), str(second.parent), None, str(error))
 
 
 def format_differences(differences: Sequence[PairedDifference]) -> str:
@@ -75,10 +89,16 @@ def format_differences(differences: Sequence[PairedDifference]) -> str:
         "|---|---|---|---|---:|---|",
     ]
     for one in differences:
+        if one.difference is None:
+            lines.append(f"| {one.benchmark} | {one.first} | {one.second} | not compared: {one.reason} | - | - |")
+            continue
         found = [label.name for label in one.difference.labels if label.p_holm is not None and label.p_holm < 0.05]
         p_value = one.difference.macro_p_value
         cells = [one.benchmark, one.first, one.second, format_estimate(one.difference.macro)]
         cells += ["-" if p_value is None else f"{p_value:.3f}", ", ".join(found) or "none"]
         lines.append(f"| {' | '.join(cells)} |")
-    films = "95 % interval and p of the mean: paired bootstrap by patient; it covers the choice of patients alone."
-    return "\n".join([*lines, "", films])
+    notes = (
+        "95 % interval and p of the mean: paired bootstrap by patient; it covers the choice of patients alone. Holm's "
+        "correction is over the labels of a row, neither over benchmarks nor over models; p of the mean is uncorrected."
+    )
+    return "\n".join([*lines, "", notes])

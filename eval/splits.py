@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -20,6 +21,8 @@ _COLUMNS = {
 }
 #: A benchmark's split that stands for all splits together (sets that nothing was trained on).
 ALL = "all"
+#: The loader of users' own tables: what it prepared may be any corpus.
+_OWN = "folder"
 
 
 def find_folders(benchmark: Benchmark, data: Path, alone: bool) -> list[Path] | None:
@@ -34,7 +37,27 @@ def find_folders(benchmark: Benchmark, data: Path, alone: bool) -> list[Path] | 
     folders = [data / name for name in names]
     if all(folder.is_dir() for folder in folders):
         return folders
-    return [data] if alone and len(names) == 1 else None
+    # Where prepared folders lie below, it is no prepared folder itself: this one's is absent.
+    below = any((one / "summary.json").is_file() or (one / ".prepare").is_dir() for one in data.glob("*/"))
+    return [data] if alone and len(names) == 1 and not below else None
+
+
+def other_data(benchmark: Benchmark, folders: list[Path]) -> list[str]:
+    """A note for each of the folders that holds other data than the benchmark's, by what its preparation noted.
+
+    Raises:
+        DataError: the benchmark is of one corpus and a folder was prepared from another.
+    """
+    notes = []
+    for folder, wanted in zip(folders, (benchmark.dataset, benchmark.train_dataset), strict=False):
+        summary = folder / "summary.json"
+        loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
+        if loader in (None, wanted):
+            continue
+        if loader != _OWN and wanted != "synthetic":
+            raise DataError(f"{folder} was prepared from {loader!r}, but {benchmark.name} is about {wanted!r}")
+        notes.append(f"The films were prepared by the loader {loader!r}: they are not those of {wanted!r}.")
+    return notes
 
 
 def load_splits(benchmark: Benchmark, folders: list[Path], limit: int | None) -> DatasetDict:
@@ -88,7 +111,8 @@ def _narrow(split: Dataset, benchmark: Benchmark) -> Dataset:
         rows = [row for row in rows if views[row] in benchmark.views]
     if benchmark.first_of_study:
         _require(split, "study_id", benchmark)
-        studies = split["study_id"][:]
+        # A study's name need not be unique over patients.
+        studies = list(zip(split["patient_id"], split["study_id"], strict=True))
         rows = list({studies[row]: row for row in reversed(rows)}.values())[::-1]
     return split if len(rows) == len(split) else split.select(rows)
 

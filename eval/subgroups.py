@@ -9,15 +9,16 @@ from datasets import Dataset
 
 #: Lower ends of the age bands, in years; the last is open.
 AGE_BANDS = (0, 18, 40, 65, 80)
-#: Smaller groups are not reported: an interval of so few films says nothing, and few people could be told apart.
-LEAST_FILMS = 10
+#: Groups of fewer patients are not reported: an interval over so few says nothing, and they could be told apart.
+LEAST_PATIENTS = 10
 
 
 def subgroups(dataset: Dataset) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Attribute, value and rows (bool [films]) of every group of at least `LEAST_FILMS` films.
+    """Attribute, value and rows (bool [films]) of every group of at least `LEAST_PATIENTS` patients.
 
     An attribute that is not known, or the same for all films, gives none.
     """
+    patients = np.asarray(dataset["patient_id"])
     for attribute, column in (("view", "view"), ("sex", "sex"), ("age", "age_years"), ("source", "source")):
         if column not in dataset.column_names:
             continue
@@ -28,7 +29,7 @@ def subgroups(dataset: Dataset) -> Iterator[tuple[str, str, np.ndarray]]:
         names = sorted({*known} - {""}, key=_order)
         for name in names if len(names) > 1 else ():
             rows = known == name
-            if rows.sum() >= LEAST_FILMS:
+            if len(np.unique(patients[rows])) >= LEAST_PATIENTS:
                 yield attribute, name, rows
 
 

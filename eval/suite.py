@@ -15,10 +15,11 @@ from data_scripts.access import may_be_shown
 from eval.benchmarks import BENCHMARKS, Benchmark
 from eval.figures import plot_zero_shot
 from eval.models import EvaluationModel
-from eval.provenance import films_fingerprint
+from eval.prompts import find_prompts
+from eval.provenance import films_fingerprint, processor_sha256
 from eval.results import TaskResult, ZeroShotResult, load_result
 from eval.settings import EvaluationSettings
-from eval.splits import files_fingerprint, find_folders, load_splits
+from eval.splits import files_fingerprint, find_folders, load_splits, other_data
 from eval.tables import Row
 
 
@@ -59,6 +60,7 @@ def judge(
     Raises:
         ValueError: the benchmark refuses (see its runner), or the data are not as it needs them (DataError).
     """
+    notes = other_data(benchmark, folders)
     splits = load_splits(benchmark, folders, settings.limit)
     files = files_fingerprint(folders)
     path = settings.out / f"{benchmark.name}.json"
@@ -79,6 +81,7 @@ def judge(
         files_fingerprint=files,
         seconds=time.perf_counter() - started,
     )
+    result.notes = [*notes, *result.notes]
     if PartialState().is_main_process:
         result.save(path)
         if isinstance(result, ZeroShotResult):
@@ -107,11 +110,23 @@ def _finished(
         "benchmark": (benchmark.name, benchmark.version),
         "data": (fingerprint, files),
         "settings": settings.relevant(benchmark.task),
+        "processor": processor_sha256(model),
+        "prompts": _prompt_pairs(result, settings.prompts or benchmark.prompts),
     }
     found = {
         "model": (then.model_sha256, None if then.model_sha256 else (then.model, then.revision)),
         "benchmark": (result.benchmark, result.benchmark_version),
         "data": (then.dataset_fingerprint, then.files_fingerprint),
         "settings": then.settings,
+        "processor": then.processor_sha256,
+        "prompts": result.prompt_pairs if isinstance(result, ZeroShotResult) else {},
     }
     return result if wanted == found else None
+
+
+def _prompt_pairs(result: TaskResult, prompts: str) -> dict[str, list[str]]:
+    """The prompts that the labels of a result would have now: a file of prompts may have been edited since."""
+    if not isinstance(result, ZeroShotResult):
+        return {}
+    family = find_prompts(prompts)
+    return {name: list(family.pair(name)) for name in result.prompt_pairs}

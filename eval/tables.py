@@ -46,6 +46,9 @@ class Row:
 def format_estimate(estimate: Estimate) -> str:
     if estimate.value is None:
         return "not defined"
+    if estimate.low is None:
+        # No resample has both classes, or the structure.
+        return f"{estimate.value:.3f} [no interval]"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
@@ -56,9 +59,11 @@ def format_rows(rows: Sequence[Row]) -> str:
     for name in dict.fromkeys(row.benchmark for row in rows):
         of_model = {row.model: row for row in rows if row.benchmark == name}
         judged = [row for row in of_model.values() if row.status == "judged"]
-        metric = judged[0].metric if judged else BENCHMARKS[name].metric
+        # What all have of the metric's name stands in front, the rest beside each figure.
+        metrics = {row.metric for row in judged} or {BENCHMARKS[name].metric}
+        metric = metrics.pop() if len(metrics) == 1 else judged[0].metric.split(", ")[0]
         films = _films(name, judged[0].films if judged else None)
-        cells = [_cell(of_model.get(model)) for model in models]
+        cells = [_cell(of_model.get(model), metric) for model in models]
         lines.append(f"| {name} | {metric} | {films} | {' | '.join(cells)} |")
     return "\n".join([*lines, *_notes(rows)])
 
@@ -71,10 +76,11 @@ def _films(name: str, judged: int | None) -> str:
     return f"{judged:,}" if expected in (None, judged) else f"{judged:,} of {expected:,}"
 
 
-def _cell(row: Row | None) -> str:
+def _cell(row: Row | None, metric: str) -> str:
     if row is None or row.status != "judged":
         return "-" if row is None else {"absent": "data absent", "refused": "refused"}[row.status]
-    marks = (" PARTIAL" if row.partial else "") + (" (seen)" if row.seen_sources else "")
+    marks = f" ({row.metric.removeprefix(f'{metric}, ')})" if row.metric != metric else ""
+    marks += (" PARTIAL" if row.partial else "") + (" (seen)" if row.seen_sources else "")
     return format_estimate(row.estimate) + marks
 
 

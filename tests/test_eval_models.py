@@ -53,7 +53,6 @@ def test_every_kind_gives_unit_embeddings_and_maps(folder, kind):
         assert [tuple(one.shape) for one in maps] == [(3, 8, 14, 14), (3, 16, 7, 7)]
     else:
         assert [tuple(one.shape) for one in maps] == [(3, 16, 4, 4)] * 5
-    torch.testing.assert_close(model.patch_features(pixels), maps[-1])
     assert len(model.weights_sha256) == 64
     assert model.sees_text == (kind in DUAL)
 
@@ -65,7 +64,7 @@ def test_patch_features_are_the_tokens_in_their_place(folder, kind):
     pixels = model.pixels(FILMS)
     with torch.no_grad():
         tokens = model.model(pixel_values=pixels).last_hidden_state
-    patches = model.patch_features(pixels)
+    patches = model.pyramid(pixels)[-1]
     torch.testing.assert_close(patches[:, :, 1, 2], tokens[:, -16 + 1 * 4 + 2])
     torch.testing.assert_close(patches[:, :, 3, 3], tokens[:, -1])
     torch.testing.assert_close(model.embed_images(pixels), F.normalize(tokens[:, 0], dim=-1))

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,14 +21,14 @@ from data_scripts.access import may_be_shown
 from data_scripts.prepare import PrepareArguments
 from eval.artifacts import load_artifact, save_artifact
 from eval.benchmarks import BENCHMARKS, SUITES, TASKS, Benchmark
-from eval.labels import chosen_labels
+from eval.labels import chosen_labels, label_targets, prevalences
 from eval.models import load_evaluation_model
 from eval.prompts import find_prompts
 from eval.results import Estimate, ZeroShotResult, load_result
 from eval.run import folder_names
 from eval.run import main as run_main
 from eval.settings import EvaluationSettings
-from eval.side_by_side import compare_results
+from eval.side_by_side import compare_folders, compare_results, format_differences
 from eval.splits import load_splits
 from eval.subgroups import subgroups
 from eval.suite import judge, judge_model
@@ -144,15 +145,69 @@ def test_what_is_finished_is_not_run_again(clip, data, tmp_path, monkeypatch):
     assert path.stat().st_mtime_ns == written
     # Anything it depends on makes another result.
     for change in ({"seed": 1}, {"limit": 30}, {"prompts": "report"}, {"threshold": "sensitivity=0.9"}):
-        assert judge(model, benchmark, folders, replace(settings, **change)).provenance.settings != first.provenance
+        changed = judge(model, benchmark, folders, replace(settings, **change))
+        assert changed.provenance.settings != first.provenance.settings
         assert path.stat().st_mtime_ns > written
         written = path.stat().st_mtime_ns
     assert judge(model, replace(benchmark, version=2), folders, settings).benchmark_version == 2
     other = load_evaluation_model(str(save_tiny_model("clip", tmp_path / "other", seed=1)))
     assert judge(other, benchmark, folders, settings).macro.value != first.macro.value
-    assert figures(path) != first
+    assert load_result(path).provenance.model_sha256 == other.weights_sha256 != model.weights_sha256
     again = judge(model, benchmark, folders, settings, again=True)
     assert again.labels == first.labels
+
+
+def test_an_edited_file_of_prompts_or_processor_makes_another_result(clip, data, tmp_path):
+    model, prompts = load_evaluation_model(clip), tmp_path / "prompts.yaml"
+    prompts.write_text('{positive: "{}", negative: "no {}"}')
+    settings = replace(SETTINGS, out=tmp_path / "out", prompts=str(prompts), limit=60, cache=tmp_path / "cache")
+    benchmark, folders = BENCHMARKS["zero_shot_findings"], [data / "synthetic"]
+    first = judge(model, benchmark, folders, settings)
+    assert judge(model, benchmark, folders, settings) == first
+    prompts.write_text('{positive: "there is {}", negative: "no {}"}')
+    second = judge(model, benchmark, folders, settings)
+    assert second.prompt_pairs["Edema"] == ["there is Edema", "no Edema"]
+    assert second.macro != first.macro
+    model.image_processor.image_mean = [0.1, 0.2, 0.3]
+    third = judge(model, benchmark, folders, settings)
+    assert third.provenance.processor_sha256 != second.provenance.processor_sha256
+    assert third.macro != second.macro
+
+
+def test_data_of_another_corpus_are_refused_or_named(clip, data, tmp_path):
+    model, settings = load_evaluation_model(clip), replace(SETTINGS, out=tmp_path / "out", limit=40)
+    # Right label, wrong films: the number would look like SIIM's.
+    ((row, _),) = judge_model(model, ["siim_zero_shot"], data / "synthetic", settings)
+    assert row.status == "refused"
+    assert "was prepared from 'synthetic', but siim_zero_shot is about 'siim_acr'" in row.note
+    # A folder of prepared folders without it: it is absent, with the command that prepares it.
+    ((row, _),) = judge_model(model, ["siim_zero_shot"], data, settings)
+    assert (row.status, row.note) == ("absent", BENCHMARKS["siim_zero_shot"].how_to)
+    own = tmp_path / "own"
+    shutil.copytree(data / "synthetic", own)
+    (own / "summary.json").write_text('{"loader": "folder"}')
+    ((row, result),) = judge_model(model, ["zero_shot_findings"], own, settings)
+    assert row.status == "judged"
+    assert result.notes[0] == "The films were prepared by the loader 'folder': they are not those of 'synthetic'."
+
+
+def test_a_validation_split_without_labels_costs_thresholds_alone(clip, data):
+    from eval.tasks.zero_shot import run
+
+    splits = load_splits(BENCHMARKS["zero_shot_findings"], [data / "synthetic"], None)
+    blank = splits["validation"].map(lambda row: {"labels": []}, features=splits["validation"].features)
+    del splits["train"]
+    result = run(
+        BENCHMARKS["zero_shot_findings"],
+        load_evaluation_model(clip),
+        datasets.DatasetDict({**splits, "validation": blank}),
+        SETTINGS,
+    )
+    assert all(label.threshold is None for label in result.labels)
+    assert result.prevalence_from == "test"
+    assert "There is no training split: how frequent findings are is their share of the films of 'test' itself." in (
+        result.notes
+    )
 
 
 def test_results_of_different_versions_are_not_compared(clip, data, tmp_path):
@@ -166,6 +221,11 @@ def test_results_of_different_versions_are_not_compared(clip, data, tmp_path):
         compare_results(*paths, resamples=10, seed=0)
     same = compare_results(paths[0], paths[0], resamples=10, seed=0)
     assert same.difference.macro.value == 0
+    # An old file in a folder of results must not cost the comparison of the others.
+    refused, fine = compare_folders([paths[0].parent, paths[1].parent, paths[0].parent], resamples=10, seed=0)
+    assert refused.difference is None
+    assert "not compared: " in format_differences([refused, fine])
+    assert fine.difference.macro.value == 0
 
 
 def start(words: list[str], processes: int | None = None) -> subprocess.Popen:
@@ -269,6 +329,14 @@ def test_unlisted_labels_are_masked_or_absent():
     nan = np.nan
     np.testing.assert_array_equal(chosen_labels(split, ("Edema", "Mass"))[1], [[1, nan], [nan, 1], [0, nan]])
     np.testing.assert_array_equal(chosen_labels(split, ("Edema", "Mass"), True)[1], [[1, nan], [0, 1], [0, 0]])
+    np.testing.assert_array_equal(label_targets(split, ("Gout", "Mass")), [[nan, nan], [nan, 1], [nan, nan]])
+    np.testing.assert_array_equal(label_targets(split, ("Gout", "Mass"), True), [[0, nan], [0, 1], [0, 0]])
+
+
+def test_a_finding_is_rare_by_its_share_of_all_films():
+    """Three films have it, one has not, and nobody says for the others: 0.3 % of the films, not three of four."""
+    split = small_split([{"Fracture": 1}] * 3 + [{"Fracture": 0}] + [{"Edema": -1}] * 996)
+    assert prevalences(split) == {"Fracture": 0.003, "Edema": 0.0}
 
 
 def test_views_and_first_films_of_studies(tiny_corpus):
@@ -289,10 +357,16 @@ def test_first_films_of_studies():
     from eval.splits import _narrow
 
     split = datasets.Dataset.from_dict(
-        {"study_id": ["a", "a", "b", "c", "c"], "view": ["LATERAL", "PA", "PA", "AP", "PA"], "row": list(range(5))}
+        {
+            # Studies are numbered anew for every patient.
+            "patient_id": ["p", "p", "p", "q", "q", "r"],
+            "study_id": ["1", "1", "2", "1", "1", "1"],
+            "view": ["LATERAL", "PA", "PA", "AP", "PA", "PA"],
+            "row": list(range(6)),
+        }
     )
     benchmark = Benchmark("x", 1, "zero_shot", views=("PA", "AP"), first_of_study=True)
-    assert _narrow(split, benchmark)["row"][:] == [1, 2, 3]
+    assert _narrow(split, benchmark)["row"][:] == [1, 2, 3, 5]
 
 
 def test_subgroups_of_known_values_alone():
@@ -301,11 +375,16 @@ def test_subgroups_of_known_values_alone():
             "view": ["PA"] * 12 + ["AP"] * 10 + ["UNKNOWN"] * 20,
             "sex": ["F"] * 42,
             "age_years": [4.0] * 12 + [17.9] * 10 + [18.0] * 9 + [85.0] * 10 + [None],
+            "patient_id": [str(number) for number in range(42)],
         }
     )
     found = [(attribute, value, int(rows.sum())) for attribute, value, rows in subgroups(split)]
     # Nine films of 18 to 39 are too few; sex tells nothing apart.
     assert found == [("view", "AP", 10), ("view", "PA", 12), ("age", "0 to 17", 22), ("age", "80 and older", 10)]
+    # Twelve films of one person are no group: their bootstrap would have no width.
+    names = ["one"] * 12 + [str(number) for number in range(30)]
+    alone = split.remove_columns("patient_id").add_column("patient_id", names)
+    assert [value for attribute, value, _ in subgroups(alone) if attribute == "view"] == ["AP"]
 
 
 def test_films_may_be_shown_only_where_both_rows_and_folder_say_so(tiny_corpus, tmp_path):

@@ -198,6 +198,31 @@ def test_anything_that_generates_is_asked_for_reports(encoder, splits):
         generate_reports(model, splits["test"], batch_size=10)
 
 
+def test_a_generator_that_takes_prompts_is_told_view_and_indication(encoder, splits):
+    asked = []
+
+    class Listener(EvaluationModel):
+        def generate(self, images, prompts=None):
+            asked.extend(prompts)
+            return ["Mild edema."] * len(images)
+
+    model = Listener(encoder.model, encoder.image_processor)
+    told = splits["test"].select(range(5)).add_column("indication", ["Cough.", "", None, "Cough.", "Fall"])
+    told = told.map(lambda row, number: {"view": "UNKNOWN" if number == 4 else row["view"]}, with_indices=True)
+    generate_reports(model, told, batch_size=2)
+    instruction = "Write the findings and the impression of this chest X-ray."
+    assert asked == [
+        f"{instruction} View: AP. Indication: Cough.",
+        f"{instruction} View: PA.",
+        f"{instruction} View: AP.",
+        f"{instruction} View: PA. Indication: Cough.",
+        f"{instruction} Indication: Fall.",
+    ]
+    asked.clear()
+    generate_reports(model, told.remove_columns(["view", "indication"]), batch_size=5)
+    assert asked == [instruction] * 5
+
+
 @pytest.fixture(scope="module")
 def llava() -> tuple:
     from tokenizers import Tokenizer

@@ -16,9 +16,16 @@ from eval.artifacts import save_artifact
 from eval.benchmarks import BENCHMARKS
 from eval.models import EvaluationModel
 from eval.report_page.__main__ import main
-from eval.report_page.figures import roc_points
+from eval.report_page.figures import _share_name, draw_label_shares, roc_points
 from eval.report_page.galleries import draw_masks
-from eval.report_page.page import find_results, format_estimate, make_section, short_names, write_page
+from eval.report_page.page import (
+    find_results,
+    format_estimate,
+    make_section,
+    mark_unlike,
+    short_names,
+    write_page,
+)
 from eval.results import Estimate, LabelResult, ReportResult, ZeroShotResult, load_result
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
@@ -139,6 +146,65 @@ def test_several_models_stand_side_by_side(results, tmp_path):
     assert page.count("<h2>Disease prediction: synthetic_probe</h2>") == 2
     assert "1 not judged" in page
     assert "data absent, prepare with <code>get it</code>" in page
+
+
+def test_unlike_results_side_by_side_are_marked(results, tmp_path):
+    for name, change in {
+        "one": {},
+        "same": {},
+        "films": {"dataset_fingerprint": "another"},
+        "settings": {"settings": {"seed": 9}},
+    }.items():
+        result = load_result(results / "zero_shot_findings.json")
+        result.provenance = replace(result.provenance, model=f"runs/{name}/model", **change)
+        result.benchmark_version += name == "films"
+        result.save(tmp_path / name / "zero_shot_findings.json")
+    sections = [make_section(path) for path in find_results(tmp_path)]
+    # By name of the folder: films, one, same, settings. The first is what the others are held against.
+    sections = [sections[1], sections[0], sections[2], sections[3]]
+    mark_unlike(sections)
+    version = sections[0].result.benchmark_version
+    assert [one.marks for one in sections] == [
+        [],
+        ["other version", "other films", f"version {version + 1}, now {version}"],
+        [],
+        ["other settings"],
+    ]
+    assert '<span class="mark">other settings</span>' in write_page(tmp_path).read_text()
+
+
+def test_results_of_models_are_not_hidden_by_an_older_one_beside_their_folders(results, tmp_path):
+    for folder, model in ((tmp_path, "old"), (tmp_path / "a", "old"), (tmp_path / "b", "new")):
+        result = load_result(results / "synthetic_probe.json")
+        result.provenance = replace(result.provenance, model=model, seconds=float(len(folder.parts)))
+        result.save(folder / "synthetic_probe.json")
+    page = write_page(tmp_path).read_text()
+    assert page.count("<h2>Disease prediction: synthetic_probe</h2>") == 2
+    assert f"{float(len(tmp_path.parts)):.1f} s" not in page
+
+
+def test_the_number_of_the_complete_benchmark_and_more_than_the_auroc_are_on_the_page(results, page, tmp_path):
+    result = load_result(results / "zero_shot_findings.json")
+    assert isinstance(result, ZeroShotResult)
+    assert page.count(format_estimate(result.macro_auprc)) >= 1
+    for group in result.frequencies:
+        assert f"{group.name} ({len(group.labels)})" in page
+    assert "share of train films" in page
+    for label in result.labels:
+        if label.auprc is not None:
+            assert format_estimate(label.auprc) in page
+    result.benchmark, result.prevalence_from = "kermany_zero_shot", "test"
+    result.save(tmp_path / "kermany_zero_shot.json")
+    other = write_page(tmp_path).read_text()
+    assert f"{result.provenance.films:,} of 624" in other
+    assert "train films" not in other
+
+
+def test_a_trained_head_whose_share_is_not_recorded_is_drawn(results, tmp_path):
+    result = load_result(results / "synthetic_probe.json")
+    result.shares = [replace(result.shares[-1], training_films=[], training_patients=[], seeds=[])]
+    assert draw_label_shares(result).startswith("<svg")
+    assert _share_name(replace(result.shares[0], label_share=None)) == "trained head\n"
 
 
 def test_roc_points_equal_scikit_learn():

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.metrics import bootstrap_weights, label_aurocs, macro_means
+from eval.metrics import label_aurocs, macro_means, resample_weights
 from eval.results import Estimate
 from eval.scores import ZeroShotScores
 
@@ -26,8 +26,7 @@ def resampled_macros(
         resamples: how often patients are drawn with replacement, the same draws for all runs.
         seed: of the draws.
     """
-    patients = next(iter(arms.values()))[0].patients
-    weights = np.vstack([np.ones((1, len(patients))), bootstrap_weights(patients, resamples, seed)])
+    weights = resample_weights(next(iter(arms.values()))[0].patients, resamples, seed)
     means = {}
     for name, runs in arms.items():
         macros = [macro_means(label_aurocs(run.scores, run.targets, weights), rare) for run in runs]

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from eval.metrics import bootstrap_weights
-from eval.results import Estimate, ProbeResult, RetrievalResult, Subgroup, ZeroShotResult
+from eval.results import Estimate, ProbeResult, ProbeShare, RetrievalResult, Subgroup, ZeroShotResult
 from eval.scores import ZeroShotScores
 from eval.tasks.calibration import reliability_bins, two_class_softmax
 
@@ -55,7 +55,7 @@ def _dots(panel: Axes, named: Sequence[tuple[str, Estimate]], colours: Sequence[
 
 
 def draw_aurocs(result: ZeroShotResult) -> str:
-    """AUROC of every finding with its interval, the most frequent in training on top."""
+    """AUROC of every finding with its interval, the most frequent (`result.prevalence_from`) on top."""
     labels = sorted(result.labels, key=lambda one: -one.prevalence)
     labels = [one for one in labels if one.auroc.value is not None]
     named = [(f"{one.name}  ({one.prevalence:.1%}, n = {one.positives:,})", one.auroc) for one in labels]
@@ -125,7 +125,10 @@ def draw_roc(result: ZeroShotResult, scores: ZeroShotScores) -> str | None:
             if label.threshold is not None and label.threshold.sensitivity.value is not None:
                 place = 1 - label.threshold.specificity.value, label.threshold.sensitivity.value
                 panel.plot(*place, "o", color=OTHER, markersize=5)
-            panel.set_title(f"{label.name}\n{label.auroc.value:.2f} [{label.auroc.low:.2f}, {label.auroc.high:.2f}]")
+            low, high = label.auroc.low, label.auroc.high
+            panel.set_title(
+                f"{label.name}\n{label.auroc.value:.2f}" + (f" [{low:.2f}, {high:.2f}]" if low is not None else "")
+            )
             panel.set_aspect("equal")
             panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         figure.supxlabel("false positive rate", fontsize=9)
@@ -192,14 +195,20 @@ def draw_label_shares(result: ProbeResult) -> str:
                 before = shares[number - 1].macro.value
                 panel.plot([number - 1, number], [before, one.macro.value], color=MAIN, linewidth=1, alpha=0.5)
         names = [
-            f"{one.label_share:.0%} of labels\n{one.training_films[0]:,} films, mean of {len(labels)} findings"
-            for one, labels in zip(shares, fitted, strict=True)
+            f"{_share_name(one)}mean of {len(labels)} findings" for one, labels in zip(shares, fitted, strict=True)
         ]
         panel.set_xticks(range(len(shares)), names)
         panel.set_xlim(-0.5, len(shares) - 0.5)
         panel.set_ylabel("macro AUROC")
         panel.grid(axis="y", alpha=0.25)
         return _to_svg(figure)
+
+
+def _share_name(share: ProbeShare) -> str:
+    """How much was trained on; of a trained head that may not be recorded."""
+    labels = "trained head" if share.label_share is None else f"{100 * share.label_share:g} % of labels"
+    films = f"{share.training_films[0]:,} films, " if share.training_films else ""
+    return f"{labels}\n{films}"
 
 
 def draw_dice(dices: Mapping[str, np.ndarray], structures: Sequence[str]) -> str:
@@ -232,8 +241,11 @@ def draw_dice(dices: Mapping[str, np.ndarray], structures: Sequence[str]) -> str
 
 
 def draw_subgroups(groups: Sequence[Subgroup], metric: str, whole: Estimate) -> str:
-    """The metric in every group of films with its interval; dashed: all films."""
-    named = [(f"{one.attribute}: {one.value}  (n = {one.films:,})", one.estimate) for one in groups]
+    """The metric in every group of films with its interval, and of how many labels it is a mean; dashed: all films."""
+    named = []
+    for one in groups:
+        labels = "" if one.labels is None else f", mean of {one.labels}"
+        named.append((f"{one.attribute}: {one.value}  (n = {one.films:,}{labels})", one.estimate))
     with plt.rc_context(_STYLE):
         figure, panel = plt.subplots(figsize=(_WIDTH, 0.8 + 0.26 * len(named)), layout="constrained")
         _dots(panel, named)

@@ -41,7 +41,10 @@ TASKS = {
 
 @dataclass
 class Section:
-    """One result with its figures (SVG text by name), its films, and what could not be drawn and why."""
+    """One result with its figures (SVG text by name), its films, and what could not be drawn and why.
+
+    `marks` say in what it is unlike the other results of its benchmark.
+    """
 
     result: TaskResult
     benchmark: Benchmark | None
@@ -49,6 +52,7 @@ class Section:
     gallery: object = None
     notes: list[str] = field(default_factory=list)
     anchor: str = ""
+    marks: list[str] = field(default_factory=list)
 
 
 def write_page(folder: Path, out: Path | None = None, show_films: bool = False) -> Path:
@@ -57,23 +61,45 @@ def write_page(folder: Path, out: Path | None = None, show_films: bool = False) 
     Raises:
         ValueError: there are no results, or a file is none.
     """
-    sections = [make_section(path, show_films) for path in find_results(folder)]
+    found = [make_section(path, show_films) for path in find_results(folder)]
+    # Of two results of one model and benchmark the later stands; those of the folders below come last.
+    sections = list({(one.result.benchmark, one.result.provenance.model): one for one in found}.values())
     if not sections:
         raise ValueError(f"{folder} holds no results of `python -m eval.run`, nor do the folders below it")
     sections.sort(key=lambda one: list(TASKS).index(one.result.task))
     for number, section in enumerate(sections, start=1):
         section.anchor = f"result-{number}"
+    mark_unlike(sections)
     out = out or folder / PAGE_FILE
     out.write_text(render_page(sections, _other_rows(folder)), encoding="utf-8")
     return out
 
 
 def find_results(folder: Path) -> list[Path]:
-    """Files of results in a folder, or else in the folders below it (one for each model)."""
+    """Files of results in a folder, and in the folders below it (one for each model)."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder of results")
     below = [path for path in sorted(folder.glob("*/*.json")) if path.parent.name != ARTIFACTS]
-    return sorted(folder.glob("*.json")) or below
+    return sorted(folder.glob("*.json")) + below
+
+
+def mark_unlike(sections: list[Section]) -> None:
+    """Mark results that do not compare with the first of their benchmark on the page, or with today's benchmark."""
+    first: dict[str, TaskResult] = {}
+    for section in sections:
+        result = section.result
+        one, other = _conditions(result), _conditions(first.setdefault(result.benchmark, result))
+        section.marks = [f"other {name}" for name, value in one.items() if value != other[name]]
+        if section.benchmark is not None and section.benchmark.version != result.benchmark_version:
+            section.marks.append(f"version {result.benchmark_version}, now {section.benchmark.version}")
+
+
+def _conditions(result: TaskResult) -> dict[str, object]:
+    """What two results must share for their figures to be compared."""
+    provenance = result.provenance
+    # These change a figure by rounding alone, or its interval.
+    settings = {name: one for name, one in provenance.settings.items() if name not in ("batch_size", "resamples")}
+    return {"version": result.benchmark_version, "films": provenance.dataset_fingerprint, "settings": settings}
 
 
 def _other_rows(folder: Path) -> list[dict]:

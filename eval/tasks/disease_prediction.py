@@ -1,29 +1,30 @@
-"""Disease prediction: logistic regression on frozen image embeddings, at several shares of the training labels.
+"""Disease prediction: logistic regression on frozen image features, at several shares of the training labels.
 
-Of the model nothing is trained here: adapting it by fine-tuning is a matter of training, and its result is a
-`ProbeResult` whose `method` is "fine_tune".
+Of the model nothing is trained here. One that was adapted before (`train.adapt`) is judged by its own head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
-from eval.labels import chosen_labels, label_matrix
-from eval.metrics import label_aurocs, macro_mean
+from eval.labels import chosen_labels, label_targets
 from eval.models import EvaluationModel
-from eval.provenance import describe
-from eval.results import Estimate, ProbeResult, ProbeShare, Subgroup
+from eval.results import ProbeResult, ProbeShare
 from eval.scores import ZeroShotScores, save_scores
-from eval.settings import EvaluationSettings
-from eval.significance import resample_by_patient
+from eval.settings import PROBE_FEATURES, EvaluationSettings
 from eval.splits import ALL
-from eval.subgroups import subgroups
+from eval.tasks.predicted_labels import (
+    adaptation_notes,
+    describe_adapted,
+    judge_head,
+    judge_subgroups,
+    patients_on_both_sides,
+)
 from eval.tasks.probes import FittedProbe, LabelledFeatures, draw_patients, probe_share
 
 #: Where there is no validation split, this share of the training patients.
@@ -40,10 +41,14 @@ class _Share(NamedTuple):
 def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings) -> ProbeResult:
     """Fit probes on the training split, choose their penalty on validation, judge them on the benchmark's split.
 
+    A model that `predict_labels` is judged by what it predicts instead (see `judge_head`).
+
     Raises:
         ValueError: there are no training films apart from those that are judged, a label asked for is missing there or
             among the judged films, no label has both classes on validation, or none could be fitted and judged.
     """
+    if hasattr(model, "predict_labels"):
+        return judge_head(benchmark, model, splits, settings)
     names, parts, notes = prepare_features(benchmark, model, splits, settings)
     test, dataset = parts["test"], splits[benchmark.split]
     shares = []
@@ -61,13 +66,20 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
     return ProbeResult(
         benchmark.name,
         benchmark.version,
-        provenance=describe(benchmark, model, dataset, settings),
+        provenance=describe_adapted(benchmark, model, dataset, settings),
         method="linear_probe",
         shares=[share.result for share in shares],
         undefined=[label.name for label in last.result.labels if label.auroc.value is None],
         scores_sha256=save_scores(scores, settings.out, benchmark.name),
-        subgroups=list(_judge_subgroups(dataset, scores, settings)),
-        notes=[*notes, *(note for share in shares for note in share_notes(names, *share))],
+        features=settings.probe_features,
+        # Of the largest label share (its first draw).
+        subgroups=list(judge_subgroups(dataset, scores, settings)),
+        adaptation=model.adaptation,
+        notes=[
+            *adaptation_notes(benchmark, model),
+            *notes,
+            *(note for share in shares for note in share_notes(names, *share)),
+        ],
     )
 
 
@@ -91,13 +103,16 @@ def prepare_features(
         used["validation"] = "validation"
     parts = {}
     for part, split in used.items():
-        values = targets if part == "test" else _targets(splits[split], names, benchmark.unlisted_is_absent)
-        features = image_embeddings(model, splits[split], settings).numpy()
+        values = targets if part == "test" else label_targets(splits[split], names, benchmark.unlisted_is_absent)
+        method = PROBE_FEATURES[settings.probe_features]
+        features = image_embeddings(model, splits[split], settings, method).numpy()
         parts[part] = LabelledFeatures(features, values, np.asarray(splits[split]["patient_id"]))
     unjudged = [name for name, column in zip(names, parts["train"].targets.T, strict=True) if np.isnan(column).all()]
     if benchmark.labels and unjudged:
         raise ValueError(f"labels {unjudged} are judged in no training film: they cannot be learnt")
-    notes, apart = _overlap_notes(parts), "of the validation split"
+    others = {name: splits[name] for name in ("train", "validation") if name in parts}
+    notes = patients_on_both_sides(splits[benchmark.split], others, benchmark.split)
+    apart = "of the validation split"
     if "validation" not in parts or not _can_choose(parts["validation"]):
         parts["train"], parts["validation"] = _hold_out(parts["train"], settings.seed)
         apart = "drawn by the seed and held out of training, since no validation split has a label with both classes"
@@ -113,13 +128,6 @@ def _can_choose(validation: LabelledFeatures) -> bool:
     return any({0, 1} <= set(column[np.isfinite(column)].tolist()) for column in validation.targets.T)
 
 
-def _targets(dataset: Dataset, names: Sequence[str], unlisted_is_absent: bool) -> np.ndarray:
-    """Targets [n, labels] of these labels; one that the data do not know is judged nowhere."""
-    known, values = label_matrix(dataset, unlisted_is_absent)
-    columns = [values[:, known.index(name)] if name in known else np.full(len(dataset), np.nan) for name in names]
-    return np.stack(columns, axis=1)
-
-
 def _hold_out(train: LabelledFeatures, seed: int) -> tuple[LabelledFeatures, LabelledFeatures]:
     """Training films, and those of a share of the patients that is held out of them."""
     held_out = np.zeros(len(train.patients), dtype=bool)
@@ -127,17 +135,6 @@ def _hold_out(train: LabelledFeatures, seed: int) -> tuple[LabelledFeatures, Lab
     if held_out.all():
         raise ValueError("the training films are of one patient: none is left to choose the penalty with")
     return train.rows(np.flatnonzero(~held_out)), train.rows(np.flatnonzero(held_out))
-
-
-def _overlap_notes(parts: dict[str, LabelledFeatures]) -> list[str]:
-    """A patient on both sides is known to the probe: that must be seen beside the figure."""
-    judged = set(parts["test"].patients.tolist())
-    notes = []
-    for part in ("train", "validation"):
-        shared = judged & set(parts[part].patients.tolist()) if part in parts else ()
-        if shared:
-            notes.append(f"{len(shared):,} of {len(judged):,} judged patients have films in split {part!r} too.")
-    return notes
 
 
 def share_notes(names: list[str], share: ProbeShare, fits: list[FittedProbe]) -> list[str]:
@@ -166,23 +163,3 @@ def _fitted_scores(names: list[str], fit: FittedProbe, test: LabelledFeatures) -
     # Picked columns are stored column by column, which a file of scores would not show.
     scores, targets = (np.ascontiguousarray(one[:, fitted]) for one in (fit.scores, test.targets))
     return ZeroShotScores([names[number] for number in fitted], scores, targets, test.patients)
-
-
-def _judge_subgroups(dataset: Dataset, scores: ZeroShotScores, settings: EvaluationSettings) -> Iterator[Subgroup]:
-    """Macro AUROC of the largest label share (its first draw) among the films of each group."""
-    for attribute, value, rows in subgroups(dataset):
-        own, targets, patients = scores.scores[rows], scores.targets[rows], scores.patients[rows]
-        aurocs = resample_by_patient(
-            lambda weights, own=own, targets=targets: label_aurocs(own, targets, weights),
-            patients,
-            settings.resamples,
-            settings.seed,
-        )
-        yield Subgroup(
-            attribute,
-            value,
-            int(rows.sum()),
-            len(np.unique(patients)),
-            Estimate.of_resamples(macro_mean(aurocs)),
-            int(np.isfinite(aurocs[0]).sum()),
-        )

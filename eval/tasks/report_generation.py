@@ -9,6 +9,7 @@ A file of predictions is JSON lines, one for each film: {"record_id": "...", "re
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -18,20 +19,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
-from tqdm import tqdm
 
 from data_scripts.schema import DataError
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
 from eval.models import EvaluationModel
-from eval.provenance import describe
+from eval.processes import share_batches
 from eval.results import ReportResult, Subgroup
 from eval.settings import EvaluationSettings
 from eval.significance import by_patient_intervals
 from eval.subgroups import subgroups
+from eval.tasks.predicted_labels import describe_adapted, training_notes
 from eval.tasks.report_examples import keep_reports
 from eval.tasks.report_scores import score_findings, score_reports
 from eval.tasks.text_metrics import finding_matrix, micro_f1, tokenise, weighted_agreement
+from modeling_chexficient.prompts_chexficient import report_prompt
 
 #: Names of the two baselines, and of what stands for a generator that there is not.
 MOST_FREQUENT, NEAREST = "most frequent report", "nearest neighbour"
@@ -48,8 +50,8 @@ def run(
     """Score the reports of `settings.predictions`, of the model, or those of the nearest training films.
 
     Args:
-        model: with `generate(images) -> list[str]` it writes the reports; else its image embeddings choose them. Where
-            a file of generated reports is given, it makes the nearest-neighbour baseline alone.
+        model: with `generate(images[, prompts]) -> list[str]` it writes the reports; else its image embeddings choose
+            them. Where a file of generated reports is given, it makes the nearest-neighbour baseline alone.
 
     Raises:
         ValueError: no film of the split has a report, there is nothing to score, or the file of predictions is
@@ -66,6 +68,8 @@ def run(
     texts = {} if "train" not in splits else training_baselines(model, splits["train"], whole, rows, settings)
     if not texts:
         notes.append("There are no training reports, so there are no baselines.")
+    if model.adaptation is not None:
+        notes += training_notes(benchmark, model, splits)
     generated, how = _generate(model, test, texts, settings)
     scored = {
         name: score_reports(reports, references, patients, settings.resamples, settings.seed)
@@ -77,7 +81,7 @@ def run(
         benchmark.version,
         # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
         provenance=replace(
-            describe(benchmark, model, whole, settings),
+            describe_adapted(benchmark, model, whole, settings),
             films=len(test),
             patients=len(np.unique(patients)),
         ),
@@ -88,6 +92,7 @@ def run(
         decoder=how,
         subgroups=judge_subgroups(test, generated, references, settings),
         notes=notes + scored[""][1],
+        adaptation=model.adaptation,
     )
 
 
@@ -147,16 +152,27 @@ def read_predictions(path: Path, record_ids: Sequence[str]) -> list[str]:
 
 
 def generate_reports(model: EvaluationModel, films: Dataset, batch_size: int) -> list[str]:
-    """One report for each film by `model.generate(images)`. Raises ValueError where it gives another number."""
-    reports: list[str] = []
-    images = films.select_columns(["image"])
-    for start in tqdm(range(0, len(films), batch_size), desc="generating reports", unit=" batches"):
-        batch = images[start : start + batch_size]["image"]
-        written = list(model.generate(batch))
-        if len(written) != len(batch):
-            raise ValueError(f"{model.name} gave {len(written)} reports for {len(batch)} films")
-        reports += written
-    return reports
+    """One report for each film by `model.generate`; the films are shared among the processes.
+
+    A generator that takes `prompts` is told the view and the indication of each film, where the data have them.
+
+    Raises:
+        ValueError: the model gives another number of reports than of films.
+    """
+    columns = films.select_columns([one for one in ("image", "view", "indication") if one in films.column_names])
+    takes_prompts = "prompts" in inspect.signature(model.generate).parameters
+
+    def write(positions: list[int]) -> list[str]:
+        batch = columns[positions]
+        unknown = [None] * len(positions)
+        told = zip(batch.get("indication", unknown), batch.get("view", unknown), strict=True)
+        prompts = {"prompts": [report_prompt(*one) for one in told]} if takes_prompts else {}
+        written = list(model.generate(batch["image"], **prompts))
+        if len(written) != len(positions):
+            raise ValueError(f"{model.name} gave {len(written)} reports for {len(positions)} films")
+        return written
+
+    return share_batches(write, len(films), batch_size, "generating reports")
 
 
 def training_baselines(

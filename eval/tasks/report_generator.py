@@ -10,10 +10,9 @@ from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from eval.models import EvaluationModel
-from eval.provenance import weights_sha256
-from modeling_chexficient import to_eight_bit
-
-INSTRUCTION = "Write the findings and the impression of this chest X-ray."
+from eval.results import weights_sha256
+from modeling_chexficient import CheXficientImageProcessor, to_eight_bit
+from modeling_chexficient.prompts_chexficient import chat_prompt
 
 
 class ReportGenerator(EvaluationModel):
@@ -23,8 +22,11 @@ class ReportGenerator(EvaluationModel):
         generator: the whole model.
         processor: its processor, with a tokenizer that pads on the left.
         prompt: the text before the report, with the processor's token of the image; default: its chat template around
-            `INSTRUCTION`.
+            `report_prompt`.
         max_new_tokens: longest report.
+
+    Raises:
+        ValueError: there is neither chat template nor `prompt`.
     """
 
     def __init__(
@@ -36,7 +38,8 @@ class ReportGenerator(EvaluationModel):
         **names,
     ):
         self.generator, self.processor, self.max_new_tokens = generator, processor, max_new_tokens
-        self.prompt = _chat(processor) if prompt is None else prompt
+        self.takes_prompts = prompt is None
+        self.prompt = chat_prompt(processor) if prompt is None else prompt
         # Reports are continued from the end of the prompt.
         processor.tokenizer.padding_side = "left"
         super().__init__(generator, processor.image_processor, **names)
@@ -46,22 +49,44 @@ class ReportGenerator(EvaluationModel):
         return self.generator.base_model.vision_tower
 
     @torch.no_grad()
-    def generate(self, images: Sequence[Image.Image]) -> list[str]:
-        """A report for each image, by greedy search: the same images give the same reports."""
-        rgb = [to_eight_bit(image).convert("RGB") for image in images]
-        inputs = self.processor(images=rgb, text=[self.prompt] * len(rgb), padding=True, return_tensors="pt")
+    def generate(self, images: Sequence[Image.Image], prompts: Sequence[str] | None = None) -> list[str]:
+        """A report for each image, without sampling: the same images give the same reports.
+
+        The search is greedy, or with as many beams as the model's generation configuration says.
+
+        Args:
+            prompts: what is asked about each image, as `report_prompt(indication, view)` makes it; default: the
+                instruction alone. A generator with a prompt of its own asks all images the same.
+
+        Raises:
+            ValueError: the prompt leaves no positions of the language model for a report.
+        """
+        texts = [self.prompt] * len(images)
+        if prompts is not None and self.takes_prompts:
+            rendered = {text: chat_prompt(self.processor, text) for text in set(prompts)}
+            texts = [rendered[text] for text in prompts]
+        inputs = self.processor(images=self._prepare(images), text=texts, padding=True, return_tensors="pt")
         inputs = inputs.to(self.device, self.generator.dtype)
-        tokens = self.generator.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=self.max_new_tokens)
-        written = tokens[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.processor.tokenizer.batch_decode(written, skip_special_tokens=True)]
+        length = inputs["input_ids"].shape[1]
+        tokens = self.generator.generate(**inputs, do_sample=False, max_new_tokens=self._new_tokens(length))
+        return [text.strip() for text in self.processor.batch_decode(tokens[:, length:], skip_special_tokens=True)]
 
+    def _prepare(self, images: Sequence[Image.Image]) -> list[Image.Image]:
+        if isinstance(self.image_processor, CheXficientImageProcessor):
+            return list(images)
+        return [to_eight_bit(image).convert("RGB") for image in images]
 
-def _chat(processor) -> str:
-    """The prompt that the processor's chat template makes. Raises ValueError without a template."""
-    if not processor.chat_template:
-        raise ValueError("the processor has no chat template: give a prompt with its token of the image")
-    content = [{"type": "image"}, {"type": "text", "text": INSTRUCTION}]
-    return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    def _new_tokens(self, length: int) -> int:
+        """As many tokens as may be written behind a prompt of `length` tokens."""
+        positions = getattr(self.generator.config.get_text_config(), "max_position_embeddings", None)
+        if positions is None:
+            return self.max_new_tokens
+        if length >= positions:
+            raise ValueError(
+                f"{self.name}: image and prompt take {length} tokens, which leaves none of the {positions} positions "
+                "of the language model for a report: shorten the indication"
+            )
+        return min(self.max_new_tokens, positions - length)
 
 
 def load_report_generator(name: str, prompt: str | None = None, **loading) -> ReportGenerator:

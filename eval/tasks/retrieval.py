@@ -1,6 +1,6 @@
 """Cross-modal retrieval: from a film to its report and from a report to its film (protocol of arXiv 2602.22843).
 
-What counts as right, and how ties do, is said in `eval.ranking`.
+What counts as right, and how ties do, is said in `eval.tasks.ranking`.
 """
 
 from __future__ import annotations

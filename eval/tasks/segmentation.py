@@ -1,28 +1,33 @@
 """Segmentation with frozen features: a linear and a U-Net decoder, trained here, judged by Dice and IoU.
 
-All figures are of the central square of each film in the film's own resolution, whatever the model's image size, so
-that models can be compared; what was not judged (127) is in neither loss nor metric.
+A model that was adapted before (`train.adapt`) is judged by its own decoder, and nothing is trained. All figures are of
+the central square of each film in the film's own resolution, whatever the model's image size, so that models can be
+compared; what was not judged (127) is in neither loss nor metric.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast
 from datasets import Dataset, DatasetDict
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from eval.benchmarks import Benchmark
 from eval.models import EvaluationModel
-from eval.provenance import describe
+from eval.processes import share_batches
 from eval.results import SegmentationResult, StructureResult, Subgroup
 from eval.settings import EvaluationSettings
 from eval.subgroups import subgroups
 from eval.tasks.decoders import DECODERS, train_decoders
 from eval.tasks.overlap import dice, judge, overlaps, weighted_means, with_structure
+from eval.tasks.predicted_labels import adaptation_notes, describe_adapted, training_notes
+from eval.tasks.predicted_masks import PredictedMasks, trained_decoder
 from eval.tasks.segmentation_data import FilmFeatures, judged_rows, mask_names, seen_share
 from eval.tasks.segmentation_examples import keep_examples, segment
 
@@ -38,17 +43,72 @@ VALIDATION_SHARE = 0.2
 MEMORY = 4 << 30
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """The films to judge and the decoders to judge by name, each from their maps and a side to logits; notes."""
+
+    films: FilmFeatures
+    decoders: dict[str, Callable[[list[Tensor], int], Tensor]]
+    about: dict[str, dict[str, int | float]]
+    notes: list[str]
+
+
 def run(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
 ) -> SegmentationResult:
     """Train both decoders on the training split, choose their epoch on validation, judge them on the benchmark's split.
 
+    A model that `predict_masks` is judged by these instead.
+
     Raises:
-        ValueError: a split lacks the masks, a mask is not of its image's size (DataError, with its row), or the
-            processor of the model cannot be matched with masks.
+        ValueError: a split lacks the masks, a mask is not of its image's size (DataError, with its row), the processor
+            of the model cannot be matched with masks, or a trained decoder lacks a structure.
     """
     names = list(benchmark.structures)
     test = _with_masks(benchmark, splits, benchmark.split)
+    prepare = _trained_before if hasattr(model, "predict_masks") else _train
+    judged = prepare(benchmark, model, splits, test, settings)
+    counts = {name: measure(decoder, judged.films) for name, decoder in judged.decoders.items()}
+    patients = np.asarray(test["patient_id"])
+    results = {
+        name: judge(name, names, of_decoder, patients, settings.resamples, settings.seed)
+        for name, of_decoder in counts.items()
+    }
+    last = list(judged.decoders)[-1]
+    keep_examples(benchmark, judged.decoders[last], judged.films, counts, patients, settings)
+    return SegmentationResult(
+        benchmark.name,
+        benchmark.version,
+        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
+        provenance=replace(
+            describe_adapted(benchmark, model, splits[benchmark.split], settings),
+            films=len(test),
+            patients=len(np.unique(patients)),
+        ),
+        structures=[one for structures, _ in results.values() for one in structures],
+        macro_dice={name: macro for name, (_, macro) in results.items()},
+        decoders=judged.about,
+        subgroups=list(_judge_subgroups(test, names, last, counts[last], settings)),
+        notes=judged.notes + _notes(results[last][0]),
+        adaptation=model.adaptation,
+    )
+
+
+def _trained_before(
+    benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, test: Dataset, settings: EvaluationSettings
+) -> _Judged:
+    """The decoder of an adapted model."""
+    decoder, share = trained_decoder(benchmark, model), seen_share(model)
+    films = PredictedMasks(
+        model, test, range(len(test)), benchmark, model.image_size, share, batch_size=settings.batch_size
+    )
+    return _Judged(films, {model.adaptation.method: decoder}, {}, training_notes(benchmark, model, splits))
+
+
+def _train(
+    benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, test: Dataset, settings: EvaluationSettings
+) -> _Judged:
+    """Both decoders, trained on frozen features."""
     train, validation, notes = draw_training_films(benchmark, splits, settings.seed)
     share = seen_share(model)
 
@@ -59,31 +119,8 @@ def run(
 
     # A quarter for validation, which is smaller but read as often.
     training, validating = features(train, MEMORY * 3 // 4), features(validation, MEMORY // 4)
-    decoders, about = fit(training, validating, names, settings)
-    judged = features(test, 0)
-    counts = {name: measure(decoder, judged) for name, decoder in decoders.items()}
-    patients = np.asarray(test["patient_id"])
-    results = {
-        name: judge(name, names, of_decoder, patients, settings.resamples, settings.seed)
-        for name, of_decoder in counts.items()
-    }
-    last = list(decoders)[-1]
-    keep_examples(benchmark, decoders[last], judged, counts, settings)
-    return SegmentationResult(
-        benchmark.name,
-        benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
-        provenance=replace(
-            describe(benchmark, model, splits[benchmark.split], settings),
-            films=len(test),
-            patients=len(np.unique(patients)),
-        ),
-        structures=[one for structures, _ in results.values() for one in structures],
-        macro_dice={name: macro for name, (_, macro) in results.items()},
-        decoders=about,
-        subgroups=list(_judge_subgroups(test, names, last, counts[last], settings)),
-        notes=notes + _notes(results[last][0]),
-    )
+    decoders, about = fit(training, validating, list(benchmark.structures), settings)
+    return _Judged(features(test, 0), decoders, about, adaptation_notes(benchmark, model) + notes)
 
 
 def _with_masks(benchmark: Benchmark, splits: DatasetDict, split: str) -> Dataset:
@@ -143,14 +180,23 @@ def _draw(dataset: Dataset, most: int, seed: int) -> Dataset:
 def fit(
     training: FilmFeatures, validation: FilmFeatures, names: list[str], settings: EvaluationSettings
 ) -> tuple[dict[str, nn.Module], dict[str, dict[str, int | float]]]:
-    """The trained decoders by name, in evaluation mode, and what there is to say of their training."""
+    """The trained decoders by name, in evaluation mode, and what there is to say of their training.
+
+    Every process trains them: it takes minutes, in which processes that only waited would run into the time-out of
+    their exchange. All are of one seed; those of the main process are judged, so that all judge the same.
+    """
     pyramid, _ = training.batch([0])
     steps = -(-len(training) // BATCH_SIZE)
     epochs = settings.decoder_epochs or max(LEAST_EPOCHS, -(-LEAST_STEPS // steps))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         decoders = {name: build([one.shape[1] for one in pyramid], len(names)) for name, build in DECODERS.items()}
-    progress = tqdm(total=epochs * len(decoders), desc="training decoders", unit=" epochs")
+    progress = tqdm(
+        total=epochs * len(decoders),
+        desc="training decoders",
+        unit=" epochs",
+        disable=not PartialState().is_main_process,
+    )
 
     def validate(decoder: nn.Module) -> float:
         progress.update()
@@ -169,7 +215,10 @@ def fit(
         }
         for name, decoder in decoders.items()
     }
-    return {name: decoder.eval() for name, decoder in decoders.items()}, about
+    for decoder in decoders.values():
+        for tensor in decoder.eval().state_dict().values():
+            tensor.copy_(broadcast(tensor))
+    return decoders, about
 
 
 @torch.no_grad()
@@ -184,15 +233,13 @@ def mean_dice(decoder: nn.Module, features: FilmFeatures) -> float:
     return float(weighted_means(means.T, np.ones((1, means.shape[1])))[0, 0])
 
 
-def measure(decoder: nn.Module, features: FilmFeatures) -> np.ndarray:
-    """`overlaps` [films, structures, 3] of what is found with the masks."""
-    return np.stack(
-        [
-            overlaps(found, masks)
-            for positions in tqdm(_batches(len(features)), desc="segmenting", unit=" batches")
-            for found, masks in segment(decoder, features, positions)
-        ]
-    )
+def measure(decoder: Callable[[list[Tensor], int], Tensor], features: FilmFeatures) -> np.ndarray:
+    """`overlaps` [films, structures, 3] of what is found with the masks; the films are shared among the processes."""
+
+    def count(positions: list[int]) -> list[np.ndarray]:
+        return [overlaps(found, masks) for found, masks in segment(decoder, features, positions)]
+
+    return np.stack(share_batches(count, len(features), BATCH_SIZE, "segmenting"))
 
 
 def _batches(count: int) -> list[list[int]]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from eval.artifacts import save_artifact
 from eval.benchmarks import Benchmark
+from eval.scores import numbered
 from eval.settings import EvaluationSettings
 from eval.tasks.overlap import dice, with_structure
 from eval.tasks.segmentation_data import FilmFeatures
@@ -47,15 +48,20 @@ def keep_examples(
     decoder: nn.Module,
     features: FilmFeatures,
     counts: dict[str, np.ndarray],
+    patients: np.ndarray,
     settings: EvaluationSettings,
 ) -> None:
-    """Leave the Dice of every film and what was found in some; their films and masks where these may be shown."""
+    """Leave the Dice of every film and what was found in some; their films and masks where these may be shown.
+
+    `patients` [films] are kept as numbers that tell which films are one person's, not who.
+    """
     dices = {name: with_structure(dice(one), one) for name, one in counts.items()}
     last = list(dices)[-1]
     with np.errstate(invalid="ignore"):
         of_film = np.array([one[np.isfinite(one)].mean() if np.isfinite(one).any() else np.nan for one in dices[last]])
     places = [(place, film) for place, films in choose_examples(of_film, EXAMPLES).items() for film in films]
     arrays = {f"dice_{name}": one.astype(np.float32) for name, one in dices.items()}
+    arrays["patients"] = numbered(patients)
     values = {"structures": list(benchmark.structures), "decoder": last, "places": [place for place, _ in places]}
     if places:
         films = [film for _, film in places]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from eval.benchmarks import COMMON_FROM, Benchmark
 from eval.features import embed_texts, image_embeddings
-from eval.labels import chosen_labels, prevalences
+from eval.labels import chosen_labels, label_targets, prevalences
 from eval.metrics import label_aurocs, label_average_precisions, macro_mean, macro_means, resample_weights
 from eval.models import EvaluationModel
 from eval.prompts import PROMPT_FAMILIES, PromptFamily, find_prompts, unused_pairs
@@ -25,8 +25,8 @@ from eval.subgroups import subgroups
 from eval.tasks.calibration import calibration, two_class_softmax
 from eval.tasks.thresholds import choose_threshold, judge_threshold, parse_rule
 
-#: The bootstrap cannot show positives that are not there: below so many its intervals are too narrow.
-_FEW_POSITIVES = 10
+#: The bootstrap cannot show patients that are not there: with so few of one class its intervals are too narrow.
+_FEW_PATIENTS = 10
 _NO_PROBABILITY = (
     "Scores are differences of two logits; their two-class softmax orders films alike but is no calibrated "
     "probability: see the calibration error."
@@ -54,11 +54,12 @@ def run(
     pairs = {name: family.pair(name) for name in names}
     unused = unused_pairs(family, names)
     notes = [f"The prompts have pairs for {unused}, which are none of the labels."] if unused else []
+    notes += _no_training_split(splits, benchmark.split)
     prompts = pair_embeddings(model, list(pairs.values()))
     patients = np.asarray(dataset["patient_id"])
     split = ZeroShotScores(names, pair_scores(model, embeddings, prompts), targets, patients)
     frequency_split = "train" if "train" in splits else benchmark.split
-    frequency = prevalences(splits[frequency_split], benchmark.unlisted_is_absent)
+    frequency = prevalences(splits[frequency_split])
     weights = resample_weights(patients, settings.resamples, settings.seed)
     aurocs = label_aurocs(split.scores, targets, weights)
     labels, macros = _summarise(split, aurocs, frequency, benchmark.rare_below)
@@ -81,7 +82,7 @@ def run(
         prompt_pairs={name: list(pair) for name, pair in pairs.items()},
         other_prompts=_other_prompts(model, family, embeddings, split, weights),
         subgroups=_subgroups(dataset, split, weights),
-        notes=[*notes, *_few_positives(labels), _NO_PROBABILITY],
+        notes=[*notes, *_few_patients(split, labels), _NO_PROBABILITY],
         scores_sha256=save_scores(split, settings.out, benchmark.name),
         provenance=describe(benchmark, model, dataset, settings),
     )
@@ -194,6 +195,8 @@ def _detail(
         return label
     films = np.isfinite(split.targets[:, number])
     scores, targets = split.scores[films, number], split.targets[films, number]
+    # A copy of all weights is large.
+    own = weights if films.all() else weights[:, films]
     threshold = None
     if chosen is not None:
         name, other_scores, other_targets = chosen
@@ -202,7 +205,7 @@ def _detail(
         value = choose_threshold(other_scores, other_targets, settings.threshold)
         if value is not None:
             where = f"{name} ({int(other_targets.sum())} of {len(other_targets)} films positive)"
-            threshold = judge_threshold(value, settings.threshold, where, scores, targets, weights[:, films])
+            threshold = judge_threshold(value, settings.threshold, where, scores, targets, own)
     return replace(
         label,
         auprc=Estimate.of_resamples(precisions),
@@ -211,11 +214,25 @@ def _detail(
     )
 
 
-def _few_positives(labels: Sequence[LabelResult]) -> list[str]:
-    few = [label.name for label in labels if label.auroc.value is not None and label.positives < _FEW_POSITIVES]
+def _no_training_split(splits: DatasetDict, split: str) -> list[str]:
+    if "train" in splits:
+        return []
+    return [f"There is no training split: how frequent findings are is their share of the films of {split!r} itself."]
+
+
+def _few_patients(split: ZeroShotScores, labels: Sequence[LabelResult]) -> list[str]:
+    few = []
+    for label, targets in zip(labels, split.targets.T, strict=True):
+        sides = [len(np.unique(split.patients[targets == value])) for value in (0, 1)]
+        if label.auroc.value is not None and min(sides) < _FEW_PATIENTS:
+            few.append(label.name)
     if not few:
         return []
-    return [f"Fewer than {_FEW_POSITIVES} positive films, so intervals are too narrow: {', '.join(few)}."]
+    # The average precision of few positives is too high in the mean; that of a resample, which repeats them, more so.
+    return [
+        f"Fewer than {_FEW_PATIENTS} patients with or without it, so intervals are too narrow, and average precisions "
+        f"and their intervals, also of the mean, too high: {', '.join(few)}."
+    ]
 
 
 def _validation_scores(
@@ -230,11 +247,9 @@ def _validation_scores(
     name = benchmark.threshold_split
     if name is None or name not in splits or len(splits[name]) == 0:
         return None
-    known, values = chosen_labels(splits[name], (), benchmark.unlisted_is_absent)
-    targets = np.full((len(values), len(names)), np.nan)
-    for number, label in enumerate(names):
-        if label in known:
-            targets[:, number] = values[:, known.index(label)]
+    targets = label_targets(splits[name], names, benchmark.unlisted_is_absent)
+    if not np.isfinite(targets).any():
+        return None
     return name, pair_scores(model, image_embeddings(model, splits[name], settings), prompts), targets
 
 

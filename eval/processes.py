@@ -1,0 +1,62 @@
+"""Work that several processes share: each does its part, all get the whole, and an error of one stops them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Around work that only some processes may fail at: what one of them raises stops all, each at the same place.
+
+    Without it the others would wait in their next exchange until its time-out. All processes must come here.
+
+    Raises:
+        ValueError: another process met bad data (ValueError or OSError); its message is passed on.
+        RuntimeError: another process failed in another way.
+    """
+    failure = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    told = None if failure is None else (isinstance(failure, ValueError | OSError), f"{failure}")
+    failures = gather_object([told])
+    if failure is not None:
+        raise failure
+    for number, other in enumerate(failures):
+        if other is not None:
+            bad_data, message = other
+            raise (ValueError if bad_data else RuntimeError)(f"process {number}: {message}")
+
+
+def share_batches(
+    work: Callable[[list[int]], Sequence[Any]], count: int, batch_size: int, description: str
+) -> list[Any]:
+    """What `work` makes of `count` films, in order; each batch of positions is done by one of the processes.
+
+    Batches are the same for any number of processes, so the whole is the same, too.
+
+    Raises:
+        ValueError, RuntimeError: see `together`.
+    """
+    state, positions = PartialState(), list(range(count))
+    batches = [positions[start : start + batch_size] for start in positions[::batch_size]]
+    mine = batches[state.process_index :: state.num_processes]
+    with together():
+        done = [
+            list(work(batch))
+            for batch in tqdm(mine, desc=description, unit=" batches", disable=not state.is_main_process)
+        ]
+    if state.num_processes == 1:
+        return [one for results in done for one in results]
+    # As (place, results), since processes are gathered one after the other.
+    places = range(state.process_index, len(batches), state.num_processes)
+    gathered = gather_object(list(zip(places, done, strict=True)))
+    return [one for _, results in sorted(gathered, key=lambda item: item[0]) for one in results]

@@ -1,0 +1,196 @@
+"""Disease prediction by a head that was trained before: its logits judged as they are, matched to labels by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+
+from data_scripts.prepared import load_prepared
+from eval.benchmarks import Benchmark
+from eval.features import image_embeddings
+from eval.labels import chosen_labels
+from eval.metrics import label_aurocs, macro_mean
+from eval.models import EvaluationModel
+from eval.provenance import Provenance, describe
+from eval.results import Adaptation, Estimate, ProbeLabel, ProbeResult, ProbeShare, Subgroup
+from eval.scores import ZeroShotScores, save_scores
+from eval.settings import EvaluationSettings
+from eval.significance import resample_by_patient
+from eval.subgroups import subgroups
+
+
+def judge_head(
+    benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
+) -> ProbeResult:
+    """Judge a model that `predict_labels` on the benchmark's split; nothing is fitted.
+
+    Raises:
+        ValueError: the head lacks a label that the benchmark asks for, or gives none of those in the data; the data
+            lack one; no label has both classes.
+    """
+    dataset = splits[benchmark.split]
+    names, targets = chosen_labels(dataset, benchmark.labels, benchmark.unlisted_is_absent)
+    judged = _shared_labels(benchmark, model, names)
+    logits = image_embeddings(model, dataset, settings, "predict_labels").numpy()
+    scores = ZeroShotScores(
+        judged,
+        np.ascontiguousarray(logits[:, [model.label_names.index(name) for name in judged]]),
+        np.ascontiguousarray(targets[:, [names.index(name) for name in judged]]),
+        np.asarray(dataset["patient_id"]),
+    )
+    share = _as_share(scores, model.adaptation, settings)
+    if share.macro.value is None:
+        raise ValueError(f"no label of {judged} has both classes in split {benchmark.split!r}: there is no AUROC")
+    left_out = [name for name in names if name not in judged]
+    notes = [f"The head does not give these labels of the data: {', '.join(left_out)}."] if left_out else []
+    return ProbeResult(
+        benchmark.name,
+        benchmark.version,
+        provenance=describe_adapted(benchmark, model, dataset, settings),
+        method=model.adaptation.method,
+        shares=[share],
+        undefined=[label.name for label in share.labels if label.auroc.value is None] + left_out,
+        scores_sha256=save_scores(scores, settings.out, benchmark.name),
+        features=None,
+        subgroups=list(judge_subgroups(dataset, scores, settings)),
+        notes=notes + training_notes(benchmark, model, splits),
+        adaptation=model.adaptation,
+    )
+
+
+def _shared_labels(benchmark: Benchmark, model: EvaluationModel, names: list[str]) -> list[str]:
+    """The labels that are judged, in the benchmark's order: those asked for, else all of the data that the head has."""
+    judged = [name for name in names if name in model.label_names]
+    missing = [name for name in names if name not in model.label_names]
+    if not judged or (benchmark.labels and missing):
+        raise ValueError(
+            f"the head of {model.name} does not give {missing}, which {benchmark.name} judges: its labels are "
+            f"{model.label_names}"
+        )
+    return judged
+
+
+def _as_share(scores: ZeroShotScores, adaptation: Adaptation, settings: EvaluationSettings) -> ProbeShare:
+    """The figures of one training in the form of a probe's."""
+    aurocs = _resampled(scores, settings)
+    labels = [
+        ProbeLabel(
+            name,
+            Estimate.of_resamples(aurocs[:, number]),
+            [None if np.isnan(aurocs[0, number]) else float(aurocs[0, number])],
+            int(np.isfinite(scores.targets[:, number]).sum()),
+            int(np.nansum(scores.targets[:, number])),
+            [],
+        )
+        for number, name in enumerate(scores.names)
+    ]
+    macro = Estimate.of_resamples(macro_mean(aurocs))
+
+    def recorded(value: int | None) -> list[int]:
+        return [] if value is None else [value]
+
+    return ProbeShare(
+        label_share=adaptation.label_share,
+        seeds=recorded(adaptation.seed),
+        training_films=recorded(adaptation.train_films),
+        training_patients=recorded(adaptation.train_patients),
+        regularisation=[],
+        macro=macro,
+        macro_by_seed=[macro.value],
+        spread=None,
+        labels=labels,
+    )
+
+
+def _resampled(scores: ZeroShotScores, settings: EvaluationSettings) -> np.ndarray:
+    """AUROC [1 + resamples, labels]."""
+    return resample_by_patient(
+        lambda weights: label_aurocs(scores.scores, scores.targets, weights),
+        scores.patients,
+        settings.resamples,
+        settings.seed,
+    )
+
+
+def judge_subgroups(dataset: Dataset, scores: ZeroShotScores, settings: EvaluationSettings) -> Iterator[Subgroup]:
+    """Macro AUROC among the films of each group."""
+    for attribute, value, rows in subgroups(dataset):
+        own = ZeroShotScores(scores.names, scores.scores[rows], scores.targets[rows], scores.patients[rows])
+        aurocs = _resampled(own, settings)
+        yield Subgroup(
+            attribute,
+            value,
+            int(rows.sum()),
+            len(np.unique(own.patients)),
+            Estimate.of_resamples(macro_mean(aurocs)),
+            int(np.isfinite(aurocs[0]).sum()),
+        )
+
+
+def describe_adapted(
+    benchmark: Benchmark, model: EvaluationModel, films: Dataset, settings: EvaluationSettings
+) -> Provenance:
+    """The provenance of a result of a trained head: also what it was trained on may hold films of the benchmark."""
+    provenance = describe(benchmark, model, films, settings)
+    return replace(provenance, seen_sources=sorted({*provenance.seen_sources, *_exposed(benchmark, model)}))
+
+
+def _exposed(benchmark: Benchmark, model: EvaluationModel) -> set[str]:
+    """Corpora of the head's training that share films with the benchmark; its own training split is what it is for."""
+    sources = model.adaptation.sources if model.adaptation is not None else []
+    return (set(benchmark.exposure) - {benchmark.dataset, benchmark.train_dataset}) & set(sources)
+
+
+def adaptation_notes(benchmark: Benchmark, model: EvaluationModel) -> list[str]:
+    """What a reader must know of a model that was adapted before; nothing of any other."""
+    told = model.adaptation
+    if told is None:
+        return []
+    if told.train_films is None:
+        notes = ["How the model was adapted is not recorded: whether it saw the judged patients is not known."]
+    else:
+        labels = "" if told.label_share is None else f" ({100 * told.label_share:g}% of the labels)"
+        patients = "" if told.train_patients is None else f" of {told.train_patients:,} patients"
+        notes = [f"The model was adapted before ({told.method}) on {told.train_films:,} films{patients}{labels}."]
+    if exposed := _exposed(benchmark, model):
+        notes.append(f"It was adapted to {', '.join(sorted(exposed))}, which may hold films of this benchmark.")
+    return notes
+
+
+def training_notes(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict) -> list[str]:
+    """`adaptation_notes`, and whether the judged patients were among those that the model was adapted to."""
+    notes, judged = adaptation_notes(benchmark, model), splits[benchmark.split]
+    found = [folder for folder in model.training_folders if Path(folder).is_dir()]
+    for folder in found:
+        trained, patients = load_prepared(folder, ("patient_id",)).get("train"), _people(judged)
+        shared = patients & _people(trained) if trained is not None else ()
+        if shared:
+            notes.append(
+                f"{len(shared):,} of {len(patients):,} judged patients have films in the split that the model was "
+                "adapted to."
+            )
+    if found:
+        return notes
+    # Not known what it was adapted to: the benchmark's own data are the likeliest.
+    others = {name: splits[name] for name in ("train", "validation") if name in splits}
+    return notes + patients_on_both_sides(judged, others, benchmark.split)
+
+
+def _people(films: Dataset) -> set[tuple[str, str]]:
+    """Patients by corpus: two corpora may give one name to different people."""
+    sources = films["source"] if "source" in films.column_names else [""] * len(films)
+    return set(zip(sources, films["patient_id"], strict=True))
+
+
+def patients_on_both_sides(judged: Dataset, others: dict[str, Dataset], split: str) -> list[str]:
+    """A patient of the judged films who is in a training split, too, may be known to the model."""
+    patients, notes = set(judged["patient_id"]), []
+    for name, other in others.items():
+        shared = patients & set(other["patient_id"]) if name != split else ()
+        if shared:
+            notes.append(f"{len(shared):,} of {len(patients):,} judged patients have films in split {name!r} too.")
+    return notes
