@@ -115,8 +115,12 @@ class PairCollator:
         return {"rows": rows, "lengths": texts["attention_mask"].sum(dim=1), "pixel_values": images, **texts}
 
     def pixels(self, images: list) -> Tensor:
-        """PIL images as uint8 [B, 1, size, size], or [B, 3, size, size] if any has colour."""
-        films = [resize_and_crop(to_eight_bit(image), self.image_size) for image in images]
-        if any(film.mode == "RGB" for film in films):
-            return torch.from_numpy(np.stack([np.asarray(film.convert("RGB")) for film in films])).permute(0, 3, 1, 2)
-        return torch.from_numpy(np.stack([np.asarray(film) for film in films])).unsqueeze(1)
+        return film_pixels(images, self.image_size)
+
+
+def film_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
+    """PIL images as uint8 [B, 1, size, size], or [B, 3, size, size] if any has colour."""
+    films = [resize_and_crop(to_eight_bit(image), size) for image in images]
+    if any(film.mode == "RGB" for film in films):
+        return torch.from_numpy(np.stack([np.asarray(film.convert("RGB")) for film in films])).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.stack([np.asarray(film) for film in films])).unsqueeze(1)

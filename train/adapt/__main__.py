@@ -1,0 +1,229 @@
+"""Adapting a pretrained base to findings, structures or reports, from prepared data to an adapter folder.
+
+    accelerate launch -m train.adapt train/recipes/classification.yaml --model DIR --dataset_dir DIR --output_dir RUN
+    torchrun --nproc_per_node 2 -m train.adapt train/recipes/segmentation.yaml ... --use_cpu
+
+Writes into `output_dir`: `adapter/` (methods lora and linear: a PEFT adapter with its head) or `model/` (method full),
+`results/` (the data's test split, or `--benchmark`, judged by `eval`), `log.json` and, last, `run.json` (what was done,
+from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps 0.1` a run
+that was stopped goes on by `--resume_from_checkpoint last`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import torch
+from transformers import set_seed
+
+from data_scripts.mixture import Mixture
+from eval.benchmarks import Benchmark
+from eval.results import TaskResult, git_commit, package_versions
+from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
+from train.adapt.arguments import AdaptTrainingArguments, MethodArguments, TaskArguments
+from train.adapt.augmentation import Augmentation
+from train.adapt.findings import FindingsTask, build_findings
+from train.adapt.head_start import start_head
+from train.adapt.judging import find_benchmark, judge_run
+from train.adapt.methods import apply_method, count_trainable
+from train.adapt.reports import ReportArguments, build_reports
+from train.adapt.run_folder import (
+    LOG_FILE,
+    RUN_FILE,
+    check_run_folder,
+    forget_earlier_run,
+    save_base,
+    save_weights,
+    weights_bytes,
+    write_json,
+)
+from train.adapt.structures import build_structures
+from train.adapt.tasks import Task
+from train.adapt.trainer import AdaptTrainer
+from train.arguments import DataArguments, parse_recipe
+from train.distributed import leave_together, wait_for_all, world_size
+from train.pretrain import changed_settings, checkpoint_to_resume, settings_of_the_result
+
+ARGUMENTS = (TaskArguments, DataArguments, MethodArguments, Augmentation, AdaptTrainingArguments, ReportArguments)
+#: Where things lie, and how the result is judged, says nothing about what is learnt.
+_NOT_SETTINGS = ("model", "benchmark", "benchmark_data", "resamples")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """All arguments of a run, by concern."""
+
+    task: TaskArguments
+    data: DataArguments
+    method: MethodArguments
+    augmentation: Augmentation
+    training: AdaptTrainingArguments
+    reports: ReportArguments
+
+    def __post_init__(self):
+        if self.reports.given and self.task.task != "report_generation":
+            raise ValueError(f"{self.reports.given} belong to task report_generation, this is {self.task.task}")
+        if self.method.adapt_tower and self.task.task != "report_generation":
+            raise ValueError("adapt_tower belongs to task report_generation: other tasks adapt the tower anyway")
+
+    def changed(self) -> dict:
+        """What differs from the defaults, without paths and secrets."""
+        parts = (getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "data")
+        return {name: value for part in parts for name, value in changed_settings(part).items()}
+
+    def of_the_result(self, base: BaseIdentity) -> dict:
+        """What must be equal in a run that is resumed."""
+        parts = (self.task, self.method, self.training, self.reports)
+        settings = {name: value for name, value in settings_of_the_result(*parts).items() if name not in _NOT_SETTINGS}
+        training = self.training
+        # When the weights are judged decides which are the best.
+        judged = {"eval_strategy": str(training.eval_strategy), "eval_steps": training.eval_steps}
+        return settings | judged | {"max_steps": training.max_steps, "base": base.weights_sha256}
+
+
+def build_task(arguments: Arguments, mixture: Mixture) -> Task:
+    """The task of a run; the first process reads (and caches) the data, the others find them ready."""
+    common = (mixture, arguments.augmentation, arguments.training.seed)
+    with arguments.training.main_process_first(desc="loading the dataset"):
+        if arguments.task.task == "classification":
+            return build_findings(arguments.task, *common)
+        if arguments.task.task == "segmentation":
+            return build_structures(arguments.task, *common)
+        return build_reports(arguments.task, arguments.reports, arguments.method, *common)
+
+
+def adapt(arguments: Arguments) -> None:
+    args, run_dir, mixture = arguments.training, Path(arguments.training.output_dir), arguments.data.read()
+    check_run_folder(run_dir, arguments.task.model)
+    task = build_task(arguments, mixture)
+    # Before training: a benchmark that does not exist is not to be found out at the end.
+    benchmark = find_benchmark(task, args, mixture)
+    base = identify_base(arguments.task.model, arguments.task.revision)
+    checkpoint = checkpoint_to_resume(args)
+    # All processes have looked for checkpoints before one of them clears up.
+    wait_for_all()
+    if args.should_save:
+        forget_earlier_run(run_dir)
+    if task.base_made_here and arguments.method.method != "full":
+        if args.should_save:
+            save_base(task, run_dir)
+        wait_for_all()
+        base = identify_base(run_dir / "base")
+    trainer = build_trainer(arguments, task, base, resumes=checkpoint is not None)
+    if checkpoint is not None:
+        trainer.resume(checkpoint)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    run = describe_run(trainer, arguments, base, mixture)
+    weights = finish(trainer, run, base, run_dir)
+    results = judge_finished(weights, run, benchmark, args)
+    if args.should_save:
+        write_json(run_dir / RUN_FILE, run)
+        print(summary(trainer, run, results, weights))
+    leave_together()
+
+
+def build_trainer(arguments: Arguments, task: Task, base: BaseIdentity, resumes: bool = False) -> AdaptTrainer:
+    """The trainer of a run, with all that is new in the model drawn by the seed; the head of a run that goes on is in
+    its checkpoint.
+    """
+    args, by_probe, started = arguments.training, arguments.task.head_start == "probe", time.perf_counter()
+    if isinstance(task, FindingsTask) and task.new_head and by_probe and not resumes:
+        task.notes.append(start_head(task, args.device, args.per_device_eval_batch_size, args.dataloader_num_workers))
+    # LoRA's new weights.
+    set_seed(args.seed)
+    model = apply_method(task.model, task.parts, arguments.method)
+    if args.should_save:
+        print("\n".join([str(count_trainable(model)), *task.notes]))
+    return AdaptTrainer(task, model, args, arguments.method, arguments.of_the_result(base), started)
+
+
+def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity, mixture: Mixture) -> dict:
+    """What `run.json` says: the settings, the figure on validation, and what was spent over all processes."""
+    task, args, best = trainer.task, trainer.args, trainer.best
+    splits, trainable = task.splits, count_trainable(trainer.model)
+    sources = splits.train.select_columns(["source"])[splits.train_rows]["source"]
+    return {
+        "task": task.name,
+        "method": arguments.method.method,
+        "base": dataclasses.asdict(base),
+        "head": task.head,
+        "label_share": arguments.task.label_share,
+        "labels": list(task.head.get("id2label", {}).values()),
+        "seed": args.seed,
+        "trainable_parameters": trainable.trainable,
+        "all_parameters": trainable.all,
+        "trainable_share": trainable.share,
+        "train_films": len(splits.train_rows),
+        "train_patients": splits.train_patients,
+        "validation": {
+            "films": len(splits.validation_rows),
+            "patients": splits.validation_patients,
+            "metric": task.metric,
+            "value": best.figure,
+            **best.metrics,
+        },
+        "best_epoch": best.epoch,
+        "best_step": best.step,
+        "steps": trainer.state.global_step,
+        "seconds": trainer.seconds(),
+        "flops": trainer.flops(),
+        "device": torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
+        "processes": world_size(),
+        "sources": sorted(set(sources)),
+        "mixture": dataclasses.asdict(mixture),
+        "settings": arguments.changed(),
+        "augmentation": dataclasses.asdict(task.augmentation),
+        "notes": task.notes,
+        "git_commit": git_commit(),
+        "packages": package_versions(),
+        **task.facts,
+    }
+
+
+def finish(trainer: AdaptTrainer, run: dict, base: BaseIdentity, run_dir: Path) -> Path:
+    """Write the best weights and the log; says in `run` how many bytes the adapter takes. Returns the folder."""
+    folder = run_dir / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
+    if trainer.args.should_save:
+        save_weights(trainer.task, trainer.model, base, run_dir)
+        write_json(run_dir / LOG_FILE, trainer.state.log_history)
+    wait_for_all()
+    run["adapter_bytes"] = weights_bytes(folder)
+    return folder
+
+
+def judge_finished(
+    weights: Path, run: dict, benchmark: tuple[Benchmark, list[Path]] | str, args: AdaptTrainingArguments
+) -> TaskResult | str:
+    """The result on the benchmark, or in words why there is none; the latter becomes a note of the run."""
+    result = benchmark if isinstance(benchmark, str) else judge_run(weights, run, *benchmark, args)
+    if isinstance(result, str):
+        run["notes"] = [*run["notes"], result]
+    return result
+
+
+def summary(trainer: AdaptTrainer, run: dict, result: TaskResult | str, weights: Path) -> str:
+    validation = run["validation"]
+    lines = [
+        f"{run['method']} on {run['train_films']:,} films of {run['train_patients']:,} patients: "
+        f"{validation['metric']} {validation['value']:.3f} on validation after {run['best_epoch']:.3g} epochs, "
+        f"{run['seconds']:,.0f} s",
+        f"{weights}: {run['adapter_bytes']:,} bytes, trainable {run['trainable_share']:.2%}",
+    ]
+    if isinstance(result, str):
+        return "\n".join([*lines, result])
+    name, figure = result.headline
+    return "\n".join([*lines, f"{result.benchmark}: {name} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    try:
+        adapt(Arguments(*parse_recipe(ARGUMENTS, sys.argv[1:] if arguments is None else arguments)))
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""The arguments of adaptation; recipes and the command line are read as those of pretraining are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+#: Tasks by their name in recipes, as the Hub calls them.
+TASKS = {
+    "classification": "image-classification",
+    "segmentation": "semantic-segmentation",
+    "report_generation": "report-generation",
+}
+METHODS = ("lora", "linear", "full")
+#: Arguments that one task alone reads.
+_OF_TASK = {
+    **dict.fromkeys(
+        ("labels", "unlisted_is_absent", "class_balance", "max_pos_weight", "image_pooling", "head_start"),
+        "classification",
+    ),
+    **dict.fromkeys(("structures", "no_mask_is_empty", "decoder"), "segmentation"),
+}
+CLASS_BALANCES = ("none", "pos_weight", "effective")
+
+
+@dataclass
+class TaskArguments:
+    """What is learnt, from which base, and with how many of the labels."""
+
+    task: str = field(default="classification", metadata={"help": "What is learnt.", "choices": list(TASKS)})
+    model: str | None = field(
+        default=None, metadata={"help": "Name or folder of the base: a CheXficient model, or any vision tower."}
+    )
+    revision: str | None = field(default=None, metadata={"help": "Commit, tag or branch of a base on the Hub."})
+    labels: list[str] = field(
+        default_factory=list, metadata={"help": "Findings to learn, in the head's order; default: all of the data."}
+    )
+    structures: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": 'Structures to outline: the name of a mask, or NAME=MASK,MASK for a union, as "tubes=ETT,NGT"; '
+            "default: every mask of the data."
+        },
+    )
+    unlisted_is_absent: bool = field(
+        default=False, metadata={"help": "A finding that a film does not list is absent, not unjudged."}
+    )
+    no_mask_is_empty: bool = field(
+        default=False, metadata={"help": "A film without a mask does not show the structure; else nobody outlined it."}
+    )
+    label_share: float = field(
+        default=1.0, metadata={"help": "Share of the training patients, drawn by the seed; smaller shares are nested."}
+    )
+    class_balance: str = field(
+        default="none",
+        metadata={
+            "help": "Weight of positive films in the loss: none (published), pos_weight (negatives a positive), or "
+            "effective (of effective numbers, arXiv 1901.05555).",
+            "choices": list(CLASS_BALANCES),
+        },
+    )
+    max_pos_weight: float = field(default=20.0, metadata={"help": "That weight is at most this."})
+    image_pooling: str = field(
+        default="pooled",
+        metadata={
+            "help": "Feature of findings: the tower's pooled one, or its L2-normalised one.",
+            "choices": ["pooled", "normalized"],
+        },
+    )
+    head_start: str = field(
+        default="probe",
+        metadata={
+            "help": "Where a new head of findings starts: logistic regression on the base's features, or random.",
+            "choices": ["probe", "random"],
+        },
+    )
+    decoder: str = field(
+        default="unet", metadata={"help": "Decoder of structures.", "choices": ["linear", "unet", "published_unet"]}
+    )
+
+    def __post_init__(self):
+        if self.model is None:
+            raise ValueError("model is missing: name the base, a folder or a Hub id")
+        if not 0 < self.label_share <= 1:
+            raise ValueError(f"label_share is {self.label_share}, it must lie in (0, 1] (a share of the patients)")
+        if self.max_pos_weight < 1:
+            raise ValueError(f"max_pos_weight is {self.max_pos_weight}, it must be at least 1")
+        for name in ("labels", "structures"):
+            values = getattr(self, name)
+            repeated = sorted({one for one in values if values.count(one) > 1})
+            if repeated:
+                raise ValueError(f"{name} {repeated} are named twice")
+        for name, task in _OF_TASK.items():
+            given = getattr(self, name) not in ([], TaskArguments.__dataclass_fields__[name].default)
+            if given and self.task != task:
+                raise ValueError(f"{name} belongs to task {task}, this is {self.task}: leave it out")
+
+
+@dataclass
+class MethodArguments:
+    """What of the model is trained. LoRA as published for chest films: q and v, alpha 32, dropout 0.1, final norm and
+    head trained as well (arXiv 2401.12215).
+    """
+
+    method: str = field(
+        default="lora",
+        metadata={"help": "lora, linear (the head alone) or full (everything).", "choices": list(METHODS)},
+    )
+    rank: int = field(
+        default=8, metadata={"help": "LoRA: rank (published: 4, 8 and 32 for 1, 10 and 100 % of labels)."}
+    )
+    alpha: float = field(default=32, metadata={"help": "LoRA: the update is scaled by alpha / rank."})
+    dropout: float = field(default=0.1, metadata={"help": "LoRA: dropout of its input."})
+    target_modules: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "LoRA: ends of the names of the layers, or one regular expression. Default: q and v of the "
+            "attention; in a convolutional tower, the convolutions behind the first one."
+        },
+    )
+    use_rslora: bool = field(default=False, metadata={"help": "LoRA: scale by alpha / sqrt(rank) (rsLoRA)."})
+    use_dora: bool = field(default=False, metadata={"help": "LoRA: learn lengths apart from directions (DoRA)."})
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the new head (or projector); default: learning_rate."}
+    )
+    layer_decay: float = field(
+        default=1.0,
+        metadata={"help": "Full: every block's learning rate is this times that of the block above it (0.65 or so)."},
+    )
+    freeze_tower: bool = field(default=False, metadata={"help": "Full: leave the vision tower as it is."})
+    adapt_tower: bool = field(default=False, metadata={"help": "LoRA of reports: in the vision tower, too."})
+
+    def __post_init__(self):
+        of_lora = ("target_modules", "use_rslora", "use_dora", "adapt_tower")
+        self._refuse("lora", [name for name in of_lora if getattr(self, name)])
+        of_full = {"layer_decay": self.layer_decay != 1, "freeze_tower": self.freeze_tower}
+        self._refuse("full", [name for name, given in of_full.items() if given])
+        if self.head_learning_rate is not None and self.head_learning_rate <= 0:
+            raise ValueError(f"head_learning_rate is {self.head_learning_rate}, it must be above 0")
+        if self.rank < 1:
+            raise ValueError(f"rank is {self.rank}, it must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, it must lie in [0, 1)")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay is {self.layer_decay}, it must lie in (0, 1]")
+
+    def _refuse(self, method: str, given: list[str]) -> None:
+        if given and self.method != method:
+            raise ValueError(f"{', '.join(given)} belong to method {method}, this is {self.method}: leave them out")
+
+
+#: Arguments of Trainer that would do nothing here, or harm.
+_REFUSED = {
+    "load_best_model_at_end": "the best weights are always put back, and not by way of Trainer's checkpoints",
+    "metric_for_best_model": "findings are chosen by mean AUROC, structures by mean Dice, reports by their loss",
+    "auto_find_batch_size": "resuming needs one batch size; lower per_device_train_batch_size",
+    "save_only_model": "a run goes on from its optimiser and random numbers too",
+    "label_smoothing_factor": "the losses here are of one probability a label",
+    "fsdp": "one process a GPU (DDP) is what is tried",
+    "deepspeed": "one process a GPU (DDP) is what is tried",
+    "push_to_hub": "look at the run first, then publish it with model_cards.publish",
+}
+
+
+@dataclass
+class AdaptTrainingArguments(TrainingArguments):
+    """`TrainingArguments`, and how a run stops and is judged.
+
+    Defaults that differ from `TrainingArguments`: `learning_rate` 1e-3 with a cosine after a warm-up of 5 % of the
+    steps, `weight_decay` 0.05, batches of 64, 20 judgements on validation in a run, `seed` 0, `save_strategy` "no",
+    `remove_unused_columns` False.
+    """
+
+    learning_rate: float = 1e-3
+    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = 0.05
+    weight_decay: float = 0.05
+    num_train_epochs: float = 20
+    per_device_train_batch_size: int = 64
+    per_device_eval_batch_size: int = 64
+    seed: int = 0
+    remove_unused_columns: bool = False
+    eval_strategy: str = "steps"
+    eval_steps: float | None = 0.05
+    save_strategy: str = "no"
+    logging_steps: float = 0.05
+
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many judgements on validation without a better one."}
+    )
+    benchmark: str | None = field(
+        default=None,
+        metadata={"help": "Benchmark of `eval` that judges the result; default: the data's own test split."},
+    )
+    benchmark_data: str | None = field(
+        default=None, metadata={"help": "Folder of prepared folders for the benchmark; default: the one trained on."}
+    )
+    resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples of the intervals on the test split."})
+
+    def __post_init__(self):
+        # A NaN must be seen.
+        self.logging_nan_inf_filter = False
+        for name, why in _REFUSED.items():
+            if getattr(self, name):
+                raise ValueError(f"{name} is not supported: {why}")
+        super().__post_init__()
+        if self.eval_strategy == "no":
+            raise ValueError("eval_strategy no would leave nothing to choose the best weights by: give steps or epoch")
+        if self.n_gpu > 1:
+            raise ValueError(
+                f"one process sees {self.n_gpu} GPUs: start with `accelerate launch -m train.adapt ...`, or show it "
+                "one GPU with CUDA_VISIBLE_DEVICES"
+            )
+        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
+            raise ValueError(f"early_stopping_patience is {self.early_stopping_patience}, it must be at least 1")
+        if self.resamples < 2:
+            raise ValueError(f"resamples is {self.resamples}, it must be at least 2")

@@ -1,0 +1,162 @@
+"""The films that a head learns from: splits, held-out patients, shares of the labels, decoded images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import datasets
+import numpy as np
+import torch
+from datasets import Dataset
+from PIL import Image
+
+from data_scripts.mixture import Mixture, load_mixture
+from data_scripts.schema import DataError
+from eval.tasks.probes import draw_patients
+
+#: Where no validation split can judge, this share of the training patients is held out.
+VALIDATION_SHARE = 0.2
+
+
+class FilmDataset(torch.utils.data.Dataset):
+    """Rows of a split as dicts of the columns asked for, and `row`, the row's number in the split.
+
+    Images and masks are decoded here, not by `datasets`, so that a damaged one is named by its row.
+
+    Args:
+        dataset: a whole split.
+        rows: the rows of it that are in this dataset.
+        columns: `image`, and `masks` and `labels` where they are needed.
+    """
+
+    def __init__(self, dataset: Dataset, rows: Sequence[int], columns: Sequence[str]):
+        kept = dataset.select_columns(list(columns)).cast_column("image", datasets.Image(decode=False))
+        if "masks" in columns:
+            undecoded = datasets.List({"name": datasets.Value("string"), "image": datasets.Image(decode=False)})
+            kept = kept.cast_column("masks", undecoded)
+        self.dataset, self.rows = kept, np.asarray(rows, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> dict:
+        row = int(self.rows[position])
+        film = self.dataset[row]
+        film["image"] = decode(film["image"], f"the film of row {row}")
+        for mask in film.get("masks") or ():
+            mask["image"] = decode(mask["image"], f"the mask {mask['name']!r} of row {row}")
+        return film | {"row": row}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the rows and of some of their films: a run that goes on must see the same."""
+        digest = hashlib.sha256(self.rows.tobytes())
+        for position in range(0, len(self), max(1, len(self) // 64)):
+            image = self.dataset[int(self.rows[position])]["image"]
+            digest.update(image["bytes"] or str(image["path"]).encode())
+        return digest.hexdigest()[:16]
+
+
+def decode(stored: dict, what: str) -> Image.Image:
+    """An image as `datasets` keeps it, undecoded. Raises DataError naming `what` where it cannot be read."""
+    try:
+        image = Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] else stored["path"])
+        image.load()
+    except (OSError, SyntaxError, ValueError, TypeError) as error:
+        raise DataError(f"{what} cannot be decoded ({error}): prepare the data anew, or leave it out") from error
+    return image
+
+
+@dataclass
+class Splits:
+    """The training and validation films of a run: splits, and the rows of them that are used.
+
+    `validation` may be the training split itself, of which other patients are held out.
+    """
+
+    train: Dataset
+    train_rows: np.ndarray
+    validation: Dataset
+    validation_rows: np.ndarray
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def train_patients(self) -> int:
+        return _count_patients(self.train, self.train_rows)
+
+    @property
+    def validation_patients(self) -> int:
+        return _count_patients(self.validation, self.validation_rows)
+
+
+def load_splits(mixture: Mixture, columns: tuple[str, ...]) -> tuple[Dataset, Dataset | None]:
+    """The training split of a mixture, and its validation split; None where no folder has one with films."""
+    train = load_mixture(mixture, "train", columns)
+    try:
+        validation = load_mixture(mixture, "validation", columns)
+    except DataError:
+        # The folders were read a moment ago: what they lack is the split.
+        return train, None
+    return train, validation if len(validation) else None
+
+
+def choose_films(
+    train: Dataset,
+    validation: Dataset | None,
+    usable: Callable[[Dataset], np.ndarray],
+    can_judge: Callable[[Dataset, np.ndarray], bool],
+    share: float,
+    seed: int,
+) -> Splits:
+    """The films to train on and those that choose the best weights.
+
+    Args:
+        usable: rows of a split that the task can use.
+        can_judge: whether these rows of a split can tell good weights from bad.
+        share: of the training patients, drawn by the seed after the held-out ones were left out.
+
+    Raises:
+        DataError: no training film is usable, or nothing is left to choose the weights by.
+    """
+    rows, notes = usable(train), []
+    if len(rows) == 0:
+        raise DataError(f"none of the {len(train):,} training films can be used for this task")
+    if validation is not None and can_judge(validation, usable(validation)):
+        judge, judge_rows = validation, usable(validation)
+    else:
+        patients = _patients(train, rows)
+        held_out = np.zeros(len(rows), dtype=bool)
+        held_out[draw_patients(patients, VALIDATION_SHARE, seed)] = True
+        if held_out.all():
+            raise DataError(
+                "there is no validation split to choose the best weights by, and all training films are of one "
+                "patient: add films of others, with split 'validation'"
+            )
+        judge, judge_rows, rows = train, rows[held_out], rows[~held_out]
+        if not can_judge(judge, judge_rows):
+            raise DataError(
+                f"no validation split can judge this task, nor can the {len(judge_rows):,} films that were held out of "
+                "training: none of what is learnt is both present and absent among them"
+            )
+        notes.append(
+            f"No validation split that can judge: {len(judge_rows):,} training films of {VALIDATION_SHARE:.0%} of the "
+            f"patients, drawn by seed {seed}, were held out and chose the weights."
+        )
+    drawn = rows[draw_patients(_patients(train, rows), share, seed)] if share < 1 else rows
+    splits = Splits(train, drawn, judge, judge_rows, notes)
+    shared = set(_patients(train, drawn)) & set(_patients(judge, judge_rows))
+    if shared:
+        splits.notes.append(f"{len(shared):,} patients have films both in training and in validation.")
+    return splits
+
+
+def _patients(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    return np.asarray(dataset.select_columns(["patient_id"])["patient_id"])[rows]
+
+
+def _count_patients(dataset: Dataset, rows: np.ndarray) -> int:
+    return len(np.unique(_patients(dataset, rows)))

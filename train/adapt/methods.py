@@ -1,0 +1,166 @@
+"""What of a model is trained: LoRA, the head alone, or everything; and what stays as it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.constants import DUMMY_TARGET_MODULES
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from transformers import PreTrainedModel
+
+from train.adapt.arguments import MethodArguments
+
+#: Names of a tower's last layer norm.
+_FINAL_NORMS = ("layernorm", "post_layernorm", "norm", "final_layer_norm")
+#: Query and value of the attention of any transformer: the names since transformers 5.18 and those before it.
+_QUERY_AND_VALUE = r"(q_proj|v_proj|query|value)"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The modules of a model that adaptation must know, by name.
+
+    Args:
+        tower: the vision tower.
+        heads: modules that are new, and trained by every method.
+        adapted: where LoRA goes; the vision tower, or the language model.
+    """
+
+    tower: str
+    heads: tuple[str, ...]
+    adapted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """How much of a model is trained, in parameters."""
+
+    trainable: int
+    all: int
+
+    @property
+    def share(self) -> float:
+        return self.trainable / self.all
+
+    def __str__(self) -> str:
+        return f"trainable: {self.trainable:,} of {self.all:,} parameters ({self.share:.2%})"
+
+
+def apply_method(model: PreTrainedModel, parts: Parts, arguments: MethodArguments) -> PreTrainedModel | PeftModel:
+    """The model with what the method trains set trainable; with lora and linear as a PEFT model around it.
+
+    Raises:
+        ValueError: a rank larger than a layer allows, or no layer to put LoRA on.
+    """
+    if arguments.method == "full":
+        # A tower that stays as it is: what was frozen before loading has been thawed by it.
+        model.get_submodule(parts.tower).requires_grad_(not arguments.freeze_tower)
+        return model
+    if arguments.method == "linear":
+        return get_peft_model(model, LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=[*parts.heads]))
+    config = lora_config(model, parts, arguments)
+    _check_rank(model, config)
+    return get_peft_model(model, config)
+
+
+def lora_config(model: PreTrainedModel, parts: Parts, arguments: MethodArguments) -> LoraConfig:
+    """PEFT's configuration: the layers to adapt by name, head and final norm to be trained whole."""
+    given = arguments.target_modules
+    # One with characters that no name has is meant as an expression.
+    expression = len(given) == 1 and re.search(r"[\\*+?|()\[\]^$]", given[0])
+    targets = given[0] if expression else given or default_targets(model, parts.adapted)
+    return LoraConfig(
+        r=arguments.rank,
+        lora_alpha=arguments.alpha,
+        lora_dropout=arguments.dropout,
+        use_rslora=arguments.use_rslora,
+        use_dora=arguments.use_dora,
+        target_modules=targets,
+        modules_to_save=[*parts.heads, *(final_norms(model, parts.tower) if parts.tower in parts.adapted else [])],
+    )
+
+
+def default_targets(model: PreTrainedModel, adapted: Sequence[str]) -> str | list[str]:
+    """q and v of all attention below `adapted`, as an expression; without any, the names of the convolutions.
+
+    The first convolution, which sees pixels, and grouped ones, whose matrices are tiny, are left alone.
+    """
+    expression = rf"({'|'.join(map(re.escape, adapted))})\.(.*\.)?{_QUERY_AND_VALUE}"
+    if any(re.fullmatch(expression, name) for name, _ in model.named_modules()):
+        return expression
+    convolutions = [
+        f"{root}.{name}"
+        for root in adapted
+        for name, module in model.get_submodule(root).named_modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    targets = [name for name in convolutions[1:] if model.get_submodule(name).groups == 1]
+    if not targets:
+        kinds = sorted({type(module).__name__ for module in model.get_submodule(adapted[0]).modules()})
+        raise ValueError(
+            f"no layer to put LoRA on: {type(model.get_submodule(adapted[0])).__name__} has neither q and v of "
+            f"attention nor convolutions behind the first one, but {kinds}: name layers with --target_modules"
+        )
+    return targets
+
+
+def final_norms(model: PreTrainedModel, tower: str) -> list[str]:
+    """The name of the tower's last layer norm, if it has one."""
+    inside = model.get_submodule(tower)
+    return [f"{tower}.{name}" for name in _FINAL_NORMS if getattr(inside, name, None) is not None][:1]
+
+
+def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
+    """Raise ValueError where a layer's matrix has no such rank, or no layer is meant."""
+    targets, found = config.target_modules, False
+    for name, module in model.named_modules():
+        whole = isinstance(targets, str) and re.fullmatch(targets, name)
+        listed = not isinstance(targets, str) and any(name == one or name.endswith(f".{one}") for one in targets)
+        if not (whole or listed):
+            continue
+        found = True
+        if not hasattr(module, "weight"):
+            raise ValueError(f"target_modules: {name} is a {type(module).__name__}, not a layer with weights")
+        rows, columns = module.weight.flatten(1).shape
+        if config.r > min(rows, columns):
+            raise ValueError(
+                f"rank {config.r} is larger than layer {name} allows, whose matrix is {rows} x {columns}: lower the "
+                "rank, or leave the layer out with --target_modules"
+            )
+    if not found:
+        raise ValueError(
+            f"target_modules {targets if isinstance(targets, str) else sorted(targets)} fit no layer of the model"
+        )
+
+
+def count_trainable(model: nn.Module) -> Trainable:
+    """Parameters that get a gradient, and all; PEFT's copies of trained modules replace the originals."""
+    trainable = sum(one.numel() for one in model.parameters() if one.requires_grad)
+    frozen = sum(
+        one.numel()
+        for name, one in model.named_parameters()
+        if not one.requires_grad and ".original_module." not in name
+    )
+    return Trainable(trainable, trainable + frozen)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, without PEFT's wrapping."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def hold_frozen(tower: nn.Module) -> None:
+    """Put what is frozen of a tower into evaluation mode: its running statistics and dropout are not to be trained.
+
+    A tower without trainable parameters as a whole, else its batch normalisations whose parameters are frozen.
+    """
+    if not any(one.requires_grad for one in tower.parameters()):
+        tower.eval()
+        return
+    for module in tower.modules():
+        if isinstance(module, _BatchNorm) and not any(one.requires_grad for one in module.parameters()):
+            module.eval()

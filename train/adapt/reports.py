@@ -1,0 +1,222 @@
+"""Reports: a language model that sees the patches of a film learns to write what the radiologist wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoConfig, LlavaProcessor, PreTrainedTokenizerBase, set_seed
+
+from data_scripts.mixture import Mixture
+from data_scripts.schema import VIEWS
+from eval.benchmarks import Benchmark
+from eval.tasks.report_generation import rows_with_report
+from modeling_chexficient.configuration_chexficient_report import CheXficientReportConfig
+from modeling_chexficient.modeling_chexficient_report import CheXficientForReportGeneration
+from modeling_chexficient.prompts_chexficient import report_prompt
+from train.adapt.arguments import TASKS, MethodArguments, TaskArguments
+from train.adapt.augmentation import Augmentation
+from train.adapt.base import load_config
+from train.adapt.films import FilmDataset, choose_films, load_splits
+from train.adapt.methods import Parts
+from train.adapt.report_texts import IGNORED, ReportEncoder, pad_texts
+from train.adapt.report_tokenizer import learn_report_tokenizer
+from train.adapt.tasks import Task, rows_of
+from train.pairs import film_pixels
+
+_COLUMNS = ("image", "report", "view", "patient_id")
+
+
+@dataclass
+class ReportArguments:
+    """The language model of task report_generation; a base that writes reports already brings its own."""
+
+    language_model: str | None = field(
+        default=None, metadata={"help": "Reports: name or folder of a causal language model to start from."}
+    )
+    language_model_config: str | None = field(
+        default=None,
+        metadata={"help": "Reports: configuration of a new language model: a mapping in YAML, JSON here."},
+    )
+    tokenizer: str | None = field(
+        default=None,
+        metadata={
+            "help": "Reports: name or folder of the tokenizer; default: the language model's, or for a new one a "
+            "vocabulary learnt from the training reports."
+        },
+    )
+    image_size: int | None = field(
+        default=None, metadata={"help": "Reports: side of the images in pixels; default: the vision model's."}
+    )
+    max_text_length: int = field(
+        default=256, metadata={"help": "Reports: longest report in tokens; longer ones are cut and counted."}
+    )
+
+    def __post_init__(self):
+        if isinstance(self.language_model_config, str):
+            self.language_model_config = json.loads(self.language_model_config)
+        if self.max_text_length < 2:
+            raise ValueError(f"max_text_length is {self.max_text_length}, it must be at least 2 tokens")
+        if self.language_model is not None and self.language_model_config is not None:
+            raise ValueError("give language_model (a pretrained one) or language_model_config (a new one), not both")
+
+    @property
+    def given(self) -> list[str]:
+        """What was said about the language model."""
+        names = ("language_model", "language_model_config", "tokenizer", "image_size")
+        return [name for name in names if getattr(self, name) is not None]
+
+    def check(self, base_writes: bool, method: str) -> None:
+        """Raise ValueError where there is no language model, one too many, or a new one that LoRA cannot teach."""
+        if base_writes and self.given:
+            raise ValueError(f"model writes reports and brings its own language model: leave out {self.given}")
+        if not base_writes and self.language_model is None and self.language_model_config is None:
+            raise ValueError("report_generation needs language_model (a pretrained one) or language_model_config")
+        if self.language_model_config is not None and method != "full":
+            raise ValueError(f"a new language model has all to learn: give method full, not {method}")
+
+
+class ReportedFilms(FilmDataset):
+    """Films with their reports, and view and indication where the data have them."""
+
+    def __init__(self, dataset: Dataset, rows: np.ndarray):
+        wanted = ("image", "report", "view", "indication")
+        super().__init__(dataset, rows, [name for name in wanted if name in dataset.column_names])
+
+
+@dataclass
+class ReportsTask(Task):
+    """Report generation; see `Task`.
+
+    Args:
+        max_text_length: longest report in tokens, its end included; longer ones are cut.
+    """
+
+    max_text_length: int = 256
+
+    def __post_init__(self):
+        positions = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        self.encoder = ReportEncoder(self.processor, self.max_text_length, positions)
+
+    def collate(self, films: list[dict]) -> dict[str, Tensor]:
+        """`rows`, `pixel_values`, and `input_ids`, `attention_mask` and `labels` [B, longest text], padded on the
+        right; prompt, image and padding are -100 in the labels.
+        """
+        size = self.image_processor.size["shortest_edge"]
+        texts = [self.encoder.encode(film) for film in films]
+        return {
+            "rows": rows_of(films),
+            "pixel_values": film_pixels([film["image"] for film in films], size),
+            **pad_texts(texts, self.processor.tokenizer.pad_token_id),
+        }
+
+    def inputs(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Tensor]:
+        pixels, _ = self.films(batch, epoch)
+        return {"pixel_values": pixels, **{name: batch[name] for name in ("input_ids", "attention_mask", "labels")}}
+
+    def measure(self, output, batch: dict[str, Tensor]) -> Tensor:
+        """Log-likelihood of each report, and its tokens: [B, 2]."""
+        logits, labels = output.logits[:, :-1].float(), batch["labels"][:, 1:]
+        likelihood = -F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none").sum(1)
+        return torch.stack([likelihood, (labels != IGNORED).sum(1).float()], dim=1)
+
+    def figures(self, measured: np.ndarray) -> dict[str, float]:
+        """Mean log-likelihood of a token, in nats: 0 would be a certain prediction."""
+        return {"log_likelihood": float(measured[:, 0].sum() / measured[:, 1].sum())}
+
+    def benchmark(self, name: str, dataset: str) -> Benchmark:
+        return Benchmark(f"{name}_reports", 1, "report_generation", dataset, "clinical F1")
+
+
+def build_reports(
+    arguments: TaskArguments,
+    reports: ReportArguments,
+    method: MethodArguments,
+    mixture: Mixture,
+    augmentation: Augmentation,
+    seed: int,
+) -> ReportsTask:
+    """The task of a run.
+
+    Raises:
+        ValueError: no such base or language model, both or neither given, a tokenizer that does not fit, (DataError) no
+            film with a report, or more tokens than the language model has positions.
+    """
+    base_writes = _writes_reports(arguments)
+    reports.check(base_writes, method.method)
+    augmentation.check_names(["left and right in reports"])
+    train, validation = load_splits(mixture, _COLUMNS)
+
+    def usable(split: Dataset) -> np.ndarray:
+        return np.asarray(rows_with_report(split), dtype=np.int64)
+
+    splits = choose_films(train, validation, usable, lambda split, rows: len(rows) > 0, arguments.label_share, seed)
+    texts = train.select_columns(["report"])[splits.train_rows]["report"]
+    set_seed(seed)
+    model, processor = _load_writer(arguments) if base_writes else _compose(arguments, reports, texts)
+    adapted = ["model.language_model", *(["model.vision_tower"] if method.adapt_tower else [])]
+    task = ReportsTask(
+        name=TASKS["report_generation"],
+        model=model,
+        parts=Parts("model.vision_tower", ("model.multi_modal_projector",), tuple(adapted)),
+        processor=processor,
+        head={},
+        train_dataset=ReportedFilms(train, splits.train_rows),
+        validation_dataset=ReportedFilms(splits.validation, splits.validation_rows),
+        splits=splits,
+        augmentation=augmentation,
+        seed=seed,
+        metric="log_likelihood",
+        notes=list(splits.notes),
+        base_made_here=not base_writes,
+        max_text_length=reports.max_text_length,
+    )
+    _count(task, texts, len(train) - len(usable(train)))
+    return task
+
+
+def _writes_reports(arguments: TaskArguments) -> bool:
+    config = AutoConfig.from_pretrained(arguments.model, revision=arguments.revision or "main")
+    if config.model_type == CheXficientReportConfig.model_type:
+        return True
+    # Refuses what is no vision model.
+    load_config(arguments.model, arguments.revision)
+    return False
+
+
+def _load_writer(arguments: TaskArguments) -> tuple[CheXficientForReportGeneration, LlavaProcessor]:
+    source = {"revision": arguments.revision or "main"}
+    model = CheXficientForReportGeneration.from_pretrained(arguments.model, dtype=torch.float32, **source)
+    return model, LlavaProcessor.from_pretrained(arguments.model, **source)
+
+
+def _compose(
+    arguments: TaskArguments, reports: ReportArguments, texts: Sequence[str]
+) -> tuple[CheXficientForReportGeneration, LlavaProcessor]:
+    tokenizer: str | PreTrainedTokenizerBase | None = reports.tokenizer
+    if tokenizer is None and reports.language_model_config is not None:
+        prompts = ["USER: ", "\nASSISTANT:", *(report_prompt("-", view) for view in VIEWS)]
+        tokenizer = learn_report_tokenizer(texts, prompts)
+    return CheXficientForReportGeneration.from_vision_language(
+        arguments.model,
+        reports.language_model or reports.language_model_config,
+        tokenizer,
+        image_size=reports.image_size,
+        revision=arguments.revision,
+    )
+
+
+def _count(task: ReportsTask, reports: Sequence[str], without: int) -> None:
+    """Say what is cut and what is left out."""
+    cut, longest = task.encoder.count_long(reports), task.max_text_length
+    task.facts |= {"reports_cut": cut, "max_text_length": longest, "films_without_report": without}
+    if cut:
+        task.notes.append(f"{cut:,} of {len(reports):,} training reports were cut to {longest} tokens.")
+    if without:
+        task.notes.append(f"{without:,} training films have no report and were left out.")

@@ -1,0 +1,83 @@
+"""The folder of a run: what may be in it, and what is written into it, `run.json` last."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from modeling_chexficient.adapters_chexficient import save_adapter
+from modeling_chexficient.base_identity_chexficient import BaseIdentity
+from train.adapt.tasks import Task
+from train.checkpoints import STAGING
+
+RUN_FILE, LOG_FILE = "run.json", "log.json"
+ADAPTER, MODEL, BASE, RESULTS = "adapter", "model", "base", "results"
+
+
+def check_run_folder(run_dir: Path, base: str) -> None:
+    """Refuse a folder that something else than an adaptation was written into, before anything of it is removed.
+
+    Raises:
+        ValueError: the folder holds the base itself, or another kind of run.
+    """
+    if Path(base).resolve().is_relative_to(run_dir.resolve()) and Path(base).is_dir():
+        raise ValueError(f"output_dir {run_dir} holds the base {base}: choose another output_dir")
+    held = [name for name in (ADAPTER, MODEL, BASE, RESULTS, "data") if (run_dir / name).exists()]
+    record = run_dir / RUN_FILE
+    try:
+        ours = "method" in json.loads(record.read_text()) if record.is_file() else not held
+    except ValueError:
+        ours = False
+    # A run that was stopped has its log or checkpoints, and no record.
+    if not ours and (record.is_file() or not (run_dir / LOG_FILE).is_file()):
+        raise ValueError(
+            f"output_dir {run_dir} holds {', '.join(held) or RUN_FILE} of something else than an adaptation: choose "
+            "another output_dir, or empty this one"
+        )
+
+
+def forget_earlier_run(run_dir: Path) -> None:
+    """Remove what an earlier adaptation wrote: it must not speak for this one. Checkpoints stay."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    # From here on the folder is known as one of an adaptation, however the run may end.
+    (run_dir / LOG_FILE).write_text("[]\n")
+    (run_dir / RUN_FILE).unlink(missing_ok=True)
+    for name in (ADAPTER, MODEL, BASE, RESULTS, STAGING):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+
+
+def save_weights(task: Task, model, base: BaseIdentity, run_dir: Path) -> Path:
+    """Write the adapter, or the whole model where all of it was trained; whole or not at all. Returns the folder."""
+    is_adapter = hasattr(model, "peft_config")
+    target = run_dir / (ADAPTER if is_adapter else MODEL)
+    staged = run_dir / f".{target.name}"
+    shutil.rmtree(staged, ignore_errors=True)
+    if is_adapter:
+        save_adapter(model, staged, base, task.name, task.processor)
+    else:
+        model.save_pretrained(staged)
+        task.processor.save_pretrained(staged)
+    shutil.rmtree(target, ignore_errors=True)
+    staged.rename(target)
+    return target
+
+
+def save_base(task: Task, run_dir: Path) -> Path:
+    """Write a base that was put together for this run, before adapters are put on it. Returns the folder."""
+    folder = run_dir / BASE
+    task.model.save_pretrained(folder)
+    task.processor.save_pretrained(folder)
+    return folder
+
+
+def weights_bytes(folder: Path) -> int:
+    """Size of the weights in a folder."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def write_json(path: Path, values) -> None:
+    """Whole or not at all."""
+    staged = path.with_name(f".{path.name}")
+    staged.write_text(json.dumps(values, indent=2) + "\n")
+    staged.rename(path)

@@ -1,0 +1,190 @@
+"""Structures: one mask each, which may overlap, learnt where somebody outlined them or said that they are absent."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from datasets import Dataset
+from PIL import Image
+from torch import Tensor
+from transformers import set_seed
+
+from data_scripts.mixture import Mixture
+from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
+from eval.benchmarks import Benchmark
+from eval.tasks.overlap import dice, weighted_means, with_structure
+from eval.tasks.segmentation_data import central_square, judged_rows, mask_names, read_masks
+from modeling_chexficient.modeling_chexficient_heads import CheXficientForSemanticSegmentation
+from train.adapt.arguments import TASKS, TaskArguments
+from train.adapt.augmentation import Augmentation
+from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
+from train.adapt.films import FilmDataset, choose_films, load_splits
+from train.adapt.methods import Parts
+from train.adapt.tasks import Task, rows_of
+from train.pairs import film_pixels
+
+_COLUMNS = ("image", "masks", "labels", "patient_id")
+#: Value of labels that are not judged (`CheXficientConfig.semantic_loss_ignore_index`).
+_IGNORED = 255
+
+
+@dataclass
+class StructuresTask(Task):
+    """Segmentation of overlapping structures; see `Task`.
+
+    Films and masks are the central square of each film, as `eval` judges them.
+
+    Args:
+        structures: mask names by structure, in the order of the head.
+        no_mask_is_empty: as of the benchmark.
+    """
+
+    structures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    no_mask_is_empty: bool = False
+
+    def collate(self, films: list[dict]) -> dict[str, Tensor]:
+        size = self.image_processor.size["shortest_edge"]
+        masks = [read_masks(film, film["row"], self.structures, self.no_mask_is_empty) for film in films]
+        scaled = [np.stack([_scale(mask, size) for mask in of_film]) for of_film in masks]
+        return {
+            "rows": rows_of(films),
+            "pixel_values": film_pixels([central_square(film["image"]) for film in films], size),
+            "masks": torch.from_numpy(np.stack(scaled)),
+        }
+
+    def inputs(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Tensor]:
+        pixels, masks = self.films(batch, epoch, batch["masks"])
+        labels = (masks == INSIDE).to(torch.uint8)
+        return {"pixel_values": pixels, "labels": labels.masked_fill(masks == NOT_JUDGED, _IGNORED)}
+
+    def measure(self, output, batch: dict[str, Tensor]) -> Tensor:
+        """Pixels found and in the reference, found, in the reference: [B, L, 3]; NaN where no pixel is judged."""
+        masks = batch["masks"]
+        judged, inside = masks != NOT_JUDGED, masks == INSIDE
+        found = (output.logits > 0) & judged
+        counts = torch.stack([one.sum((-2, -1)) for one in (found & inside, found, inside)], dim=-1).float()
+        return counts.masked_fill(~judged.any(-1).any(-1)[..., None], float("nan"))
+
+    def figures(self, measured: np.ndarray) -> dict[str, float]:
+        """Mean Dice over structures of the films that show them, at the size that the model sees."""
+        by_structure = weighted_means(with_structure(dice(measured), measured), np.ones((1, len(measured))))[0]
+        return {
+            "dice": float(np.nanmean(by_structure)),
+            **{f"dice_{name}": float(value) for name, value in zip(self.structures, by_structure, strict=True)},
+        }
+
+    def benchmark(self, name: str, dataset: str) -> Benchmark:
+        return Benchmark(
+            f"{name}_structures",
+            1,
+            "segmentation",
+            dataset,
+            "mean Dice",
+            structures=self.structures,
+            no_mask_is_empty=self.no_mask_is_empty,
+        )
+
+
+class OutlinedFilms(FilmDataset):
+    """Films with their masks."""
+
+    def __init__(self, dataset: Dataset, rows: np.ndarray):
+        super().__init__(dataset, rows, ("image", "masks", "labels"))
+
+
+def build_structures(
+    arguments: TaskArguments, mixture: Mixture, augmentation: Augmentation, seed: int
+) -> StructuresTask:
+    """The task of a run.
+
+    Raises:
+        ValueError: no such base, structures that its head lacks, or (DataError) masks that no training film has, or no
+            film that shows a structure where the best weights are chosen.
+    """
+    config = load_config(arguments.model, arguments.revision)
+    of_head = names_of_head(config, CheXficientForSemanticSegmentation)
+    train, validation = load_splits(mixture, _COLUMNS)
+    there = {id(split): mask_names(split) for split in (train, validation) if split is not None}
+    structures = parse_structures(arguments.structures or of_head or sorted(set().union(*there[id(train)])))
+    check_names("structures", list(structures) if arguments.structures else [], of_head, arguments.model)
+    augmentation.check_names([*structures, *(name for names in structures.values() for name in names)])
+    check_outlined(structures, there[id(train)])
+
+    def usable(split: Dataset) -> np.ndarray:
+        return np.asarray(judged_rows(split, structures, arguments.no_mask_is_empty), dtype=np.int64)
+
+    def can_judge(split: Dataset, rows: np.ndarray) -> bool:
+        wanted = {name for names in structures.values() for name in names}
+        return any(there[id(split)][row] & wanted for row in rows)
+
+    splits = choose_films(train, validation, usable, can_judge, arguments.label_share, seed)
+    set_seed(seed)
+    head = {
+        "id2label": dict(enumerate(structures)),
+        "label2id": {name: number for number, name in enumerate(structures)},
+        "problem_type": "multi_label_classification",
+        "decoder": arguments.decoder,
+        "semantic_loss_ignore_index": _IGNORED,
+    }
+    return StructuresTask(
+        name=TASKS["segmentation"],
+        model=load_head(CheXficientForSemanticSegmentation, arguments.model, arguments.revision, config, **head),
+        parts=Parts("vision_model", ("decode_head",), ("vision_model",)),
+        processor=load_image_processor(arguments.model, arguments.revision, config),
+        head=head,
+        train_dataset=OutlinedFilms(train, splits.train_rows),
+        validation_dataset=OutlinedFilms(splits.validation, splits.validation_rows),
+        splits=splits,
+        augmentation=augmentation,
+        seed=seed,
+        metric="dice",
+        notes=[*splits.notes, *_notes(structures, [there[id(train)][row] for row in splits.train_rows])],
+        structures=structures,
+        no_mask_is_empty=arguments.no_mask_is_empty,
+    )
+
+
+def parse_structures(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Mask names by structure, from `NAME` or `NAME=MASK,MASK`.
+
+    Raises:
+        ValueError: a name or mask is empty, or a name is given twice.
+    """
+    structures: dict[str, tuple[str, ...]] = {}
+    for one in given:
+        name, sign, masks = one.partition("=")
+        names = tuple(part.strip() for part in masks.split(",")) if sign else (name,)
+        if not name.strip() or not all(names):
+            raise ValueError(f"structures: {one!r} is neither NAME nor NAME=MASK,MASK")
+        if name in structures:
+            raise ValueError(f"structures: {name!r} is named twice")
+        structures[name] = names
+    return structures
+
+
+def check_outlined(structures: Mapping[str, tuple[str, ...]], there: Sequence[set[str]]) -> None:
+    """Raise DataError where a structure is outlined in no training film, or names a mask that none has."""
+    known = sorted(set().union(*there))
+    missing = [mask for names in structures.values() for mask in names if mask not in known]
+    if structures and not missing:
+        return
+    close = {mask: difflib.get_close_matches(mask, known, n=2, cutoff=0.5) for mask in missing}
+    hints = [f"{mask!r}: did you mean {' or '.join(map(repr, found))}?" for mask, found in close.items() if found]
+    raise DataError(
+        " ".join([f"masks {missing or '(any)'} are in no training film.", *hints, f"There are: {known or 'none'}"])
+    )
+
+
+def _scale(mask: np.ndarray, size: int) -> np.ndarray:
+    """The central square at another size, of the same three values: no mixtures of inside and not judged."""
+    return np.asarray(central_square(Image.fromarray(mask)).resize((size, size), Image.Resampling.NEAREST))
+
+
+def _notes(structures: Mapping[str, tuple[str, ...]], there: Sequence[set[str]]) -> list[str]:
+    shown = set().union(*there)
+    hidden = [name for name, masks in structures.items() if not shown.intersection(masks)]
+    return [f"No training film drawn shows these structures, so nothing is learnt of them: {hidden}."] if hidden else []

@@ -1,0 +1,96 @@
+"""What every task brings to a run; findings, structures and reports each fill it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from eval.benchmarks import Benchmark
+from modeling_chexficient import CheXficientImageProcessor, normalise_pixels
+from train.adapt.augmentation import Augmentation, augment
+from train.adapt.films import Splits
+from train.adapt.methods import Parts
+
+
+@dataclass
+class Task:
+    """A model, the films it learns from, and how both come together.
+
+    Args:
+        name: of the task, as the Hub calls it.
+        model: with its head; PEFT's wrapping is put around it later.
+        parts: the names of its modules.
+        processor: saved beside the adapter; its image processor prepares the films.
+        head: the fields of the configuration that make the head.
+        train_dataset, validation_dataset: their items are what `collate` takes.
+        splits: where they come from.
+        augmentation, seed: of the training films.
+        metric: name of the figure that chooses the best weights, the first of `figures`.
+        notes: what a reader of the results must know.
+        base_made_here: the base has no folder of its own yet and is saved with the run.
+        facts: more to be said in `run.json`.
+    """
+
+    name: str
+    model: PreTrainedModel
+    parts: Parts
+    processor: object
+    head: dict
+    train_dataset: Dataset
+    validation_dataset: Dataset
+    splits: Splits
+    augmentation: Augmentation
+    seed: int
+    metric: str
+    notes: list[str] = field(default_factory=list)
+    base_made_here: bool = False
+    facts: dict = field(default_factory=dict)
+
+    @property
+    def image_processor(self) -> CheXficientImageProcessor:
+        return getattr(self.processor, "image_processor", self.processor)
+
+    def collate(self, films: list[dict]) -> dict[str, Tensor]:
+        """A batch on the CPU: `rows` int64 [B], `pixel_values` uint8 [B, 1 or 3, S, S], and what the task is about."""
+        raise NotImplementedError
+
+    def inputs(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Tensor]:
+        """Arguments of the model from a batch on its device; None as epoch: films as they are."""
+        raise NotImplementedError
+
+    def measure(self, output: ModelOutput, batch: dict[str, Tensor]) -> Tensor:
+        """What `figures` need to know of each film, [B, ...]."""
+        raise NotImplementedError
+
+    def figures(self, measured: np.ndarray) -> dict[str, float]:
+        """Figures of all validation films, of which higher is better; the first chooses the best weights."""
+        raise NotImplementedError
+
+    def benchmark(self, name: str, dataset: str) -> Benchmark:
+        """The task as a benchmark on the test split of a prepared folder.
+
+        Args:
+            name: the benchmark's begins with it.
+            dataset: the loader that read the folder.
+        """
+        raise NotImplementedError
+
+    def films(
+        self, batch: dict[str, Tensor], epoch: int | None, masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Normalised films [B, 3, S, S] fp32, augmented where an epoch is given, and their masks, which move along."""
+        pixels = batch["pixel_values"]
+        if epoch is not None and self.augmentation.changes_anything:
+            pixels, masks = augment(pixels, batch["rows"], self.augmentation, self.seed, epoch, masks)
+        processor = self.image_processor
+        return normalise_pixels(pixels, processor.image_mean, processor.image_std), masks
+
+
+def rows_of(films: list[dict]) -> Tensor:
+    return torch.tensor([film["row"] for film in films])
