@@ -18,11 +18,11 @@ from transformers.utils import cached_file
 
 import modeling_chexficient
 from eval.models import EvaluationModel
-from eval.results import Adaptation, weights_sha256
+from eval.results import Adaptation
 from modeling_chexficient.adapter_files_chexficient import ADAPTER_FILES, CONFIG_FILE, RECORD_FILE
 from modeling_chexficient.adapter_files_chexficient import read_record as read_adapter
 from modeling_chexficient.adapters_chexficient import load_adapter
-from modeling_chexficient.base_identity_chexficient import local_folder
+from modeling_chexficient.base_identity_chexficient import local_folder, weights_sha256
 
 #: What a run folder says of its training.
 RUN_FILE = "run.json"

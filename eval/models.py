@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
-from eval.results import Adaptation, weights_sha256
+from eval.results import Adaptation
 from modeling_chexficient import (
     CheXficientImageProcessor,
     CheXficientModel,
@@ -23,6 +23,7 @@ from modeling_chexficient import (
     feature_pyramid,
     to_eight_bit,
 )
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 
 
 class EvaluationModel:

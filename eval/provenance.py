@@ -104,20 +104,6 @@ def package_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
-def weights_sha256(model: str) -> str | None:
-    """Hash of the weights of a local model folder; None for a model of the Hub (its id and revision say enough)."""
-    folder = Path(model)
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")) if folder.is_dir() else []
-    if not files:
-        return None
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while part := stream.read(1 << 24):
-                digest.update(part)
-    return digest.hexdigest()
-
-
 def processor_sha256(model: EvaluationModel) -> str | None:
     """Hash of how a model's image processor makes pixels: size, crop, mean and the like; None without a processor."""
     processor = getattr(model, "image_processor", None)

@@ -11,7 +11,7 @@ import numpy as np
 
 from eval.json_values import from_json, write_json
 from eval.metrics import percentile_interval
-from eval.provenance import Provenance, git_commit, package_versions, weights_sha256
+from eval.provenance import Provenance, git_commit, package_versions
 
 #: Version of the format of the files; bump when a field changes its meaning.
 FORMAT_VERSION = 1
@@ -471,5 +471,4 @@ __all__ = [
     "git_commit",
     "load_result",
     "package_versions",
-    "weights_sha256",
 ]

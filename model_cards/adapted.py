@@ -8,24 +8,20 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from model_cards.corpora import TrainingSource, hub_licence, training_sources
 from model_cards.filling import METHODS, TAGS, fill
 from model_cards.results import check_weights, load_results, model_index_entries
 from model_cards.runs import hub_id, read_run
-from model_cards.training import TrainingSource, hub_licence, training_sources
-from modeling_chexficient.adapter_snippet_chexficient import loading_snippet
+from modeling_chexficient.adapter_snippet_chexficient import AUTO_CLASSES, loading_snippet
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 
 
 @dataclass(frozen=True)
 class HubTask:
-    """A task of `train.adapt` in words, as a pipeline of the Hub, the classes that load a whole model of it, and how it
-    is asked.
-    """
+    """A task of `train.adapt` in words, as a pipeline of the Hub, and how a model of it is asked."""
 
     what: str
     pipeline: str
-    model_class: str
-    processor_class: str
     usage: str
 
 
@@ -58,23 +54,9 @@ tokens = model.generate(**inputs, max_new_tokens=200)
 print(processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
 
 HUB_TASKS = {
-    "image-classification": HubTask(
-        "Finding classification",
-        "image-classification",
-        "AutoModelForImageClassification",
-        "AutoImageProcessor",
-        _FINDINGS,
-    ),
-    "semantic-segmentation": HubTask(
-        "Structure segmentation",
-        "image-segmentation",
-        "AutoModelForSemanticSegmentation",
-        "AutoImageProcessor",
-        _STRUCTURES,
-    ),
-    "report-generation": HubTask(
-        "Report generation", "image-text-to-text", "AutoModelForImageTextToText", "AutoProcessor", _REPORTS
-    ),
+    "image-classification": HubTask("Finding classification", "image-classification", _FINDINGS),
+    "semantic-segmentation": HubTask("Structure segmentation", "image-segmentation", _STRUCTURES),
+    "report-generation": HubTask("Report generation", "image-text-to-text", _REPORTS),
 }
 _LORA_SETTINGS = {"r": "LoRA rank", "lora_alpha": "LoRA alpha", "lora_dropout": "LoRA dropout"}
 
@@ -137,7 +119,9 @@ def render_adapted_card(
         problem_type=problem_type,
         validation={name: value for name, value in run["validation"].items() if name not in ("metric", "value")},
         adapter_settings=_lora_settings(weights_dir),
-        snippet=loading_snippet(weights_dir, location).strip() if adapter else _whole_model_snippet(hub, location),
+        snippet=loading_snippet(weights_dir, location).strip()
+        if adapter
+        else _whole_model_snippet(run["task"], location),
         usage=hub.usage,
         method=_method(run),
         location=location,
@@ -174,7 +158,7 @@ def render_report_base_card(base_dir: Path, repo: str, private: bool = False) ->
         sha256=sha256,
         seen_sources=seen,
         sources=sources,
-        snippet=_whole_model_snippet(hub, repo),
+        snippet=_whole_model_snippet("report-generation", repo),
         private=private,
     )
 
@@ -234,12 +218,13 @@ def _lora_settings(weights_dir: Path) -> dict:
     return settings
 
 
-def _whole_model_snippet(hub: HubTask, location: str) -> str:
+def _whole_model_snippet(task: str, location: str) -> str:
+    model_class, processor_class = AUTO_CLASSES[task]
     return "\n".join(
         [
-            f"from transformers import {hub.model_class}, {hub.processor_class}",
+            f"from transformers import {model_class}, {processor_class}",
             "",
-            f'model = {hub.model_class}.from_pretrained("{location}", trust_remote_code=True).eval()',
-            f'processor = {hub.processor_class}.from_pretrained("{location}", trust_remote_code=True)',
+            f'model = {model_class}.from_pretrained("{location}", trust_remote_code=True).eval()',
+            f'processor = {processor_class}.from_pretrained("{location}", trust_remote_code=True)',
         ]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from data_scripts.access import PUBLIC
 from data_scripts.schema import SPLITS, Source
+from model_cards.corpora import HUB_LICENCES, access_of, known_corpus
 from model_cards.filling import TAGS, fill
-from model_cards.training import HUB_LICENCES, access_of, known_corpus
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _OWN = Source("own", "Own films", "-", "-", "as the owner says", "own")
@@ -168,10 +169,16 @@ def changed_shards(data: DatasetFolder) -> list[str]:
     for shard in data.shards:
         if shard.name in expected and _sha256(shard) != expected[shard.name]:
             problems.append(f"{shard} was changed after it was prepared (SHA-256): prepare the data again")
-        paths = pq.ParquetFile(shard).read(columns=["image.path"])["image"].combine_chunks().field("path")
-        if paths.null_count < len(paths) and any(paths.to_pylist()):
+        if any(_paths(shard)):
             problems.append(f"{shard}: its images name the files they came from: prepare the data again")
     return problems
+
+
+def _paths(shard: Path) -> Iterator[str | None]:
+    """Names of files that the images and masks of a shard keep."""
+    for row in pq.ParquetFile(shard).read(columns=["image.path", "masks.list.element.image.path"]).to_pylist():
+        yield (row["image"] or {}).get("path")
+        yield from ((mask["image"] or {}).get("path") for mask in row.get("masks") or ())
 
 
 def _sha256(file: Path) -> str:

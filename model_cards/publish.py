@@ -27,7 +27,7 @@ from transformers import HfArgumentParser
 from model_cards.assemble import Wish, assemble
 from model_cards.runs import EXPECTED, explain, kind_of
 from model_cards.staging import Staged
-from model_cards.upload import Hub, PublishError
+from model_cards.upload import HEADS_FILE, Hub, PublishError
 
 
 @dataclass
@@ -55,12 +55,32 @@ class PublishArguments:
         default_factory=list, metadata={"help": "Of a curated dataset: the prepared folders that it was chosen from."}
     )
     own_data_cleared_by: str | None = field(
-        default=None, metadata={"help": 'Of films of your own: who allowed this private copy, "NAME, ROLE".'}
+        default=None,
+        metadata={
+            "help": 'Who allowed it, "NAME, ROLE": a private copy of films of your own, or a --public model that was '
+            "trained on data that are not open."
+        },
     )
     token: str | None = field(
         default=None,
         metadata={"help": "Better not given here, where others may read it: `hf auth login` or HF_TOKEN keep it."},
     )
+
+
+#: Options that say something about some kinds only.
+ONLY_FOR = {
+    "base_repo": ("adapter",),
+    "results": ("base", "adapter", "head"),
+    "prepared_from": ("dataset",),
+}
+
+
+def check_options(kind: str, arguments: PublishArguments) -> None:
+    """Raises PublishError for an option that has no meaning for what is published."""
+    for name, kinds in ONLY_FOR.items():
+        if getattr(arguments, name) and kind not in kinds:
+            what = {"report_base": "the base of a report model", "head": "a whole model"}.get(kind, f"a {kind}")
+            raise PublishError(f"--{name} has no meaning for {what}: leave it out")
 
 
 def find_base(source: Path, base_repo: str | None) -> tuple[str, dict]:
@@ -97,6 +117,7 @@ def publish(source: Path, arguments: PublishArguments) -> str | None:
         ValueError: it cannot be published, or the Hub refuses; the message says why.
     """
     kind = kind_of(source)
+    check_options(kind, arguments)
     values = {
         one.name: getattr(arguments, one.name) for one in dataclasses.fields(Wish) if hasattr(arguments, one.name)
     }
@@ -111,7 +132,8 @@ def publish(source: Path, arguments: PublishArguments) -> str | None:
         hub.check_owner(wish.repo)
         hub.check_target(wish.repo, hub_kind, wish.public, arguments.update)
         if kind == "adapter":
-            commit = hub.commit_of(wish.base_repo, base["weights_sha256"], wish.base_revision)
+            code = HEADS_FILE if base["model_type"] == "chexficient" else None
+            commit = hub.commit_of(wish.base_repo, base["weights_sha256"], wish.base_revision, code)
             wish = dataclasses.replace(wish, base_revision=commit)
     with tempfile.TemporaryDirectory(prefix="chexficient-publish-") as folder:
         staged = assemble(wish, Path(folder))

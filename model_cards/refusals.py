@@ -27,13 +27,20 @@ _PICKLE_OR_ARCHIVE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x
 _TEXT = (".json", ".md", ".py", ".txt", ".jinja", ".yaml")
 #: A path of a machine: below a usual root, in a home folder or on a drive. `//` (of an address) does not count.
 _LOCAL_PATH = re.compile(
-    r"(?<![\w/.:~-])/(?:home|root|tmp|mnt|media|data|scratch|srv|var|opt|work\w*|Users|Volumes|gpfs|lustre|nfs\w*)/[\w.-]+"
+    r"(?<![\w/.:~-])/(?:home|root|tmp|mnt|media|data|scratch|srv|var|opt|export|net|local|work\w*|users|Users|Volumes"
+    r"|private|cluster|projects?|storage|gpfs|lustre|beegfs|ceph\w*|nfs\w*|dbfs|kaggle|content)/[\w.-]+"
     r"|(?<!\w)~/[\w.-]+|(?<![\w/])[A-Z]:\\\\?\w+|file://"
+    # A share of Windows, as JSON writes it.
+    r"|(?<!\\)\\{4}\w[\w.-]*\\\\\w"
 )
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
 #: Names of fields that hold a patient's identity, or text, wherever they stand.
-_ID_FIELDS = {f"{name}_{ending}" for name in ("record", "patient", "study") for ending in ("id", "ids")}
-_ID_FIELDS |= {"accession_number", "accession"}
+_ID_FIELDS = {
+    f"{name}_{ending}"
+    for name in ("record", "patient", "study", "subject", "image", "dicom", "series", "hadm")
+    for ending in ("id", "ids")
+}
+_ID_FIELDS |= {"accession_number", "accession", "mrn", "patient_name", "sop_instance_uid"}
 _TEXT_FIELDS = {"report", "reports", "impression", "reference", "references", "hypothesis", "generated", "examples"}
 #: In words: what stands in a field of text is longer than a description, and elsewhere no label or prompt is so long.
 _DESCRIPTION, _LONGEST_TEXT = 12, 80
@@ -98,14 +105,14 @@ def _problems_of_text(text: str) -> Iterator[str]:
 
 def _private_fields(value, name: str = "") -> Iterator[str]:
     """Problems of a value in a result; `name` is that of the field that holds it."""
-    if isinstance(value, dict):
+    if name in _ID_FIELDS and value not in (None, [], {}):
+        yield f"field {name} holds an id: take it out of the result"
+    elif isinstance(value, dict):
         for key, one in value.items():
             yield from _private_fields(one, key)
     elif isinstance(value, list):
         for one in value:
             yield from _private_fields(one, name)
-    elif name in _ID_FIELDS and value is not None:
-        yield f"field {name} holds an id: take it out of the result"
     elif isinstance(value, str) and name not in _OWN_TEXTS:
         words = len(value.split())
         if words > (_DESCRIPTION if name in _TEXT_FIELDS else _LONGEST_TEXT):
@@ -113,8 +120,8 @@ def _private_fields(value, name: str = "") -> Iterator[str]:
 
 
 def ids_or_reports(staged: Path, tables: list[Path]) -> list[str]:
-    """Ids or whole reports of the training data (Parquet `tables`) that stand in the staged text files; neither is
-    shown. Short numbers are no ids here, since they stand everywhere.
+    """Ids or whole reports of the data (Parquet `tables`) that stand in the staged text files; neither is shown. Short
+    numbers are no ids here, since they stand everywhere.
     """
     words, lines = {}, {}
     for path in _text_files(staged):
@@ -130,7 +137,7 @@ def ids_or_reports(staged: Path, tables: list[Path]) -> list[str]:
                 known, what = (words, "an id") if column in _ID_COLUMNS else (lines, "a report")
                 for value in set(batch.column(column).to_pylist()) & known.keys():
                     if (column in _TEXT_COLUMNS and len(value.split()) > 3) or _is_telling(value):
-                        problems.add(f"{known[value]} holds {what} of the training data (column {column}): take it out")
+                        problems.add(f"{known[value]} holds {what} of the data (column {column}): take it out")
     return sorted(problems)
 
 

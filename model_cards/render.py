@@ -20,10 +20,10 @@ from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError, safe_open
 
 from model_cards.adapted import render_adapted_card
+from model_cards.corpora import counts_of_folders, hub_licence, population, read_curation, training_sources
 from model_cards.filling import TAGS, fill
 from model_cards.results import check_weights, load_results, model_index_entries
 from model_cards.runs import EXPECTED, explain, hub_id, kind_of, read_run
-from model_cards.training import counts_of_folders, hub_licence, population, read_curation, training_sources
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 
 #: What the rules do, in a few words.

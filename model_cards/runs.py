@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import UndefinedError
@@ -57,12 +58,13 @@ def kind_of(folder: Path) -> str:
     return kind
 
 
-def folders_of_data(run: dict) -> list[Path]:
-    """The prepared folders that a run was trained on, as far as they are still there."""
+def folders_of_data(run: dict, results: Iterable[dict]) -> list[Path]:
+    """The prepared folders that a run was trained on, and those that its results were measured on."""
     parts = (run.get("mixture") or {}).get("parts", [])
     folders = [part["folder"] for part in parts] or (run.get("settings") or {}).get("dataset_dir") or []
-    folders = [folders] if isinstance(folders, str) else folders
-    return [Path(folder) for folder in folders if Path(folder).is_dir()]
+    folders = [folders] if isinstance(folders, str) else list(folders)
+    folders += [result["provenance"]["dataset"] for result in results]
+    return list(dict.fromkeys(Path(folder) for folder in folders))
 
 
 def hub_id(name: str | None) -> str | None:

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 from huggingface_hub import SpaceCard, SpaceCardData
 from transformers import AutoImageProcessor, AutoModel, HfArgumentParser, PreTrainedModel
 
 import modeling_chexficient
+from model_cards.corpora import hub_licence, training_sources
 from model_cards.space_files.space_app.findings import parse_findings
 from model_cards.space_reports import frequent_labels, load_public, write_reports
 from modeling_chexficient import CheXficientModel, CheXficientProcessor
@@ -104,7 +106,7 @@ def build_space(out: Path, arguments: SpaceArguments) -> Path:
     if data is not None:
         settings |= write_reports(out, data, model, processor, arguments.reports, arguments.reference_films)
     (out / "space.json").write_text(json.dumps(settings, indent=1))
-    _card(settings, arguments).save(out / "README.md")
+    _card(settings, arguments, _sources(arguments, model, data)).save(out / "README.md")
     return out
 
 
@@ -165,7 +167,20 @@ def _settings(arguments: SpaceArguments, model: CheXficientModel) -> dict:
     }
 
 
-def _card(settings: dict, arguments: SpaceArguments) -> SpaceCard:
+def _sources(arguments: SpaceArguments, model: CheXficientModel, data: dict[str, Dataset] | None) -> list[str]:
+    """Corpora behind the weights, reports and films of the Space; none where those of the model are not recorded."""
+    names = list(getattr(model.config, "pretraining_sources", None) or [])
+    if not names:
+        return []
+    for path in filter(None, (getattr(arguments, task) for task in HEADS)):
+        record = next(
+            (file for file in (Path(path) / "run.json", Path(path).parent / "run.json") if file.is_file()), None
+        )
+        names += (json.loads(record.read_text()).get("sources") or []) if record else ["own"]
+    return sorted({*names, *(name for split in (data or {}).values() for name in split.unique("source"))})
+
+
+def _card(settings: dict, arguments: SpaceArguments, sources: list[str]) -> SpaceCard:
     hub_model = settings["model"]
     data = SpaceCardData(
         title=arguments.title,
@@ -176,7 +191,7 @@ def _card(settings: dict, arguments: SpaceArguments) -> SpaceCard:
         sdk_version=GRADIO,
         python_version="3.11",
         app_file="app.py",
-        license="apache-2.0",
+        **hub_licence(training_sources(sources, {}, None)),
         short_description="Chest film reading, for research only",
         tags=["chest-x-ray", "radiology", "chexficient"],
         models=None if hub_model is None else [hub_model],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 _ATTEMPTS = 4
+#: Of a base, what rebuilds its heads where this package is not installed.
+HEADS_FILE = "modeling_chexficient_heads.py"
+#: The weights of a model; other tensors may lie beside them.
+_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _WHAT = {"model": "a model", "adapter": "an adapter", "dataset": "a dataset"}
 #: How a connection breaks: in the client, below it, and in hf_xet, which sends the large files.
 _BROKEN = (HTTPError, ConnectionError, TimeoutError, RuntimeError)
@@ -63,25 +68,33 @@ class Hub:
                 "there, or use a token of the owner"
             )
 
-    def commit_of(self, repo: str, weights_sha256: str, revision: str | None = None) -> str:
+    def commit_of(self, repo: str, weights_sha256: str, revision: str | None = None, code: str | None = None) -> str:
         """The commit of the base model `repo` at `revision` (default: now).
+
+        Args:
+            code: file of its code without which its adapters cannot be loaded.
 
         Raises:
             PublishError: it is not there, or its weights are others (told where they are in one file: the Hub keeps the
-                hash of each file).
+                hash of each file), or it lacks `code`.
         """
         try:
             with self._plain_errors(repo):
                 info = self.api.model_info(repo, revision=revision, files_metadata=True)
         except RepositoryNotFoundError as error:
             raise PublishError(f"--base_repo {repo} is not there, or not for you: publish the base first") from error
-        weights = [file for file in info.siblings if file.rfilename.endswith(".safetensors")]
+        weights = [file for file in info.siblings if _WEIGHTS.fullmatch(file.rfilename)]
         if not weights:
             raise PublishError(f"--base_repo {repo} holds no weights (safetensors): name the repository of the base")
         if len(weights) == 1 and weights[0].lfs is not None and weights[0].lfs.sha256 != weights_sha256:
             raise PublishError(
                 f"--base_repo {repo} (commit {info.sha[:12]}) holds other weights ({weights[0].lfs.sha256[:12]}...) "
                 f"than the adapter was trained on ({weights_sha256[:12]}...): name the repository of that base"
+            )
+        if code is not None and code not in {file.rfilename for file in info.siblings}:
+            raise PublishError(
+                f"--base_repo {repo} (commit {info.sha[:12]}) has code of an earlier version, without {code}: save "
+                "that model anew (AutoModel.from_pretrained, save_pretrained) and publish it again with --update"
             )
         return info.sha
 

@@ -127,6 +127,12 @@ def load_adapter(
     beside = folder.parent / "base"
     if base is None and record.task == "report-generation" and not Path(place).is_dir() and beside.is_dir():
         place = str(beside)
+    if base is None and record.base.revision is None and not Path(place).is_dir():
+        # Nor is the Hub asked for it, which would tell the name of a folder to others.
+        raise OSError(
+            f"{directory} was trained on a base in the folder {place}, which is not here: say where that is with "
+            "load_adapter(..., base=FOLDER)"
+        )
     commit = base_revision or (record.base.revision if place == record.base.name else None)
     found = identify_base(place, commit)
     if found.weights_sha256 != record.base.weights_sha256:

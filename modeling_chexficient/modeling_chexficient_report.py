@@ -28,8 +28,11 @@ from .configuration_chexficient import tower_config
 from .configuration_chexficient_report import CheXficientReportConfig
 from .image_processing_chexficient import CheXficientImageProcessor
 from .modeling_chexficient import interpolation_arguments, resize_position_embeddings, without_pooling_layer
-from .prompts_chexficient import image_token_count, prepare_tokenizer, report_processor
+from .prompts_chexficient import IMAGE_TOKEN, image_token_count, prepare_tokenizer, report_processor
 
+#: Of generation by default. Any of many normal findings may come next, but few abnormal ones, so the likeliest next
+#: word leads past them: the same weights wrote synthetic reports of clinical F1 0.68 with one beam and 0.80 with four.
+NUM_BEAMS = 4
 #: Towers whose last norm is applied to the pooled output alone, and the norm's name.
 _NORM_OF_POOLED = {"clip_vision_model": "post_layernorm", "convnext": "layernorm", "convnextv2": "layernorm"}
 
@@ -53,7 +56,8 @@ def patch_tokens(vision_tower: PreTrainedModel, pixel_values: torch.Tensor) -> t
     if tokens.ndim == 4:
         tokens = tokens.flatten(2).transpose(1, 2)
     else:
-        height, width = (side // tower.patch_size for side in pixel_values.shape[-2:])
+        patch = (tower.patch_size,) * 2 if isinstance(tower.patch_size, int) else tower.patch_size
+        height, width = (side // one for side, one in zip(pixel_values.shape[-2:], patch, strict=True))
         # CLS and registers, where a tower has them, stand before the patches.
         tokens = tokens[:, -height * width :]
     norm = _NORM_OF_POOLED.get(tower.model_type)
@@ -288,12 +292,13 @@ def _check_language_model(model: CheXficientForReportGeneration, language_model:
 
 
 def _generation_config(tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    """Greedy search that ends where the tokenizer's texts end and never writes the token of the image."""
+    """Beam search that ends where the tokenizer's texts end and never writes the token of the image."""
     return GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        suppress_tokens=[tokenizer.convert_tokens_to_ids("<image>")],
+        suppress_tokens=[tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)],
+        num_beams=NUM_BEAMS,
     )
 
 

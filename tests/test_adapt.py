@@ -18,6 +18,7 @@ from tests.adaptation import film, read_arguments, save_base, words, write_corpu
 from tests.tiny_models import save_tiny_model
 from tests.training import run_recipe
 from train.adapt.__main__ import Arguments, build_task, build_trainer, main
+from train.adapt.findings import FindingsTask
 from train.adapt.trainer import AdaptTrainer, trained_tensors
 from train.checkpoints import newest_checkpoint
 
@@ -191,6 +192,26 @@ def test_training_that_makes_it_worse_is_undone(resnet, discs, tmp_path):
     trainer.train()
     assert trainer.best.step == 0
     assert all(torch.equal(one, start[name]) for name, one in trained_tensors(trainer.model).items())
+
+
+def test_a_run_that_kept_its_start_says_so(resnet, discs, tmp_path, monkeypatch, capsys):
+    for name, planned in {"worse": iter([0.9, 0.8, 0.7]), "better": iter([0.7, 0.8, 0.9])}.items():
+        monkeypatch.setattr(FindingsTask, "figures", lambda self, measured, planned=planned: {"auroc": next(planned)})
+        main(words("classification", resnet, discs, tmp_path / name))
+        run, said = json.loads((tmp_path / name / "run.json").read_text()), "the weights are those of the start"
+        assert any(said in note for note in run["notes"]) == (said in capsys.readouterr().out) == (name == "worse")
+        assert run["settings"]["max_steps"] == 4
+
+
+def test_a_label_that_no_test_film_lists_costs_no_other_figure(resnet, tmp_path):
+    rows = [film(number, {"Disc": number % 2, "Rare": (number // 2) % 2}) for number in range(36)]
+    tested = [film(number, {"Disc": number % 2}) for number in range(100, 112)]
+    data = write_corpus(tmp_path / "data", train=rows[:24], validation=rows[24:], test=tested)
+    main(words("classification", resnet, data, tmp_path / "run"))
+    result = load_result(tmp_path / "run" / "results" / "data_findings.json")
+    assert [one.name for one in result.shares[0].labels] == ["Disc"]
+    notes = json.loads((tmp_path / "run" / "run.json").read_text())["notes"]
+    assert any("so there is no test of them: ['Rare']" in note for note in notes)
 
 
 def test_a_run_without_progress_stops(resnet, discs, tmp_path):
@@ -386,7 +407,8 @@ def test_masks_that_cannot_be_learnt_are_refused(base, discs, tmp_path):
     refuse(r"row \d: the mask 'disc' is 56 x 50 pixels", *words("segmentation", base, small, tmp_path / "other"))
 
 
-def test_a_damaged_film_is_named_by_its_row(base, tmp_path):
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_damaged_film_is_named_by_its_row(workers, base, tmp_path):
     from datasets import Dataset, Image
 
     rows = [film(number) for number in range(8)]
@@ -398,8 +420,9 @@ def test_a_damaged_film_is_named_by_its_row(base, tmp_path):
     from tests.adaptation import FEATURES
 
     Dataset.from_list(stored, features=FEATURES).to_parquet(file)
-    with pytest.raises(SystemExit, match="the film of row 5 cannot be decoded") as error:
-        main(words("classification", base, data, tmp_path / "run", "--per_device_train_batch_size", "8"))
+    more = ["--per_device_train_batch_size", "8", "--dataloader_num_workers", workers]
+    with pytest.raises(SystemExit, match=r"^error: the film of row 5 cannot be decoded") as error:
+        main(words("classification", base, data, tmp_path / "run", *more))
     assert "discs/5" not in str(error.value)
 
 
@@ -453,7 +476,9 @@ def test_an_earlier_adaptation_is_replaced(base, discs, tmp_path):
         (["--load_best_model_at_end", "true"], "load_best_model_at_end is not supported"),
         (["--eval_strategy", "no"], "eval_strategy no would leave nothing"),
         (["--language_model", "x"], "belong to task report_generation"),
+        (["--max_text_length", "64"], r"\['max_text_length'\] belong to task report_generation"),
         (["--revision", "main", "--rnak", "4"], "rnak"),
+        (["--max_pos_weight", "5"], "max_pos_weight limits the weights of class_balance"),
     ],
 )
 def test_arguments_that_cannot_be(more, match, base, discs, tmp_path):

@@ -12,8 +12,9 @@ from eval.adaptations.runs import load_runs
 from eval.artifacts import save_artifact
 from eval.metrics import auroc, bootstrap_weights, label_aurocs
 from eval.provenance import Provenance
-from eval.results import Adaptation, Estimate, ProbeResult, ProbeShare, SegmentationResult, weights_sha256
+from eval.results import Adaptation, Estimate, ProbeResult, ProbeShare, SegmentationResult
 from eval.scores import ZeroShotScores, numbered, save_scores
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 
 NAMES, FILMS = ["Edema", "Nodule"], 120
 PATIENTS = np.array([f"p{film // 2}" for film in range(FILMS)])
@@ -112,12 +113,25 @@ def test_runs_of_other_questions_are_refused_with_both_named(tmp_path):
 
     refused(make_run(tmp_path / "b", "full", 1.0, 0, films="others")[0], "differ in judged films: fingerprint and oth")
     refused(make_run(tmp_path / "c", "lora", 1.0, 0, skill=2)[0], "of the same method, label share and seed")
+    refused(
+        make_run(tmp_path / "f", "full", 1.0, 0, train_films=900)[0],
+        "of one share and seed, they differ in train_films",
+    )
     other_base = BASE | {"weights_sha256": "3" * 64}
     refused(make_run(tmp_path / "d", "full", 1.0, 0, base=other_base)[0], "differ in weights of the base")
     later, _ = make_run(tmp_path / "e", "full", 1.0, 0)
     path = later / "results" / "findings.json"
     replace(ProbeResult.load(path), benchmark_version=2).save(path)
     refused(later, "differ in benchmark version: 1 and 2")
+
+
+def test_runs_that_kept_their_start_are_told(tmp_path):
+    folders = [make_run(tmp_path, "lora", 1.0, seed, best_step=step)[0] for seed, step in enumerate((0, 40))]
+    folders.append(make_run(tmp_path, "full", 1.0, 0, best_step=10)[0])
+    cells = compare(folders, tmp_path / "out")["cells"]
+    assert [(cell["method"], cell["kept_start"]) for cell in cells] == [("lora", 1), ("full", 0)]
+    text = (tmp_path / "out" / "adaptations.md").read_text()
+    assert text.strip().endswith("than the start, which was kept: lora at 100% (1 of 2 runs).")
 
 
 def test_settings_that_differ_make_another_kind_or_are_refused(tmp_path):

@@ -5,7 +5,7 @@ import torch
 
 from train.adapt.augmentation import Augmentation, augment, draw_changes, grain
 
-STILL = {name: 0.0 for name in ("rotation", "translation", "scaling", "brightness", "contrast", "gamma", "noise")}
+STILL = dict.fromkeys(("rotation", "translation", "scaling", "brightness", "contrast", "gamma", "noise"), 0.0)
 SIDE = 40
 
 
@@ -98,7 +98,7 @@ def test_mirrored_films_are_mirrored(films):
 def test_sides_are_not_exchanged():
     flipping = Augmentation(horizontal_flip=True)
     flipping.check_names(["heart", "Edema", "upright film", "bright spot"])
-    for name in ("left_lung", "Right lung", "effusion, left"):
+    for name in ("left_lung", "Right lung", "effusion, left", "Dextrocardia", "situs_inversus"):
         with pytest.raises(ValueError, match="exchange the sides"):
             flipping.check_names(["heart", name])
         Augmentation().check_names([name])

@@ -12,12 +12,12 @@ from huggingface_hub.repocard_data import eval_results_to_model_index, model_ind
 
 from eval.results import load_result
 from eval.run import main as judge
+from model_cards.corpora import hub_licence, training_sources
 from model_cards.datasets import read_dataset, render_dataset_card
 from model_cards.filling import flops, hours, number, percent
 from model_cards.render import main as render
 from model_cards.render import render_base_card
 from model_cards.results import TASKS, exposure, headline, load_results
-from model_cards.training import hub_licence, training_sources
 from modeling_chexficient import CheXficientModel
 from tests.published_runs import adapt, pretrain
 

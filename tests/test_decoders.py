@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from transformers import AutoModel, Dinov2Config, ResNetConfig, SwinConfig
+from transformers import AutoModel, Dinov2Config, ResNetConfig, SwinConfig, ViTConfig
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from modeling_chexficient import CheXficientImageProcessor, feature_pyramid
@@ -17,6 +17,7 @@ from modeling_chexficient.decoders_chexficient import (
 )
 from modeling_chexficient.modeling_chexficient_heads import CheXficientSegmenterOutput
 from modeling_chexficient.modeling_chexficient_losses import entropy_and_dice
+from modeling_chexficient.modeling_chexficient_report import patch_tokens
 
 VIT = Dinov2Config(
     hidden_size=16, num_hidden_layers=6, num_attention_heads=2, image_size=56, patch_size=14, mlp_ratio=2
@@ -45,6 +46,16 @@ def test_maps_are_the_normalised_states_of_the_last_blocks():
     assert [tuple(one.shape) for one in maps] == [(2, 16, 3, 5)] * 5
     torch.testing.assert_close(maps[0][:, :, 2, 1], tower.layernorm(states[2])[:, 1 + 2 * 5 + 1])
     torch.testing.assert_close(maps[-1][:, :, 0, 4], tower(pixels).last_hidden_state[:, 1 + 4])
+
+
+@pytest.mark.parametrize("patch", [8, (8, 16)])
+@torch.no_grad()
+def test_image_tokens_of_reports_are_the_deepest_map(patch):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    tower = AutoModel.from_config(ViTConfig(image_size=32, patch_size=patch, **sizes)).eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    deepest = feature_pyramid(tower, pixels)[-1]
+    torch.testing.assert_close(patch_tokens(tower, pixels), deepest.flatten(2).transpose(1, 2))
 
 
 @pytest.mark.parametrize("kind", [LinearDecoder, UNetDecoder, PublishedUNetDecoder])

@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pyarrow as pa
@@ -140,9 +141,13 @@ def test_pickles_under_other_names_and_broken_weights(tmp_path):
     [
         ("notes", ["seen in /home/ward/films"], "holds a local path"),
         ("notes", ["C:\\films\\one"], "holds a local path"),
+        ("notes", ["\\\\pacs\\films"], "holds a local path"),
+        ("notes", ["/cluster/ward/films"], "holds a local path"),
         ("notes", ["hf_" + "a1" * 15], "looks like an access token"),
         ("record_id", "synthetic/1", "field record_id holds an id"),
         ("patients_seen", {"patient_ids": [12]}, "field patient_ids holds an id"),
+        ("patient_ids", {"p12": 0.3}, "field patient_ids holds an id"),
+        ("mrn", "12", "field mrn holds an id"),
         ("examples", ["The heart is large and there is fluid on both sides, more on the right one."], "words"),
         ("undefined", [" ".join(["effusion"] * 90)], "90 words"),
     ],
@@ -157,8 +162,87 @@ def test_reports_and_ids_of_the_training_data_are_found_and_not_repeated(run, ti
     for column, value in (("record_id", f"see {film['record_id']}"), ("report", film["report"])):
         change_json(result_file(run), lambda result, value=value: result.update(notes=[value]))
         message = refusal(run)
-        assert f"of the training data (column {column})" in message
+        assert f"of the data (column {column})" in message
         assert film[column] not in message
+
+
+def test_reports_and_ids_of_the_data_it_was_judged_on_are_found(run, films):
+    rewrite_shards(films, record_id="elsewhere/1234", report="Small effusion on the left side only.")
+    for value in ("elsewhere/1234", "Small effusion on the left side only."):
+
+        def judged_there(result, value=value):
+            result["provenance"]["dataset"], result["notes"] = str(films), [value]
+
+        change_json(result_file(run), judged_there)
+        message = refusal(run)
+        assert "of the data (column" in message
+        assert value not in message
+
+
+def test_data_that_are_gone_are_told(run, films, capsys):
+    change_json(result_file(run), lambda result: result["provenance"].update(dataset=str(films)))
+    shutil.rmtree(films)
+    dry_run(run)
+    assert f"note: {films}: no longer here, so nobody looked" in capsys.readouterr().out
+
+
+def test_regular_expressions_of_a_tokenizer_are_no_path(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"Regex": r"[^\r\n\p{L}]?\s+|\S\d", "chat": "Q: a\nA: b"}))
+    assert leaks(tmp_path) == []
+
+
+def test_weights_of_closed_data_are_public_only_if_somebody_allowed_it(run):
+    change_json(run / "model" / "config.json", lambda config: config.update(pretraining_sources=["brax", "st_mary"]))
+    message = refusal(run, "--public", "--uncommitted")
+    assert "--public: trained on data that are not open (brax, st_mary)" in message
+    dry_run(run, "--uncommitted")
+    dry_run(run, "--uncommitted", "--public", "--own_data_cleared_by", "A. Name, head of radiology")
+
+
+def test_few_patients_of_closed_data_are_told(run, capsys):
+    groups = [{"attribute": "age", "value": "80 or more", "films": 4, "patients": number} for number in (30, 3)]
+    change_json(result_file(run), lambda result: result.update(subgroups=groups))
+    dry_run(run)
+    assert "as few as" not in capsys.readouterr().out
+    change_json(run / "model" / "config.json", lambda config: config.update(pretraining_sources=["st_mary"]))
+    dry_run(run)
+    assert "groups of as few as 3 patients" in capsys.readouterr().out
+
+
+def test_code_without_heads_is_told(run, capsys):
+    (run / "model" / "modeling_chexficient_heads.py").unlink()
+    code = run / "model" / "modeling_chexficient.py"
+    code.write_text("\n".join(line for line in code.read_text().splitlines() if "import HEADS" not in line))
+
+    def forget_heads(config):
+        auto_map = config["auto_map"]
+        config["auto_map"] = {name: one for name, one in auto_map.items() if "heads" not in one}
+
+    change_json(run / "model" / "config.json", forget_heads)
+    dry_run(run)
+    assert "without modeling_chexficient_heads.py" in capsys.readouterr().out
+
+
+def test_a_base_whose_code_has_no_heads(monkeypatch):
+    files = [SimpleNamespace(rfilename="model.safetensors", lfs=SimpleNamespace(sha256="ab"))]
+    files += [SimpleNamespace(rfilename="prototypes.safetensors", lfs=SimpleNamespace(sha256="cd"))]
+    info = SimpleNamespace(siblings=files, sha="0123456789abcdef")
+    monkeypatch.setattr(upload.HfApi, "model_info", lambda *_, **__: info)
+    monkeypatch.setattr(upload.HfApi, "whoami", lambda *_: {"name": "ward"})
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub = upload.Hub("hf_" + "a" * 30)
+    assert hub.commit_of("ward/base", "ab") == info.sha
+    # Tensors beside the weights do not keep other weights from being told.
+    with pytest.raises(upload.PublishError, match="holds other weights"):
+        hub.commit_of("ward/base", "cd")
+    with pytest.raises(upload.PublishError, match=r"without modeling_chexficient_heads\.py"):
+        hub.commit_of("ward/base", "ab", code=upload.HEADS_FILE)
+
+
+def test_options_that_would_do_nothing(run, films):
+    assert "--base_repo has no meaning for a base" in refusal(run, "--base_repo", "ward/base", "--uncommitted")
+    assert "--prepared_from has no meaning for a base" in refusal(run, "--prepared_from", str(films), "--uncommitted")
+    assert "--results has no meaning for a dataset" in refusal(films, "--results", str(run / "results"))
 
 
 def test_a_path_in_the_configuration(run):
@@ -259,7 +343,7 @@ def rewrite_shards(folder: Path, **columns) -> None:
             values = pa.array([value] * len(table), table.schema.field(name).type)
             table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), values)
         pq.write_table(table, shard)
-    change_json(folder / "summary.json", lambda summary: summary.pop("sha256"))
+    change_json(folder / "summary.json", lambda summary: summary.pop("sha256", None))
 
 
 def made_by(folder: Path, loader: str, **options) -> None:
@@ -313,6 +397,9 @@ def test_changed_and_unfinished_datasets(films):
     pq.write_table(pq.read_table(shard).slice(0, 5), shard)
     assert "was changed after it was prepared" in refusal(films)
     rewrite_shards(films, image={"bytes": b"x", "path": "patient_7.png"})
+    assert "its images name the files they came from" in refusal(films)
+    masks = [{"name": "heart", "image": {"bytes": b"x", "path": "patient_7_heart.png"}}]
+    rewrite_shards(films, image={"bytes": b"x", "path": None}, masks=masks)
     assert "its images name the files they came from" in refusal(films)
     (films / "summary.json").unlink()
     assert "its preparation was not finished" in refusal(films)

@@ -244,9 +244,26 @@ def test_deep_films_keep_their_greys(tmp_path, space):
 # The folder
 
 
+@pytest.mark.parametrize(
+    ("pretraining", "adapted", "licence"),
+    [("synthetic", ["synthetic"], "apache-2.0"), ("brax", ["synthetic"], "other"), ("synthetic", ["st_mary"], "other")],
+)
+def test_the_licence_is_that_of_all_it_was_trained_on(model, head, tmp_path, pretraining, adapted, licence):
+    base = shutil.copytree(model, tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"pretraining_sources": [pretraining]}))
+    run = shutil.copytree(head, tmp_path / "run" / "model").parent
+    (run / "run.json").write_text(json.dumps({"sources": adapted}))
+    out = build_space(tmp_path / "space", SpaceArguments(str(base), segmentation=str(run)))
+    assert SpaceCard.load(out / "README.md").data.license == licence
+
+
 def test_the_folder_is_a_space_and_holds_no_ids(space, tiny_corpus):
     card = SpaceCard.load(space / "README.md")
-    assert (card.data.sdk, card.data.app_file, card.data.license) == ("gradio", "app.py", "apache-2.0")
+    assert (card.data.sdk, card.data.app_file) == ("gradio", "app.py")
+    # What the model was trained on is not recorded.
+    assert (card.data.license, card.data.license_name) == ("other", "terms-of-the-training-data")
+    assert "--repo-type space --private" in card.text
     assert "not a medical device" in card.text
     assert "Synthetic chest X-rays (CC0-1.0)" in card.text
     assert {file.name for file in space.iterdir()} == {

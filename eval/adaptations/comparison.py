@@ -31,6 +31,8 @@ class Cell:
         p_value: two-sided, of the difference.
         bytes: of the saved adapter (or model).
         seconds: of the training.
+        kept_start: runs whose best weights on validation were those before the first step: they show the start of the
+            head, and nothing of the method.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Cell:
     trainable_share: float | None
     bytes: float | None
     seconds: float | None
+    kept_start: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def _summarise(
         trainable / everything if trainable is not None and everything else None,
         _mean(members, "adapter_bytes"),
         _mean(members, "seconds"),
+        sum(run.record.get("best_step") == 0 for run in members),
     )
 
 
@@ -157,7 +161,18 @@ def format_markdown(comparison: AdaptationComparison) -> str:
         "saved | seconds |",
         "|---|---:|---:|---|---|---|---|---:|---:|---:|---:|",
     ]
-    return "\n".join([heading, "", *lines, *(_format_cell(cell, one.reference) for cell in one.cells)])
+    started = [
+        f"{cell.method} at {_percent(cell.label_share)} ({cell.kept_start} of {len(cell.seeds)} runs)"
+        for cell in one.cells
+        if cell.kept_start
+    ]
+    footnote = f"\nNothing learnt was better on validation than the start, which was kept: {', '.join(started)}."
+    cells = [_format_cell(cell, one.reference) for cell in one.cells]
+    return "\n".join([heading, "", *lines, *cells, *([footnote] if started else [])])
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
 
 
 def _format_cell(cell: Cell, reference: str) -> str:
@@ -168,7 +183,7 @@ def _format_cell(cell: Cell, reference: str) -> str:
         difference = _format_difference(cell.difference)
     cells = [
         cell.method,
-        f"{cell.label_share:.0%}" if cell.label_share >= 0.01 else f"{cell.label_share:.1%}",
+        _percent(cell.label_share),
         _format(cell.train_films, "{:,.0f}"),
         ", ".join(map(str, cell.seeds)),
         figure,

@@ -11,9 +11,10 @@ import numpy as np
 from eval.adapted_models import RUN_FILE, read_record, weights_folder
 from eval.artifacts import load_artifact
 from eval.metrics import label_aurocs, macro_mean
-from eval.results import ProbeResult, SegmentationResult, TaskResult, load_result, weights_sha256
+from eval.results import ProbeResult, SegmentationResult, TaskResult, load_result
 from eval.scores import ZeroShotScores, scores_path
 from eval.tasks.overlap import weighted_means
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 
 _AGAIN = "judge the run again with `python -m eval.run --again True`"
 #: Settings that tell runs of one kind apart without making another kind of them.
@@ -124,14 +125,15 @@ def load_runs(folders: Sequence[Path], benchmark: str | None, by: Sequence[str] 
     """The runs in the order of `folders`.
 
     Args:
-        by: settings that make another kind of a run, beside the method.
+        by: settings that make another kind of a run, beside the method; such runs may be trained on other films.
 
     Raises:
         ValueError: see `load_run`; or two runs, which are named, are not of the same question: another benchmark or
-            version of it, other films, labels or base; or they are the same method, share and seed.
+            version of it, other films, labels or base, other training films for one share and seed; or they are the
+            same method, share and seed.
     """
     runs = [load_run(folder, benchmark) for folder in folders]
-    first, seen = runs[0], {}
+    first, seen, trained = runs[0], {}, {}
     for run in runs:
         for name, one, other in (
             ("benchmark", first.result.benchmark, run.result.benchmark),
@@ -148,6 +150,13 @@ def load_runs(folders: Sequence[Path], benchmark: str | None, by: Sequence[str] 
         for name in ("patients", "truth"):
             if not np.array_equal(getattr(first, name), getattr(run, name), equal_nan=name == "truth"):
                 raise ValueError(f"{first.folder} and {run.folder} cannot be compared: their {name} differ")
+        beside = trained.setdefault((run.label_share, run.seed), run)
+        for name in ("train_films", "train_patients", "sources"):
+            if not by and run.record.get(name) != beside.record.get(name):
+                raise ValueError(
+                    f"{beside.folder} and {run.folder} cannot be compared: of one share and seed, they differ in "
+                    f"{name}: {beside.record.get(name)} and {run.record.get(name)}"
+                )
         same = seen.setdefault((run.kind(by), run.label_share, run.seed), run)
         if same is not run:
             raise ValueError(f"{same.folder} and {run.folder} are of the same method, label share and seed")

@@ -11,8 +11,9 @@ from statistics import mean
 
 import numpy as np
 
-from eval.results import ZeroShotResult, weights_sha256
+from eval.results import ZeroShotResult
 from eval.scores import ZeroShotScores, scores_path
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 
 #: The macro means that are compared; the names are fields of ZeroShotResult.
 GROUPS = {"macro": "all findings", "macro_common": "common findings", "macro_rare": "rare findings"}

@@ -10,8 +10,8 @@ from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
 from eval.models import EvaluationModel
-from eval.results import weights_sha256
 from modeling_chexficient import CheXficientImageProcessor, to_eight_bit
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 from modeling_chexficient.prompts_chexficient import chat_prompt
 
 

@@ -50,6 +50,10 @@ from train.pretrain import changed_settings, checkpoint_to_resume, settings_of_t
 ARGUMENTS = (TaskArguments, DataArguments, MethodArguments, Augmentation, AdaptTrainingArguments, ReportArguments)
 #: Where things lie, and how the result is judged, says nothing about what is learnt.
 _NOT_SETTINGS = ("model", "benchmark", "benchmark_data", "resamples")
+_KEPT_START = (
+    "Nothing that was learnt was better on validation: the weights are those of the start, before the first step. Two "
+    "such runs of different methods do not compare them; try a lower learning_rate, more steps or more patience."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +68,17 @@ class Arguments:
     reports: ReportArguments
 
     def __post_init__(self):
-        if self.reports.given and self.task.task != "report_generation":
-            raise ValueError(f"{self.reports.given} belong to task report_generation, this is {self.task.task}")
+        if self.reports.changed and self.task.task != "report_generation":
+            raise ValueError(f"{self.reports.changed} belong to task report_generation, this is {self.task.task}")
         if self.method.adapt_tower and self.task.task != "report_generation":
             raise ValueError("adapt_tower belongs to task report_generation: other tasks adapt the tower anyway")
 
     def changed(self) -> dict:
         """What differs from the defaults, without paths and secrets."""
         parts = (getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "data")
-        return {name: value for part in parts for name, value in changed_settings(part).items()}
+        settings = {name: value for part in parts for name, value in changed_settings(part).items()}
+        # The length of the schedule, which a run that stopped early did not reach.
+        return settings | ({"max_steps": self.training.max_steps} if self.training.max_steps > 0 else {})
 
     def of_the_result(self, base: BaseIdentity) -> dict:
         """What must be equal in a run that is resumed."""
@@ -176,7 +182,7 @@ def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity
         "mixture": dataclasses.asdict(mixture),
         "settings": arguments.changed(),
         "augmentation": dataclasses.asdict(task.augmentation),
-        "notes": task.notes,
+        "notes": [*task.notes, *([_KEPT_START] if best.step == 0 else [])],
         "git_commit": git_commit(),
         "packages": package_versions(),
         **task.facts,
@@ -212,17 +218,25 @@ def summary(trainer: AdaptTrainer, run: dict, result: TaskResult | str, weights:
         f"{run['seconds']:,.0f} s",
         f"{weights}: {run['adapter_bytes']:,} bytes, trainable {run['trainable_share']:.2%}",
     ]
+    if _KEPT_START in run["notes"]:
+        lines.append(_KEPT_START)
     if isinstance(result, str):
         return "\n".join([*lines, result])
     name, figure = result.headline
     return "\n".join([*lines, f"{result.benchmark}: {name} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"])
 
 
+def plain_message(error: Exception) -> str:
+    """What went wrong; of an error in a worker that loads films, without the traceback that torch writes before it."""
+    text = str(error)
+    return text.rsplit(f"{type(error).__name__}: ", 1)[-1].strip() if text.startswith("Caught ") else text
+
+
 def main(arguments: list[str] | None = None) -> None:
     try:
         adapt(Arguments(*parse_recipe(ARGUMENTS, sys.argv[1:] if arguments is None else arguments)))
     except (ValueError, OSError, FloatingPointError) as error:
-        raise SystemExit(f"error: {error}") from error
+        raise SystemExit(f"error: {plain_message(error)}") from error
 
 
 if __name__ == "__main__":

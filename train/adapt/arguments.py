@@ -86,6 +86,8 @@ class TaskArguments:
             raise ValueError(f"label_share is {self.label_share}, it must lie in (0, 1] (a share of the patients)")
         if self.max_pos_weight < 1:
             raise ValueError(f"max_pos_weight is {self.max_pos_weight}, it must be at least 1")
+        if self.class_balance == "none" and self.max_pos_weight != TaskArguments.max_pos_weight:
+            raise ValueError("max_pos_weight limits the weights of class_balance: give pos_weight or effective as well")
         for name in ("labels", "structures"):
             values = getattr(self, name)
             repeated = sorted({one for one in values if values.count(one) > 1})

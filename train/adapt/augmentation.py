@@ -18,7 +18,8 @@ from torch import Tensor
 
 from data_scripts.schema import NOT_JUDGED
 
-_SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+#: Words of names that a mirrored film would make untrue; the last ones are of organs on the other side.
+_SIDED = re.compile(r"\b(left|right|dextro\w*|l(a)?evocardia|situs|heterotaxy)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Augmentation:
     noise: float = field(default=0.01, metadata={"help": "Augmentation: deviation of grain, as a share of white."})
     horizontal_flip: bool = field(
         default=False,
-        metadata={"help": "Augmentation: mirror every other film. Refused where a label or structure has a side."},
+        metadata={
+            "help": "Augmentation: mirror every other film. Refused where a name has a side, as dextrocardia has."
+        },
     )
 
     def __post_init__(self):
@@ -52,7 +55,7 @@ class Augmentation:
         return self.augment and any(astuple(self)[1:])
 
     def check_names(self, names: Iterable[str]) -> None:
-        """Raise ValueError where films would be mirrored under names that have a side, as "left lung" has."""
+        """Raise ValueError where films would be mirrored under names that have a side: "left lung", "dextrocardia"."""
         sided = [name for name in names if _SIDED.search(name.replace("_", " "))]
         if self.augment and self.horizontal_flip and sided:
             raise ValueError(f"horizontal_flip would exchange the sides of {sided}: leave it out")

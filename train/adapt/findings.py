@@ -80,13 +80,21 @@ class FindingsTask(Task):
         aurocs = label_aurocs(measured[:, 0], measured[:, 1], np.ones((1, len(measured))))[0]
         return {"auroc": float(np.nanmean(aurocs))}
 
-    def benchmark(self, name: str, dataset: str) -> Benchmark:
+    def benchmark(self, name: str, dataset: str, test: Dataset) -> Benchmark:
+        known, _ = label_matrix(test)
+        judged = tuple(label for label in self.labels if label in known)
+        # A rare finding that no test film lists must not cost the figures of all others.
+        if 0 < len(judged) < len(self.labels):
+            unlisted = [label for label in self.labels if label not in judged]
+            self.notes.append(
+                f"No film of the test split tells of these labels, so there is no test of them: {unlisted}."
+            )
         return Benchmark(
             f"{name}_findings",
             1,
             "disease_prediction",
             dataset,
-            labels=self.labels,
+            labels=judged or self.labels,
             unlisted_is_absent=self.unlisted_is_absent,
         )
 

@@ -48,7 +48,8 @@ def start_head(task: FindingsTask, device: torch.device, batch_size: int, num_wo
         np.nanmean(label_aurocs(judged @ weight.T, parts["validation"][1], np.ones((1, len(judged)))))
         for weight, _ in heads
     ]
-    best = int(np.nanargmax(aurocs))
+    # As few films of validation as these may show no label both present and absent: then the strongest penalty.
+    best = int(np.argmax(np.nan_to_num(aurocs, nan=-1)))
     weight, bias = heads[best]
     weight = weight / deviation
     classifier = task.model.classifier
@@ -56,7 +57,7 @@ def start_head(task: FindingsTask, device: torch.device, batch_size: int, num_wo
         classifier.weight.copy_(torch.from_numpy(weight))
         classifier.bias.copy_(torch.from_numpy(bias - weight @ mean))
     return (
-        f"The head starts from logistic regression on {len(features):,} films (penalty {STRENGTHS[best]:g}, AUROC "
+        f"The head starts from logistic regression on {len(features):,} films (C = {STRENGTHS[best]:g}, AUROC "
         f"{aurocs[best]:.3f} on validation)."
     )
 

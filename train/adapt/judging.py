@@ -47,7 +47,7 @@ def find_benchmark(task: Task, args: AdaptTrainingArguments, mixture: Mixture) -
     summary = folder / "summary.json"
     loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
     name = folder.resolve().name if loader in (None, _OWN_FOLDER) else loader
-    return task.benchmark(name, loader or name), [folder]
+    return task.benchmark(name, loader or name, splits["test"]), [folder]
 
 
 def _named_benchmark(name: str, task: Task, data: Path) -> tuple[Benchmark, list[Path]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
@@ -72,6 +72,11 @@ class ReportArguments:
         names = ("language_model", "language_model_config", "tokenizer", "image_size")
         return [name for name in names if getattr(self, name) is not None]
 
+    @property
+    def changed(self) -> list[str]:
+        """What differs from the defaults, which other tasks than reports would not look at."""
+        return [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+
     def check(self, base_writes: bool, method: str) -> None:
         """Raise ValueError where there is no language model, one too many, or a new one that LoRA cannot teach."""
         if base_writes and self.given:
@@ -130,7 +135,7 @@ class ReportsTask(Task):
         """Mean log-likelihood of a token, in nats: 0 would be a certain prediction."""
         return {"log_likelihood": float(measured[:, 0].sum() / measured[:, 1].sum())}
 
-    def benchmark(self, name: str, dataset: str) -> Benchmark:
+    def benchmark(self, name: str, dataset: str, test: Dataset) -> Benchmark:
         return Benchmark(f"{name}_reports", 1, "report_generation", dataset, "clinical F1")
 
 

@@ -77,7 +77,7 @@ class StructuresTask(Task):
             **{f"dice_{name}": float(value) for name, value in zip(self.structures, by_structure, strict=True)},
         }
 
-    def benchmark(self, name: str, dataset: str) -> Benchmark:
+    def benchmark(self, name: str, dataset: str, test: Dataset) -> Benchmark:
         return Benchmark(
             f"{name}_structures",
             1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import datasets
 import numpy as np
 import torch
 from torch import Tensor
@@ -72,12 +73,13 @@ class Task:
         """Figures of all validation films, of which higher is better; the first chooses the best weights."""
         raise NotImplementedError
 
-    def benchmark(self, name: str, dataset: str) -> Benchmark:
+    def benchmark(self, name: str, dataset: str, test: datasets.Dataset) -> Benchmark:
         """The task as a benchmark on the test split of a prepared folder.
 
         Args:
             name: the benchmark's begins with it.
             dataset: the loader that read the folder.
+            test: the split.
         """
         raise NotImplementedError
 
