@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 
-.PHONY: demo study suite benchmark test test-slow lint format install clean
+.PHONY: demo study suite adaptations benchmark test test-slow lint format install clean
 
 install: $(VENV)/.installed
 
@@ -62,6 +62,31 @@ $(STUDY)/base/run.json: | install
 # The five kinds of task on the demo's checkpoint and held-out films; needs `make demo` first (minutes).
 suite: install
 	$(PY) -m eval.run --model $(DEMO)/model --suite synthetic --data $(DEMO)/data --out $(DEMO)/suite
+
+# Adapters on the demo's checkpoint: findings by method, share of the labels and seed; structures and reports by method.
+# Needs `make demo` first; about an hour on one core, `make -j2 adaptations` runs two at a time.
+ADAPTED := runs/adapted
+ADAPT = OMP_NUM_THREADS=1 $(PY) -m train.adapt $(1) --model $(DEMO)/model --dataset_dir $(DEMO)/data --use_cpu \
+	--disable_tqdm true --output_dir $(@D)
+METHODS := lora linear full
+STRUCTURES := left_lung right_lung heart "effusion=Pleural Effusion" "tubes=Endotracheal Tube,Nasogastric Tube"
+FINDINGS_RUNS := $(foreach seed,0 1 2,$(foreach share,0.01 0.1 1.0,$(foreach method,$(METHODS),$(ADAPTED)/findings/$(method)-$(share)-$(seed))))
+STRUCTURES_RUNS := $(foreach method,$(METHODS),$(ADAPTED)/structures/$(method))
+adaptations: $(FINDINGS_RUNS:=/run.json) $(STRUCTURES_RUNS:=/run.json) $(ADAPTED)/reports/run.json
+	$(PY) -m eval.adaptations $(FINDINGS_RUNS) --out $(ADAPTED)/findings_compared
+	$(PY) -m eval.adaptations $(STRUCTURES_RUNS) --out $(ADAPTED)/structures_compared
+
+$(ADAPTED)/findings/%/run.json:
+	$(call ADAPT,train/recipes/classification.yaml) --max_steps 200 --eval_steps 50 --augment false \
+		--method $(word 1,$(subst -, ,$*)) --label_share $(word 2,$(subst -, ,$*)) --seed $(word 3,$(subst -, ,$*)) \
+		$(if $(findstring full,$*),--learning_rate 5e-4)
+
+$(ADAPTED)/structures/%/run.json:
+	$(call ADAPT,train/recipes/segmentation.yaml) --max_steps 600 --eval_steps 200 --augment false --learning_rate 3e-3 \
+		--method $* --structures $(STRUCTURES)
+
+$(ADAPTED)/reports/run.json:
+	$(call ADAPT,train/recipes/report_generation_demo.yaml)
 
 # Our curation step beside the published one, at the size of a small ViT (two minutes on two cores).
 benchmark: install

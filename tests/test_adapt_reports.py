@@ -18,6 +18,7 @@ from modeling_chexficient import CheXficientForReportGeneration, report_prompt
 from modeling_chexficient.prompts_chexficient import chat_prompt, image_token_count
 from tests.adaptation import film, read_arguments, save_base, words, write_corpus
 from train.adapt.__main__ import build_task, main
+from train.adapt.augmentation import Augmentation
 from train.adapt.report_texts import IGNORED, ReportEncoder
 from train.adapt.report_tokenizer import learn_report_tokenizer
 
@@ -288,7 +289,8 @@ def test_accumulated_batches_weigh_every_film_alike(task):
 
 def test_augmentation_changes_training_films_alone(task):
     batch = task.collate([task.train_dataset[0]])
-    task = replace(task)
+    assert not task.augmentation.changes_anything
+    task = replace(task, augmentation=Augmentation())
     moved, same = task.inputs(batch, epoch=0)["pixel_values"], task.inputs(batch, epoch=None)["pixel_values"]
     assert moved.shape == same.shape
     assert not torch.equal(moved, same)
