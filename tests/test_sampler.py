@@ -160,6 +160,7 @@ def test_recipes_parse_and_the_published_one_is_published():
     recipes = Path(__file__).parents[1] / "train" / "recipes"
     types = (ModelArguments, DataArguments, CuratedTrainingArguments)
     adapting = {"classification", "segmentation", "report_generation", "report_generation_demo"}
+    given = ["--dataset_dir", "x", "--model", "x", "--output_dir", "x", "--use_cpu"]
     for recipe in recipes.glob("*.yaml"):
         if recipe.stem in adapting:
             parse_recipe(
