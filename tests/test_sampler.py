@@ -163,9 +163,7 @@ def test_recipes_parse_and_the_published_one_is_published():
     given = ["--dataset_dir", "x", "--model", "x", "--output_dir", "x", "--use_cpu"]
     for recipe in recipes.glob("*.yaml"):
         if recipe.stem in adapting:
-            parse_recipe(
-                ADAPTING, [str(recipe), "--dataset_dir", "x", "--model", "x", "--output_dir", "x", "--use_cpu"]
-            )
+            parse_recipe(ADAPTING, [str(recipe), *given])
             continue
         model, _, args = parse_recipe(types, [str(recipe), "--dataset_dir", "x", "--fp16", "false", "--use_cpu"])
         if recipe.stem == "chexficient":
