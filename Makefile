@@ -64,7 +64,7 @@ suite: install
 	$(PY) -m eval.run --model $(DEMO)/model --suite synthetic --data $(DEMO)/data --out $(DEMO)/suite
 
 # Adapters on the demo's checkpoint: findings by method, share of the labels and seed; structures and reports by method.
-# Needs `make demo` first; about an hour on one core, `make -j2 adaptations` runs two at a time.
+# Needs `make demo` first; about an hour on one core, `make adaptations -j2` runs two at a time.
 ADAPTED := runs/adapted
 ADAPT = OMP_NUM_THREADS=1 $(PY) -m train.adapt $(1) --model $(DEMO)/model --dataset_dir $(DEMO)/data --use_cpu \
 	--disable_tqdm true --output_dir $(@D)
