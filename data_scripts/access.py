@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
 
-from data_scripts import loaders
+from data_scripts.loaders import LOADERS, load_loader
 
 #: Kinds of access (data_scripts.schema.Source) under which anybody may see the films.
 PUBLIC = ("synthetic", "open")
@@ -25,14 +23,12 @@ def may_be_shown(dataset: Dataset, folders: Sequence[str]) -> bool:
     if "source" not in dataset.column_names:
         return False
     makers = [*dataset.unique("source"), *(_prepared_by(Path(folder)) for folder in folders)]
-    return bool(folders) and all(_access(maker) in PUBLIC for maker in makers)
+    return bool(folders) and all(access_of(maker) in PUBLIC for maker in makers)
 
 
-def _access(loader: str | None) -> str | None:
+def access_of(loader: str | None) -> str | None:
     """The access of a corpus by the name of its loader, None where there is no such loader."""
-    if loader not in {module.name for module in pkgutil.iter_modules(loaders.__path__)}:
-        return None
-    return importlib.import_module(f"{loaders.__name__}.{loader}").SOURCE.access
+    return load_loader(loader).SOURCE.access if loader in LOADERS else None
 
 
 def _prepared_by(folder: Path) -> str | None:

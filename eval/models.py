@@ -5,7 +5,6 @@ Models that were adapted to a task are in `eval.adapted_models`; `load_evaluatio
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 
 import torch
@@ -24,6 +23,7 @@ from modeling_chexficient import (
     to_eight_bit,
 )
 from modeling_chexficient.base_identity_chexficient import weights_sha256
+from modeling_chexficient.modeling_chexficient import interpolation_arguments
 
 
 class EvaluationModel:
@@ -64,10 +64,7 @@ class EvaluationModel:
         self.pretraining_sources = list(getattr(model.config, "pretraining_sources", None) or [])
         # CLIP's pooler holds the last layer norm, SigLIP's the attention that pools: both were trained.
         self.pooler_is_trained |= self.tower.config.model_type.startswith(("clip", "siglip"))
-        # DINOv2 interpolates its position embedding by itself, most other towers only when told to.
-        self._interpolate = {}
-        if "interpolate_pos_encoding" in inspect.signature(self.tower.forward).parameters:
-            self._interpolate["interpolate_pos_encoding"] = True
+        self._interpolate = interpolation_arguments(self.tower)
         self.image_size = self.pixels([Image.new("L", (64, 64))]).shape[-1]
 
     @property
@@ -169,20 +166,12 @@ class DualEncoder(EvaluationModel):
         return _pooled(self.model.get_image_features(pixel_values=pixels, **self._interpolate))
 
 
-class CheXficientEncoder(EvaluationModel):
+class CheXficientEncoder(DualEncoder):
     """CheXficient with its own processor."""
 
-    sees_text = True
-    pooler_is_trained = True
-
     def __init__(self, model: CheXficientModel, processor: CheXficientProcessor, **names):
-        super().__init__(model, processor.image_processor, **names)
+        super().__init__(model, processor.image_processor, processor.tokenizer, **names)
         self.processor = processor
-        self.logit_scale = float(model.logit_scale.detach().float().exp())
-
-    @property
-    def tower(self) -> nn.Module:
-        return self.model.vision_model
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:

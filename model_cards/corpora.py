@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_scripts import access
 from data_scripts.loaders import LOADERS, load_loader
 from data_scripts.schema import Source
 
@@ -41,8 +42,7 @@ def known_corpus(name: str) -> Source | None:
 
 def access_of(name: str) -> str:
     """The kind of access of a corpus (`data_scripts.schema.Source`); "own" for a name that no loader has."""
-    corpus = known_corpus(name)
-    return "own" if corpus is None else corpus.access
+    return access.access_of(name) or "own"
 
 
 def read_curation(run_dir: Path) -> dict | None:

@@ -172,12 +172,17 @@ class _PublishedStep(nn.Module):
 def _tokens_as_map(vision_model: nn.Module, tokens: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
     """[B, C, h, w] of the patches among [B, tokens, C], normalised by the last layer norm of the tower."""
     norm = getattr(vision_model, "layernorm", None) or getattr(vision_model, "post_layernorm", None)
-    patch = vision_model.config.patch_size
-    rows, columns = (patch, patch) if isinstance(patch, int) else patch
-    height, width = pixel_values.shape[-2] // rows, pixel_values.shape[-1] // columns
+    height, width = patch_grid(vision_model, pixel_values)
     # Before the patches stand the CLS token and registers, where the tower has them.
     patches = (tokens if norm is None else norm(tokens))[:, tokens.shape[1] - height * width :]
     return patches.transpose(1, 2).unflatten(2, (height, width))
+
+
+def patch_grid(vision_model: nn.Module, pixel_values: torch.Tensor) -> tuple[int, int]:
+    """Rows and columns of the patches that a ViT makes of `pixel_values` [B, channels, H, W]."""
+    patch = vision_model.config.patch_size
+    height, width = (patch, patch) if isinstance(patch, int) else patch
+    return pixel_values.shape[-2] // height, pixel_values.shape[-1] // width
 
 
 def _standardised(channels: int, momentum: float | None) -> nn.BatchNorm2d:

@@ -26,6 +26,7 @@ from transformers.utils import can_return_tuple
 
 from .configuration_chexficient import tower_config
 from .configuration_chexficient_report import CheXficientReportConfig
+from .decoders_chexficient import patch_grid
 from .image_processing_chexficient import CheXficientImageProcessor
 from .modeling_chexficient import interpolation_arguments, resize_position_embeddings, without_pooling_layer
 from .prompts_chexficient import IMAGE_TOKEN, image_token_count, prepare_tokenizer, report_processor
@@ -48,7 +49,6 @@ def patch_tokens(vision_tower: PreTrainedModel, pixel_values: torch.Tensor) -> t
             "pixel_values must be normalised floats [images, channels, height, width], not "
             f"{pixel_values.dtype} {tuple(pixel_values.shape)}"
         )
-    tower = vision_tower.config
     output = vision_tower(
         pixel_values=pixel_values.to(vision_tower.dtype), **interpolation_arguments(vision_tower), return_dict=True
     )
@@ -56,11 +56,10 @@ def patch_tokens(vision_tower: PreTrainedModel, pixel_values: torch.Tensor) -> t
     if tokens.ndim == 4:
         tokens = tokens.flatten(2).transpose(1, 2)
     else:
-        patch = (tower.patch_size,) * 2 if isinstance(tower.patch_size, int) else tower.patch_size
-        height, width = (side // one for side, one in zip(pixel_values.shape[-2:], patch, strict=True))
+        height, width = patch_grid(vision_tower, pixel_values)
         # CLS and registers, where a tower has them, stand before the patches.
         tokens = tokens[:, -height * width :]
-    norm = _NORM_OF_POOLED.get(tower.model_type)
+    norm = _NORM_OF_POOLED.get(vision_tower.config.model_type)
     return tokens if norm is None else getattr(vision_tower, norm)(tokens)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from eval.adapted_models import RUN_FILE, read_record, weights_folder
 from eval.artifacts import load_artifact
+from eval.compare.arms import check_settings
 from eval.metrics import label_aurocs, macro_mean
 from eval.results import ProbeResult, SegmentationResult, TaskResult, load_result
 from eval.scores import ZeroShotScores, scores_path
@@ -173,14 +174,7 @@ def group_runs(runs: Sequence[AdaptedRun], by: Sequence[str] = ()) -> dict[tuple
     for run in sorted(runs, key=lambda run: run.seed):
         groups.setdefault((run.kind(by), run.label_share), []).append(run)
     for members in groups.values():
-        first, *others = [_setting(run) for run in members]
-        for run, other in zip(members[1:], others, strict=True):
-            different = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
-            if different:
-                raise ValueError(
-                    f"{members[0].folder} and {run.folder} differ in more than the seed: {different}; if that makes "
-                    "another kind of run, say so with --by"
-                )
+        check_settings([run.folder for run in members], [_setting(run) for run in members], "kind of run")
     return groups
 
 

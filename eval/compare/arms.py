@@ -132,15 +132,19 @@ def group_by_arm(runs: Sequence[Run], by: Sequence[str] = ()) -> dict[str, list[
     for name, members in arms.items():
         if len({run.seed for run in members}) < len(members):
             raise ValueError(f"{name!r} holds runs with the same seed: {[str(run.folder) for run in members]}")
-        first, *others = [_setting(run) for run in members]
-        for run, other in zip(members[1:], others, strict=True):
-            different = sorted(key for key in {*first, *other} if first.get(key) != other.get(key))
-            if different:
-                raise ValueError(
-                    f"{run.folder} differs from {members[0].folder} in more than the seed: {different}; if that makes "
-                    "another arm, say so with --by"
-                )
+        check_settings([run.folder for run in members], [_setting(run) for run in members], "arm")
     return dict(sorted(arms.items(), key=lambda item: -mean(values_of(item[1], "macro"))))
+
+
+def check_settings(folders: Sequence[Path], settings: Sequence[dict], kind: str) -> None:
+    """Raise ValueError naming what differs between the settings of runs that should differ in the seed alone."""
+    for folder, other in zip(folders[1:], settings[1:], strict=True):
+        different = sorted(key for key in {*settings[0], *other} if settings[0].get(key) != other.get(key))
+        if different:
+            raise ValueError(
+                f"{folders[0]} and {folder} differ in more than the seed: {different}; if that makes another {kind}, "
+                "say so with --by"
+            )
 
 
 def _setting(run: Run) -> dict:

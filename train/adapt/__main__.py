@@ -21,6 +21,7 @@ from transformers import set_seed
 
 from data_scripts.mixture import Mixture
 from eval.benchmarks import Benchmark
+from eval.json_values import write_json
 from eval.results import TaskResult, git_commit, package_versions
 from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
 from train.adapt.arguments import AdaptTrainingArguments, MethodArguments, TaskArguments
@@ -38,7 +39,6 @@ from train.adapt.run_folder import (
     save_base,
     save_weights,
     weights_bytes,
-    write_json,
 )
 from train.adapt.structures import build_structures
 from train.adapt.tasks import Task
@@ -126,7 +126,7 @@ def adapt(arguments: Arguments) -> None:
     weights = finish(trainer, run, base, run_dir)
     results = judge_finished(weights, run, benchmark, args)
     if args.should_save:
-        write_json(run_dir / RUN_FILE, run)
+        write_json(run, run_dir / RUN_FILE)
         print(summary(trainer, run, results, weights))
     leave_together()
 
@@ -194,7 +194,7 @@ def finish(trainer: AdaptTrainer, run: dict, base: BaseIdentity, run_dir: Path) 
     folder = run_dir / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
     if trainer.args.should_save:
         save_weights(trainer.task, trainer.model, base, run_dir)
-        write_json(run_dir / LOG_FILE, trainer.state.log_history)
+        write_json(trainer.state.log_history, run_dir / LOG_FILE)
     wait_for_all()
     run["adapter_bytes"] = weights_bytes(folder)
     return folder

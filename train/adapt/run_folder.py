@@ -74,10 +74,3 @@ def save_base(task: Task, run_dir: Path) -> Path:
 def weights_bytes(folder: Path) -> int:
     """Size of the weights in a folder."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-
-
-def write_json(path: Path, values) -> None:
-    """Whole or not at all."""
-    staged = path.with_name(f".{path.name}")
-    staged.write_text(json.dumps(values, indent=2) + "\n")
-    staged.rename(path)
