@@ -43,7 +43,7 @@ semdedup := --selection semdedup
 small := --selection quantile --num_train_epochs 4 --score_image_size 56 --low_resolution_size 56
 STUDY_RUNS := $(foreach seed,$(STUDY_SEEDS),$(foreach arm,$(STUDY_ARMS),$(STUDY)/$(arm)-$(seed)))
 study: $(STUDY_RUNS:=/results/zero_shot_findings.json)
-	$(PY) -m eval.compare $(STUDY_RUNS) --by num_train_epochs --out $(STUDY)/comparison
+	$(PY) -m eval.studies $(STUDY_RUNS) --by num_train_epochs --out $(STUDY)/comparison
 
 $(STUDY)/%/results/zero_shot_findings.json: | $(STUDY)/base/run.json
 	$(PY) -m train.pretrain train/recipes/study.yaml --output_dir $(STUDY)/$* \
@@ -73,8 +73,8 @@ STRUCTURES := left_lung right_lung heart "effusion=Pleural Effusion" "tubes=Endo
 FINDINGS_RUNS := $(foreach seed,0 1 2,$(foreach share,0.01 0.1 1.0,$(foreach method,$(METHODS),$(ADAPTED)/findings/$(method)-$(share)-$(seed))))
 STRUCTURES_RUNS := $(foreach method,$(METHODS),$(ADAPTED)/structures/$(method))
 adaptations: $(FINDINGS_RUNS:=/run.json) $(STRUCTURES_RUNS:=/run.json) $(ADAPTED)/reports/run.json
-	$(PY) -m eval.adaptations $(FINDINGS_RUNS) --out $(ADAPTED)/findings_compared
-	$(PY) -m eval.adaptations $(STRUCTURES_RUNS) --out $(ADAPTED)/structures_compared
+	$(PY) -m eval.studies.adaptations $(FINDINGS_RUNS) --out $(ADAPTED)/findings_compared
+	$(PY) -m eval.studies.adaptations $(STRUCTURES_RUNS) --out $(ADAPTED)/structures_compared
 
 $(ADAPTED)/findings/%/run.json:
 	$(call ADAPT,train/recipes/classification.yaml) --max_steps 200 --eval_steps 50 --augment false \
@@ -90,7 +90,7 @@ $(ADAPTED)/reports/run.json:
 
 # Our curation step beside the published one, at the size of a small ViT (two minutes on two cores).
 benchmark: install
-	$(PY) -m train.benchmark --image_size 112 --score_image_size 56 --super_batch_size 48 --text_length 64 --repeats 2 \
+	$(PY) -m train.speed --image_size 112 --score_image_size 56 --super_batch_size 48 --text_length 64 --repeats 2 \
 		--vision_config '{"model_type": "dinov2", "patch_size": 14, "hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}' \
 		--text_config '{"model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "intermediate_size": 1536}'
 

@@ -113,7 +113,7 @@ class Label:
 #: Values of a decoded mask beside 0, outside.
 INSIDE = 255
 NOT_JUDGED = 127
-#: What `Mask.data` holds; `data_scripts.masks` says how each kind is read.
+#: What `Mask.data` holds; `data_scripts.films.masks` says how each kind is read.
 MASK_KINDS = (
     "file",
     "file_ignore127",
@@ -129,7 +129,7 @@ MASK_KINDS = (
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask as its corpus stores it, decoded by `data_scripts.masks.decode_mask`.
+    """A mask as its corpus stores it, decoded by `data_scripts.films.masks.decode_mask`.
 
     Args:
         kind: one of `MASK_KINDS`.

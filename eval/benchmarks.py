@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from data_scripts.labels import CHEXPERT_LABELS
 from data_scripts.loaders import chexpert_5x200, nih_chestxray14, ranzcr_clip, vindr_cxr, vindr_pcxr
+from data_scripts.reading.labels import CHEXPERT_LABELS
 
 #: Findings in less than this share of the training films are reported apart, as rare; those in at least `COMMON_FROM`
 #: as common, the others as medium: the head, body and tail of the CXR-LT challenges (arXiv 2310.16112).

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from eval.models import EvaluationModel
+from eval.models.encoders import EvaluationModel
 from eval.processes import together
 from eval.provenance import processor_sha256
 from eval.settings import EvaluationSettings

@@ -9,7 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from eval.results import ZeroShotResult
+from eval.records.results import ZeroShotResult
 
 _COMMON, _RARE = "#1f6f8b", "#c8553d"
 

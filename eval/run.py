@@ -27,13 +27,13 @@ from transformers import HfArgumentParser
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
 from eval.benchmarks import BENCHMARKS, SUITES
-from eval.json_values import write_json
-from eval.models import load_evaluation_model
+from eval.models.load import load_evaluation_model
 from eval.prompts import PROMPT_FAMILIES, find_prompts
+from eval.records.json_values import write_json
+from eval.records.results import TaskResult, ZeroShotResult
 from eval.report_page.page import write_page
-from eval.results import TaskResult, ZeroShotResult
 from eval.settings import PRECISIONS, PROBE_FEATURES, EvaluationSettings
-from eval.side_by_side import compare_folders, format_differences
+from eval.studies.models import compare_folders, format_differences
 from eval.suite import judge_model
 from eval.tables import Row, format_estimate, format_rows, format_table
 from eval.tasks.thresholds import parse_rule

@@ -21,7 +21,7 @@ _OF_TASK = {
     "decoder_epochs": ("segmentation", "report_generation"),
     "predictions": ("report_generation",),
 }
-#: Methods of `eval.models.EvaluationModel` that give a probe its features.
+#: Methods of `eval.models.encoders.EvaluationModel` that give a probe its features.
 PROBE_FEATURES = {"tower": "tower_features", "embedding": "embed_images"}
 PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 

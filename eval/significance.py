@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from eval.metrics import label_aurocs, macro_means
-from eval.results import Estimate
+from eval.records.results import Estimate
 
 #: Numbers of the weights that are held at once: 32 MiB of float64.
 _BLOCK_ELEMENTS = 1 << 22

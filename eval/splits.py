@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
-from data_scripts.prepared import load_prepared
+from data_scripts.prepared.folder import load_prepared
 from data_scripts.schema import DataError
 from eval.benchmarks import Benchmark
 

@@ -14,10 +14,10 @@ from accelerate.utils import broadcast_object_list
 from data_scripts.access import may_be_shown
 from eval.benchmarks import BENCHMARKS, Benchmark
 from eval.figures import plot_zero_shot
-from eval.models import EvaluationModel
+from eval.models.encoders import EvaluationModel
 from eval.prompts import find_prompts
 from eval.provenance import films_fingerprint, processor_sha256
-from eval.results import TaskResult, ZeroShotResult, load_result
+from eval.records.results import TaskResult, ZeroShotResult, load_result
 from eval.settings import EvaluationSettings
 from eval.splits import files_fingerprint, find_folders, load_splits, other_data
 from eval.tables import Row

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eval.benchmarks import BENCHMARKS
-from eval.results import Estimate, TaskResult, ZeroShotResult
+from eval.records.results import Estimate, TaskResult, ZeroShotResult
 
 
 @dataclass

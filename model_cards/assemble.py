@@ -3,58 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import DatasetCard, ModelCard
 
-from data_scripts.access import PUBLIC
 from model_cards.adapted import render_adapted_card, render_report_base_card
-from model_cards.corpora import access_of
-from model_cards.datasets import changed_shards, forbidden_data, public_summary, read_dataset, render_dataset_card
-from model_cards.refusals import forbidden_files, ids_or_reports, leaks, missing_code, wrong_content
+from model_cards.datasets import public_summary, read_dataset, render_dataset_card
+from model_cards.publication import Wish
+from model_cards.refusals import (
+    _closed_sources,
+    _config,
+    _public_weights,
+    _small_groups,
+    changed_shards,
+    forbidden_data,
+    forbidden_files,
+    ids_or_reports,
+    leaks,
+    missing_code,
+    wrong_content,
+)
 from model_cards.render import render_base_card
 from model_cards.results import load_results
 from model_cards.runs import folders_of_data, read_run
 from model_cards.staging import Staged, stage_base, stage_files, stage_results
 from model_cards.upload import HEADS_FILE, PublishError
-
-#: Below this many, hospitals commonly do not tell how many patients there were.
-FEW_PATIENTS = 10
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What somebody wants to publish, and how; see `model_cards.publish.PublishArguments`.
-
-    Args:
-        source: folder of the run or dataset.
-        kind: of it, as `model_cards.runs.kind_of` tells.
-        base_revision: commit of `base_repo`, where it is known.
-    """
-
-    source: Path
-    kind: str
-    repo: str
-    public: bool = False
-    results: str | None = None
-    uncommitted: bool = False
-    base_repo: str | None = None
-    base_revision: str | None = None
-    prepared_from: tuple[str, ...] = ()
-    own_data_cleared_by: str | None = None
-
-    @property
-    def run_dir(self) -> Path:
-        return self.source.parent if self.kind == "report_base" else self.source
-
-    @property
-    def results_dir(self) -> Path:
-        return Path(self.results or self.run_dir / "results")
-
-    @property
-    def weights_dir(self) -> Path:
-        return self.source / {"adapter": "adapter", "report_base": "."}.get(self.kind, "model")
 
 
 def assemble(wish: Wish, folder: Path) -> Staged:
@@ -108,30 +81,6 @@ def _assemble_model(wish: Wish, staged: Staged) -> tuple[ModelCard, list[str]]:
     return render_adapted_card(wish.source, staged.folder, wish.repo, results, not wish.public, *base), problems
 
 
-def _closed_sources(run: dict, weights: Path) -> list[str]:
-    """Corpora behind the weights in a folder that are not open to anybody."""
-    pretraining = _config(weights).get("pretraining_sources") or []
-    return sorted({name for name in [*pretraining, *(run.get("sources") or [])] if access_of(name) not in PUBLIC})
-
-
-def _config(weights: Path) -> dict:
-    """The configuration of a model; an adapter has none."""
-    file = weights / "config.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
-
-
-def _public_weights(wish: Wish, run: dict) -> list[str]:
-    """Why weights must not be shown to anybody: they can give away what they were trained on."""
-    closed = _closed_sources(run, wish.weights_dir)
-    if not wish.public or not closed or (wish.own_data_cleared_by or "").strip():
-        return []
-    return [
-        f"--public: trained on data that are not open ({', '.join(closed)}), which weights can give away, those of a "
-        'language model above all: publish without --public, or name who allowed it with --own_data_cleared_by "NAME, '
-        'ROLE"'
-    ]
-
-
 def _notes(run: dict, folder: Path) -> list[str]:
     """What whoever publishes a model should think of; nothing that forbids it."""
     settings, closed = run["settings"], _closed_sources(run, folder)
@@ -150,17 +99,6 @@ def _notes(run: dict, folder: Path) -> list[str]:
     if new_words and "tokenizer" not in settings and (folder / "tokenizer.json").is_file():
         notes.append("the words of tokenizer.json were learnt from their reports: look through them before you go on")
     return notes
-
-
-def _small_groups(run: dict, wish: Wish) -> list[str]:
-    """A note where results that go along tell of so few patients of closed data that these may be recognised."""
-    if wish.kind == "report_base" or not _closed_sources(run, wish.weights_dir):
-        return []
-    groups = [group for one in load_results(wish.results_dir).values() for group in one.get("subgroups") or []]
-    fewest = min((group["patients"] for group in groups), default=FEW_PATIENTS)
-    if fewest >= FEW_PATIENTS:
-        return []
-    return [f"its results tell of groups of as few as {fewest} patients (subgroups): ask whether that may be told"]
 
 
 def _assemble_dataset(wish: Wish, staged: Staged) -> tuple[DatasetCard, list[str]]:

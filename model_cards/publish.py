@@ -24,7 +24,8 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from model_cards.assemble import Wish, assemble
+from model_cards.assemble import assemble
+from model_cards.publication import Wish
 from model_cards.runs import EXPECTED, explain, kind_of
 from model_cards.staging import Staged
 from model_cards.upload import HEADS_FILE, Hub, PublishError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -9,6 +10,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
+
+from data_scripts.access import PUBLIC
+from model_cards.corpora import HUB_LICENCES, access_of
+from model_cards.datasets import (
+    DatasetFolder,
+)
+from model_cards.publication import Wish
+from model_cards.results import load_results
 
 #: Where something else than a model was put into its folder: what it is, and the names it goes by.
 _FORBIDDEN = {
@@ -178,3 +187,106 @@ def _files(folder: Path) -> list[Path]:
 
 def _text_files(folder: Path) -> list[Path]:
     return [path for path in _files(folder) if path.suffix in _TEXT]
+
+
+def forbidden_data(data: DatasetFolder, public: bool, cleared_by: str | None) -> list[str]:
+    """Why the terms of its films forbid to publish a dataset."""
+    problems = []
+    for maker in data.makers:
+        if access_of(maker) not in (*PUBLIC, "own"):
+            problems.append(
+                f"{data.folder} holds films of {maker}, which is {access_of(maker)}: its terms forbid to pass them on; "
+                "others prepare them from their own download with `data_scripts.prepare`"
+            )
+    if "own" in data.accesses:
+        problems += _own_data(data, public, cleared_by)
+    elif public:
+        problems += [
+            f"--public: the licence of {one.title} is {one.licence!r}, which does not clearly allow passing on changed "
+            "copies: publish without --public"
+            for one in data.corpora
+            if one.licence not in HUB_LICENCES or "ND" in one.licence
+        ]
+    return problems
+
+
+def _own_data(data: DatasetFolder, public: bool, cleared_by: str | None) -> list[str]:
+    problems = []
+    if public:
+        problems.append(f"{data.folder} holds films of your own: these are published in private only, without --public")
+    if not (cleared_by or "").strip():
+        problems.append(
+            f"{data.folder} holds films of your own: name who cleared them for a private repository with "
+            '--own_data_cleared_by "NAME, ROLE"'
+        )
+    if data.summary is None or not data.summary["options"].get("hash_ids"):
+        problems.append(
+            f"{data.folder}: its ids are names of files or patients: prepare the films again with --hash_ids, and "
+            "publish that folder"
+        )
+    return problems
+
+
+def changed_shards(data: DatasetFolder) -> list[str]:
+    """Shards that are not as they were prepared, and images that name the files they came from."""
+    problems = []
+    expected = (data.summary or {}).get("sha256") or {}
+    if expected and set(expected) != {shard.name for shard in data.shards}:
+        problems.append(f"{data.folder}/data holds other files than summary.json lists: prepare the data again")
+    for shard in data.shards:
+        if shard.name in expected and _sha256(shard) != expected[shard.name]:
+            problems.append(f"{shard} was changed after it was prepared (SHA-256): prepare the data again")
+        if any(_paths(shard)):
+            problems.append(f"{shard}: its images name the files they came from: prepare the data again")
+    return problems
+
+
+def _paths(shard: Path) -> Iterator[str | None]:
+    """Names of files that the images and masks of a shard keep."""
+    for row in pq.ParquetFile(shard).read(columns=["image.path", "masks.list.element.image.path"]).to_pylist():
+        yield (row["image"] or {}).get("path")
+        yield from ((mask["image"] or {}).get("path") for mask in row.get("masks") or ())
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+#: Below this many, hospitals commonly do not tell how many patients there were.
+FEW_PATIENTS = 10
+
+
+def _closed_sources(run: dict, weights: Path) -> list[str]:
+    """Corpora behind the weights in a folder that are not open to anybody."""
+    pretraining = _config(weights).get("pretraining_sources") or []
+    return sorted({name for name in [*pretraining, *(run.get("sources") or [])] if access_of(name) not in PUBLIC})
+
+
+def _config(weights: Path) -> dict:
+    """The configuration of a model; an adapter has none."""
+    file = weights / "config.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _public_weights(wish: Wish, run: dict) -> list[str]:
+    """Why weights must not be shown to anybody: they can give away what they were trained on."""
+    closed = _closed_sources(run, wish.weights_dir)
+    if not wish.public or not closed or (wish.own_data_cleared_by or "").strip():
+        return []
+    return [
+        f"--public: trained on data that are not open ({', '.join(closed)}), which weights can give away, those of a "
+        'language model above all: publish without --public, or name who allowed it with --own_data_cleared_by "NAME, '
+        'ROLE"'
+    ]
+
+
+def _small_groups(run: dict, wish: Wish) -> list[str]:
+    """A note where results that go along tell of so few patients of closed data that these may be recognised."""
+    if wish.kind == "report_base" or not _closed_sources(run, wish.weights_dir):
+        return []
+    groups = [group for one in load_results(wish.results_dir).values() for group in one.get("subgroups") or []]
+    fewest = min((group["patients"] for group in groups), default=FEW_PATIENTS)
+    if fewest >= FEW_PATIENTS:
+        return []
+    return [f"its results tell of groups of as few as {fewest} patients (subgroups): ask whether that may be told"]

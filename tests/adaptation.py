@@ -12,7 +12,7 @@ from data_scripts.schema import FEATURES
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
 from tests.tiny_models import tiny_tokenizer
 from train.adapt.__main__ import ARGUMENTS, Arguments
-from train.arguments import parse_recipe
+from train.runs.recipes import parse_recipe
 
 SIDE = 56
 TOWERS = {

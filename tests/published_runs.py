@@ -10,7 +10,7 @@ from eval.run import main as judge
 from tests.tiny_models import tiny_tokenizer
 from tests.training import RECIPE, REPOSITORY
 from train.adapt.__main__ import main as adapt_main
-from train.pretrain import main as pretrain_main
+from train.pretrain.__main__ import main as pretrain_main
 
 #: Tasks by what is learnt, as recipes call them.
 RECIPES = {"findings": "classification", "structures": "segmentation", "reports": "report_generation"}

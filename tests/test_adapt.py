@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from eval.models import load_evaluation_model
-from eval.results import load_result
+from eval.models.load import load_evaluation_model
+from eval.records.results import load_result
 from modeling_chexficient import CheXficientModel
 from modeling_chexficient.adapters_chexficient import load_adapter
 from modeling_chexficient.base_identity_chexficient import identify_base
@@ -20,7 +20,7 @@ from tests.training import run_recipe
 from train.adapt.__main__ import Arguments, build_task, build_trainer, main
 from train.adapt.findings import FindingsTask
 from train.adapt.trainer import AdaptTrainer, trained_tensors
-from train.checkpoints import newest_checkpoint
+from train.runs.checkpoints import newest_checkpoint
 
 FEW = ["--labels", "Pleural Effusion", "Cardiomegaly", "No Finding"]
 ORGANS = ["--structures", "left_lung", "right_lung", "heart", "tubes=Endotracheal Tube,Nasogastric Tube"]
@@ -334,7 +334,7 @@ def test_masks_become_labels(base, tmp_path):
 
 
 def test_measured_dice_is_that_of_the_runner(base, discs, tmp_path):
-    from eval.tasks.overlap import overlaps
+    from eval.tasks.dice import overlaps
 
     task = task_of(*words("segmentation", base, discs, tmp_path / "run", "--structures", "disc", "box"))
     batch = task.collate([task.train_dataset[number] for number in range(3)])

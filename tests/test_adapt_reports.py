@@ -12,8 +12,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from data_scripts.schema import DataError
-from eval.models import load_evaluation_model
-from eval.tasks.report_generator import load_report_generator
+from eval.models.load import load_evaluation_model
+from eval.models.report_generator import load_report_generator
 from modeling_chexficient import CheXficientForReportGeneration, report_prompt
 from modeling_chexficient.prompts_chexficient import chat_prompt, image_token_count
 from tests.adaptation import film, read_arguments, save_base, words, write_corpus

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from eval.adaptations.__main__ import main
-from eval.adaptations.runs import load_runs
 from eval.artifacts import save_artifact
 from eval.metrics import auroc, bootstrap_weights, label_aurocs
-from eval.provenance import Provenance
-from eval.results import Adaptation, Estimate, ProbeResult, ProbeShare, SegmentationResult
+from eval.records.provenance import Provenance
+from eval.records.results import Estimate, ProbeResult, ProbeShare, SegmentationResult
+from eval.records.runs import Adaptation
 from eval.scores import ZeroShotScores, numbered, save_scores
+from eval.studies.adaptation_runs import load_runs
+from eval.studies.adaptations import main
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 
 NAMES, FILMS = ["Edema", "Nodule"], 120

@@ -19,21 +19,21 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from tokenizers.processors import TemplateProcessing
 
-from data_scripts.prepared import load_prepared
+from data_scripts.prepared.folder import load_prepared
+from data_scripts.prepared.masks import central_square
 from data_scripts.schema import FEATURES
-from eval.adapted_models import FindingsModel, StructuresModel
 from eval.artifacts import load_artifact
 from eval.benchmarks import Benchmark
-from eval.models import load_evaluation_model
-from eval.results import ProbeResult, load_result
+from eval.models.adapted import FindingsModel, StructuresModel
+from eval.models.load import load_evaluation_model
+from eval.records.results import ProbeResult, load_result
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
-from eval.side_by_side import compare_results
+from eval.studies.models import compare_results
+from eval.tasks.dice import dice, overlaps
 from eval.tasks.disease_prediction import run as predict
-from eval.tasks.overlap import dice, overlaps
 from eval.tasks.report_generation import run as write
 from eval.tasks.segmentation import run as segment
-from eval.tasks.segmentation_data import central_square
 from modeling_chexficient import (
     CheXficientConfig,
     CheXficientForImageClassification,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_scripts.ages import age_between, parse_age, require_age
+from data_scripts.reading.ages import age_between, parse_age, require_age
 from data_scripts.schema import DataError
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data_scripts.labels import CHEXPERT_LABELS
 from data_scripts.loaders import jsrt, load_loader, ranzcr_clip
+from data_scripts.reading.labels import CHEXPERT_LABELS
 from data_scripts.schema import Record
 from eval.benchmarks import BENCHMARKS
 from tests.conftest import load_raw_tree

@@ -10,7 +10,7 @@ from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.repocard import metadata_load
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
-from eval.results import load_result
+from eval.records.results import load_result
 from eval.run import main as judge
 from model_cards.corpora import hub_licence, training_sources
 from model_cards.datasets import read_dataset, render_dataset_card

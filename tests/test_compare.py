@@ -11,17 +11,17 @@ import pytest
 from matplotlib import pyplot as plt
 from sklearn.metrics import roc_auc_score
 
-from eval.compare.__main__ import main as compare_main
-from eval.compare.arms import arm_name
-from eval.compare.comparison import flops_unit
-from eval.compare.label_placement import name_clusters
-from eval.compare.paired import paired_differences, resampled_macros
 from eval.metrics import bootstrap_weights
-from eval.results import Provenance, ZeroShotResult
+from eval.records.results import Provenance, ZeroShotResult
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
+from eval.studies.__main__ import main as compare_main
+from eval.studies.label_placement import name_clusters
+from eval.studies.paired import paired_differences, resampled_macros
+from eval.studies.runs import arm_name
+from eval.studies.table import flops_unit
 from eval.tasks.zero_shot import judge
-from train.pretrain import main as pretrain_main
+from train.pretrain.__main__ import main as pretrain_main
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
 FILMS = 240
@@ -76,7 +76,7 @@ def write_run(
 
 
 def compare(folders: list[Path], out: Path, *words: str) -> dict:
-    """What `eval.compare` writes as JSON, its arms by name."""
+    """What `eval.studies` writes as JSON, its arms by name."""
     compare_main([*map(str, folders), "--out", str(out), "--resamples", "200", *words])
     comparison = json.loads(Path(f"{out}.json").read_text())
     return {**comparison, "arms": {arm["name"]: arm for arm in comparison["arms"]}}

@@ -10,19 +10,18 @@ from safetensors.torch import load_file
 from sklearn.metrics import pairwise_distances
 from torch.nn import functional as F
 
-from train.curation import (
+from train.objectives.contrastive import contrastive_loss
+from train.objectives.encoding import pair_features
+from train.selection.outcome import Role
+from train.selection.prototypes import kmeans_prototypes, update_prototypes
+from train.selection.rules import (
     SELECTION_RULES,
-    Role,
     farthest_point_sampling,
-    kmeans_prototypes,
-    pair_features,
     select_quantile,
     select_random,
     select_sigma,
     share_out,
-    update_prototypes,
 )
-from train.objectives import contrastive_loss
 
 GOLDEN = Path(__file__).parent / "golden" / "curation.safetensors"
 

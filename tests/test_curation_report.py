@@ -13,13 +13,15 @@ import torch
 from datasets import Dataset
 
 from data_scripts.access import may_be_shown
-from eval.labels import label_matrix
-from train.curation import Role, Selection
-from train.curation_report.__main__ import main
-from train.curation_report.columns import read_columns
-from train.curation_report.feature_map import map_features
-from train.curation_report.galleries import choose_examples
-from train.curation_report.intervals import (
+from data_scripts.prepared.films import load_split
+from data_scripts.prepared.labels import label_matrix
+from train.pretrain.__main__ import main as pretrain
+from train.selection.outcome import Role, Selection
+from train.selection.report.__main__ import main
+from train.selection.report.columns import read_columns
+from train.selection.report.feature_map import map_features
+from train.selection.report.galleries import choose_examples
+from train.selection.report.intervals import (
     any_of,
     design_effect,
     duplicate_pairs,
@@ -28,12 +30,10 @@ from train.curation_report.intervals import (
     share_of,
     wilson_interval,
 )
-from train.curation_report.page import write_report
-from train.curation_report.report_numbers import collect_numbers
-from train.curation_report.summary import frequency, summarise
-from train.curation_state import CurationState
-from train.pairs import load_split
-from train.pretrain import main as pretrain
+from train.selection.report.page import write_report
+from train.selection.report.report_numbers import collect_numbers
+from train.selection.report.summary import frequency, summarise
+from train.selection.state import CurationState
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
 

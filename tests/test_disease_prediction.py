@@ -9,12 +9,13 @@ from datasets import Dataset, DatasetDict
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from data_scripts.prepared.patients import draw_patients
 from eval.benchmarks import Benchmark
-from eval.results import load_result
+from eval.records.results import load_result
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
 from eval.tasks.disease_prediction import run
-from eval.tasks.probes import C_GRID, LabelledFeatures, draw_patients, fit_probe, probe_share
+from eval.tasks.probes import C_GRID, LabelledFeatures, fit_probe, probe_share
 from tests.pixel_model import SIDE, PixelModel, draw_image
 
 SIZE = 12

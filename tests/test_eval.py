@@ -20,16 +20,16 @@ from eval.metrics import (
     weighted_auroc,
     weighted_average_precision,
 )
-from eval.models import load_evaluation_model
+from eval.models.load import load_evaluation_model
 from eval.prompts import find_prompts
-from eval.results import Estimate, ZeroShotResult, load_result
+from eval.records.results import Estimate, ZeroShotResult, load_result
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
 from eval.tasks.calibration import calibration, reliability_bins, two_class_softmax
 from eval.tasks.thresholds import choose_threshold, judge_threshold
 from eval.tasks.zero_shot import _few_patients, judge, score_split
-from train.pretrain import main as pretrain_main
+from train.pretrain.__main__ import main as pretrain_main
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
 

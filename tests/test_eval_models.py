@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from eval.features import image_embeddings
-from eval.models import CheXficientEncoder, DualEncoder, EvaluationModel, load_evaluation_model
+from eval.models.encoders import CheXficientEncoder, DualEncoder, EvaluationModel
+from eval.models.load import load_evaluation_model
 from eval.settings import EvaluationSettings
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
 from tests.tiny_models import DUAL, SIDE, TEXT, VISION, VISION_ONLY, save_tiny_model, tiny_tokenizer

@@ -18,18 +18,18 @@ import pytest
 from transformers import HfArgumentParser
 
 from data_scripts.access import may_be_shown
-from data_scripts.prepare import PrepareArguments
+from data_scripts.prepare.__main__ import PrepareArguments
+from data_scripts.prepared.labels import chosen_labels, label_targets, prevalences
 from eval.artifacts import load_artifact, save_artifact
 from eval.benchmarks import BENCHMARKS, SUITES, TASKS, Benchmark
-from eval.labels import chosen_labels, label_targets, prevalences
-from eval.models import load_evaluation_model
+from eval.models.load import load_evaluation_model
 from eval.prompts import find_prompts
-from eval.results import Estimate, ZeroShotResult, load_result
+from eval.records.results import Estimate, ZeroShotResult, load_result
 from eval.run import folder_names
 from eval.run import main as run_main
 from eval.settings import EvaluationSettings
-from eval.side_by_side import compare_folders, compare_results, format_differences
 from eval.splits import load_splits
+from eval.studies.models import compare_folders, compare_results, format_differences
 from eval.subgroups import subgroups
 from eval.suite import judge, judge_model
 from eval.tables import Row, format_rows

@@ -15,8 +15,8 @@ from data_scripts.extraction import (
 )
 from data_scripts.extraction.__main__ import main
 from data_scripts.extraction.measure import Agreement, count_sections, measure, read_half
-from data_scripts.labels import CHEXPERT_LABELS
 from data_scripts.loaders.open_i import MESH_LABELS, Report, read_reports
+from data_scripts.reading.labels import CHEXPERT_LABELS
 from data_scripts.schema import LABEL_VALUES, Skipped
 from tests.conftest import load_raw_tree
 

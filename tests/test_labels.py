@@ -2,7 +2,14 @@
 
 import pytest
 
-from data_scripts.labels import CHEXPERT_LABELS, ENCODINGS, listed_labels, merge_readers, parse_label, row_labels
+from data_scripts.reading.labels import (
+    CHEXPERT_LABELS,
+    ENCODINGS,
+    listed_labels,
+    merge_readers,
+    parse_label,
+    row_labels,
+)
 from data_scripts.schema import DataError, Label
 
 

@@ -6,8 +6,8 @@ fractures; rows that contradict each other; films and masks without a row.
 import numpy as np
 import pytest
 
+from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import candid_ptx
-from data_scripts.masks import decode_masks
 from data_scripts.schema import DataError, Mask, Record, Skipped
 from tests.conftest import load_raw_tree
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import jsrt
-from data_scripts.masks import decode_masks
 from data_scripts.schema import DataError
 from modeling_chexficient import to_eight_bit
 from tests.conftest import load_raw_tree

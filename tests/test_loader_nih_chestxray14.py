@@ -5,9 +5,9 @@ one finding, a box of no film), the Kaggle copy's trailing comma, an RGBA film.
 import numpy as np
 import pytest
 
-from data_scripts.images import open_image, prepare_film
+from data_scripts.films.images import open_image, prepare_film
+from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import nih_chestxray14
-from data_scripts.masks import decode_masks
 from data_scripts.schema import Mask, Record, Skipped
 from tests.conftest import load_raw_tree
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import object_cxr
-from data_scripts.masks import decode_masks
 from data_scripts.schema import DataError
 from tests.conftest import load_raw_tree
 from tests.film_files import read_all, values_of

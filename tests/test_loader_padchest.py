@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_scripts.bimcv import parse_cuis, parse_list
 from data_scripts.loaders import padchest
+from data_scripts.reading.bimcv import parse_cuis, parse_list
 from data_scripts.schema import DataError, Record, Skipped
 from tests.conftest import load_raw_tree
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from data_scripts.films.masks import decode_mask
 from data_scripts.loaders import rsna_pneumonia
-from data_scripts.masks import decode_mask
 from tests.conftest import load_raw_tree
 from tests.film_files import read_all, values_of
 

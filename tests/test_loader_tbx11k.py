@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from data_scripts.films.masks import decode_mask
 from data_scripts.loaders import tbx11k
-from data_scripts.masks import decode_mask
 from data_scripts.schema import DataError
 from tests.conftest import load_raw_tree
 from tests.film_files import read_all, values_of, write_film

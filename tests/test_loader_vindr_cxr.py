@@ -6,9 +6,9 @@ tables in `annotations/` or in the root; a reader twice, a damaged header, films
 import numpy as np
 import pytest
 
-from data_scripts.images import open_image
+from data_scripts.films.images import open_image
+from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import vindr_cxr
-from data_scripts.masks import decode_masks
 from data_scripts.schema import DataError, Label, Record, Skipped
 from tests.conftest import load_raw_tree
 from tests.fake_files import noise

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from data_scripts.loaders import folder, nih_chestxray14
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Record, Skipped, within
-from data_scripts.views import normalise_sex, normalise_view
 from tests.conftest import load_raw_tree
 
 film = load_raw_tree("nih_chestxray14").film

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_scripts.images import prepare_mask
-from data_scripts.masks import decode_mask, decode_masks, fit_mask
+from data_scripts.films.images import prepare_mask
+from data_scripts.films.masks import decode_mask, decode_masks, fit_mask
 from data_scripts.schema import DataError, Label, Mask, Record, check_record
 
 

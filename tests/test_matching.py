@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_scripts.matching import EvaluationSplit, films_below, frame_of, match_films
+from data_scripts.reading.matching import EvaluationSplit, films_below, frame_of, match_films
 from data_scripts.schema import DataError, Record, Skipped
 from tests.film_files import write_film
 

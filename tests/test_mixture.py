@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
-from data_scripts.mixture import Mixture, Part, load_mixture, mixed_rows, read_mixture
-from data_scripts.prepare import PrepareArguments, prepare
+from data_scripts.prepare.__main__ import PrepareArguments, prepare
+from data_scripts.prepared.mixture import Mixture, Part, load_mixture, mixed_rows, read_mixture
 from data_scripts.schema import DataError
 from data_scripts.synthetic import SyntheticOptions
 from tests.training import RECIPE
-from train.pretrain import main
+from train.pretrain.__main__ import main
 
 COLUMNS = ("record_id", "image", "report")
 

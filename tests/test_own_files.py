@@ -10,7 +10,7 @@ from datasets import load_dataset
 from PIL import Image
 
 from data_scripts.loaders import folder
-from data_scripts.prepare import PrepareArguments, main, prepare
+from data_scripts.prepare.__main__ import PrepareArguments, main, prepare
 from data_scripts.schema import DataError, Record, Skipped
 from tests.dicom_files import ramp, write_dicom
 

@@ -12,13 +12,13 @@ import torch
 from datasets import load_dataset
 from PIL import Image
 
-from data_scripts.images import open_image
-from data_scripts.limits import MAX_PIXELS
+from data_scripts.films.images import open_image
+from data_scripts.films.limits import MAX_PIXELS
 from data_scripts.loaders import folder, nih_chestxray14, synthetic
-from data_scripts.prepare import PrepareArguments, differs_from_expected, main, prepare
-from data_scripts.prepared import load_prepared
+from data_scripts.prepare.__main__ import PrepareArguments, differs_from_expected, main, prepare
+from data_scripts.prepared.folder import load_prepared
+from data_scripts.reading.tables import read_table
 from data_scripts.schema import FEATURES, DataError
-from data_scripts.tables import read_table
 from modeling_chexficient import CheXficientImageProcessor
 
 OPTIONS = folder.Options(table="t.csv", report_column="report", patient_column="patient", source_name="own")

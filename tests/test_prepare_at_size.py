@@ -16,16 +16,16 @@ import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from data_scripts.duplicates import read_fingerprints
-from data_scripts.fingerprints import MAX_DISTANCE, as_words, difference_hash, look_alikes, pixel_hash
-from data_scripts.images import encode_film
+from data_scripts.films.images import encode_film
 from data_scripts.loaders import LOADERS, folder, synthetic
-from data_scripts.overlap import KNOWN_OVERLAPS, find_overlaps, known_overlaps
-from data_scripts.overlap import main as overlap_main
-from data_scripts.prepare import PrepareArguments, main, prepare
-from data_scripts.prepared import load_prepared
+from data_scripts.prepare.__main__ import PrepareArguments, main, prepare
+from data_scripts.prepare.shards import ROW_GROUP_SIZE
+from data_scripts.prepared.duplicates import read_fingerprints
+from data_scripts.prepared.fingerprints import MAX_DISTANCE, as_words, difference_hash, look_alikes, pixel_hash
+from data_scripts.prepared.folder import load_prepared
+from data_scripts.prepared.overlap import KNOWN_OVERLAPS, find_overlaps, known_overlaps
+from data_scripts.prepared.overlap import main as overlap_main
 from data_scripts.schema import DataError
-from data_scripts.shards import ROW_GROUP_SIZE
 
 OPTIONS = folder.Options(table="t.csv", report_column="report", patient_column="patient", source_name="own")
 

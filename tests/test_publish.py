@@ -21,7 +21,7 @@ from model_cards.refusals import forbidden_files, leaks, missing_code, wrong_con
 from model_cards.results import publishable
 from model_cards.upload import retry
 from tests.published_runs import adapt, pretrain
-from train.curated_dataset import save_curated_dataset
+from train.selection.subset import save_curated_dataset
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from train.pretrain import main as pretrain_main
+from train.pretrain.__main__ import main as pretrain_main
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()

@@ -26,8 +26,9 @@ from transformers import (
 from data_scripts.schema import DataError
 from eval.artifacts import load_artifact
 from eval.benchmarks import Benchmark
-from eval.models import EvaluationModel
-from eval.results import ReportResult
+from eval.models.encoders import EvaluationModel
+from eval.models.report_generator import ReportGenerator, load_report_generator
+from eval.records.results import ReportResult
 from eval.settings import EvaluationSettings
 from eval.tasks.optional_text_metrics import attempt, bertscore, chexbert, meteor, radgraph
 from eval.tasks.report_generation import (
@@ -40,7 +41,6 @@ from eval.tasks.report_generation import (
     rows_with_report,
     run,
 )
-from eval.tasks.report_generator import ReportGenerator, load_report_generator
 from eval.tasks.report_scores import score_findings, score_reports
 
 REPORTS = Benchmark("reports", 1, "report_generation")

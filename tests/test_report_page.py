@@ -14,7 +14,8 @@ from transformers import BitImageProcessorPil, ResNetConfig, ResNetModel
 
 from eval.artifacts import save_artifact
 from eval.benchmarks import BENCHMARKS
-from eval.models import EvaluationModel
+from eval.models.encoders import EvaluationModel
+from eval.records.results import Estimate, LabelResult, ReportResult, ZeroShotResult, load_result
 from eval.report_page.__main__ import main
 from eval.report_page.figures import _share_name, draw_label_shares, roc_points
 from eval.report_page.galleries import draw_masks
@@ -26,7 +27,6 @@ from eval.report_page.page import (
     short_names,
     write_page,
 )
-from eval.results import Estimate, LabelResult, ReportResult, ZeroShotResult, load_result
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
 from eval.suite import judge_model

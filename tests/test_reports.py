@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from data_scripts.reports import synthesise_report, tidy_section
+from data_scripts.reading.reports import synthesise_report, tidy_section
+from data_scripts.reading.views import normalise_view
 from data_scripts.schema import DataError, Label
-from data_scripts.views import normalise_view
 
 NAMES = [f"finding {letter}" for letter in "abcdefghij"]
 

@@ -14,8 +14,8 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.training import RECIPE, make_trainer, run_recipe
-from train.checkpoints import MANIFEST_FILE, STAGING, newest_checkpoint, why_incomplete
-from train.pretrain import main
+from train.pretrain.__main__ import main
+from train.runs.checkpoints import MANIFEST_FILE, STAGING, newest_checkpoint, why_incomplete
 
 #: With dropout, so that the random state matters; a checkpoint after every step, so that many kills hit one.
 TEXT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -221,7 +221,7 @@ def save_without_room(arguments: list[str]) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     from transformers import TrainerCallback
 
-    from train.trainer import CuratedTrainer
+    from train.pretrain.trainer import CuratedTrainer
 
     class FillTheDisk(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):

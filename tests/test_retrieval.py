@@ -10,7 +10,7 @@ from scipy.stats import hypergeom
 
 from eval.artifacts import load_artifact
 from eval.benchmarks import Benchmark
-from eval.results import RetrievalResult, load_result
+from eval.records.results import RetrievalResult, load_result
 from eval.settings import EvaluationSettings
 from eval.tasks.ranking import (
     chance_levels,

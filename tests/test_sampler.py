@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from train.adapt.__main__ import ARGUMENTS as ADAPTING
-from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
-from train.curation import Role, Selection
-from train.curation_state import CurationState
-from train.sampler import CurationBatchSampler, Schedule
-from train.trainer import plan
+from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.model import ModelArguments
+from train.pretrain.trainer import plan
+from train.runs.recipes import DataArguments, parse_recipe
+from train.selection.outcome import Role, Selection
+from train.selection.sampler import CurationBatchSampler, Schedule
+from train.selection.state import CurationState
 
 
 def sampler(rank=0, world=1, seed=0, **changes):

@@ -4,7 +4,7 @@ studies of MIMIC-CXR with rules of their own. All texts are invented.
 
 import pytest
 
-from data_scripts.sections import (
+from data_scripts.reading.sections import (
     SPECIAL_STUDIES,
     Section,
     conclusion,

@@ -9,24 +9,17 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model, ResNetConfig, ResNetModel
 
+from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks
 from data_scripts.schema import FEATURES, DataError
 from eval.artifacts import load_artifact
 from eval.benchmarks import Benchmark
-from eval.models import EvaluationModel
-from eval.results import SegmentationResult
+from eval.models.encoders import EvaluationModel
+from eval.records.results import SegmentationResult
 from eval.settings import EvaluationSettings
 from eval.tasks.decoders import DECODERS, LinearDecoder, UNetDecoder, segmentation_loss, train_decoders
-from eval.tasks.overlap import dice, iou, judge, overlaps
+from eval.tasks.dice import dice, iou, judge, overlaps
 from eval.tasks.segmentation import draw_training_films, run
-from eval.tasks.segmentation_data import (
-    FilmFeatures,
-    central_square,
-    judged_rows,
-    mask_names,
-    read_masks,
-    seen_share,
-    show_whole,
-)
+from eval.tasks.segmentation_data import FilmFeatures, seen_share, show_whole
 from eval.tasks.segmentation_examples import choose_examples, segment
 
 nan = float("nan")

@@ -18,8 +18,8 @@ from huggingface_hub import SpaceCard
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 
-from data_scripts.dicom import read_dicom
-from model_cards.space import SpaceArguments, build_space, main
+from data_scripts.films.dicom import read_dicom
+from model_cards.space.__main__ import SpaceArguments, build_space, main
 from model_cards.space_files.space_app import findings as app_findings
 from model_cards.space_files.space_app import pictures
 from model_cards.space_files.space_app.films import MAX_BYTES, FilmError, read_film

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import kstest
 
 from eval.metrics import auroc, bootstrap_weights, weighted_auroc
-from eval.results import Estimate
+from eval.records.results import Estimate
 from eval.significance import (
     bootstrap_p_value,
     by_patient_intervals,

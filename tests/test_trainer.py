@@ -10,16 +10,16 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from data_scripts.prepared.films import load_split
 from modeling_chexficient import contrastive_loss, similarity_logits
 from tests.training import RECIPE, assert_same_weights, kept_rows, make_batch, make_trainer, run_recipe
-from train.curation import Role
-from train.curation_state import CurationState
-from train.curator import without_dropout
-from train.encoding import Chunk
-from train.objectives import contrastive_loss as distributed_loss
-from train.pairs import load_split
-from train.pretrain import main
-from train.vocabulary import learn_vocabulary
+from train.objectives.contrastive import contrastive_loss as distributed_loss
+from train.objectives.encoding import Chunk
+from train.pretrain.__main__ import main
+from train.pretrain.vocabulary import learn_vocabulary
+from train.selection.curator import without_dropout
+from train.selection.outcome import Role
+from train.selection.state import CurationState
 
 
 def test_score_then_train_has_the_gradient_of_the_published_step(tiny_corpus, tmp_path):
@@ -292,7 +292,7 @@ def test_batch_normalisation_scores_alike_on_all_processes(tiny_corpus, tmp_path
     program = tmp_path / "compare.py"
     program.write_text(
         "import sys, torch, torch.distributed as dist\n"
-        "from train import curator\n"
+        "from train.selection import curator\n"
         "score = curator.Curator.score\n"
         "def compared(self, model, batch, lengths):\n"
         "    buffers = torch.cat([one.float().flatten() for one in model.buffers()])\n"

@@ -12,15 +12,16 @@ import torch
 from datasets import load_dataset
 from torch.nn import functional as F
 
+from data_scripts.prepared.films import PairDataset
 from tests.training import RECIPE, REPOSITORY, kept_rows, make_batch, make_trainer
-from train.benchmark import main as benchmark
-from train.curation import Role, collapsed_cosine, mean_pairwise_cosine, usage_entropy
-from train.curation_state import CurationState
-from train.encoding import resize_pixels
-from train.pairs import PairDataset
-from train.pretrain import main
-from train.score_overlap import main as score_overlap
-from train.semdedup import duplicate_similarity, select_semdedup
+from train.objectives.encoding import resize_pixels
+from train.pretrain.__main__ import main
+from train.selection.agreement import main as score_overlap
+from train.selection.outcome import Role
+from train.selection.prototypes import collapsed_cosine, mean_pairwise_cosine, usage_entropy
+from train.selection.semdedup import duplicate_similarity, select_semdedup
+from train.selection.state import CurationState
+from train.speed import main as benchmark
 
 
 def run(corpus, out, *more: str) -> dict:
@@ -245,7 +246,7 @@ def test_memory_depends_on_the_chunk_and_not_on_the_super_batch():
     words += ["--chunk_size", "8"]
     peaks = []
     for size in ("48", "480"):
-        command = [sys.executable, "-m", "train.benchmark", *words, "--super_batch_size", size]
+        command = [sys.executable, "-m", "train.speed", *words, "--super_batch_size", size]
         finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
         peaks.append(float(re.search(r"peak memory of the process: ([0-9.]+) GiB", finished.stdout)[1]))
     assert peaks[1] < 1.1 * peaks[0]

@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from train.arguments import CuratedTrainingArguments, DataArguments, ModelArguments, parse_recipe
-from train.pretrain import build_trainer
-from train.trainer import CuratedTrainer
+from train.pretrain.__main__ import build_trainer
+from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.model import ModelArguments
+from train.pretrain.trainer import CuratedTrainer
+from train.runs.recipes import DataArguments, parse_recipe
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
 REPOSITORY = Path(__file__).parents[1]

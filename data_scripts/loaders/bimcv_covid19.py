@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_scripts import dicom
-from data_scripts.ages import parse_age
-from data_scripts.bimcv import clean, common_labels, finding_labels, flags, parse_cuis, parse_list
-from data_scripts.images import open_image
-from data_scripts.loader_options import PatientSplit
-from data_scripts.matching import films_below, is_second
+from data_scripts.films import dicom
+from data_scripts.films.images import open_image
+from data_scripts.reading.ages import parse_age
+from data_scripts.reading.bimcv import clean, common_labels, finding_labels, flags, parse_cuis, parse_list
+from data_scripts.reading.loader_options import PatientSplit
+from data_scripts.reading.matching import films_below, is_second
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.translations import Translations, report_fields
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Label, Record, Skipped, Source, within
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.translations import Translations, report_fields
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="bimcv_covid19",

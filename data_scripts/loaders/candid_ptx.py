@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_scripts.loader_options import PatientSplit
-from data_scripts.matching import films_below, match_films
+from data_scripts.reading.loader_options import PatientSplit
+from data_scripts.reading.matching import films_below, match_films
+from data_scripts.reading.tables import read_table, require_columns, rows_of
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
-from data_scripts.tables import read_table, require_columns, rows_of
 
 SOURCE = Source(
     name="candid_ptx",

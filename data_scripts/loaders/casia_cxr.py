@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_scripts.ages import parse_age
-from data_scripts.loader_options import PatientSplit
-from data_scripts.matching import films_below, match_films
-from data_scripts.reports import ReportText
+from data_scripts.reading.ages import parse_age
+from data_scripts.reading.loader_options import PatientSplit
+from data_scripts.reading.matching import films_below, match_films
+from data_scripts.reading.reports import ReportText
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Label, Record, Skipped, Source
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="casia_cxr",

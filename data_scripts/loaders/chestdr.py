@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_scripts.labels import row_labels
-from data_scripts.loader_options import PatientSplit, SynthesisedReports
-from data_scripts.matching import films_below, match_films
-from data_scripts.reports import synthesise_report
+from data_scripts.reading.labels import row_labels
+from data_scripts.reading.loader_options import PatientSplit, SynthesisedReports
+from data_scripts.reading.matching import films_below, match_films
+from data_scripts.reading.reports import synthesise_report
+from data_scripts.reading.tables import read_table, require_columns, rows_of
 from data_scripts.schema import DataError, Record, Skipped, Source, within
-from data_scripts.tables import read_table, require_columns, rows_of
 
 SOURCE = Source(
     name="chestdr",

@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data_scripts.labels import CHEXPERT_LABELS, row_labels
-from data_scripts.matching import films_below, match_films
+from data_scripts.reading.labels import CHEXPERT_LABELS, row_labels
+from data_scripts.reading.matching import films_below, match_films
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Mask, Record, Skipped, Source
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="chexlocalize",

@@ -18,7 +18,7 @@ from types import ModuleType
 
 from PIL import Image
 
-from data_scripts.images import open_image
+from data_scripts.films.images import open_image
 from data_scripts.loaders import load_loader
 from data_scripts.schema import DataError, Mask, Record, Skipped, Source, within
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data_scripts.labels import parse_label
-from data_scripts.matching import match_films
+from data_scripts.reading.labels import parse_label
+from data_scripts.reading.matching import match_films
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Label, Record, Skipped, Source, within
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="chexpert_5x200",

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data_scripts.ages import require_age
-from data_scripts.labels import CHEXPERT_LABELS, row_labels
-from data_scripts.matching import films_below, match_films
-from data_scripts.reports import ReportText
+from data_scripts.reading.ages import require_age
+from data_scripts.reading.labels import CHEXPERT_LABELS, row_labels
+from data_scripts.reading.matching import films_below, match_films
+from data_scripts.reading.reports import ReportText
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Label, Record, Skipped, Source
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="chexpert_plus",

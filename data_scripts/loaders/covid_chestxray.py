@@ -18,11 +18,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from data_scripts.ages import parse_age
-from data_scripts.matching import EvaluationSplit, match_films
+from data_scripts.reading.ages import parse_age
+from data_scripts.reading.matching import EvaluationSplit, match_films
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source, is_file, within
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="covid_chestxray",

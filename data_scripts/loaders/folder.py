@@ -23,10 +23,10 @@ from typing import ClassVar, NamedTuple
 import pandas as pd
 from PIL import Image
 
-from data_scripts.ages import require_age
-from data_scripts.dicom import FRAMES
-from data_scripts.images import open_image
-from data_scripts.own_files import (
+from data_scripts.films.dicom import FRAMES
+from data_scripts.films.images import open_image
+from data_scripts.reading.ages import require_age
+from data_scripts.reading.own_files import (
     ByName,
     Film,
     Names,
@@ -37,11 +37,11 @@ from data_scripts.own_files import (
     read_film,
     without_suffix,
 )
+from data_scripts.reading.sections import parse_plain_report
+from data_scripts.reading.splits import split_by_patient
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import REPORT_ORIGINS, SPLITS, VIEWS, DataError, Label, Mask, Record, Skipped, Source, within
-from data_scripts.sections import parse_plain_report
-from data_scripts.splits import split_by_patient
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="folder",
@@ -77,7 +77,7 @@ OLDEST = 90
 class Options:
     """Arguments of this loader: where films and texts are, and which column holds what."""
 
-    #: Never written down, see `data_scripts.listing.public_options`.
+    #: Never written down, see `data_scripts.prepare.listing.public_options`.
     SECRET: ClassVar[tuple[str, ...]] = ("hash_ids",)
 
     table: str | None = field(

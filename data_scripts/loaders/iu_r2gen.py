@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from data_scripts.loaders import open_i
-from data_scripts.matching import films_below, match_films
-from data_scripts.r2gen import read_items
+from data_scripts.reading.matching import films_below, match_films
+from data_scripts.reading.r2gen import read_items
 from data_scripts.schema import DataError, Record, Skipped, Source
 
 SOURCE = Source(

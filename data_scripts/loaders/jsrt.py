@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_scripts.ages import parse_age
-from data_scripts.matching import films_below, match_films
+from data_scripts.reading.ages import parse_age
+from data_scripts.reading.matching import films_below, match_films
+from data_scripts.reading.splits import split_by_patient
+from data_scripts.reading.views import normalise_sex
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source, within
-from data_scripts.splits import split_by_patient
-from data_scripts.views import normalise_sex
 
 SOURCE = Source(
     name="jsrt",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_scripts.matching import films_below, is_second, match_films
+from data_scripts.reading.matching import films_below, is_second, match_films
 from data_scripts.schema import DataError, Label, Record, Skipped, Source
 
 SOURCE = Source(

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_scripts.labels import CHEXPERT_LABELS, row_labels
-from data_scripts.reports import ReportText
+from data_scripts.reading.labels import CHEXPERT_LABELS, row_labels
+from data_scripts.reading.reports import ReportText
+from data_scripts.reading.sections import SPECIAL_STUDIES, parse_report, special_conclusion
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.views import normalise_view
 from data_scripts.schema import DataError, Label, Record, Skipped, Source
-from data_scripts.sections import SPECIAL_STUDIES, parse_report, special_conclusion
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_view
 
 SOURCE = Source(
     name="mimic_cxr_jpg",
@@ -126,7 +126,7 @@ def study_folder(subject: str, study: str) -> str:
 
 
 def study_sections(folder: Path, subject: str, study: str, options: Options) -> dict[str, str]:
-    """ "findings" and "impression" of a study's report by the rules of `data_scripts.sections` and the options.
+    """ "findings" and "impression" of a study's report by the rules of `data_scripts.reading.sections` and the options.
 
     Raises:
         DataError: the report file is missing.

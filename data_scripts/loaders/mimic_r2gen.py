@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from data_scripts.loaders import mimic_cxr_jpg
-from data_scripts.matching import match_films
-from data_scripts.r2gen import read_items
+from data_scripts.reading.matching import match_films
+from data_scripts.reading.r2gen import read_items
+from data_scripts.reading.views import normalise_view
 from data_scripts.schema import DataError, Label, Record, Skipped, Source, is_file, within
-from data_scripts.views import normalise_view
 
 SOURCE = Source(
     name="mimic_r2gen",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_scripts.matching import EvaluationSplit, films_below, match_films
+from data_scripts.reading.matching import EvaluationSplit, films_below, match_films
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
 
 SOURCE = Source(

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from data_scripts.reading.tables import read_table, require_columns, rows_of
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source, within
-from data_scripts.tables import read_table, require_columns, rows_of
 
 SOURCE = Source(
     name="ms_cxr",

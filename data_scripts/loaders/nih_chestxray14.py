@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_scripts.ages import parse_age
-from data_scripts.labels import listed_labels
-from data_scripts.loader_options import SynthesisedReports, ValidationSplit
-from data_scripts.matching import films_below, match_films
-from data_scripts.reports import synthesise_report
+from data_scripts.reading.ages import parse_age
+from data_scripts.reading.labels import listed_labels
+from data_scripts.reading.loader_options import SynthesisedReports, ValidationSplit
+from data_scripts.reading.matching import films_below, match_films
+from data_scripts.reading.reports import synthesise_report
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="nih_chestxray14",

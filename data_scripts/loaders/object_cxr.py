@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_scripts.matching import films_below, frame_of, match_films
+from data_scripts.reading.matching import films_below, frame_of, match_films
+from data_scripts.reading.tables import read_table, require_columns, rows_of
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
-from data_scripts.tables import read_table, require_columns, rows_of
 
 SOURCE = Source(
     name="object_cxr",

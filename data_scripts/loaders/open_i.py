@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_scripts.loader_options import PatientSplit
-from data_scripts.reports import ReportText
+from data_scripts.reading.loader_options import PatientSplit
+from data_scripts.reading.reports import ReportText
+from data_scripts.reading.tables import read_table, require_columns
+from data_scripts.reading.views import normalise_view
 from data_scripts.schema import DataError, Label, Record, Skipped, Source
-from data_scripts.tables import read_table, require_columns
-from data_scripts.views import normalise_view
 
 SOURCE = Source(
     name="open_i",

@@ -13,15 +13,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from data_scripts.ages import age_between
-from data_scripts.bimcv import clean, common_labels, finding_labels, flags, invert_grey, parse_list
-from data_scripts.images import open_image
-from data_scripts.loader_options import PatientSplit
-from data_scripts.matching import films_below, match_films
+from data_scripts.films.images import open_image
+from data_scripts.reading.ages import age_between
+from data_scripts.reading.bimcv import clean, common_labels, finding_labels, flags, invert_grey, parse_list
+from data_scripts.reading.loader_options import PatientSplit
+from data_scripts.reading.matching import films_below, match_films
+from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.translations import Translations, report_fields
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import Record, Skipped, Source, within
-from data_scripts.tables import read_table, require_columns, rows_of
-from data_scripts.translations import Translations, report_fields
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="padchest",

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_scripts.labels import row_labels
-from data_scripts.matching import EvaluationSplit, films_below, frame_of, match_films
+from data_scripts.reading.labels import row_labels
+from data_scripts.reading.matching import EvaluationSplit, films_below, frame_of, match_films
+from data_scripts.reading.tables import read_table, require_columns, rows_of
 from data_scripts.schema import DataError, Mask, Record, Skipped, Source
-from data_scripts.tables import read_table, require_columns, rows_of
 
 SOURCE = Source(
     name="ranzcr_clip",

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data_scripts.ages import parse_age
-from data_scripts.reports import ReportText
+from data_scripts.reading.ages import parse_age
+from data_scripts.reading.reports import ReportText
+from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Record, Skipped, Source
-from data_scripts.views import normalise_sex, normalise_view
 
 SOURCE = Source(
     name="rexgradient_160k",

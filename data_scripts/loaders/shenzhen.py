@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_scripts.matching import EvaluationSplit, films_below, match_films
+from data_scripts.reading.matching import EvaluationSplit, films_below, match_films
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
 
 SOURCE = Source(

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_scripts.matching import EvaluationSplit, films_below, match_films
+from data_scripts.reading.matching import EvaluationSplit, films_below, match_films
+from data_scripts.reading.tables import read_table, require_columns, rows_of
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
-from data_scripts.tables import read_table, require_columns, rows_of
 
 SOURCE = Source(
     name="siim_acr",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_scripts.matching import films_below, match_films
+from data_scripts.reading.matching import films_below, match_films
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, Source
 
 SOURCE = Source(

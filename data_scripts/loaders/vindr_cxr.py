@@ -1,7 +1,7 @@
 """VinDr-CXR: 18,000 frontal films of two hospitals in Hanoi, with labels and boxes by radiologists.
 
-Layout: as in `data_scripts.vindr`, with the tables in `annotations/`. Three of 17 readers judged each training film,
-five agreed on each test film.
+Layout: as in `data_scripts.reading.vindr`, with the tables in `annotations/`. Three of 17 readers judged each training
+film, five agreed on each test film.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from data_scripts.reading.vindr import NO_FINDING, Corpus, Options, read_corpus
 from data_scripts.schema import Record, Skipped, Source
-from data_scripts.vindr import NO_FINDING, Corpus, Options, read_corpus
 
 __all__ = ["LABELS", "SOURCE", "Options", "read_records"]
 

@@ -1,6 +1,6 @@
 """VinDr-PCXR: 9,125 frontal films of children under ten from a hospital in Hanoi, with labels and boxes.
 
-Layout: as in `data_scripts.vindr`, with the tables in the raw folder. One radiologist read each film.
+Layout: as in `data_scripts.reading.vindr`, with the tables in the raw folder. One radiologist read each film.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from data_scripts.reading.vindr import NO_FINDING, Corpus, Options, read_corpus
 from data_scripts.schema import Record, Skipped, Source
-from data_scripts.vindr import NO_FINDING, Corpus, Options, read_corpus
 
 __all__ = ["LABELS", "SOURCE", "Options", "read_records"]
 

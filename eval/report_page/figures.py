@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from eval.metrics import bootstrap_weights
-from eval.results import Estimate, ProbeResult, ProbeShare, RetrievalResult, Subgroup, ZeroShotResult
+from eval.records.results import Estimate, ProbeResult, ProbeShare, RetrievalResult, Subgroup, ZeroShotResult
 from eval.scores import ZeroShotScores
 from eval.tasks.calibration import reliability_bins, two_class_softmax
 

@@ -12,13 +12,13 @@ from PIL import Image
 from scipy.ndimage import binary_erosion
 
 from data_scripts.access import may_be_shown
+from data_scripts.prepared.masks import central_square
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
 from eval.benchmarks import BENCHMARKS
 from eval.provenance import films_fingerprint
-from eval.results import RetrievalResult
+from eval.records.results import RetrievalResult
 from eval.splits import load_splits
 from eval.tasks.retrieval import evaluation_texts
-from eval.tasks.segmentation_data import central_square
 
 #: Side in pixels of films that masks are drawn over, and of other films.
 _LARGE, _SMALL = 448, 192

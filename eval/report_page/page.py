@@ -11,9 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from eval.artifacts import load_artifact
 from eval.benchmarks import BENCHMARKS, Benchmark
-from eval.report_page import figures as draw
-from eval.report_page import galleries
-from eval.results import (
+from eval.records.results import (
     Estimate,
     ProbeResult,
     ReportResult,
@@ -23,6 +21,8 @@ from eval.results import (
     ZeroShotResult,
     load_result,
 )
+from eval.report_page import figures as draw
+from eval.report_page import galleries
 from eval.scores import ZeroShotScores, scores_path
 
 PAGE_FILE = "report.html"

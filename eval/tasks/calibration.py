@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.results import Calibration
+from eval.records.results import Calibration
 
 #: Bins of equal width, as in arXiv 1706.04599.
 BINS = 15

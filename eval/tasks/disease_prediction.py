@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from datasets import DatasetDict
 
+from data_scripts.prepared.labels import chosen_labels, label_targets
+from data_scripts.prepared.patients import draw_patients
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
-from eval.labels import chosen_labels, label_targets
-from eval.models import EvaluationModel
-from eval.results import ProbeResult, ProbeShare
+from eval.models.encoders import EvaluationModel
+from eval.records.results import ProbeResult, ProbeShare
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import PROBE_FEATURES, EvaluationSettings
 from eval.splits import ALL
@@ -25,7 +26,7 @@ from eval.tasks.predicted_labels import (
     judge_subgroups,
     patients_on_both_sides,
 )
-from eval.tasks.probes import FittedProbe, LabelledFeatures, draw_patients, probe_share
+from eval.tasks.probes import FittedProbe, LabelledFeatures, probe_share
 
 #: Where there is no validation split, this share of the training patients.
 VALIDATION_SHARE = 0.2

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from data_scripts.prepared import load_prepared
+from data_scripts.prepared.folder import load_prepared
+from data_scripts.prepared.labels import chosen_labels
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
-from eval.labels import chosen_labels
 from eval.metrics import label_aurocs, macro_mean
-from eval.models import EvaluationModel
-from eval.provenance import Provenance, describe
-from eval.results import Adaptation, Estimate, ProbeLabel, ProbeResult, ProbeShare, Subgroup
+from eval.models.encoders import EvaluationModel
+from eval.provenance import describe
+from eval.records.provenance import Provenance
+from eval.records.results import Estimate, ProbeLabel, ProbeResult, ProbeShare, Subgroup
+from eval.records.runs import Adaptation
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import EvaluationSettings
 from eval.significance import resample_by_patient

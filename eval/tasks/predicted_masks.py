@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from eval.benchmarks import Benchmark
-from eval.models import EvaluationModel
+from eval.models.encoders import EvaluationModel
 from eval.tasks.segmentation_data import FilmFeatures, show_whole
 
 

@@ -7,7 +7,6 @@ is used whole, however few labels are trained on.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
+from data_scripts.prepared.patients import draw_patients
 from eval.metrics import auroc, label_aurocs
-from eval.results import Estimate, ProbeLabel, ProbeShare
+from eval.records.results import Estimate, ProbeLabel, ProbeShare
 from eval.significance import resample_by_patient
 
 #: Inverse strengths of the L2 penalty (scikit-learn's C) that validation chooses from, the strongest penalty first.
@@ -60,18 +60,6 @@ class FittedProbe:
     films: int
     patients: int
     positives: list[int]
-
-
-def draw_patients(patients: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Rows of the films of a share of the patients, at least one patient; in order.
-
-    With one seed, a smaller share is part of every larger one.
-    """
-    names = np.unique(patients)
-    # ceil, but not one more where the product is off by rounding.
-    count = max(1, math.ceil(share * len(names) - 1e-9))
-    chosen = np.random.default_rng(seed).permutation(names)[:count]
-    return np.flatnonzero(np.isin(patients, chosen))
 
 
 def fit_probe(names: list[str], train: LabelledFeatures, validation: LabelledFeatures, test: np.ndarray) -> FittedProbe:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from eval.results import Direction, Estimate
+from eval.records.results import Direction, Estimate
 from eval.significance import by_patient_intervals
 
 #: R@k of these k.

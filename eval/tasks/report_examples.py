@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from datasets import Dataset
 
+from data_scripts.prepared.masks import central_square
 from eval.artifacts import save_artifact
 from eval.benchmarks import Benchmark
 from eval.settings import EvaluationSettings
-from eval.tasks.segmentation_data import central_square
 from eval.tasks.segmentation_examples import PICTURE_SIZE, choose_examples
 from eval.tasks.text_metrics import rouge_l, tokenise
 

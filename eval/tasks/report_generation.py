@@ -23,9 +23,9 @@ from datasets import Dataset, DatasetDict
 from data_scripts.schema import DataError
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
-from eval.models import EvaluationModel
+from eval.models.encoders import EvaluationModel
 from eval.processes import share_batches
-from eval.results import ReportResult, Subgroup
+from eval.records.results import ReportResult, Subgroup
 from eval.settings import EvaluationSettings
 from eval.significance import by_patient_intervals
 from eval.subgroups import subgroups

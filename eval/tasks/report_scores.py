@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.results import FindingScores, TextScores
+from eval.records.results import FindingScores, TextScores
 from eval.significance import by_patient_intervals
 from eval.tasks.optional_text_metrics import OPTIONAL, attempt, meteor
 from eval.tasks.text_metrics import (

@@ -14,9 +14,9 @@ from datasets import Dataset, DatasetDict
 from eval.artifacts import save_artifact
 from eval.benchmarks import Benchmark
 from eval.features import embed_texts, image_embeddings
-from eval.models import EvaluationModel
+from eval.models.encoders import EvaluationModel
 from eval.provenance import describe
-from eval.results import RetrievalResult, Subgroup
+from eval.records.results import RetrievalResult, Subgroup
 from eval.settings import EvaluationSettings
 from eval.significance import by_patient_intervals
 from eval.subgroups import subgroups

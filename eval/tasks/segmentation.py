@@ -18,17 +18,18 @@ from datasets import Dataset, DatasetDict
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from data_scripts.prepared.masks import judged_rows, mask_names
 from eval.benchmarks import Benchmark
-from eval.models import EvaluationModel
+from eval.models.encoders import EvaluationModel
 from eval.processes import share_batches
-from eval.results import SegmentationResult, StructureResult, Subgroup
+from eval.records.results import SegmentationResult, StructureResult, Subgroup
 from eval.settings import EvaluationSettings
 from eval.subgroups import subgroups
 from eval.tasks.decoders import DECODERS, train_decoders
-from eval.tasks.overlap import dice, judge, overlaps, weighted_means, with_structure
+from eval.tasks.dice import dice, judge, overlaps, weighted_means, with_structure
 from eval.tasks.predicted_labels import adaptation_notes, describe_adapted, training_notes
 from eval.tasks.predicted_masks import PredictedMasks, trained_decoder
-from eval.tasks.segmentation_data import FilmFeatures, judged_rows, mask_names, seen_share
+from eval.tasks.segmentation_data import FilmFeatures, seen_share
 from eval.tasks.segmentation_examples import keep_examples, segment
 
 #: A film of a batch has maps of its full size in the decoder, so batches are small.

@@ -6,98 +6,20 @@ Processors differ in what of a film they show a tower: some cut the border off. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from PIL import Image
 from torch import Tensor
 
-from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
+from data_scripts.prepared.masks import central_square, read_masks
 from eval.benchmarks import Benchmark
-from eval.models import EvaluationModel
+from eval.models.encoders import EvaluationModel
 
 _PROBE_SIZE = 256
 _FP16_MAX = 65_504
-
-
-def central_square(image: Image.Image) -> Image.Image:
-    """The largest square in the middle of an image; that is what the published preprocessing keeps."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))
-
-
-def read_masks(row: Mapping, number: int, structures: Mapping[str, tuple[str, ...]], no_mask_is_empty: bool) -> list:
-    """The masks of a film, uint8 [height, width] each: 255 inside, 0 outside, 127 not judged.
-
-    A structure is the union of the masks it names. One without any mask is empty where `no_mask_is_empty` or where
-    the film's labels say that all it names are absent; else nobody outlined it, and it is 127 throughout.
-
-    Args:
-        row: of a dataset, with `image`, `masks` and, perhaps, `labels`.
-        number: of the row, for messages.
-        structures: mask names by structure.
-
-    Raises:
-        DataError: a mask is not of its image's size, or has other values.
-    """
-    given: dict[str, np.ndarray] = {}
-    for mask in row["masks"]:
-        pixels = np.asarray(mask["image"].convert("L"))
-        if pixels.shape != row["image"].size[::-1]:
-            height, width = pixels.shape
-            raise DataError(
-                f"row {number}: the mask {mask['name']!r} is {width} x {height} pixels, its image "
-                f"{row['image'].width} x {row['image'].height}: masks must have the size of their image"
-            )
-        if not np.isin(pixels, (0, NOT_JUDGED, INSIDE)).all():
-            raise DataError(f"row {number}: the mask {mask['name']!r} has values other than 0, {NOT_JUDGED}, {INSIDE}")
-        given[mask["name"]] = pixels
-    absent = {label["name"] for label in row.get("labels") or () if label["value"] == 0}
-    masks = []
-    for names in structures.values():
-        found = [given[name] for name in names if name in given]
-        empty = no_mask_is_empty or absent.issuperset(names)
-        blank = np.full(row["image"].size[::-1], 0 if empty else NOT_JUDGED, dtype=np.uint8)
-        # Inside of one counts, whatever the others do not judge.
-        masks.append(np.maximum.reduce(found) if found else blank)
-    return masks
-
-
-def judged_rows(dataset: Dataset, structures: Mapping[str, tuple[str, ...]], no_mask_is_empty: bool) -> list[int]:
-    """Rows with a structure that was outlined or is known to be absent, found without reading an image.
-
-    Raises:
-        DataError: the dataset has no masks.
-    """
-    if "masks" not in dataset.column_names:
-        raise DataError(f"column 'masks' is missing, there are {dataset.column_names}: segmentation needs masks")
-    if no_mask_is_empty:
-        return list(range(len(dataset)))
-    wanted = {name for names in structures.values() for name in names}
-    labels = dataset["labels"] if "labels" in dataset.column_names else [()] * len(dataset)
-    rows = []
-    for number, (names, judged) in enumerate(zip(mask_names(dataset), labels, strict=True)):
-        absent = {label["name"] for label in judged if label["value"] == 0}
-        if names & wanted or any(absent.issuperset(of_one) for of_one in structures.values()):
-            rows.append(number)
-    return rows
-
-
-def mask_names(dataset: Dataset) -> list[set[str]]:
-    """Names of the masks of every row; the masks themselves are left alone."""
-    found: list[set[str]] = [set() for _ in range(len(dataset))]
-    start = 0
-    for table in dataset.select_columns(["masks"]).with_format("arrow").iter(1000):
-        column = table["masks"].combine_chunks()
-        names = pc.struct_field(pc.list_flatten(column), "name").to_pylist()
-        for row, name in zip(pc.list_parent_indices(column).to_pylist(), names, strict=True):
-            found[start + row].add(name)
-        start += len(table)
-    return found
 
 
 def seen_share(model: EvaluationModel) -> float:

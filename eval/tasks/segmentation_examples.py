@@ -11,7 +11,7 @@ from eval.artifacts import save_artifact
 from eval.benchmarks import Benchmark
 from eval.scores import numbered
 from eval.settings import EvaluationSettings
-from eval.tasks.overlap import dice, with_structure
+from eval.tasks.dice import dice, with_structure
 from eval.tasks.segmentation_data import FilmFeatures
 
 #: Films of each kind (best, median, worst), and the side of their pictures in pixels.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_scripts.extraction import extract_findings, split_sentences
-from data_scripts.labels import CHEXPERT_LABELS
+from data_scripts.reading.labels import CHEXPERT_LABELS
 
 #: Over the findings of CheXpert clinical F1 is customary.
 FINDINGS = CHEXPERT_LABELS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from eval.results import Estimate, Threshold
+from eval.records.results import Estimate, Threshold
 
 
 def parse_rule(rule: str) -> float | None:

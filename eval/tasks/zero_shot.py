@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from datasets import Dataset, DatasetDict
 from torch import Tensor
 
+from data_scripts.prepared.labels import chosen_labels, label_targets, prevalences
 from eval.benchmarks import COMMON_FROM, Benchmark
 from eval.features import embed_texts, image_embeddings
-from eval.labels import chosen_labels, label_targets, prevalences
 from eval.metrics import label_aurocs, label_average_precisions, macro_mean, macro_means, resample_weights
-from eval.models import EvaluationModel
+from eval.models.encoders import EvaluationModel
 from eval.prompts import PROMPT_FAMILIES, PromptFamily, find_prompts, unused_pairs
 from eval.provenance import describe
-from eval.results import Estimate, FrequencyGroup, LabelResult, PromptResult, Subgroup, ZeroShotResult
+from eval.records.results import Estimate, FrequencyGroup, LabelResult, PromptResult, Subgroup, ZeroShotResult
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import EvaluationSettings
 from eval.subgroups import subgroups

@@ -19,10 +19,12 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
-from data_scripts.mixture import Mixture
+from data_scripts.prepared.mixture import Mixture
 from eval.benchmarks import Benchmark
-from eval.json_values import write_json
-from eval.results import TaskResult, git_commit, package_versions
+from eval.records.json_values import write_json
+from eval.records.provenance import git_commit, package_versions
+from eval.records.results import TaskResult
+from eval.records.runs import AdaptRun
 from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
 from train.adapt.arguments import AdaptTrainingArguments, MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
@@ -33,7 +35,6 @@ from train.adapt.methods import apply_method, count_trainable
 from train.adapt.reports import ReportArguments, build_reports
 from train.adapt.run_folder import (
     LOG_FILE,
-    RUN_FILE,
     check_run_folder,
     forget_earlier_run,
     save_base,
@@ -43,9 +44,9 @@ from train.adapt.run_folder import (
 from train.adapt.structures import build_structures
 from train.adapt.tasks import Task
 from train.adapt.trainer import AdaptTrainer
-from train.arguments import DataArguments, parse_recipe
-from train.distributed import leave_together, wait_for_all, world_size
-from train.pretrain import changed_settings, checkpoint_to_resume, settings_of_the_result
+from train.runs.distributed import leave_together, wait_for_all, world_size
+from train.runs.folder import changed_settings, checkpoint_to_resume, settings_of_the_result
+from train.runs.recipes import DataArguments, parse_recipe
 
 ARGUMENTS = (TaskArguments, DataArguments, MethodArguments, Augmentation, AdaptTrainingArguments, ReportArguments)
 #: Where things lie, and how the result is judged, says nothing about what is learnt.
@@ -126,7 +127,7 @@ def adapt(arguments: Arguments) -> None:
     weights = finish(trainer, run, base, run_dir)
     results = judge_finished(weights, run, benchmark, args)
     if args.should_save:
-        write_json(run, run_dir / RUN_FILE)
+        run.write(run_dir)
         print(summary(trainer, run, results, weights))
     leave_together()
 
@@ -146,79 +147,79 @@ def build_trainer(arguments: Arguments, task: Task, base: BaseIdentity, resumes:
     return AdaptTrainer(task, model, args, arguments.method, arguments.of_the_result(base), started)
 
 
-def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity, mixture: Mixture) -> dict:
-    """What `run.json` says: the settings, the figure on validation, and what was spent over all processes."""
+def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity, mixture: Mixture) -> AdaptRun:
+    """The record of a run: the settings, the figure on validation, and what was spent over all processes."""
     task, args, best = trainer.task, trainer.args, trainer.best
     splits, trainable = task.splits, count_trainable(trainer.model)
     sources = splits.train.select_columns(["source"])[splits.train_rows]["source"]
-    return {
-        "task": task.name,
-        "method": arguments.method.method,
-        "base": dataclasses.asdict(base),
-        "head": task.head,
-        "label_share": arguments.task.label_share,
-        "labels": list(task.head.get("id2label", {}).values()),
-        "seed": args.seed,
-        "trainable_parameters": trainable.trainable,
-        "all_parameters": trainable.all,
-        "trainable_share": trainable.share,
-        "train_films": len(splits.train_rows),
-        "train_patients": splits.train_patients,
-        "validation": {
+    return AdaptRun(
+        task=task.name,
+        method=arguments.method.method,
+        base=dataclasses.asdict(base),
+        head=task.head,
+        label_share=arguments.task.label_share,
+        labels=list(task.head.get("id2label", {}).values()),
+        seed=args.seed,
+        trainable_parameters=trainable.trainable,
+        all_parameters=trainable.all,
+        trainable_share=trainable.share,
+        train_films=len(splits.train_rows),
+        train_patients=splits.train_patients,
+        validation={
             "films": len(splits.validation_rows),
             "patients": splits.validation_patients,
             "metric": task.metric,
             "value": best.figure,
             **best.metrics,
         },
-        "best_epoch": best.epoch,
-        "best_step": best.step,
-        "steps": trainer.state.global_step,
-        "seconds": trainer.seconds(),
-        "flops": trainer.flops(),
-        "device": torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
-        "processes": world_size(),
-        "sources": sorted(set(sources)),
-        "mixture": dataclasses.asdict(mixture),
-        "settings": arguments.changed(),
-        "augmentation": dataclasses.asdict(task.augmentation),
-        "notes": [*task.notes, *([_KEPT_START] if best.step == 0 else [])],
-        "git_commit": git_commit(),
-        "packages": package_versions(),
-        **task.facts,
-    }
+        best_epoch=best.epoch,
+        best_step=best.step,
+        steps=trainer.state.global_step,
+        seconds=trainer.seconds(),
+        flops=trainer.flops(),
+        device=torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
+        processes=world_size(),
+        sources=sorted(set(sources)),
+        mixture=dataclasses.asdict(mixture),
+        settings=arguments.changed(),
+        augmentation=dataclasses.asdict(task.augmentation),
+        notes=[*task.notes, *([_KEPT_START] if best.step == 0 else [])],
+        git_commit=git_commit(),
+        packages=package_versions(),
+        facts=task.facts,
+    )
 
 
-def finish(trainer: AdaptTrainer, run: dict, base: BaseIdentity, run_dir: Path) -> Path:
+def finish(trainer: AdaptTrainer, run: AdaptRun, base: BaseIdentity, run_dir: Path) -> Path:
     """Write the best weights and the log; says in `run` how many bytes the adapter takes. Returns the folder."""
     folder = run_dir / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
     if trainer.args.should_save:
         save_weights(trainer.task, trainer.model, base, run_dir)
         write_json(trainer.state.log_history, run_dir / LOG_FILE)
     wait_for_all()
-    run["adapter_bytes"] = weights_bytes(folder)
+    run.adapter_bytes = weights_bytes(folder)
     return folder
 
 
 def judge_finished(
-    weights: Path, run: dict, benchmark: tuple[Benchmark, list[Path]] | str, args: AdaptTrainingArguments
+    weights: Path, run: AdaptRun, benchmark: tuple[Benchmark, list[Path]] | str, args: AdaptTrainingArguments
 ) -> TaskResult | str:
     """The result on the benchmark, or in words why there is none; the latter becomes a note of the run."""
     result = benchmark if isinstance(benchmark, str) else judge_run(weights, run, *benchmark, args)
     if isinstance(result, str):
-        run["notes"] = [*run["notes"], result]
+        run.notes = [*run.notes, result]
     return result
 
 
-def summary(trainer: AdaptTrainer, run: dict, result: TaskResult | str, weights: Path) -> str:
-    validation = run["validation"]
+def summary(trainer: AdaptTrainer, run: AdaptRun, result: TaskResult | str, weights: Path) -> str:
+    validation = run.validation
     lines = [
-        f"{run['method']} on {run['train_films']:,} films of {run['train_patients']:,} patients: "
-        f"{validation['metric']} {validation['value']:.3f} on validation after {run['best_epoch']:.3g} epochs, "
-        f"{run['seconds']:,.0f} s",
-        f"{weights}: {run['adapter_bytes']:,} bytes, trainable {run['trainable_share']:.2%}",
+        f"{run.method} on {run.train_films:,} films of {run.train_patients:,} patients: "
+        f"{validation['metric']} {validation['value']:.3f} on validation after {run.best_epoch:.3g} epochs, "
+        f"{run.seconds:,.0f} s",
+        f"{weights}: {run.adapter_bytes:,} bytes, trainable {run.trainable_share:.2%}",
     ]
-    if _KEPT_START in run["notes"]:
+    if _KEPT_START in run.notes:
         lines.append(_KEPT_START)
     if isinstance(result, str):
         return "\n".join([*lines, result])

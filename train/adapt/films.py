@@ -2,73 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 
-import datasets
 import numpy as np
-import torch
 from datasets import Dataset
-from PIL import Image
 
-from data_scripts.mixture import Mixture, load_mixture
+from data_scripts.prepared.mixture import Mixture, load_mixture
+from data_scripts.prepared.patients import draw_patients
 from data_scripts.schema import DataError
-from eval.tasks.probes import draw_patients
 
 #: Where no validation split can judge, this share of the training patients is held out.
 VALIDATION_SHARE = 0.2
-
-
-class FilmDataset(torch.utils.data.Dataset):
-    """Rows of a split as dicts of the columns asked for, and `row`, the row's number in the split.
-
-    Images and masks are decoded here, not by `datasets`, so that a damaged one is named by its row.
-
-    Args:
-        dataset: a whole split.
-        rows: the rows of it that are in this dataset.
-        columns: `image`, and `masks` and `labels` where they are needed.
-    """
-
-    def __init__(self, dataset: Dataset, rows: Sequence[int], columns: Sequence[str]):
-        kept = dataset.select_columns(list(columns)).cast_column("image", datasets.Image(decode=False))
-        if "masks" in columns:
-            undecoded = datasets.List({"name": datasets.Value("string"), "image": datasets.Image(decode=False)})
-            kept = kept.cast_column("masks", undecoded)
-        self.dataset, self.rows = kept, np.asarray(rows, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, position: int) -> dict:
-        row = int(self.rows[position])
-        film = self.dataset[row]
-        film["image"] = decode(film["image"], f"the film of row {row}")
-        for mask in film.get("masks") or ():
-            mask["image"] = decode(mask["image"], f"the mask {mask['name']!r} of row {row}")
-        return film | {"row": row}
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the rows and of some of their films: a run that goes on must see the same."""
-        digest = hashlib.sha256(self.rows.tobytes())
-        for position in range(0, len(self), max(1, len(self) // 64)):
-            image = self.dataset[int(self.rows[position])]["image"]
-            digest.update(image["bytes"] or str(image["path"]).encode())
-        return digest.hexdigest()[:16]
-
-
-def decode(stored: dict, what: str) -> Image.Image:
-    """An image as `datasets` keeps it, undecoded. Raises DataError naming `what` where it cannot be read."""
-    try:
-        image = Image.open(io.BytesIO(stored["bytes"]) if stored["bytes"] else stored["path"])
-        image.load()
-    except (OSError, SyntaxError, ValueError, TypeError) as error:
-        raise DataError(f"{what} cannot be decoded ({error}): prepare the data anew, or leave it out") from error
-    return image
 
 
 @dataclass

@@ -12,19 +12,19 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import set_seed
 
-from data_scripts.mixture import Mixture
+from data_scripts.prepared.films import FilmDataset, film_pixels
+from data_scripts.prepared.labels import label_matrix
+from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import DataError
 from eval.benchmarks import Benchmark
-from eval.labels import label_matrix
 from eval.metrics import label_aurocs
 from modeling_chexficient.modeling_chexficient_heads import CheXficientForImageClassification
 from train.adapt.arguments import TASKS, TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
-from train.adapt.films import FilmDataset, choose_films, load_splits
+from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
 from train.adapt.tasks import Task, rows_of
-from train.pairs import film_pixels
 
 _COLUMNS = ("image", "labels", "patient_id")
 #: Beta of the effective number of films, (1 - beta^n) / (1 - beta): the value for data of this size in the source.

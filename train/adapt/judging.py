@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from data_scripts.mixture import Mixture
-from data_scripts.prepared import load_prepared
+from data_scripts.prepared.folder import load_prepared
+from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import DataError
-from eval.adapted_models import make_adaptation
 from eval.benchmarks import BENCHMARKS, Benchmark
-from eval.models import load_evaluation_model
-from eval.results import TaskResult
+from eval.models.load import load_evaluation_model
+from eval.records.results import TaskResult
+from eval.records.runs import Adaptation, AdaptRun
 from eval.settings import EvaluationSettings
 from eval.splits import find_folders
 from eval.suite import judge
@@ -64,7 +64,7 @@ def _named_benchmark(name: str, task: Task, data: Path) -> tuple[Benchmark, list
 
 
 def judge_run(
-    weights: Path, run: dict, benchmark: Benchmark, folders: list[Path], args: AdaptTrainingArguments
+    weights: Path, run: AdaptRun, benchmark: Benchmark, folders: list[Path], args: AdaptTrainingArguments
 ) -> TaskResult | str:
     """The result of a run on a benchmark, saved beside it; or, in words, why the benchmark refuses.
 
@@ -73,7 +73,7 @@ def judge_run(
         run: what `run.json` will say, which is written last.
     """
     model = load_evaluation_model(str(weights))
-    model.adaptation = make_adaptation(run, {})
+    model.adaptation = Adaptation.of(run, {})
     model.model.to(args.device)
     settings = EvaluationSettings(
         batch_size=args.per_device_eval_batch_size,

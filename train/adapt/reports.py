@@ -13,7 +13,8 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoConfig, LlavaProcessor, PreTrainedTokenizerBase, set_seed
 
-from data_scripts.mixture import Mixture
+from data_scripts.prepared.films import FilmDataset, film_pixels
+from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import VIEWS
 from eval.benchmarks import Benchmark
 from eval.tasks.report_generation import rows_with_report
@@ -23,12 +24,11 @@ from modeling_chexficient.prompts_chexficient import report_prompt
 from train.adapt.arguments import TASKS, MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.base import load_config
-from train.adapt.films import FilmDataset, choose_films, load_splits
+from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
 from train.adapt.report_texts import IGNORED, ReportEncoder, pad_texts
 from train.adapt.report_tokenizer import learn_report_tokenizer
 from train.adapt.tasks import Task, rows_of
-from train.pairs import film_pixels
 
 _COLUMNS = ("image", "report", "view", "patient_id")
 

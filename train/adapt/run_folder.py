@@ -9,7 +9,7 @@ from pathlib import Path
 from modeling_chexficient.adapters_chexficient import save_adapter
 from modeling_chexficient.base_identity_chexficient import BaseIdentity
 from train.adapt.tasks import Task
-from train.checkpoints import STAGING
+from train.runs.checkpoints import STAGING
 
 RUN_FILE, LOG_FILE = "run.json", "log.json"
 ADAPTER, MODEL, BASE, RESULTS = "adapter", "model", "base", "results"

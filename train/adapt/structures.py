@@ -13,19 +13,19 @@ from PIL import Image
 from torch import Tensor
 from transformers import set_seed
 
-from data_scripts.mixture import Mixture
+from data_scripts.prepared.films import FilmDataset, film_pixels
+from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks
+from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
 from eval.benchmarks import Benchmark
-from eval.tasks.overlap import dice, weighted_means, with_structure
-from eval.tasks.segmentation_data import central_square, judged_rows, mask_names, read_masks
+from eval.tasks.dice import dice, weighted_means, with_structure
 from modeling_chexficient.modeling_chexficient_heads import CheXficientForSemanticSegmentation
 from train.adapt.arguments import TASKS, TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
-from train.adapt.films import FilmDataset, choose_films, load_splits
+from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
 from train.adapt.tasks import Task, rows_of
-from train.pairs import film_pixels
 
 _COLUMNS = ("image", "masks", "labels", "patient_id")
 #: Value of labels that are not judged (`CheXficientConfig.semantic_loss_ignore_index`).

@@ -18,12 +18,13 @@ from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
+from eval.records.runs import Flops
 from train.adapt.arguments import AdaptTrainingArguments, MethodArguments
 from train.adapt.learning_rates import parameter_groups
 from train.adapt.methods import hold_frozen, unwrapped
 from train.adapt.tasks import Task
-from train.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
-from train.distributed import rank, sum_over_processes, wait_for_all, world_size
+from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
+from train.runs.distributed import rank, sum_over_processes, wait_for_all, world_size
 
 WEIGHTS_FILE, BEST_FILE = "weights.safetensors", "best.safetensors"
 
@@ -189,11 +190,11 @@ class AdaptTrainer(Trainer):
         """How long the run has taken, before and after resumptions."""
         return self._seconds_before + time.perf_counter() - self._started
 
-    def flops(self) -> float | None:
+    def flops(self) -> Flops | None:
         """Of training, over all processes; None where compiled code could not be counted."""
         if self.args.torch_compile:
             return None
-        return sum_over_processes(torch.tensor(self.flops_a_film * self.films_trained, dtype=torch.float64))
+        return Flops(sum_over_processes(torch.tensor(self.flops_a_film * self.films_trained, dtype=torch.float64)))
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         """What is trained, by its own names: Trainer's way renames tensors and does not find them again."""
@@ -209,7 +210,7 @@ class AdaptTrainer(Trainer):
         return str(folder / STAGING if self._staging_checkpoint else folder)
 
     def _save_checkpoint(self, model, trial) -> None:
-        """As Trainer does, with the best weights so far, and whole or not at all (see `train.checkpoints`)."""
+        """As Trainer does, with the best weights so far, and whole or not at all (see `train.runs.checkpoints`)."""
         run_dir, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
         state = self.run_state() | {"best": self.best.state(), "films_trained": self._films_of_all()}
         if self.args.should_save:

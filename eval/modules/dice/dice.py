@@ -7,9 +7,9 @@ import evaluate
 import numpy as np
 
 from data_scripts.schema import INSIDE, NOT_JUDGED
-from eval.tasks.overlap import dice, iou, overlaps, with_structure
+from eval.tasks.dice import dice, iou, overlaps, with_structure
 
-_DESCRIPTION = "Dice coefficient and intersection over union of single-structure masks, by eval.tasks.overlap."
+_DESCRIPTION = "Dice coefficient and intersection over union of single-structure masks, by eval.tasks.dice."
 _INPUTS = """
 Args:
     predictions: masks [n][height][width], 0 is outside, everything else inside.

@@ -1,0 +1,1 @@
+"""Pixels of films and masks from files: PNG, JPEG, TIFF, DICOM."""

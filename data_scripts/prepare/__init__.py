@@ -1,0 +1,1 @@
+"""From a corpus as downloaded to a prepared folder: `python -m data_scripts.prepare`."""

@@ -1,0 +1,260 @@
+"""What will be prepared: the usable records of a corpus, as JSON lines in one list for each Parquet file to be."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tqdm import tqdm
+
+from data_scripts.extraction import report_labels, report_text
+from data_scripts.prepare.shards import SHOWN_PROBLEMS, describe_problems
+from data_scripts.schema import SPLITS, DataError, Record, Skipped, check_record, is_file, within
+
+#: Bump when the same raw data would give other rows.
+VERSION = 3
+#: Bytes that a pixel of a film takes in the Parquet file, as measured (see `images.encode_film`), to size the files.
+_BYTES_PER_PIXEL = 0.43
+#: Where films keep their size: bytes in the Parquet file for a byte of the raw file. JPEG grows, 16 bits shrink.
+_GROWTH = {".jpg": 4.0, ".jpeg": 4.0, ".dcm": 0.4, ".dicom": 0.4}
+#: Pixels of a film that is drawn or decoded by its loader, where nothing better is known.
+_USUAL_PIXELS = 1024**2
+
+
+def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterator[Record | Skipped]:
+    """The loader's records, the first `arguments.limit` where given; what breaks the schema, has no text where text is
+    needed, or repeats an id comes as `Skipped`.
+    """
+    text_optional = arguments.allow_empty_reports or getattr(loader, "TEXT_OPTIONAL", False)
+    seen = set()
+    for record in loader.read_records(raw, options):
+        if arguments.limit and len(seen) == arguments.limit:
+            return
+        if isinstance(record, Skipped):
+            yield record
+            continue
+        try:
+            check_record(record)
+        except DataError as error:
+            yield Skipped(record.record_id, str(error), error.kind)
+            continue
+        if record.record_id in seen:
+            yield Skipped(record.record_id, "duplicate id: an earlier record has it", "duplicate id")
+        elif not (record.report or (text_optional and (record.labels or record.masks))):
+            reason = "there is no report, label or mask" if text_optional else "the report is empty"
+            yield Skipped(record.record_id, reason, "empty report")
+        else:
+            seen.add(record.record_id)
+            if arguments.extract_labels and not record.labels and record.language == "en":
+                # A text that was made of labels has them already.
+                record.labels = report_labels(report_text(record.findings, record.impression))
+            yield record
+
+
+class Patients:
+    """Patients of records, and those with records in several splits."""
+
+    def __init__(self):
+        self.splits: dict[str, str] = {}
+        self.crossing: set[str] = set()
+
+    def add(self, record: Record) -> None:
+        if self.splits.setdefault(record.patient_id, record.split) != record.split:
+            self.crossing.add(record.patient_id)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"patients": len(self.splits), "patients_across_splits": len(self.crossing)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The lists by split, what was skipped, and counts of patients."""
+
+    paths: dict[str, list[Path]]
+    skipped: list[Skipped]
+    patients: dict[str, int]
+
+
+def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) -> Listing:
+    """Write the lists into `work`.
+
+    Raises:
+        DataError: something cannot be used and is not to be skipped, nothing can, or `work` holds another preparation.
+    """
+    # Of its own for every host that shares the folder.
+    staging = work.with_name(f".prepare.listing.{arguments.shard_index}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    digest = hashlib.sha256(json.dumps(_settings(loader, options, arguments), sort_keys=True).encode())
+    lists = {split: _Lists(staging, split, raw, arguments) for split in SPLITS}
+    skipped, problems, patients = [], [], Patients()
+    for record in tqdm(usable_records(loader, raw, options, arguments), desc="listing", unit=" records"):
+        if isinstance(record, Skipped):
+            skipped.append(record)
+            if not (arguments.skip_bad or record.on_request):
+                problems.append(record)
+                if len(problems) >= SHOWN_PROBLEMS:
+                    break
+            continue
+        line = json.dumps(record, default=vars) + "\n"
+        digest.update(line.encode())
+        patients.add(record)
+        lists[record.split].add(record, line)
+    for one in lists.values():
+        one.close()
+    if problems:
+        raise DataError(describe_problems(problems))
+    if patients.crossing and not getattr(options, "allow_crossing_patients", True):
+        raise DataError(
+            f"{len(patients.crossing):,} patients have films in several splits, so that films are judged whose "
+            "patients were trained on; mend the split column, or pass --allow_crossing_patients"
+        )
+    if not any(one.count for one in lists.values()):
+        raise DataError(f"{raw}: no usable record was found; skipped: {dict(Counter(one.kind for one in skipped))}")
+    _adopt(staging, work, digest.hexdigest())
+    paths = {split: one.paths(work) for split, one in lists.items() if one.count}
+    return Listing(paths, skipped, patients.counts)
+
+
+def public_options(options) -> dict[str, Any]:
+    """The loader's options as they may be written down: without the values of secret ones."""
+    values = dataclasses.asdict(options)
+    for name in getattr(options, "SECRET", ()):
+        values[name] = values[name] and "(given, not stored)"
+    return values
+
+
+def _settings(loader: ModuleType, options, arguments) -> dict:
+    names = ("image_size", "compression", "shard_megabytes", "rows_per_shard", "limit", "allow_empty_reports")
+    names += ("extract_labels",)
+    return {
+        "version": VERSION,
+        "loader": loader.__name__,
+        "options": public_options(options),
+        **{name: getattr(arguments, name) for name in names},
+    }
+
+
+class _Lists:
+    """The lists of one split: a new one is begun when the Parquet file would become too large."""
+
+    def __init__(self, folder: Path, split: str, raw: Path, arguments):
+        self.folder, self.split, self.raw = folder, split, raw
+        self.image_size = arguments.image_size
+        self.most_rows = arguments.rows_per_shard or float("inf")
+        self.most_bytes = arguments.shard_megabytes * 1e6
+        self.count = self.rows = 0
+        self.bytes = 0.0
+        self.file = None
+
+    def add(self, record: Record, line: str) -> None:
+        size = self._estimate(record, line)
+        if self.file is None or self.rows >= self.most_rows or self.bytes + size > self.most_bytes:
+            self.close()
+            self.file = (self.folder / self._name(self.count)).open("w")
+            self.count, self.rows, self.bytes = self.count + 1, 0, 0.0
+        self.file.write(line)
+        self.rows += 1
+        self.bytes += size
+
+    def _name(self, number: int) -> str:
+        return f"{self.split}-{number:05d}.jsonl"
+
+    def paths(self, folder: Path) -> list[Path]:
+        return [folder / self._name(number) for number in range(self.count)]
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+    def _estimate(self, record: Record, line: str) -> float:
+        """Bytes of the row in the Parquet file; nothing is opened for it, and it is the same on every host."""
+        pixels = self.image_size**2 or _USUAL_PIXELS
+        if self.image_size == 0 and record.image_path is not None:
+            path = self.raw / record.image_path
+            size = path.stat().st_size if is_file(path) else 0
+            return size * _GROWTH.get(path.suffix.lower(), 1.0) + len(line)
+        return pixels * _BYTES_PER_PIXEL + len(line)
+
+
+def _adopt(staging: Path, work: Path, digest: str) -> None:
+    """Go on with the earlier lists where they are the same, take the new ones where there are none."""
+    (staging / "digest").write_text(digest)
+    if not work.exists():
+        try:
+            staging.rename(work)
+            return
+        except OSError:
+            # Another host has just put the same there.
+            if not work.exists():
+                raise
+    identity = work / "digest"
+    if not identity.is_file() or identity.read_text() != digest:
+        shutil.rmtree(staging)
+        raise DataError(
+            f"{work.parent} holds a dataset prepared from other data or with other arguments: choose another --out, "
+            "or delete it first"
+        )
+    for path in staging.glob("*.jsonl"):
+        # Lists are deleted where ids are hashed.
+        if not (work / path.name).exists():
+            path.rename(work / path.name)
+    shutil.rmtree(staging)
+
+
+def show_first(loader: ModuleType, raw: Path, options, arguments, count: int = 5) -> str:
+    """What a preparation would read, as text: the first records without ids and without their text, and all counts."""
+    records, counts, skipped, patients = [], Counter(), [], Patients()
+    for record in usable_records(loader, raw, options, arguments):
+        if isinstance(record, Skipped):
+            skipped.append(record)
+            continue
+        missing = _missing_file(raw, record)
+        if missing:
+            skipped.append(missing)
+            continue
+        patients.add(record)
+        counts[record.split] += 1
+        if len(records) < count:
+            records.append(record)
+    lines = [f"record {number}: {_describe(record)}" for number, record in enumerate(records, start=1)]
+    lines.append(f"usable: {sum(counts.values()):,} {dict(counts)}; would be skipped: {len(skipped):,}")
+    lines.append(
+        "patients: {patients:,}, of which {patients_across_splits:,} are in several splits".format(**patients.counts)
+    )
+    for kind, number in Counter(one.kind for one in skipped).most_common():
+        examples = itertools.islice((one for one in skipped if one.kind == kind), SHOWN_PROBLEMS)
+        lines += [f"  {number:,}: {kind}", *(f"    {one.key}: {one.reason}" for one in examples)]
+    return "\n".join(lines)
+
+
+def _missing_file(raw: Path, record: Record) -> Skipped | None:
+    """Why the record cannot be used, if a file that it names is not there; nothing is opened."""
+    for path in record.files:
+        try:
+            if not is_file(within(raw, path)):
+                raise DataError(f"{path} is missing", "image file missing")
+        except DataError as error:
+            return Skipped(record.record_id, str(error), error.kind)
+    return None
+
+
+def _describe(record: Record) -> str:
+    """No id, no path (names of files may hold one) and no sentence: what shows whether columns are mapped well."""
+    labels = ", ".join(f"{label.name}={label.value}" for label in record.labels) or "none"
+    file = Path(record.image_path).suffix if record.image_path else "made by the loader"
+    words = {name: len(getattr(record, name).split()) for name in ("findings", "impression")}
+    return (
+        f"{record.split}, view {record.view}, image {file}, findings {words['findings']} words, "
+        f"impression {words['impression']} words, text by {record.report_origin} ({record.language}), labels {labels}, "
+        f"masks {', '.join(record.masks) or 'none'}, sex {record.sex}, age {record.age_years}"
+    )

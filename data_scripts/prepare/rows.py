@@ -1,0 +1,93 @@
+"""Records made into rows of `FEATURES`, some at a time: the work of one process of `prepare`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import pyarrow as pa
+
+from data_scripts.films.images import encode_film, encode_mask, open_image, prepare_film, prepare_mask
+from data_scripts.films.masks import decode_masks
+from data_scripts.loaders import load_loader
+from data_scripts.prepared.fingerprints import difference_hash, pixel_hash
+from data_scripts.schema import FEATURES, DataError, Record, Skipped, record_from_json, to_row, within
+
+
+@dataclass(frozen=True)
+class Job:
+    """How the records of one corpus are made into rows; `image_size` None keeps the size."""
+
+    loader: str
+    options: dict
+    raw: str
+    image_size: int | None
+    compression: str
+
+
+@dataclass
+class Rows:
+    """Some rows: the columns of `FEATURES`, what to count, fingerprints beside ids, and what could not be used."""
+
+    table: pa.Table
+    counts: dict[str, Counter]
+    fingerprints: list[dict]
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def make_rows(job: Job, lines: list[str]) -> Rows:
+    """Rows of the records in `lines` (JSON); what cannot be used is skipped with its reason."""
+    loader = load_loader(job.loader)
+    options = loader.Options(**job.options)
+    rows, fingerprints, skipped = [], [], []
+    counts = {name: Counter() for name in COUNTED}
+    for line in lines:
+        record = record_from_json(line)
+        try:
+            row, fingerprint = _row(loader, options, record, job)
+        except (ValueError, OSError) as error:
+            kind = error.kind if isinstance(error, DataError) else f"image cannot be converted ({type(error).__name__})"
+            skipped.append(Skipped(record.record_id, str(error), kind))
+            continue
+        rows.append(row)
+        fingerprints.append(fingerprint)
+        _count(counts, record, row["image"].pop("mode"), [mask["name"] for mask in row["masks"]])
+    return Rows(pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema), counts, fingerprints, skipped)
+
+
+def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, dict]:
+    raw = Path(job.raw)
+    if hasattr(loader, "read_image"):
+        image, masks = loader.read_image(raw, record, options)
+    else:
+        image, masks = open_image(within(raw, record.image_path)), {}
+    masks = masks | decode_masks(record.masks, raw, image.size)
+    film = prepare_film(image, job.image_size)
+    row = {
+        **to_row(record),
+        # File names may hold ids of patients: the bytes alone are kept.
+        "image": {"bytes": encode_film(film, job.compression), "path": None, "mode": film.mode},
+        "masks": [
+            {"name": name, "image": {"bytes": encode_mask(prepare_mask(mask, job.image_size)), "path": None}}
+            for name, mask in masks.items()
+        ],
+    }
+    fingerprint = {name: getattr(record, name) for name in ("record_id", "patient_id", "source", "split")}
+    return row, {**fingerprint, "pixels": pixel_hash(film), "difference": difference_hash(film)}
+
+
+COUNTED = ("modes", "views", "sexes", "flags", "masks", "origins", "positives", "negatives", "uncertain")
+_LABEL_COUNT = {1: "positives", 0: "negatives", -1: "uncertain"}
+
+
+def _count(counts: dict[str, Counter], record: Record, mode: str, masks: list[str]) -> None:
+    counts["modes"][mode] += 1
+    counts["views"][record.view] += 1
+    counts["sexes"][record.sex or "unknown"] += 1
+    counts["flags"].update(record.flags)
+    counts["masks"].update(masks)
+    counts["origins"][record.report_origin if record.report else "none"] += 1
+    for label in record.labels:
+        counts[_LABEL_COUNT[label.value]][label.name] += 1

@@ -1,0 +1,215 @@
+"""Lists of records made into Parquet files, each complete or not at all, by several processes in constant memory.
+
+Processes work on a few records at a time, whichever file those belong to, so that all are busy whatever the number of
+files; this process writes the rows in their order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from data_scripts.prepare.rows import COUNTED, Job, Rows, make_rows
+from data_scripts.schema import FEATURES, DataError, Skipped, is_file, record_from_json
+
+#: How many problems an error names.
+SHOWN_PROBLEMS = 10
+#: Records a process takes at a time: films of 10 megapixels take about a second then.
+CHUNK = 8
+#: A Parquet row group is what a reader holds at once: it ends at so many rows or bytes.
+ROW_GROUP_SIZE = 256
+ROW_GROUP_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A list of records (JSON lines) and the Parquet file made of it."""
+
+    listing: Path
+    target: Path
+
+    @property
+    def split(self) -> str:
+        return self.listing.stem.rsplit("-", 1)[0]
+
+    @property
+    def outcome(self) -> Path:
+        """Counts, checksum and what was skipped: written last."""
+        return self.listing.with_suffix(".done.json")
+
+    @property
+    def fingerprints(self) -> Path:
+        return self.listing.with_suffix(".fingerprints.parquet")
+
+    def is_complete(self) -> bool:
+        """Whether the outcome is there, and the Parquet file it tells of unless all records were skipped."""
+        if not self.outcome.is_file():
+            return False
+        outcome = json.loads(self.outcome.read_text())
+        return outcome["rows"] == 0 or (self.target.is_file() and self.target.stat().st_size == outcome["bytes"])
+
+    def is_current(self, raw: Path, skip_bad: bool) -> bool:
+        """Whether it is complete and nothing that was skipped is to be tried again.
+
+        It is where bad records are not to be skipped, and where one of their files was put there since then (the
+        change time, unlike the time of modification, cannot be older than that).
+        """
+        if not self.is_complete():
+            return False
+        skipped = {one["key"] for one in json.loads(self.outcome.read_text())["skipped"]}
+        if not skipped or not skip_bad:
+            return not skipped
+        made = self.outcome.stat().st_mtime_ns
+        with self.listing.open() as lines:
+            records = [record for record in map(record_from_json, lines) if record.record_id in skipped]
+        files = [raw / path for record in records for path in record.files]
+        return not any(is_file(path) and path.stat().st_ctime_ns > made for path in files)
+
+
+def describe_problems(skipped: list[Skipped]) -> str:
+    shown = "\n".join(f"  {one.key}: {one.reason}" for one in skipped[:SHOWN_PROBLEMS])
+    return f"these records cannot be used (the first {len(skipped[:SHOWN_PROBLEMS])}):\n{shown}\n" + (
+        "mend them, or pass --skip_bad to leave them out (they will be listed in skipped.jsonl)"
+    )
+
+
+def run_shards(shards: list[Shard], job: Job, num_workers: int, skip_bad: bool) -> None:
+    """Make all shards that are not complete yet, or whose skipped records may be mended.
+
+    Raises:
+        DataError: a record cannot be used and `skip_bad` is not set; complete shards stay complete.
+    """
+    todo = [shard for shard in shards if not shard.is_current(Path(job.raw), skip_bad)]
+    sizes = {shard: _count_lines(shard.listing) for shard in shards}
+    with tqdm(total=sum(sizes.values()), desc="preparing", unit=" films", smoothing=0.05) as bar:
+        bar.update(sum(sizes.values()) - sum(sizes[shard] for shard in todo))
+        chunks = (lines for shard in todo for lines in _chunks(shard.listing))
+        with closing(_in_order(job, chunks, num_workers)) as made:
+            for shard in todo:
+                count = -(-sizes[shard] // CHUNK)
+                _write_shard(shard, itertools.islice(made, count), skip_bad, bar)
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def _chunks(listing: Path) -> Iterator[list[str]]:
+    with listing.open() as file:
+        while lines := list(itertools.islice(file, CHUNK)):
+            yield lines
+
+
+def _in_order(job: Job, chunks: Iterator[list[str]], num_workers: int) -> Iterator[Rows]:
+    """`make_rows` of all chunks in order; only a few are under way at a time."""
+    if num_workers == 1:
+        for lines in chunks:
+            yield make_rows(job, lines)
+        return
+    pool = ProcessPoolExecutor(num_workers, initializer=_end_with_parent)
+    waiting = deque()
+    try:
+        for lines in chunks:
+            waiting.append(pool.submit(make_rows, job, lines))
+            if len(waiting) > 3 * num_workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # The first error (or Ctrl-C) ends the work.
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever."""
+    sentinel = multiprocessing.parent_process().sentinel
+
+    def watch() -> None:
+        multiprocessing.connection.wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_shard(shard: Shard, made: Iterator[Rows], skip_bad: bool, bar: tqdm) -> None:
+    temporary = shard.target.with_suffix(".tmp")
+    counts = {name: Counter() for name in COUNTED}
+    skipped, fingerprints = [], []
+    with _GroupWriter(temporary) as writer:
+        for rows in made:
+            skipped += rows.skipped
+            if len(skipped) >= SHOWN_PROBLEMS and not skip_bad:
+                break
+            fingerprints += rows.fingerprints
+            for name, counter in rows.counts.items():
+                counts[name] += counter
+            writer.add(rows.table)
+            bar.update(rows.table.num_rows + len(rows.skipped))
+    if skipped and not skip_bad:
+        temporary.unlink(missing_ok=True)
+        raise DataError(describe_problems(skipped))
+    outcome = {"split": shard.split, "rows": writer.rows, "skipped": [dataclasses.asdict(one) for one in skipped]}
+    # `load_dataset` fails on a file without rows.
+    if writer.rows:
+        pq.write_table(pa.Table.from_pylist(fingerprints), shard.fingerprints)
+        with temporary.open("rb") as file:
+            outcome["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        outcome["bytes"] = temporary.stat().st_size
+        temporary.replace(shard.target)
+    else:
+        temporary.unlink()
+    temporary = shard.outcome.with_suffix(".tmp")
+    temporary.write_text(json.dumps({**outcome, **counts}))
+    temporary.replace(shard.outcome)
+
+
+class _GroupWriter:
+    """A Parquet file written row group by row group."""
+
+    def __init__(self, path: Path):
+        schema = FEATURES.arrow_schema
+        # Films differ from each other: a dictionary of them would only be tried in vain.
+        once = [name for name in schema.names if name not in ("image", "masks", "record_id", "report")]
+        self.writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=once)
+        self.tables: list[pa.Table] = []
+        self.rows = 0
+
+    def __enter__(self) -> _GroupWriter:
+        return self
+
+    def add(self, table: pa.Table) -> None:
+        self.tables.append(table)
+        if (
+            sum(table.num_rows for table in self.tables) >= ROW_GROUP_SIZE
+            or sum(table.nbytes for table in self.tables) >= ROW_GROUP_BYTES
+        ):
+            self._flush()
+
+    def _flush(self) -> None:
+        group = pa.concat_tables(self.tables).combine_chunks()
+        self.tables.clear()
+        if group.num_rows:
+            self.writer.write_table(group, row_group_size=group.num_rows)
+            self.rows += group.num_rows
+
+    def __exit__(self, *exception) -> None:
+        if self.tables:
+            self._flush()
+        self.writer.close()

@@ -1,0 +1,1 @@
+"""Prepared folders as training and evaluation read them."""

@@ -1,0 +1,1 @@
+"""What loaders share: tables, labels, ages, views, report sections."""

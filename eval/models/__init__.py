@@ -1,0 +1,1 @@
+"""Models behind one interface, so that one runner judges all of them."""

@@ -1,0 +1,158 @@
+"""Loads any model that can be judged: a model, an adapter, a head, or the run folder that holds one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoTokenizer, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.utils import cached_file
+
+import modeling_chexficient
+from eval.models.adapted import AdaptedModel, FindingsModel, StructuresModel
+from eval.models.encoders import CheXficientEncoder, DualEncoder, EvaluationModel
+from eval.models.report_generator import ReportGenerator, load_report_generator
+from eval.records.runs import Adaptation, AdaptRun, adaptation_behind, weights_folder
+from modeling_chexficient import (
+    CheXficientModel,
+    CheXficientProcessor,
+)
+from modeling_chexficient.adapter_files_chexficient import ADAPTER_FILES, CONFIG_FILE, RECORD_FILE
+from modeling_chexficient.adapter_files_chexficient import read_record as read_adapter
+from modeling_chexficient.adapters_chexficient import load_adapter
+from modeling_chexficient.base_identity_chexficient import local_folder, weights_sha256
+
+#: The kind of a model by the task of its adapter, and by the class of a whole model with a head.
+_OF_TASK = {"image-classification": FindingsModel, "semantic-segmentation": StructuresModel}
+
+
+_OF_CLASS = {
+    "CheXficientForImageClassification": FindingsModel,
+    "CheXficientForSemanticSegmentation": StructuresModel,
+}
+
+
+def load_adapted_model(
+    name: str, trust_remote_code: bool = False, revision: str = "main", base: str | None = None
+) -> EvaluationModel | None:
+    """A model with a trained head in fp32, in evaluation mode, on the CPU; None where there is no such head.
+
+    Args:
+        name: folder of weights (of `weights_folder`) or Hub id.
+        base: another place of the base of an adapter, which must hold the same weights; a whole model has none.
+
+    Raises:
+        OSError: there is no such model, or the base of an adapter is not where it was.
+        ValueError: an adapter lacks what says its task and base, does not fit its base, or a head regresses.
+    """
+    source = {"trust_remote_code": trust_remote_code, "revision": revision}
+    folder = _adapter_folder(name, revision)
+    if folder is not None:
+        return _load_adapter(name, folder, base)
+    config = AutoConfig.from_pretrained(name, **source)
+    head = next((one for one in config.architectures or () if one in _OF_CLASS), None)
+    if head is None:
+        return None
+    model = getattr(modeling_chexficient, head).from_pretrained(name, dtype=torch.float32, revision=revision)
+    revision = getattr(config, "_commit_hash", None)
+    return _with_head(_OF_CLASS[head], model, name, name, revision, {})
+
+
+def _adapter_folder(name: str, revision: str) -> Path | None:
+    """The local folder of an adapter, fetched from the Hub where it is there; None for anything else."""
+    if Path(name).is_dir():
+        found = any((Path(name) / file).is_file() for file in (RECORD_FILE, CONFIG_FILE))
+    else:
+        # Any other trouble with the name is told better by what loads a whole model.
+        quiet = ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors")
+        found = cached_file(name, RECORD_FILE, revision=revision, **dict.fromkeys(quiet, False)) is not None
+    return local_folder(name, revision, ADAPTER_FILES) if found else None
+
+
+def _load_adapter(name: str, folder: Path, base: str | None) -> EvaluationModel:
+    told = read_adapter(folder)
+    beside = folder.parent / "base"
+    if base is None and told.task == "report-generation" and beside.is_dir():
+        # Put together by the run itself, which may have been moved since.
+        base = str(beside)
+    model = load_adapter(folder, base=base).get_base_model()
+    revision = None if Path(name).is_dir() else folder.name
+    if told.task in _OF_TASK:
+        return _with_head(_OF_TASK[told.task], model, name, str(folder), revision, asdict(told.base))
+    processor = AutoProcessor.from_pretrained(folder)
+    generator = ReportGenerator(model, processor, name=name, revision=revision, sha256=weights_sha256(str(folder)))
+    return with_run(generator, adaptation_behind(str(folder)), asdict(told.base))
+
+
+def with_run(model: EvaluationModel, run: AdaptRun | None, base: dict) -> EvaluationModel:
+    """The model with what is known of its training; `base` is what its adapter tells of it."""
+    model.adaptation = Adaptation.of(run, base)
+    model.training_folders = [] if run is None else run.training_folders
+    return model
+
+
+def _with_head(
+    kind: type[AdaptedModel],
+    model: PreTrainedModel,
+    name: str,
+    folder: str,
+    revision: str | None,
+    base: dict,
+) -> AdaptedModel:
+    if model.config.problem_type == "regression":
+        raise ValueError(f"{name} estimates numbers (problem_type 'regression'): no benchmark here judges that")
+    try:
+        image_processor = AutoImageProcessor.from_pretrained(folder, revision=revision or "main")
+    except OSError as error:
+        raise ValueError(f"{name} lacks its image processor: {error}") from error
+    adapted = kind(model.eval(), image_processor, name=name, revision=revision, sha256=weights_sha256(folder))
+    return with_run(adapted, adaptation_behind(folder), base)
+
+
+def load_evaluation_model(
+    name: str, trust_remote_code: bool = False, revision: str | None = None, base: str | None = None
+) -> EvaluationModel:
+    """Load a model folder or Hub id in fp32, in evaluation mode, on the CPU.
+
+    Args:
+        name: a model, an adapter (`chexficient_adapter.json`), a model with a trained head, or the run folder of
+            `train.adapt` that holds one.
+        base: another place of the base of an adapter, where it is not any more at the one that the adapter names; a
+            whole model has none.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it is no image model that transformers can load, or brings no image processor or tokenizer; an
+            adapter does not fit its base.
+    """
+    name = weights_folder(name)
+    source = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
+    adapted = load_adapted_model(name, **source, base=base)
+    if adapted is not None:
+        return adapted
+    config = AutoConfig.from_pretrained(name, **source)
+    if config.model_type == "chexficient_clip":
+        raise ValueError(
+            f"{name} is a checkpoint as released: convert it with `python -m modeling_chexficient.convert_checkpoint`"
+        )
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        generator, run = load_report_generator(name, **source), adaptation_behind(name)
+        return generator if run is None else with_run(generator, run, {})
+    model = AutoModel.from_pretrained(name, dtype=torch.float32, **source).eval()
+    revision = getattr(config, "_commit_hash", None) or revision
+    names = {"name": name, "revision": revision, "sha256": weights_sha256(name)}
+    if isinstance(model, CheXficientModel):
+        return CheXficientEncoder(
+            model, CheXficientProcessor.from_pretrained(name, revision=source["revision"]), **names
+        )
+    if model.main_input_name != "pixel_values" and not hasattr(model, "get_image_features"):
+        raise ValueError(f"{name} is a {config.model_type}: it takes {model.main_input_name}, not images")
+    try:
+        image_processor = AutoImageProcessor.from_pretrained(name, **source)
+        if not hasattr(model, "get_image_features"):
+            return EvaluationModel(model, image_processor, **names)
+        return DualEncoder(model, image_processor, AutoTokenizer.from_pretrained(name, **source), **names)
+    except OSError as error:
+        raise ValueError(f"{name} lacks its image processor or tokenizer: {error}") from error

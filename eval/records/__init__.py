@@ -1,0 +1,1 @@
+"""Typed records of runs and results, and where they came from: data only."""

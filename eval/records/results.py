@@ -1,0 +1,444 @@
+"""Typed results as JSON, one class for each kind of task: what was measured, on how many films, with which versions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import KW_ONLY, asdict, dataclass, field
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+
+from eval.metrics import percentile_interval
+from eval.records.json_values import from_json, write_json
+from eval.records.provenance import Provenance, git_commit, package_versions
+from eval.records.runs import Adaptation
+
+#: Version of the format of the files; bump when a field changes its meaning.
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Estimate:
+    """A figure with its 95 % bootstrap interval; None where it is not defined (one class is missing)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of_resamples(cls, values: np.ndarray) -> Estimate:
+        """The first of `values` [1 + resamples] is the figure itself, the others its resamples."""
+        if np.isnan(values[0]):
+            return cls(None, None, None)
+        return cls(float(values[0]), *percentile_interval(values[1:]))
+
+
+@dataclass
+class Subgroup:
+    """The metric among the films of one view, sex, age band or source.
+
+    `labels` is the number of labels in a macro mean (a small group lacks some: means of different labels do not
+    compare), None where the metric is no such mean.
+    """
+
+    attribute: str
+    value: str
+    films: int
+    patients: int
+    estimate: Estimate
+    labels: int | None = None
+
+
+@dataclass
+class TaskResult:
+    """What the results of all tasks have.
+
+    `notes` are plain sentences to be shown beside the figures. `adaptation` is of a model that was adapted
+    before, be it judged by its own head or by a probe that was fitted on its tower.
+    """
+
+    task: ClassVar[str]
+    benchmark: str
+    benchmark_version: int
+    _: KW_ONLY
+    provenance: Provenance
+    subgroups: list[Subgroup] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    adaptation: Adaptation | None = None
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        """The one figure for a table of many benchmarks: its name and value."""
+        raise NotImplementedError
+
+    def save(self, path: Path) -> None:
+        write_json({"task": self.task, **asdict(self)}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Raises ValueError if the file is no result of this task in this format version."""
+        values = _read(path)
+        if values.get("task") != cls.task or values.get("format_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path}: task {values.get('task')!r}, format {values.get('format_version')!r}; expected "
+                f"{cls.task!r}, {FORMAT_VERSION}"
+            )
+        del values["task"]
+        try:
+            return from_json(cls, values)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is not a result of task {cls.task!r}: {error}") from error
+
+
+@dataclass
+class Calibration:
+    """How far the two-class softmax of the positive and negative prompt is from a probability, over all judged films.
+
+    The softmax is a ranking score, no calibrated probability; these figures say how wrong it is to read it as one.
+
+    Args:
+        ece: expected calibration error, 15 bins of equal width (arXiv 1706.04599), 0 to 1, lower is better.
+        brier: mean squared error, 0 to 1; `brier_of_prevalence` is that of always saying the label's prevalence.
+        mean_score, prevalence: mean softmax, share of positive films.
+    """
+
+    ece: float
+    brier: float
+    brier_of_prevalence: float
+    mean_score: float
+    prevalence: float
+
+
+@dataclass
+class Threshold:
+    """A threshold on the score, chosen on the validation split and judged on the test split.
+
+    `rule` is "youden" or "sensitivity=0.95". The four counts are of the test split; the predictive values hold at its
+    prevalence only.
+    """
+
+    rule: str
+    value: float
+    chosen_on: str
+    sensitivity: Estimate
+    specificity: Estimate
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+
+
+@dataclass
+class LabelResult:
+    """One finding: its AUROC, how many films were judged, how many have it, and how frequent it is in training.
+
+    `threshold` is None without a validation split that has both classes; the others where one class is missing.
+    """
+
+    name: str
+    auroc: Estimate
+    films: int
+    positives: int
+    prevalence: float
+    rare: bool
+    auprc: Estimate | None = None
+    calibration: Calibration | None = None
+    threshold: Threshold | None = None
+
+
+@dataclass
+class FrequencyGroup:
+    """The findings whose frequency in training is at least `lowest` and below `below`, and their macro means."""
+
+    name: str
+    lowest: float
+    below: float
+    labels: list[str]
+    auroc: Estimate
+    auprc: Estimate
+
+
+@dataclass
+class PromptResult:
+    """The same films judged with another family of prompts, or with several together (`families`)."""
+
+    name: str
+    families: list[str]
+    macro: Estimate
+    labels: dict[str, float | None]
+
+
+@dataclass
+class ZeroShotResult(TaskResult):
+    """Zero-shot classification of findings. `macro` leaves out labels without both classes (listed in `undefined`).
+
+    `macro_common` is of all findings that are not rare; `frequencies` has common, medium and rare apart. `prompt_pairs`
+    are the texts themselves. `other_prompts` hold other families and the ensemble of all; they never enter `macro`.
+    `scores_sha256` is the hash of the file of per-film scores (eval.scores) that belongs to it; None in older results,
+    which kept none.
+    """
+
+    task: ClassVar[str] = "zero_shot"
+    prompts: str
+    macro: Estimate
+    macro_common: Estimate
+    macro_rare: Estimate
+    rare_below: float
+    prevalence_from: str
+    labels: list[LabelResult]
+    undefined: list[str]
+    _: KW_ONLY
+    macro_auprc: Estimate | None = None
+    frequencies: list[FrequencyGroup] = field(default_factory=list)
+    prompt_pairs: dict[str, list[str]] = field(default_factory=dict)
+    other_prompts: list[PromptResult] = field(default_factory=list)
+    scores_sha256: str | None = None
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        return "macro AUROC", self.macro
+
+
+@dataclass
+class Direction:
+    """Retrieval in one direction; keys of `r_at` and `chance` are "1", "5" and "10".
+
+    Args:
+        r_at: share of the queries with a correct answer among the first k.
+        chance: expected share for a random order of the candidates.
+        median_rank: rank of the first correct answer, 1 is best; `mean_rank` likewise.
+    """
+
+    r_at: dict[str, Estimate]
+    chance: dict[str, float]
+    median_rank: Estimate
+    mean_rank: float
+    queries: int
+    candidates: int
+
+
+@dataclass
+class RetrievalResult(TaskResult):
+    """Cross-modal retrieval, identical texts and all images of a study counted as correct."""
+
+    task: ClassVar[str] = "retrieval"
+    _: KW_ONLY
+    image_to_text: Direction
+    text_to_image: Direction
+    n_images: int
+    n_texts: int
+    n_distinct_texts: int
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        return "R@5 image to text", self.image_to_text.r_at["5"]
+
+
+@dataclass
+class ProbeLabel:
+    """One label at one share of the training labels: mean AUROC over the seeds and its interval by patient."""
+
+    name: str
+    auroc: Estimate
+    auroc_by_seed: list[float | None]
+    films: int
+    positives: int
+    training_positives: list[int]
+
+
+@dataclass
+class ProbeShare:
+    """All labels at one share (0 to 1) of the training labels; lists are by seed. `spread`: standard deviation.
+
+    Of an adapted model there is one training: its share, seed, films and patients are there as far as recorded (None,
+    or empty lists), and there is no `regularisation`.
+    """
+
+    label_share: float | None
+    seeds: list[int]
+    training_films: list[int]
+    training_patients: list[int]
+    regularisation: list[dict[str, float]]
+    macro: Estimate
+    macro_by_seed: list[float | None]
+    spread: float | None
+    labels: list[ProbeLabel]
+
+
+@dataclass
+class ProbeResult(TaskResult):
+    """Disease prediction by a probe fitted here, or by the trained head of an adapted model.
+
+    Args:
+        method: "linear_probe" (logistic regression on frozen features), or that of `Adaptation`.
+        shares: in ascending order; the last is all training labels. One of an adapted model.
+        features: of the probe: "tower" (pooled, before any projection) or "embedding" (what `embed_images` gives, as
+            in older results); None of an adapted model.
+    """
+
+    task: ClassVar[str] = "disease_prediction"
+    _: KW_ONLY
+    method: str
+    shares: list[ProbeShare]
+    undefined: list[str] = field(default_factory=list)
+    scores_sha256: str | None = None
+    features: str | None = "embedding"
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        last = self.shares[-1]
+        trained = [] if self.method == "linear_probe" else [self.method]
+        labels = [] if last.label_share is None else [f"{100 * last.label_share:g}% of labels"]
+        return ", ".join(["macro AUROC", *trained, *labels]), last.macro
+
+
+@dataclass
+class StructureResult:
+    """One structure by one decoder: "linear", "unet", or the method of an adapted model.
+
+    Quantiles "0", "0.25", "0.5", "0.75", "1" are over films.
+
+    `films` have the structure in their reference; `films_without` do not, and are no part of the Dice mean; in
+    `false_alarms` of those something was segmented all the same.
+    """
+
+    decoder: str
+    structure: str
+    dice: Estimate
+    iou: Estimate
+    dice_quantiles: dict[str, float]
+    films: int
+    films_without: int
+    false_alarms: int
+
+
+@dataclass
+class SegmentationResult(TaskResult):
+    """Segmentation by decoders fitted here on frozen features, or by the trained decoder of an adapted model.
+
+    `decoders` holds `trainable` parameters and training `films` of those fitted here.
+    """
+
+    task: ClassVar[str] = "segmentation"
+    _: KW_ONLY
+    structures: list[StructureResult]
+    macro_dice: dict[str, Estimate]
+    decoders: dict[str, dict[str, int | float]]
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        """Mean Dice of the last decoder (the U-Net where it was trained)."""
+        decoder = list(self.macro_dice)[-1]
+        return f"mean Dice, {decoder}", self.macro_dice[decoder]
+
+
+@dataclass
+class TextScores:
+    """Generated reports against their references; all shares are 0 to 1.
+
+    Args:
+        f1_micro, f1_macro: clinical F1 of the findings extracted from both texts; `f1_five_*` of the five main ones.
+        mean_words: length of the generated reports.
+        repeated: share of the 4-grams of a report that stood in it before.
+        distinct: share of the generated reports that differ from all others.
+        optional: further metrics by name, where their packages and weights are installed.
+    """
+
+    bleu1: Estimate
+    bleu4: Estimate
+    rouge_l: Estimate
+    meteor: Estimate | None
+    f1_micro: Estimate
+    f1_macro: Estimate
+    f1_five_micro: Estimate
+    f1_five_macro: Estimate
+    mean_words: float
+    repeated: float
+    distinct: float
+    optional: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class FindingScores:
+    """One finding: in how many references and generated reports it is present, and how these agree; None: undefined."""
+
+    name: str
+    references: int
+    generated: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass
+class ReportResult(TaskResult):
+    """Report generation. `baselines` by name ("most frequent report", "nearest neighbour") are scored likewise."""
+
+    task: ClassVar[str] = "report_generation"
+    _: KW_ONLY
+    scores: TextScores
+    baselines: dict[str, TextScores]
+    findings: list[FindingScores]
+    reference_words: float
+    decoder: dict[str, int | float | str] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        return "clinical F1 (micro)", self.scores.f1_micro
+
+
+RESULTS: dict[str, type[TaskResult]] = {
+    kind.task: kind for kind in (ZeroShotResult, RetrievalResult, ProbeResult, SegmentationResult, ReportResult)
+}
+
+
+def load_result(path: Path) -> TaskResult:
+    """The result in a file, of the class of its task.
+
+    Raises:
+        ValueError: the file is no result, or of another format version.
+    """
+    task = _read(path).get("task")
+    if task not in RESULTS:
+        raise ValueError(f"{path} is not a result: its task is {task!r}, known are {sorted(RESULTS)}")
+    return RESULTS[task].load(path)
+
+
+def _read(path: Path) -> dict:
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not a result: no JSON ({error})") from error
+    return values if isinstance(values, dict) else {}
+
+
+__all__ = [
+    "FORMAT_VERSION",
+    "RESULTS",
+    "Adaptation",
+    "Calibration",
+    "Direction",
+    "Estimate",
+    "FindingScores",
+    "FrequencyGroup",
+    "LabelResult",
+    "ProbeLabel",
+    "ProbeResult",
+    "ProbeShare",
+    "PromptResult",
+    "Provenance",
+    "ReportResult",
+    "RetrievalResult",
+    "SegmentationResult",
+    "StructureResult",
+    "Subgroup",
+    "TaskResult",
+    "TextScores",
+    "Threshold",
+    "ZeroShotResult",
+    "git_commit",
+    "load_result",
+    "package_versions",
+]

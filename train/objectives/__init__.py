@@ -1,0 +1,1 @@
+"""Training objectives, and gradient caching over any of them."""

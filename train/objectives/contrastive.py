@@ -1,0 +1,43 @@
+"""Training objectives on embeddings, correct over any number of processes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from train.runs.distributed import gather_rows, rank, world_size
+
+# Finite, so that rows which are masked themselves have no NaN gradient; exp(-10,000) is 0 in every float format.
+_MASKED = -1e4
+
+
+def contrastive_loss(
+    image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, valid: Tensor | None = None
+) -> Tensor:
+    """Symmetric InfoNCE loss over the pairs of all processes.
+
+    Every process computes the rows of its own pairs against all pairs, scaled such that the mean over processes
+    (which is what DDP takes of the gradients) is the loss of the whole batch.
+
+    Args:
+        image_embeds, text_embeds: [n, D] of unit norm; n is equal on all processes.
+        logit_scale: scalar, the logarithm of the inverse temperature.
+        valid: [n] bool; pairs that only fill up are False, and are neither positives nor negatives.
+    """
+    count = len(image_embeds)
+    if valid is None:
+        valid = torch.ones(count, dtype=torch.bool)
+    valid = valid.to(image_embeds.device)
+    # The loss is computed in fp32 whatever the precision of the towers.
+    image_embeds, text_embeds = image_embeds.float(), text_embeds.float()
+    all_valid = gather_rows(valid.float()).detach() > 0
+    scale = logit_scale.float().exp()
+    logits_per_image = scale * image_embeds @ gather_rows(text_embeds).T
+    logits_per_text = scale * text_embeds @ gather_rows(image_embeds).T
+    positives = torch.arange(count, device=image_embeds.device) + rank() * count
+    losses = sum(
+        F.cross_entropy(logits.masked_fill(~all_valid, _MASKED), positives, reduction="none")
+        for logits in (logits_per_image, logits_per_text)
+    )
+    return (losses * valid).sum() / 2 * world_size() / all_valid.sum()

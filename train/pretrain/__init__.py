@@ -1,0 +1,1 @@
+"""Curated contrastive pretraining: `python -m train.pretrain`."""

@@ -1,0 +1,449 @@
+"""The Trainer that curates: it judges super-batches without gradient and trains on what is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import TrainOutput
+
+from data_scripts.prepared.films import PairDataset
+from eval.benchmarks import RARE_BELOW
+from eval.models.encoders import CheXficientEncoder
+from eval.settings import EvaluationSettings
+from eval.tasks.zero_shot import judge, score_split
+from train.objectives.contrastive import contrastive_loss
+from train.objectives.encoding import Encoder
+from train.objectives.gradient_cache import backward_in_chunks
+from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.collator import PairCollator
+from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
+from train.runs.distributed import gather_uneven, rank, sum_over_processes, wait_for_all, world_size
+from train.runs.flops import PairFlops
+from train.selection.curator import Curator, NonFiniteError, evaluation_mode, without_dropout
+from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
+from train.selection.sampler import CurationBatchSampler, Schedule, round_up
+from train.selection.state import CurationState
+
+
+def plan(args: CuratedTrainingArguments, num_rows: int) -> Schedule:
+    """The batches of a run over `num_rows` pairs.
+
+    With `max_steps` the subset phase takes what curation leaves of them, otherwise `num_train_epochs` minus
+    `curation_epochs` passes over the share that will be kept. The total is known before training starts, so that
+    one learning-rate schedule covers it without a jump.
+
+    Raises:
+        ValueError: the super-batch is larger than the corpus, or `max_steps` ends before curation does.
+    """
+    batch_size = args.per_device_train_batch_size * world_size()
+    accumulate = args.gradient_accumulation_steps
+    selects, online = args.selection != "none", args.selection not in ("none", "semdedup")
+    if online and args.super_batch_size > num_rows:
+        raise ValueError(f"super_batch_size is {args.super_batch_size} but the corpus has {num_rows} pairs: lower it")
+    warmup_steps = math.ceil(args.curation_warmup_share * num_rows / batch_size) if selects else 0
+    phases = {
+        "num_rows": num_rows,
+        "super_batch_size": args.super_batch_size,
+        "batch_size": batch_size,
+        "warmup_steps": round_up(warmup_steps, accumulate),
+        "curation_epochs": args.curation_epochs if online else 0,
+        "selects": selects,
+        "accumulate": accumulate,
+    }
+    schedule = Schedule(**phases, subset_steps=0)
+    if args.max_steps > 0:
+        subset_steps = args.max_steps * accumulate - schedule.total_steps
+    else:
+        # The published constants keep about what their default super-batch does.
+        share = (args.keep_share or CuratedTrainingArguments.keep_share) if selects else 1.0
+        steps_per_pass = max(1, round(share * num_rows) // batch_size)
+        subset_steps = round_up(round((args.num_train_epochs - phases["curation_epochs"]) * steps_per_pass), accumulate)
+    if subset_steps < 0:
+        raise ValueError(
+            f"warm-up and curation take {schedule.total_steps // accumulate} steps for {num_rows} pairs, more than "
+            f"max_steps {args.max_steps} or num_train_epochs {args.num_train_epochs} allow: raise those or "
+            "super_batch_size"
+        )
+    return Schedule(**phases, subset_steps=subset_steps)
+
+
+class _EpochDataLoader(DataLoader):
+    """Trainer tells its loader the epoch; a plain `DataLoader` would not pass it on."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self.batch_sampler.set_epoch(epoch)
+
+
+class _ChooseOffline(TrainerCallback):
+    """Selects from the whole corpus before the first epoch that needs the subset."""
+
+    def __init__(self, trainer: CuratedTrainer):
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        trainer = self.trainer
+        due = trainer.schedule.curation_epochs == 0 and trainer.batches_done >= trainer.schedule.curation_end
+        if args.selection == "semdedup" and due and not trainer.curation.seen.any():
+            trainer.curator.choose_offline(trainer.model)
+
+
+class CuratedTrainer(Trainer):
+    """Contrastive pretraining with prototype-driven online curation (arXiv 2602.22843).
+
+    In the curation epoch every super-batch is scored without gradient; the selected pairs alone are trained on, with
+    dropout off. Unselected pairs never enter the published loss, so the gradient is the same at about half the cost.
+    A batch of any size is trained with the activations of `chunk_size` pairs (see `train.objectives.gradient_cache`).
+    The kept subset does not depend on the number of processes (see `train.selection.curator`) for towers without batch
+    normalisation, which normalises by the chunk of one process while training.
+
+    Attributes:
+        schedule: the planned batches of each phase.
+        curation: what was judged and kept.
+        curator: chooses, and keeps `curation`.
+        encoder: embeds, and counts FLOP.
+        batches_done: of all phases; `gradient_accumulation_steps` of them are a step.
+        skipped_batches: left out because their loss was not finite (`on_nonfinite` "skip").
+    """
+
+    args: CuratedTrainingArguments
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: CuratedTrainingArguments,
+        train_dataset: PairDataset,
+        data_collator: PairCollator,
+        prevalence: dict[str, float] | None = None,
+        settings: dict | None = None,
+        **kwargs,
+    ):
+        self.schedule = plan(args, len(train_dataset))
+        args.max_steps = self.schedule.total_steps // self.schedule.accumulate
+        super().__init__(model, args, train_dataset=train_dataset, data_collator=data_collator, **kwargs)
+        # Our loss is a mean over all processes; Trainer must not rescale it.
+        self.model_accepts_loss_kwargs = False
+        # What must be equal in a run that is resumed.
+        self.settings = settings or {}
+        # Of the findings in training, which says what is rare when judging during training.
+        self.prevalence = prevalence or {}
+        if args.compile_towers is not None:
+            # The towers alone and in place: scoring and training then share what was compiled.
+            model.vision_model.compile(**args.compile_towers)
+            model.text_model.compile(**args.compile_towers)
+        processor = self.processing_class.image_processor
+        self.encoder = Encoder(
+            processor.image_mean,
+            processor.image_std,
+            args.chunk_size or args.per_device_train_batch_size,
+            text_multiple=args.padded_text_multiple,
+            fixed_shapes=args.compile_towers is not None,
+            autocast=self.accelerator.autocast,
+            flops=PairFlops(model, recomputes=args.gradient_checkpointing),
+        )
+        state = CurationState.for_corpus(len(train_dataset), args.map_sample_size, args.seed)
+        self.curator = Curator(args, state, self.encoder, model, train_dataset, data_collator)
+        self.pairs_trained = 0
+        self.batches_done = 0
+        self.skipped_batches = 0
+        self._skipped_in_a_row = 0
+        self._seconds_waited = self._seconds_before = 0.0
+        self._started = time.perf_counter()
+        self._since_log = (self._started, 0)
+        self._staging_checkpoint = False
+        self.add_callback(_ChooseOffline(self))
+
+    @property
+    def curation(self) -> CurationState:
+        return self.curator.state
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Not prepared by accelerate: the sampler shares the batches out among the processes itself."""
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        sampler = CurationBatchSampler(self.schedule, self.curation, seed, rank(), world_size())
+        return _EpochDataLoader(
+            self.train_dataset,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            persistent_workers=self.args.dataloader_persistent_workers,
+        )
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """Notes how long training waits for data."""
+        started = time.perf_counter()
+        batches = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._seconds_waited += time.perf_counter() - started
+        return batches
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Zero-shot AUROC on a validation split (with `eval_strategy`); never on the films of a test."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        settings = EvaluationSettings(batch_size=self.args.per_device_eval_batch_size, precision="fp32")
+        with evaluation_mode(self.model) as model:
+            encoder = CheXficientEncoder(model, self.processing_class)
+            split = score_split(encoder, dataset, (), "published", settings)
+        _, macros = judge(split, self.prevalence, RARE_BELOW, resamples=0, seed=self.args.seed)
+        metrics = {
+            f"{metric_key_prefix}_{name}_auroc": one.value for name, one in macros.items() if one.value is not None
+        }
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def get_decay_parameter_names(self, model) -> list[str]:
+        """Weight decay on matrices alone (published: none on 1-D parameters)."""
+        return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
+        """Curate if it is time to, then accumulate the gradient of the loss over the batch, chunk by chunk."""
+        model.train()
+        number, self.batches_done = self.batches_done, self.batches_done + 1
+        rows, lengths = inputs["rows"], inputs.pop("lengths")
+        batch = {name: tensor.to(self.args.device, non_blocking=True) for name, tensor in inputs.items()}
+        curating, cached = self.schedule.is_curating(number), None
+        if curating:
+            if self.schedule.is_first_of_pass(number):
+                # The last pass decides: the union of several would be more than the share asked for.
+                self.curation.forget()
+            try:
+                batch, lengths, cached = self.curator.choose(self.model, batch, rows, lengths, number)
+            except NonFiniteError as error:
+                return self._skip(str(error))
+        try:
+            with without_dropout(self.model, active=curating):
+                loss = self._backward(model, batch, lengths, cached, number)
+        except NonFiniteError as error:
+            return self._skip(f"{error}{self._culprits(batch, lengths)}")
+        self._skipped_in_a_row = 0
+        self.pairs_trained += int(batch["valid"].sum()) if "valid" in batch else len(rows)
+        return loss / self.current_gradient_accumulation_steps
+
+    def _culprits(self, batch: dict[str, Tensor], lengths: Tensor) -> str:
+        """The records whose embeddings are not finite, of all processes, in words."""
+        with evaluation_mode(self.model):
+            embeds = torch.cat(self.encoder.embed_all(self.model, batch, lengths), dim=1)
+        rows = gather_uneven(batch["rows"][~torch.isfinite(embeds).all(dim=1)]).tolist()
+        if not rows:
+            return "; no single pair is to blame, all their embeddings are finite"
+        return f"; the embeddings of {len(rows)} pairs are, the first: {self.train_dataset.record_ids(rows[:10])}"
+
+    def _backward(self, model, batch, lengths: Tensor, cached, number: int) -> Tensor:
+        accumulate = self.current_gradient_accumulation_steps
+        scale = self.model.logit_scale
+
+        def loss_function(images: Tensor, texts: Tensor, valid: Tensor | None) -> Tensor:
+            loss = contrastive_loss(images, texts, scale, valid)
+            # All processes must stop or skip together, or those left would wait for ever.
+            if sum_over_processes(~torch.isfinite(loss.detach())) > 0:
+                raise NonFiniteError(f"batch {number} (step {self.state.global_step}): the loss is NaN or infinite")
+            return loss
+
+        return backward_in_chunks(
+            model,
+            self.model,
+            self.encoder,
+            batch,
+            lengths,
+            loss_function,
+            lambda loss: self.accelerator.backward(loss / accumulate),
+            lambda: self.accelerator.no_sync(model),
+            cached,
+            self._image_size(number),
+        )
+
+    def _image_size(self, number: int) -> int | None:
+        """Side of the images of a batch, where it is not the full one."""
+        args, schedule = self.args, self.schedule
+        small_until = schedule.curation_end + args.low_resolution_share * schedule.subset_steps
+        small = args.low_resolution_size is not None and schedule.curation_end <= number < small_until
+        return args.low_resolution_size if small else None
+
+    def _skip(self, what: str) -> Tensor:
+        """Pass a batch over, or raise NonFiniteError where that is not wanted or does not help."""
+        self.skipped_batches += 1
+        self._skipped_in_a_row += 1
+        hopeless = self._skipped_in_a_row >= self.args.max_skipped_in_a_row
+        if self.args.on_nonfinite == "stop" or hopeless:
+            advice = (
+                "pass such batches over with --on_nonfinite skip" if not hopeless else "the weights are past mending"
+            )
+            raise NonFiniteError(
+                f"{what}. Nothing was saved over the last checkpoint: go on from it with --resume_from_checkpoint last "
+                f"({advice}), or start a new run from its weights (--model CHECKPOINT) with a lower learning_rate, or "
+                "with bf16 in place of fp16"
+            )
+        if rank() == 0:
+            print(f"{what}: passed over")
+        return torch.zeros((), device=self.args.device)
+
+    def _clip_grad_norm(self, model):
+        self._check_gradients(model)
+        return super()._clip_grad_norm(model)
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # Trainer's own way scales by infinity over the norm, which makes NaN of gradients where one is infinite.
+        return self._check_gradients(model) if grad_norm is None else grad_norm
+
+    def _check_gradients(self, model) -> Tensor:
+        """The norm of all gradients, which are the same on all processes; a step with others is not taken.
+
+        In fp16 infinite gradients are usual, and GradScaler leaves those steps out by itself.
+        """
+        norm = torch.nn.utils.get_total_norm([one.grad for one in model.parameters() if one.grad is not None])
+        if not self.args.fp16 and not torch.isfinite(norm):
+            self._skip(f"step {self.state.global_step}: a gradient is NaN or infinite")
+            model.zero_grad()
+        return norm
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        raise NotImplementedError("the loss needs all chunks of a batch: see training_step")
+
+    def floating_point_ops(self, inputs) -> int:
+        # Trainer's estimate counts pixels as tokens; ours are counted by the encoder.
+        return 0
+
+    def spent(self) -> dict[str, float]:
+        """What was spent so far over all processes: FLOP and pairs, trained and scored."""
+        flops = {
+            name: sum_over_processes(torch.tensor(value, dtype=torch.float64))
+            for name, value in self.encoder.spent.items()
+        }
+        pairs = {
+            "pairs_trained": int(sum_over_processes(torch.tensor(self.pairs_trained))),
+            "pairs_scored": self.curator.pairs_scored,
+        }
+        return {**pairs, "flops_trained": flops["trained"], "flops_scored": flops["scored"]}
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds temperature, throughput, FLOP, the share kept and the state of the prototypes."""
+        if "loss" in logs:
+            started, pairs = self._since_log
+            spent = self.spent()
+            now, total = time.perf_counter(), spent["pairs_trained"] + spent["pairs_scored"]
+            logs["temperature"] = 1 / self.model.logit_scale.detach().float().exp().item()
+            logs["pairs_per_second"] = (total - pairs) / (now - started)
+            logs["data_wait_share"], self._seconds_waited = self._seconds_waited / (now - started), 0.0
+            logs["petaflops"] = (spent["flops_trained"] + spent["flops_scored"]) / 1e15
+            self._since_log = (now, total)
+            if self.schedule.selects:
+                logs["kept_share"] = self.curation.kept_share
+            if self.curation.prototypes is not None:
+                logs |= self._describe_prototypes()
+        super().log(logs, start_time)
+
+    def _describe_prototypes(self) -> dict[str, float]:
+        entropy = usage_entropy(self.curation.usage)
+        cosine = mean_pairwise_cosine(self.curation.prototypes)
+        collapsed = cosine > collapsed_cosine(float(self.curation.start_cosine)) or entropy < COLLAPSED_ENTROPY
+        if collapsed and self.schedule.is_curating(self.batches_done) and rank() == 0:
+            print(
+                f"step {self.state.global_step}: the prototypes have collapsed (usage entropy {entropy:.2f}, mean "
+                f"cosine {cosine:.2f}); raise curation_warmup_share or lower num_prototypes"
+            )
+        return {"prototype_usage_entropy": entropy, "prototype_mean_cosine": cosine}
+
+    def _get_output_dir(self, trial) -> str:
+        folder = Path(super()._get_output_dir(trial))
+        return str(folder / STAGING if self._staging_checkpoint else folder)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """As Trainer does, with the state of curation, and whole or not at all (see `train.runs.checkpoints`)."""
+        run_dir, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
+        staged = run_dir / STAGING / name
+        spent = self.spent()
+        if self.args.should_save:
+            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
+        wait_for_all()
+        self._staging_checkpoint = True
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            # What safetensors and torch raise where a file cannot be written; RuntimeError may be anything else.
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+                raise
+            self._give_up_saving(run_dir, name, error)
+        finally:
+            self._staging_checkpoint = False
+        wait_for_all()
+        if self.args.should_save:
+            try:
+                # A pickle, which nothing reads.
+                (staged / "training_args.bin").unlink(missing_ok=True)
+                self.curation.save(staged)
+                (staged / RUN_STATE_FILE).write_text(json.dumps(self.run_state() | {"spent": spent}, indent=2) + "\n")
+                finish_checkpoint(run_dir, name, self.args.save_total_limit)
+            except (OSError, SafetensorError) as error:
+                self._give_up_saving(run_dir, name, error)
+        wait_for_all()
+
+    def _give_up_saving(self, run_dir: Path, name: str, error: Exception) -> None:
+        if self.args.should_save:
+            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
+        raise OSError(
+            f"{run_dir / name} could not be saved ({error}): the checkpoint before it is as it was; make room, then go "
+            "on with --resume_from_checkpoint last"
+        ) from error
+
+    def run_state(self) -> dict:
+        """What a checkpoint says of the run it belongs to."""
+        return {
+            "corpus": self.train_dataset.fingerprint,
+            "processes": world_size(),
+            "settings": self.settings | {"schedule": asdict(self.schedule)},
+            "skipped_batches": self.skipped_batches,
+            "seconds": self.seconds(),
+        }
+
+    def seconds(self) -> float:
+        """How long the run has trained, before and after resumptions."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def resume(self, checkpoint: Path) -> None:
+        """Take over the state of curation and the counters of a checkpoint; call before `train`.
+
+        Raises:
+            ValueError: it belongs to another run: other data, processes or settings (named).
+        """
+        state = json.loads((checkpoint / RUN_STATE_FILE).read_text())
+        check_same_run(checkpoint, state, json.loads(json.dumps(self.run_state())))
+        self.curator.state = CurationState.load(checkpoint, self.args.device)
+        self.skipped_batches, self._seconds_before = state["skipped_batches"], state["seconds"]
+        spent = state["spent"]
+        self.curator.pairs_scored = spent["pairs_scored"]
+        if rank() == 0:
+            # Sums over all processes: one of them carries them on.
+            self.pairs_trained = spent["pairs_trained"]
+            self.encoder.spent |= {"trained": spent["flops_trained"], "scored": spent["flops_scored"]}
+        self._since_log = (time.perf_counter(), spent["pairs_trained"] + spent["pairs_scored"])
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        self.batches_done = self.state.global_step * self.schedule.accumulate
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        """As Trainer does; from a checkpoint of the last step there is nothing left but to load it.
+
+        Trainer itself would train one more step.
+        """
+        if resume_from_checkpoint is None or self.state.global_step < self.args.max_steps:
+            return super().train(resume_from_checkpoint, **kwargs)
+        self._load_from_checkpoint(resume_from_checkpoint)
+        return TrainOutput(self.state.global_step, math.nan, {})
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        """Every tensor, or an error. Trainer's own way passes over those that transformers renames when saving."""
+        stored = type(self.model).from_pretrained(
+            resume_from_checkpoint, config=self.model.config, dtype=self.model.dtype
+        )
+        self.model.load_state_dict(stored.state_dict(), strict=True)

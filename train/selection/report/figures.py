@@ -1,0 +1,229 @@
+"""The figures of the curation report, as SVG text that stands alone (letters as outlines, nothing fetched)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
+
+from eval.studies.label_placement import name_clusters
+from train.selection.outcome import Role
+from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine
+from train.selection.report.feature_map import FeatureMap
+from train.selection.report.intervals import Enrichment
+from train.selection.report.report_numbers import CurationNumbers, role_words
+from train.selection.report.summary import percent
+
+KEPT, DROPPED, CONTRAST, LESS = "#1f6f8b", "#b4bac1", "#c8553d", "#7a5195"
+#: Colour, mark and size of a role in the map; the marks differ too, for readers who do not tell the colours apart.
+_ROLE_STYLES = {
+    Role.REDUNDANT: (DROPPED, "o", 6),
+    Role.OUTLIER: ("#2b2b2b", "x", 14),
+    Role.CENTRAL: (KEPT, "o", 13),
+    Role.PERIPHERY: (LESS, "s", 12),
+    Role.MARGIN: (CONTRAST, "^", 15),
+}
+#: Narrow, so that the letters stay readable on a phone.
+_WIDTH = 5.4
+_STYLE = {"font.size": 9.5, "svg.fonttype": "path", "svg.hashsalt": "curation", "axes.spines.top": False}
+_STYLE |= {"axes.spines.right": False, "legend.frameon": False, "axes.titlesize": 10, "axes.titlelocation": "left"}
+_NAMES_SHOWN = 9
+_RATIO_TICKS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100)
+
+
+def _to_svg(figure: Figure) -> str:
+    """The SVG element alone, without the date and the links that matplotlib puts in."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", dpi=150, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    plt.close(figure)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def draw_course(numbers: CurationNumbers) -> str:
+    """Share kept by training step, and below it the health of the prototypes where there are any."""
+    healthy = [one for one in numbers.course if one.usage_entropy is not None]
+    with plt.rc_context(_STYLE):
+        figure, panels = plt.subplots(
+            2 if healthy else 1, 1, figsize=(_WIDTH, 4.6 if healthy else 2.7), sharex=True, layout="constrained"
+        )
+        first = panels[0] if healthy else panels
+        shown = [one for one in numbers.course if one.kept_share is not None]
+        steps, shares = [one.step for one in shown], [one.kept_share for one in shown]
+        asked = numbers.run["keep_share_asked"]
+        if asked is not None:
+            first.axhline(asked, color="grey", linestyle=":", linewidth=1.2, label=f"asked: {percent(asked)}")
+        first.plot(steps, shares, _line("o", steps), color=KEPT, markersize=3, label="kept, of the pairs judged so far")
+        first.set_ylim(0, max([0.05, asked or 0, *shares]) * 1.3)
+        first.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        first.set_title("Share kept")
+        first.legend(loc="lower right", fontsize=8.5)
+        if healthy:
+            _draw_health(panels[1], healthy)
+        last = panels[1] if healthy else panels
+        last.set_xlabel("training step")
+        last.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        for number, panel in enumerate(np.atleast_1d(panels)):
+            _mark_phases(panel, numbers, named=number == 0)
+        return _to_svg(figure)
+
+
+def _line(mark: str, steps: Sequence[int]) -> str:
+    """A line with marks, unless they would hide it."""
+    return f"{mark}-" if len(steps) <= 40 else "-"
+
+
+def _draw_health(panel: Axes, moments: Sequence) -> None:
+    steps = [one.step for one in moments]
+    panel.plot(
+        steps,
+        [one.usage_entropy for one in moments],
+        _line("o", steps),
+        color=KEPT,
+        markersize=3,
+        label="usage entropy",
+    )
+    panel.plot(
+        steps,
+        [one.mean_cosine for one in moments],
+        _line("s", steps),
+        color=CONTRAST,
+        markersize=3,
+        label="mean cosine",
+    )
+    panel.axhline(COLLAPSED_ENTROPY, color=KEPT, linewidth=0.9, linestyle="--", alpha=0.7)
+    panel.axhline(collapsed_cosine(moments[0].mean_cosine), color=CONTRAST, linewidth=0.9, linestyle="--", alpha=0.7)
+    panel.set_ylim(min([-0.05, *(one.mean_cosine - 0.05 for one in moments)]), 1.08)
+    panel.set_title("Prototypes (dashed: collapsed below this entropy, above this cosine)")
+    panel.legend(loc="center right", fontsize=8.5)
+
+
+def _mark_phases(panel: Axes, numbers: CurationNumbers, named: bool) -> None:
+    """Shade the curation epoch, and name the phases."""
+    start, end = numbers.phases
+    last = max(numbers.run["steps"], 1)
+    panel.set_xlim(0, last * 1.01)
+    panel.axvspan(start, end, color=KEPT, alpha=0.08, linewidth=0)
+    spans = {"warm-up": (0, start), "curation": (start, end), "kept subset": (end, last)}
+    for name, (left, right) in spans.items() if named else ():
+        if right - left > 0.12 * last:
+            panel.text((left + right) / 2, 0.97, name, transform=panel.get_xaxis_transform(), ha="center", va="top",
+                       fontsize=8.5, color="#555555")  # fmt: skip
+
+
+def draw_prototypes(numbers: CurationNumbers) -> str:
+    """For every prototype the pairs nearest to it, those kept of them, and its updates."""
+    order = sorted(numbers.prototypes, key=lambda one: -one.pairs)
+    places = np.arange(1, len(order) + 1)
+    with plt.rc_context(_STYLE):
+        figure, (sizes, usage) = plt.subplots(2, 1, figsize=(_WIDTH, 4.4), sharex=True, layout="constrained")
+        sizes.bar(places, [one.pairs for one in order], color=DROPPED, label="judged")
+        sizes.bar(places, [one.kept for one in order], color=KEPT, label="kept")
+        sizes.set_title("Pairs nearest to each prototype")
+        sizes.set_ylim(0, max([1, *(one.pairs for one in order)]) * 1.18)
+        sizes.legend(loc="upper right", fontsize=8.5, ncols=2)
+        if len(order) <= 12:
+            for place, one in zip(places, order, strict=True):
+                sizes.text(
+                    place, one.pairs, percent(one.kept / max(one.pairs, 1), 0), ha="center", va="bottom", fontsize=8
+                )
+        usage.bar(places, [one.usage for one in order], color=CONTRAST)
+        mean = sum(one.usage for one in order) / len(order)
+        usage.axhline(mean, color="grey", linestyle=":", linewidth=1.2, label="equal usage")
+        usage.set_title("Usage: kept pairs that moved it")
+        usage.set_ylim(0, max([1, *(one.usage for one in order)]) * 1.25)
+        usage.legend(loc="upper right", fontsize=8.5)
+        usage.set_xlabel("prototype, largest first")
+        usage.set_xlim(0.3, len(order) + 0.7)
+        usage.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for panel in (sizes, usage):
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        return _to_svg(figure)
+
+
+def verdict_colour(one: Enrichment) -> str:
+    """More frequent among the kept, less frequent, or not to be told."""
+    return CONTRAST if one.low > 1 else LESS if one.high < 1 else "#7f868d"
+
+
+def draw_enrichment(numbers: CurationNumbers) -> str:
+    """Enrichment of every finding with its interval against its frequency, both on logarithmic axes."""
+    findings = [one for one in numbers.findings if one.ratio is not None]
+    # By the points, not by their intervals, which may reach down to zero.
+    floor = max(min([0.5, *(one.ratio for one in findings if one.ratio > 0)]) * 0.7, 0.02)
+    ceiling = max([2.0, *(one.high for one in findings)]) * 1.15
+    with plt.rc_context(_STYLE):
+        figure, panel = plt.subplots(figsize=(_WIDTH, 4.6), layout="constrained")
+        for one in findings:
+            colour = verdict_colour(one)
+            panel.plot(
+                [one.prevalence] * 2,
+                [max(one.low, floor / 2), max(one.high, floor)],
+                color=colour,
+                alpha=0.45,
+                linewidth=1.6,
+            )
+            # On a logarithmic axis nothing lies at zero: a triangle at the foot stands for it.
+            mark, height = ("o", one.ratio) if one.ratio > floor else ("v", floor)
+            panel.plot(one.prevalence, height, mark, color=colour, markersize=5)
+        panel.axhline(1, color="black", linewidth=0.9)
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        frequencies = [one.prevalence for one in findings]
+        panel.set_xlim(min(frequencies) / 1.7, min(1.1, max(frequencies) * 1.7))
+        panel.set_ylim(floor * 0.93, ceiling)
+        panel.axvspan(panel.get_xlim()[0], numbers.tail.rare_below, color="#f0e6d6", alpha=0.5, linewidth=0, zorder=0)
+        _format_ratio_axes(panel)
+        panel.set_xlabel("frequency in the corpus (shaded: rare)")
+        panel.set_ylabel("kept prevalence / corpus prevalence")
+        # Names are placed by what overlaps on paper, so the layout must be settled first.
+        figure.draw_without_rendering()
+        told = [one for one in findings if one.low > 1 or one.high < 1]
+        told = sorted(told, key=lambda one: -abs(np.log(max(one.ratio, floor))))[:_NAMES_SHOWN]
+        clusters = {one.name: [(one.prevalence, max(one.ratio, floor))] for one in told}
+        name_clusters(panel, clusters, [verdict_colour(one) for one in told])
+        return _to_svg(figure)
+
+
+def _format_ratio_axes(panel: Axes) -> None:
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_locator(FixedLocator([tick for tick in _RATIO_TICKS if low <= tick <= high]))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g} %"))
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_minor_locator(NullLocator())
+    panel.tick_params(axis="x", labelrotation=30)
+    panel.grid(axis="y", alpha=0.25)
+
+
+def draw_map(features: FeatureMap, selection: str) -> str:
+    """The sampled pairs by role, and the prototypes, in the plane of the map."""
+    with plt.rc_context(_STYLE):
+        figure, panel = plt.subplots(figsize=(_WIDTH, 5.0), layout="constrained")
+        for role, words in role_words(selection).items():
+            points = features.points[features.roles == role]
+            colour, mark, size = _ROLE_STYLES[role]
+            # Thousands of marks as one picture: the page stays small.
+            panel.scatter(*points.T, s=size, c=colour, marker=mark, linewidths=0.9 if mark == "x" else 0, alpha=0.85,
+                          label=f"{words} ({len(points):,})", rasterized=True)  # fmt: skip
+        if len(features.prototypes):
+            panel.scatter(
+                *features.prototypes.T, s=150, c="#ffd24d", marker="*", edgecolors="black", linewidths=0.8,
+                label="prototype", zorder=5,
+            )  # fmt: skip
+        first, second = features.explained
+        panel.set_xlabel(f"first principal component ({percent(first, 0)} of the variance)")
+        panel.set_ylabel(f"second ({percent(second, 0)})")
+        panel.set_xticks([])
+        panel.set_yticks([])
+        figure.legend(loc="outside upper center", ncols=2, fontsize=8.5)
+        return _to_svg(figure)

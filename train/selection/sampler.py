@@ -1,0 +1,121 @@
+"""What is seen, when, and by whom: the only place that decides it.
+
+A run has up to three phases: a plain warm-up on random batches, curation passes over the whole corpus in
+super-batches, and training on the kept subset. Batches are lists of row numbers of the corpus, which stay the same
+in all phases. They depend on the seed alone, never on the number of processes: each process takes its slice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from train.selection.state import CurationState
+
+
+def round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many batches each phase has. `super_batch_size` and `batch_size` count pairs over all processes.
+
+    `accumulate` batches make an optimiser step. Every phase holds a multiple of them, so that no step mixes phases.
+    Without curation epochs, `selects` tells whether the last phase goes over a subset chosen beforehand.
+    """
+
+    num_rows: int
+    super_batch_size: int
+    batch_size: int
+    warmup_steps: int
+    curation_epochs: int
+    subset_steps: int
+    selects: bool = True
+    accumulate: int = 1
+
+    @property
+    def steps_per_pass(self) -> int:
+        return round_up(math.ceil(self.num_rows / self.super_batch_size), self.accumulate)
+
+    @property
+    def curation_end(self) -> int:
+        """The first step of the subset phase."""
+        return self.warmup_steps + self.curation_epochs * self.steps_per_pass
+
+    @property
+    def total_steps(self) -> int:
+        return self.curation_end + self.subset_steps
+
+    def is_first_of_pass(self, step: int) -> bool:
+        """Whether a curation pass begins at this step."""
+        return self.is_curating(step) and (step - self.warmup_steps) % self.steps_per_pass == 0
+
+    def is_curating(self, step: int) -> bool:
+        return self.warmup_steps <= step < self.curation_end
+
+
+class CurationBatchSampler(Sampler[list[int]]):
+    """Batches of one process, in Trainer epochs of a fixed number of steps.
+
+    Epoch 0 holds warm-up and curation, if there are any. A data loader asks ahead of training, but never across
+    epochs; as all curation lies in epoch 0, the kept subset is complete before a batch of it is asked for. Later epochs
+    cut an endless stream of reshuffled passes over the subset into pieces of the same length, since Trainer fixes the
+    length of an epoch at its start.
+    """
+
+    def __init__(self, schedule: Schedule, state: CurationState, seed: int, rank: int, world_size: int):
+        self.schedule = schedule
+        self.state = state
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        # With one phase there is one epoch of it.
+        return self.schedule.curation_end or self.schedule.subset_steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.global_batches(self.epoch):
+            yield np.array_split(batch, self.world_size)[self.rank].tolist()
+
+    def global_batches(self, epoch: int) -> Iterator[np.ndarray]:
+        """The batches of all processes together."""
+        if epoch == 0 and self.schedule.curation_end > 0:
+            yield from self._stream(np.arange(self.schedule.num_rows), self.schedule.warmup_steps, phase=0)
+            for curation_pass in range(self.schedule.curation_epochs):
+                order = self._generator(1, curation_pass).permutation(self.schedule.num_rows)
+                # Nearly equal super-batches rather than a short last one, whose clusters would hold too few pairs.
+                yield from np.array_split(order, self.schedule.steps_per_pass)
+            return
+        number = epoch - 1 if self.schedule.curation_end > 0 else epoch
+        rows = self.state.kept_rows.numpy() if self.schedule.selects else np.arange(self.schedule.num_rows)
+        yield from self._stream(rows, len(self), phase=2, skip=number * len(self))
+
+    def _stream(self, rows: np.ndarray, steps: int, phase: int, skip: int = 0) -> Iterator[np.ndarray]:
+        """Batches `skip` to `skip + steps` of an endless sequence of shuffled passes over `rows`.
+
+        A pass leaves out the remainder of rows by batch size. Fewer rows than a batch make smaller batches, equal on
+        all processes, as the loss needs them.
+        """
+        size = min(self.schedule.batch_size, len(rows)) // self.world_size * self.world_size
+        if size == 0:
+            raise ValueError(f"{len(rows)} pairs are too few for {self.world_size} processes: raise keep_share")
+        steps_per_pass = len(rows) // size
+        order, current = None, -1
+        for step in range(skip, skip + steps):
+            number, position = divmod(step, steps_per_pass)
+            if number != current:
+                order, current = self._generator(phase, number).permutation(rows), number
+            yield order[position * size : (position + 1) * size]
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *key))

@@ -1,0 +1,352 @@
+"""How fast a curation step is, side by side with the published one, in one process on this machine.
+
+    python -m train.speed --image_size 112 --super_batch_size 64 --score_image_size 56
+    python -m train.speed train/recipes/chexficient.yaml --bf16 --dataset_dir PREPARED [--originals RAW_IMAGES]
+
+Times, on random films and texts: the published step (forward and backward on all, loss on the kept), ours (score
+without gradient, train on the kept), ours in chunks, and ours scored on smaller images. The repetitions of all of them
+take turns, so that a busy machine slows all alike; ratios are of the same turn. With `--dataset_dir` also how fast
+prepared films are loaded, with `--originals` how fast the originals would be decoded. Writes JSON with `--out`.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from data_scripts.films.images import open_image, prepare_film
+from data_scripts.prepared.films import PairDataset, load_split
+from modeling_chexficient import CheXficientModel
+from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
+from train.objectives.contrastive import contrastive_loss
+from train.objectives.encoding import Chunk, Encoder, pair_features
+from train.objectives.gradient_cache import backward_in_chunks
+from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.collator import PairCollator
+from train.pretrain.model import ModelArguments, build_model
+from train.runs.flops import PairFlops
+from train.runs.recipes import parse_recipe
+from train.selection.curator import Curator
+from train.selection.prototypes import update_prototypes
+from train.selection.rules import SELECTION_RULES
+from train.selection.state import CurationState
+
+#: Dense bf16 FLOP/s of the makers' data sheets, by a part of the device's name.
+PEAK_FLOPS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10": 125e12}
+
+#: The steps that can be timed; "small" needs `score_image_size`.
+VARIANTS = ("published", "ours", "chunks", "small", "scoring")
+
+
+@dataclass
+class BenchmarkArguments:
+    """Arguments of the benchmark, beside the model's."""
+
+    super_batch_size: int = field(default=64, metadata={"help": "Pairs judged together."})
+    keep_share: float = field(default=0.227, metadata={"help": "Share of them that is trained on."})
+    selection: str = field(default="quantile", metadata={"choices": sorted(SELECTION_RULES)})
+    num_prototypes: int = field(default=6, metadata={"help": "Prototypes."})
+    chunk_size: int = field(default=16, metadata={"help": "Pairs with activations, in the variant with chunks."})
+    score_image_size: int | None = field(default=None, metadata={"help": "Adds scoring at this size, in pixels."})
+    text_length: int = field(default=96, metadata={"help": "Tokens of the longest text; the others are shorter."})
+    variants: list[str] = field(
+        default_factory=lambda: list(VARIANTS), metadata={"help": "Which steps to time.", "choices": list(VARIANTS)}
+    )
+    repeats: int = field(default=5, metadata={"help": "Timed repetitions, after one that is not."})
+    bf16: bool = field(default=False, metadata={"help": "Mixed precision."})
+    compile: bool = field(default=False, metadata={"help": "torch.compile for the towers."})
+    seed: int = field(default=0, metadata={"help": "Of films, texts and weights."})
+    dataset_dir: list[str] = field(default_factory=list, metadata={"help": "Prepared folders to time loading from."})
+    originals: str | None = field(default=None, metadata={"help": "Folder of original films to time decoding of."})
+    films: int = field(default=2000, metadata={"help": "At most so many films are loaded or decoded."})
+    out: str | None = field(default=None, metadata={"help": "JSON file to write."})
+
+    def __post_init__(self):
+        for name in ("super_batch_size", "chunk_size", "repeats", "text_length", "films"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+
+
+class Bench:
+    """A model, a super-batch on its device, and the ways to make a step of it."""
+
+    def __init__(self, model: CheXficientModel, arguments: BenchmarkArguments, image_size: int):
+        self.arguments = arguments
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.to(self.device).train()
+        if arguments.compile:
+            model.vision_model.compile()
+            model.text_model.compile()
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+        self.rows = torch.arange(arguments.super_batch_size)
+        self.batch, self.lengths = _random_batch(arguments, image_size, model.config.text_config.vocab_size)
+        self.batch = {name: tensor.to(self.device) for name, tensor in self.batch.items()}
+        self.flops = PairFlops(model)
+        self.selecting = 0.0
+
+    def encoder(self, chunk_size: int) -> Encoder:
+        autocast = nullcontext
+        if self.arguments.bf16:
+            autocast = lambda: torch.autocast(self.device.type, torch.bfloat16)  # noqa: E731
+        return Encoder(CLIP_MEAN, CLIP_STD, chunk_size, 32, self.arguments.compile, autocast, self.flops)
+
+    def published(self) -> float:
+        """Forward and backward on all pairs, the loss on the kept; returns FLOP."""
+        encoder, arguments = self.encoder(len(self.rows)), self.arguments
+        self._begin()
+        everything = Chunk(self.rows, len(self.rows), self.batch["input_ids"].shape[1])
+        images, texts = encoder.embed(self.model, self.batch, everything, None, "trained")
+        with self._selection_timed():
+            features = pair_features(images.detach(), texts.detach())
+            rule, prototypes = SELECTION_RULES[arguments.selection], self._prototypes(features)
+            kept = rule(features, prototypes, arguments.keep_share, torch.Generator().manual_seed(0)).kept
+            update_prototypes(features[kept], prototypes)
+        contrastive_loss(images[kept], texts[kept], self.model.logit_scale).backward()
+        self._step()
+        return sum(encoder.spent.values())
+
+    def ours(self, chunk_size: int | None = None, score_image_size: int | None = None) -> float:
+        """Score without gradient, train on the kept; returns FLOP."""
+        encoder = self.encoder(chunk_size or len(self.rows))
+        curator = self._curator(encoder, score_image_size)
+        self._begin()
+        with self._selection_timed(of=curator):
+            batch, lengths, cached = curator.choose(self.model, self.batch, self.rows, self.lengths, 0)
+        backward_in_chunks(
+            self.model,
+            self.model,
+            encoder,
+            batch,
+            lengths,
+            lambda images, texts, valid: contrastive_loss(images, texts, self.model.logit_scale, valid),
+            lambda loss: loss.backward(),
+            nullcontext,
+            cached,
+        )
+        self._step()
+        return sum(encoder.spent.values())
+
+    def score(self) -> float:
+        """Scoring alone; returns FLOP."""
+        encoder = self.encoder(len(self.rows))
+        self._begin()
+        encoder.features(self.model, self.batch, self.lengths)
+        return sum(encoder.spent.values())
+
+    def _curator(self, encoder: Encoder, score_image_size: int | None) -> Curator:
+        arguments = self.arguments
+        args = CuratedTrainingArguments(
+            output_dir="unused",
+            selection=arguments.selection,
+            keep_share=arguments.keep_share,
+            super_batch_size=arguments.super_batch_size,
+            num_prototypes=arguments.num_prototypes,
+            score_image_size=score_image_size,
+        )
+        state = CurationState(len(self.rows))
+        curator = Curator(args, state, encoder, self.model, None, None)
+        width = 2 * self.model.config.projection_dim
+        state.prototypes = self._prototypes(torch.empty(0, width, device=self.device))
+        state.usage = torch.zeros(arguments.num_prototypes, device=self.device)
+        return curator
+
+    def _prototypes(self, features: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(self.arguments.seed)
+        prototypes = torch.randn(self.arguments.num_prototypes, features.shape[1], generator=generator)
+        return torch.nn.functional.normalize(prototypes, dim=-1).to(features)
+
+    @contextmanager
+    def _selection_timed(self, of: Curator | None = None) -> Iterator[None]:
+        """Adds to `selecting` the time of selection, without that of scoring."""
+        scoring = 0.0
+        if of is not None:
+            score = of.score
+
+            def timed_score(*arguments):
+                nonlocal scoring
+                started = self._now()
+                embeds = score(*arguments)
+                scoring = self._now() - started
+                return embeds
+
+            of.score = timed_score
+        started = self._now()
+        yield
+        self.selecting += self._now() - started - scoring
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def _begin(self) -> None:
+        """A step calls this when it has made ready what a run makes ready once."""
+        self._began = self._now()
+
+    def _step(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def time(self, step: Callable[[], float]) -> dict[str, float]:
+        """Seconds of one step, FLOP, share of time in selection, and peak memory in GiB where it can be told apart."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        self.selecting = 0.0
+        flops = step()
+        seconds = self._now() - self._began
+        return {
+            "seconds": seconds,
+            "flops": flops,
+            "selecting": self.selecting / seconds,
+            "memory": torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0,
+        }
+
+
+def _random_batch(arguments: BenchmarkArguments, image_size: int, words: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Grey films of noise, and texts of half to the full length: what they show does not matter for the time."""
+    generator = torch.Generator().manual_seed(arguments.seed)
+    count, width = arguments.super_batch_size, arguments.text_length
+    lengths = torch.randint(max(1, width // 2), width + 1, (count,), generator=generator)
+    lengths[0] = width
+    shape = (count, 1, image_size, image_size)
+    batch = {
+        "pixel_values": torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator),
+        "input_ids": torch.randint(1, words, (count, width), generator=generator),
+        "attention_mask": (torch.arange(width) < lengths.unsqueeze(1)).long(),
+    }
+    return batch, lengths
+
+
+def time_steps(bench: Bench) -> dict[str, dict]:
+    """Every variant in turn, `repeats` times; medians, and the ratio to the published step of the same turn (to the
+    first variant where the published one is not among them).
+    """
+    arguments = bench.arguments
+    chunk, small = arguments.chunk_size, arguments.score_image_size
+    variants = {
+        "published": ("published", bench.published),
+        "ours": ("ours", bench.ours),
+        "chunks": (f"ours, chunks of {chunk}", lambda: bench.ours(chunk)),
+        "small": (f"ours, scored at {small} px", lambda: bench.ours(score_image_size=small)),
+        "scoring": ("scoring alone", bench.score),
+    }
+    steps = dict(variants[name] for name in arguments.variants if name != "small" or small is not None)
+    turns = [{name: bench.time(step) for name, step in steps.items()} for _ in range(arguments.repeats + 1)][1:]
+    reference = "published" if "published" in steps else next(iter(steps))
+    results = {}
+    kept = round(arguments.keep_share * arguments.super_batch_size)
+    for name in steps:
+        seconds = [turn[name]["seconds"] for turn in turns]
+        ratios = [turn[name]["seconds"] / turn[reference]["seconds"] for turn in turns]
+        flops = turns[0][name]["flops"]
+        results[name] = {
+            "seconds": median(seconds),
+            "ratio": median(ratios),
+            "ratio_lowest": min(ratios),
+            "ratio_highest": max(ratios),
+            "pairs_scored_per_second": arguments.super_batch_size / median(seconds),
+            "pairs_trained_per_second": 0.0 if name == "scoring alone" else kept / median(seconds),
+            "flops": flops,
+            "flops_ratio": flops / turns[0][reference]["flops"],
+            "share_of_peak": _share_of_peak(flops / median(seconds), bench.device),
+            "selecting_share": median(turn[name]["selecting"] for turn in turns),
+            "peak_memory_gib": max(turn[name]["memory"] for turn in turns) or None,
+        }
+    return results
+
+
+def _share_of_peak(flops_per_second: float, device: torch.device) -> float | None:
+    name = torch.cuda.get_device_name() if device.type == "cuda" else ""
+    peak = next((peak for part, peak in PEAK_FLOPS.items() if all(word in name for word in part.split())), None)
+    return None if peak is None else flops_per_second / peak
+
+
+def time_loading(arguments: BenchmarkArguments, image_size: int) -> dict[str, float]:
+    """Films a second on one core: prepared ones through the training loader, originals decoded and resized."""
+    speeds = {}
+    if arguments.dataset_dir:
+        dataset = PairDataset(load_split(arguments.dataset_dir, "train"))
+        collator = PairCollator(None, image_size, arguments.text_length)
+        rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[: arguments.films].tolist()
+        started = time.perf_counter()
+        for start in range(0, len(rows), 256):
+            collator.pixels([pair["image"] for pair in dataset.__getitems__(rows[start : start + 256])])
+        speeds["prepared films"] = len(rows) / (time.perf_counter() - started)
+    if arguments.originals:
+        paths = [path for path in sorted(Path(arguments.originals).rglob("*")) if path.suffix.lower() in _IMAGES]
+        paths = paths[: arguments.films]
+        if not paths:
+            raise ValueError(f"--originals {arguments.originals}: no film was found below it ({', '.join(_IMAGES)})")
+        started = time.perf_counter()
+        for path in paths:
+            prepare_film(open_image(path), image_size)
+        speeds["originals"] = len(paths) / (time.perf_counter() - started)
+    return speeds
+
+
+_IMAGES = (".png", ".jpg", ".jpeg", ".dcm")
+
+
+def format_table(report: dict) -> str:
+    lines = [f"{report['device']}, {report['precision']}, {report['parameters'] / 1e6:.0f} M parameters", ""]
+    lines += [
+        "| step | seconds | ratio to published | FLOP ratio | pairs trained / scored a second | of peak | selecting |"
+    ]
+    lines += ["|---|---:|---:|---:|---:|---:|---:|"]
+    for name, one in report["steps"].items():
+        peak = "unknown" if one["share_of_peak"] is None else f"{one['share_of_peak']:.0%}"
+        lines.append(
+            f"| {name} | {one['seconds']:.3f} | {one['ratio']:.2f} [{one['ratio_lowest']:.2f}, "
+            f"{one['ratio_highest']:.2f}] | {one['flops_ratio']:.2f} | {one['pairs_trained_per_second']:.1f} / "
+            f"{one['pairs_scored_per_second']:.1f} | {peak} | {one['selecting_share']:.2%} |"
+        )
+    lines += [f"{name}: {speed:,.0f} films/s on one core" for name, speed in report["loading"].items()]
+    lines.append(f"peak memory of the process: {report['peak_resident_gib']:.2f} GiB")
+    return "\n".join(lines)
+
+
+def run(model_arguments: ModelArguments, arguments: BenchmarkArguments) -> dict:
+    class Words:
+        """A vocabulary of which only the size counts."""
+
+        def __len__(self) -> int:
+            return 28_996
+
+    model = build_model(model_arguments, Words(), arguments.seed)
+    bench = Bench(model, arguments, model_arguments.image_size)
+    steps = time_steps(bench)
+    return {
+        "device": torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU",
+        "precision": "bf16" if arguments.bf16 else "fp32",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "arguments": vars(arguments) | {"image_size": model_arguments.image_size},
+        "steps": steps,
+        "loading": time_loading(arguments, model_arguments.image_size),
+        "peak_resident_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        parsed = parse_recipe((ModelArguments, BenchmarkArguments), words)
+        report = run(*parsed)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+    print(format_table(report))
+    if parsed[1].out:
+        Path(parsed[1].out).write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
