@@ -3,48 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from transformers import TrainingArguments
-
+from train.runs.arguments import RunArguments
 from train.selection.rules import OUTLIER_QUANTILE, SELECTION_RULES, SUPPORT_QUANTILE
 
-#: Arguments of Trainer that would do nothing here, or harm.
-_REFUSED = {
-    "load_best_model_at_end": "Trainer 5.x leaves renamed tensors as they were; judge saved checkpoints with eval.run",
-    "auto_find_batch_size": "the plan of a run is made for one batch size; lower per_device_train_batch_size",
-    "dataloader_drop_last": "no batch is incomplete",
-    "save_only_model": "a run goes on from its optimiser and random numbers too",
-    "fsdp": "scoring goes past its wrapping; use one process a GPU (DDP) and gradient caching (chunk_size)",
-    "deepspeed": "scoring goes past its wrapping; use one process a GPU (DDP) and gradient caching (chunk_size)",
-    "save_on_each_node": "a checkpoint is one folder, on a file system that all hosts share",
-    "push_to_hub": "look at the model folder first, then upload it",
-}
+_PAST_WRAPPING = "scoring goes past its wrapping; use one process a GPU (DDP) and gradient caching (chunk_size)"
 
 
 @dataclass
-class CuratedTrainingArguments(TrainingArguments):
+class CuratedTrainingArguments(RunArguments):
     """`TrainingArguments` with the published optimisation as default, and the arguments of curation.
 
     Defaults that differ from `TrainingArguments` (source: arXiv 2602.22843 and its code): `learning_rate` 5e-5 with
-    a cosine to 5e-6, `weight_decay` 1e-4, no gradient clipping, `seed` 0, 20 epochs, 80 pairs per device,
-    `remove_unused_columns` False, `ddp_find_unused_parameters` False, `save_strategy` "no".
+    a cosine to 5e-6, `weight_decay` 1e-4, no gradient clipping, 20 epochs, 80 pairs per device,
+    `ddp_find_unused_parameters` False; and those of `RunArguments`.
     """
+
+    refused: ClassVar[dict[str, str]] = RunArguments.refused | {
+        "dataloader_drop_last": "no batch is incomplete",
+        "fsdp": _PAST_WRAPPING,
+        "deepspeed": _PAST_WRAPPING,
+    }
+    module: ClassVar[str] = "train.pretrain"
 
     learning_rate: float = 5e-5
     lr_scheduler_type: str = "cosine_with_min_lr"
     lr_scheduler_kwargs: dict | str | None = field(default_factory=lambda: {"min_lr": 5e-6})
     weight_decay: float = 1e-4
     max_grad_norm: float = 0.0
-    seed: int = 0
     num_train_epochs: float = field(
         default=20, metadata={"help": "Curation epochs plus passes over the kept subset; ignored with max_steps."}
+    )
+    # The schedule says it, which must be equal.
+    max_steps: int = field(
+        default=-1, metadata={"help": "Steps of all phases, in place of num_train_epochs.", "recorded": False}
     )
     per_device_train_batch_size: int = field(
         default=80, metadata={"help": "Pairs per process and step outside of curation."}
     )
-    remove_unused_columns: bool = False
     ddp_find_unused_parameters: bool | None = False
-    save_strategy: str = "no"
     logging_steps: float = 10
 
     selection: str = field(
@@ -93,7 +91,8 @@ class CuratedTrainingArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "Pairs whose activations a process holds at once; larger batches are trained in chunks, with the "
-            "same result. Default: per_device_train_batch_size."
+            "same result. Default: per_device_train_batch_size.",
+            "resume": "free",
         },
     )
     text_multiple: int | None = field(
@@ -105,21 +104,36 @@ class CuratedTrainingArguments(TrainingArguments):
         metadata={
             "help": "At a NaN or infinite loss or feature: stop, or skip the batch or pair and go on.",
             "choices": ["stop", "skip"],
+            "resume": "free",
         },
     )
     max_skipped_in_a_row: int = field(
-        default=10, metadata={"help": "So many skipped batches in a row end the run (with on_nonfinite skip)."}
+        default=10,
+        metadata={"help": "So many skipped batches in a row end the run (with on_nonfinite skip).", "resume": "free"},
     )
     map_sample_size: int = field(
-        default=4000, metadata={"help": "Random pairs whose features are kept for the map of the curation report."}
+        default=4000,
+        metadata={
+            "help": "Random pairs whose features are kept for the map of the curation report.",
+            "resume": "free",
+        },
     )
     save_curated_dataset: str | None = field(
-        default=None, metadata={"help": "Folder to write the kept pairs into, as a dataset that load_dataset opens."}
+        default=None,
+        metadata={
+            "help": "Folder to write the kept pairs into, as a dataset that load_dataset opens.",
+            "recorded": False,
+        },
     )
-    curation_report: bool = field(default=True, metadata={"help": "Write curation_report.html at the end."})
+    curation_report: bool = field(
+        default=True, metadata={"help": "Write curation_report.html at the end.", "resume": "free"}
+    )
     report_galleries: bool = field(
         default=False,
-        metadata={"help": "Show films and report beginnings in it also where the data are neither synthetic nor open."},
+        metadata={
+            "help": "Show films and report beginnings in it also where the data are neither synthetic nor open.",
+            "resume": "free",
+        },
     )
     prototype_momentum: float = field(default=0.9, metadata={"help": "EMA momentum of the prototypes."})
     sinkhorn_temperature: float = field(default=0.5, metadata={"help": "Temperature of the Sinkhorn assignment."})
@@ -133,8 +147,6 @@ class CuratedTrainingArguments(TrainingArguments):
             options = {"backend": self.torch_compile_backend, "mode": self.torch_compile_mode}
             self.compile_towers = {name: value for name, value in options.items() if value is not None}
         self.torch_compile, self.torch_compile_backend, self.torch_compile_mode = False, None, None
-        # Batches with such a loss never come to Trainer.
-        self.logging_nan_inf_filter = False
         super().__post_init__()
         self._check_curation()
         self._check_sizes()
@@ -173,14 +185,6 @@ class CuratedTrainingArguments(TrainingArguments):
                 "step, too few for a contrastive loss: raise one of them"
             )
         self._check_quantiles()
-        if self.n_gpu > 1:
-            raise ValueError(
-                f"one process sees {self.n_gpu} GPUs: start with `accelerate launch -m train.pretrain ...`, or show "
-                "it one GPU with CUDA_VISIBLE_DEVICES"
-            )
-        for name, why in _REFUSED.items():
-            if getattr(self, name):
-                raise ValueError(f"{name} is not supported: {why}")
         if self.curation_warmup_share < 0:
             raise ValueError(f"curation_warmup_share is {self.curation_warmup_share}, it must not be negative")
         if self.selection == "none" and self.save_curated_dataset:

@@ -89,7 +89,16 @@ def find_checkpoint(run_dir: Path, wanted: str) -> Path | None:
 
 
 def check_same_run(checkpoint: Path, state: dict, present: dict) -> None:
-    """Raise ValueError naming what differs between the run that wrote `state` and the present one."""
+    """Raise ValueError naming what differs between the run that wrote `state` and the present one.
+
+    Args:
+        state, present: of `train.runs.trainer.RunTrainer.run_state`; `state` also has the trainer's own ("own").
+    """
+    if not {*present, "own"} <= state.keys():
+        raise ValueError(
+            f"{checkpoint} was written by another version of this code: go on with that one, or start a new run in "
+            "another output_dir"
+        )
     if state["corpus"] != present["corpus"]:
         raise ValueError(
             f"{checkpoint}: the training data changed since (fingerprint {state['corpus']}, now {present['corpus']}): "

@@ -27,6 +27,7 @@ from train.runs.distributed import (
     slices,
     world_size,
 )
+from train.runs.nonfinite import NonFiniteError
 from train.selection.outcome import Role, Selection
 from train.selection.prototypes import kmeans_prototypes, mean_pairwise_cosine, update_prototypes
 from train.selection.rules import SELECTION_RULES, select_random
@@ -35,10 +36,6 @@ from train.selection.state import CurationState
 
 #: Attributes by which modules hold a probability of dropping: `nn.Dropout` the first, those of transformers the others.
 _DROP_ATTRIBUTES = ("p", "dropout", "attention_dropout", "dropout_prob", "drop_prob")
-
-
-class NonFiniteError(FloatingPointError):
-    """NaN or infinity where training cannot go on; names the step and the pairs."""
 
 
 @contextmanager
