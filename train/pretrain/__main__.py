@@ -35,6 +35,7 @@ from train.selection.report.page import write_report
 from train.selection.state import STATE_FILE
 from train.selection.subset import SUBSET_FILE, check_target, save_curated_dataset, save_curated_subset
 
+ARGUMENTS = (ModelArguments, DataArguments, CuratedTrainingArguments)
 #: What a run writes, beside its model and its record.
 _WRITTEN = (LOG_FILE, SUBSET_FILE, STATE_FILE, "curation_report.html", "curation_report.json")
 
@@ -70,9 +71,8 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    dataclass_types = (ModelArguments, DataArguments, CuratedTrainingArguments)
     try:
-        pretrain(*parse_recipe(dataclass_types, sys.argv[1:] if arguments is None else arguments))
+        pretrain(*parse_recipe(ARGUMENTS, sys.argv[1:] if arguments is None else arguments))
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"error: {error}") from error
 

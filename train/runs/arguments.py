@@ -26,14 +26,8 @@ RESUME, RECORDED = "resume", "recorded"
 FREE_FIELDS = frozenset(
     {
         # How it is logged ...
-        *(
-            "logging_strategy",
-            "logging_steps",
-            "logging_first_step",
-            "log_on_each_node",
-            "log_level",
-            "log_level_replica",
-        ),
+        *("logging_strategy", "logging_steps", "logging_first_step"),
+        *("log_on_each_node", "log_level", "log_level_replica"),
         *("report_to", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
         *("include_num_input_tokens_seen", "include_for_metrics", "skip_memory_metrics"),
         # ... evaluated, where this chooses no weights ...
