@@ -166,7 +166,7 @@ def test_another_run_does_not_go_on_from_a_checkpoint(resnet, discs, tmp_path):
 
 def test_settings_that_change_nothing_that_is_learnt_may_differ(resnet, discs, tmp_path):
     """And those that decide which weights are the best may not."""
-    command = words("classification", resnet, discs, tmp_path, "--save_strategy", "steps", "--save_steps", "2")
+    command = words("classification", resnet, discs, tmp_path / "run", "--save_strategy", "steps", "--save_steps", "2")
     main(command)
     moved = tmp_path / "moved"
     shutil.copytree(resnet, moved)
@@ -174,7 +174,7 @@ def test_settings_that_change_nothing_that_is_learnt_may_differ(resnet, discs, t
     main(
         [*command, *last, "--model", str(moved), "--resamples", "4", "--logging_steps", "2", "--save_total_limit", "5"]
     )
-    for name, value, message in (("eval_steps", "1", "eval_steps 2.0 -> 1.0"), ("max_steps", "6", "max_steps 4 -> 6")):
+    for name, value, message in (("eval_steps", "1", "eval_steps 2 -> 1"), ("max_steps", "6", "max_steps 4 -> 6")):
         with pytest.raises(SystemExit, match=message):
             main([*command, *last, f"--{name}", value])
 

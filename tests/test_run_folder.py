@@ -15,9 +15,13 @@ def test_a_folder_is_replaced_whole_or_stays_as_it_was(tmp_path):
             (staged / "weights").write_text(text)
             assert target.exists() == (text == "second")
         assert (target / "weights").read_text() == text
-    with pytest.raises(OSError, match="full"), replaced_whole(target) as staged:
+
+    def fail(staged):
         (staged / "weights").write_text("half")
         raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"), replaced_whole(target) as staged:
+        fail(staged)
     assert (target / "weights").read_text() == "second"
     with replaced_whole(target) as staged:
         assert not list(staged.iterdir()), "what was left of the failed one is gone"

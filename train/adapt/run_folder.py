@@ -56,8 +56,9 @@ def save_weights(task: Task, model, base: BaseIdentity, run_dir: Path) -> Path:
 def save_base(task: Task, run_dir: Path) -> Path:
     """Write a base that was put together for this run, before adapters are put on it. Returns the folder."""
     folder = run_dir / BASE
-    task.model.save_pretrained(folder)
-    task.processor.save_pretrained(folder)
+    with replaced_whole(folder) as staged:
+        task.model.save_pretrained(staged)
+        task.processor.save_pretrained(staged)
     return folder
 
 

@@ -6,8 +6,8 @@ import json
 import math
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from safetensors import SafetensorError
@@ -18,24 +18,10 @@ from transformers.trainer_utils import TrainOutput
 
 from eval.records.runs import Flops
 from train.runs.arguments import RunArguments
-from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
+from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint, give_up_checkpoint
 from train.runs.distributed import rank, sum_over_processes, wait_for_all, world_size
+from train.runs.flops import Spent
 from train.runs.nonfinite import NonFiniteError
-
-
-@dataclass
-class Spent:
-    """What a run has cost so far, over all processes and including what was spent before a resumption.
-
-    Args:
-        samples: pairs or films trained on; one that is seen again counts again.
-        flops: floating-point operations; None where they cannot be counted.
-        seconds: wall-clock time.
-    """
-
-    samples: int
-    flops: Flops | None
-    seconds: float
 
 
 class RunTrainer(Trainer):
@@ -209,13 +195,10 @@ class RunTrainer(Trainer):
                 self._give_up_saving(run_dir, name, error)
         wait_for_all()
 
-    def _give_up_saving(self, run_dir: Path, name: str, error: Exception) -> None:
+    def _give_up_saving(self, run_dir: Path, name: str, error: Exception) -> NoReturn:
         if self.args.should_save:
             shutil.rmtree(run_dir / STAGING, ignore_errors=True)
-        raise OSError(
-            f"{run_dir / name} could not be saved ({error}): the checkpoint before it is as it was; make room, then go "
-            "on with --resume_from_checkpoint last"
-        ) from error
+        give_up_checkpoint(run_dir, name, error)
 
     # Going on.
 
