@@ -14,7 +14,16 @@ import warnings
 import numpy as np
 
 #: What pydicom and numpy raise where a header holds values of another kind, or contradicts itself.
-_HEADER_ERRORS = (*(AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, NotImplementedError),)
+_HEADER_ERRORS = (
+    AttributeError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    NotImplementedError,
+)
+#: Kinds of `DisplayError`.
 BLANK = "image blank"
 DAMAGED = "DICOM damaged"
 
@@ -107,7 +116,7 @@ def to_display(dataset, stored: np.ndarray) -> np.ndarray:
         if stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
             levels, places = np.unique(stored, return_inverse=True)
             return _grey_levels(dataset, levels)[places.reshape(stored.shape)]
-        # Each step depends on a pixel's value alone: at most 65,536 values are computed, then looked up.
+        # Every step depends on a pixel's value alone: at most 65,536 values are computed, then looked up.
         native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
         unsigned = f"u{stored.dtype.itemsize}"
         # numpy looks up fastest by its own type of indices.
@@ -125,7 +134,7 @@ def to_display(dataset, stored: np.ndarray) -> np.ndarray:
 
 
 def _grey_levels(dataset, levels: np.ndarray) -> np.ndarray:
-    """The grey, uint8 [N], of each of a film's distinct stored values [N]."""
+    """The greys, uint8 [N], of a film's distinct stored values [N]."""
     padding = _padding(dataset, levels)
     film = ~padding
     values = _modality_values(dataset, levels)
