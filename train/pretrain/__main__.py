@@ -47,6 +47,7 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return PretrainRun(
         selection=args.selection,
+        selection_words=args.rule.words,
         keep_share_asked=args.keep_share,
         keep_share_reached=trainer.curation.kept_share if selects else 1.0,
         corpus_pairs=trainer.schedule.num_rows,
@@ -82,7 +83,7 @@ def build_trainer(
 ) -> tuple[CuratedTrainer, Dataset]:
     """The trainer of a run, and its training split with all columns."""
     mixture = data.read()
-    if mixture.repeats and args.selection != "none":
+    if mixture.repeats and args.rule.selects:
         raise ValueError(
             f"{data.mixture} repeats pairs (a weight above 1), which selection {args.selection} would take for "
             "duplicates: lower the weight, or choose selection none"

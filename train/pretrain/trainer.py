@@ -28,6 +28,7 @@ from train.runs.nonfinite import NonFiniteError
 from train.runs.trainer import RunTrainer
 from train.selection.curator import Curator, evaluation_mode, without_dropout
 from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
+from train.selection.rule import When
 from train.selection.sampler import CurationBatchSampler, Schedule, round_up
 from train.selection.state import CurationState
 
@@ -44,7 +45,7 @@ def plan(args: CuratedTrainingArguments, num_rows: int) -> Schedule:
     """
     batch_size = args.per_device_train_batch_size * world_size()
     accumulate = args.gradient_accumulation_steps
-    selects, online = args.selection != "none", args.selection not in ("none", "semdedup")
+    selects, online = args.rule.selects, args.rule.when is When.ONLINE
     if online and args.super_batch_size > num_rows:
         raise ValueError(f"super_batch_size is {args.super_batch_size} but the corpus has {num_rows} pairs: lower it")
     warmup_steps = math.ceil(args.curation_warmup_share * num_rows / batch_size) if selects else 0
@@ -90,7 +91,7 @@ class _ChooseOffline(TrainerCallback):
     def on_epoch_begin(self, args, state, control, **kwargs):
         trainer = self.trainer
         due = trainer.schedule.curation_epochs == 0 and trainer.batches_done >= trainer.schedule.curation_end
-        if args.selection == "semdedup" and due and not trainer.curation.seen.any():
+        if args.rule.when is When.OFFLINE and due and not trainer.curation.seen.any():
             trainer.curator.choose_offline(trainer.model)
 
 
