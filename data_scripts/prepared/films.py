@@ -31,10 +31,14 @@ class PairDataset(torch.utils.data.Dataset):
     """Rows of a prepared dataset as {"row", "record_id", "image", "report"}; the row number is the stable corpus id.
 
     Images are decoded here, not by `datasets`, so that a damaged one is named.
+
+    Args:
+        dataset: a whole split.
+        extra: further columns that its rows are to have.
     """
 
-    def __init__(self, dataset: Dataset):
-        columns = dataset.select_columns(list(COLUMNS))
+    def __init__(self, dataset: Dataset, extra: Sequence[str] = ()):
+        columns = dataset.select_columns([*COLUMNS, *extra])
         self.dataset = columns.cast_column("image", datasets.Image(decode=False))
 
     def __len__(self) -> int:

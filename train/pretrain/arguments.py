@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
+from train.objectives import OBJECTIVES
 from train.selection.rules import OUTLIER_QUANTILE, SELECTION_RULES, SUPPORT_QUANTILE
 
 #: Arguments of Trainer that would do nothing here, or harm.
@@ -17,6 +18,7 @@ _REFUSED = {
     "fsdp": "scoring goes past its wrapping; use one process a GPU (DDP) and gradient caching (chunk_size)",
     "deepspeed": "scoring goes past its wrapping; use one process a GPU (DDP) and gradient caching (chunk_size)",
     "save_on_each_node": "a checkpoint is one folder, on a file system that all hosts share",
+    "include_num_input_tokens_seen": "a run counts pairs and FLOP, which are images and texts",
     "push_to_hub": "look at the model folder first, then upload it",
 }
 
@@ -47,6 +49,10 @@ class CuratedTrainingArguments(TrainingArguments):
     save_strategy: str = "no"
     logging_steps: float = 10
 
+    objective: str = field(
+        default="contrastive",
+        metadata={"help": "What is learnt from a batch (train.objectives).", "choices": OBJECTIVES.keys()},
+    )
     selection: str = field(
         default="quantile",
         metadata={
@@ -179,7 +185,7 @@ class CuratedTrainingArguments(TrainingArguments):
                 "it one GPU with CUDA_VISIBLE_DEVICES"
             )
         for name, why in _REFUSED.items():
-            if getattr(self, name):
+            if getattr(self, name) and getattr(self, name) != "no":
                 raise ValueError(f"{name} is not supported: {why}")
         if self.curation_warmup_share < 0:
             raise ValueError(f"curation_warmup_share is {self.curation_warmup_share}, it must not be negative")

@@ -23,6 +23,7 @@ from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.mixture import Mixture, load_mixture
 from eval.records.runs import PretrainRun
 from modeling_chexficient import CheXficientModel, CheXficientProcessor
+from train.objectives.batch import PairBatch
 from train.objectives.encoding import Encoder
 from train.pretrain.collator import PairCollator
 from train.runs.flops import PairFlops
@@ -61,8 +62,8 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
 
     constants = {name: run.settings[name] for name in _CONSTANTS if name in run.settings}
 
-    def chosen(batch: dict[str, Tensor], lengths: Tensor, image_size: int, number: int) -> Tensor:
-        features = encoder.features(model, batch, lengths, image_size)
+    def chosen(batch: PairBatch, image_size: int, number: int) -> Tensor:
+        features = encoder.features(model, batch, image_size)
         generator = torch.Generator().manual_seed(number)
         return rule(features, prototypes, run.keep_share_asked, generator, **constants).kept.cpu()
 
@@ -71,11 +72,10 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
     loader = DataLoader(dataset, batch_sampler=[part.tolist() for part in batches], collate_fn=collator)
     with evaluation_mode(model):
         for number, batch in enumerate(tqdm(loader, desc="scoring", unit=" super-batches")):
-            _, lengths = batch.pop("rows"), batch.pop("lengths")
-            batch = {name: tensor.to(device) for name, tensor in batch.items()}
-            whole = chosen(batch, lengths, full, number)
+            batch = batch.to(device)
+            whole = chosen(batch, full, number)
             for size in sizes:
-                small = chosen(batch, lengths, size, number)
+                small = chosen(batch, size, number)
                 overlaps[size].append(float((whole & small).sum() / whole.sum()))
     text = flops.text(64).forward
     return {
