@@ -143,7 +143,7 @@ def test_optimiser_and_checkpoints_hold_the_parameters_of_the_objective(tiny_cor
     again = load_file(tmp_path / "part" / "checkpoint-8" / OBJECTIVE_FILE)
     assert all(torch.equal(again[name], states[1][name]) for name in again)
     assert_same_weights(tmp_path / "part", one_process, atol=0)
-    with pytest.raises(SystemExit, match="would not be the same any more: objective .?toy"):
+    with pytest.raises(SystemExit, match=r"would not be the same any more: objective .?toy"):
         main([*words, "--objective", "contrastive", "--resume_from_checkpoint", "last"])
 
 
