@@ -15,9 +15,9 @@ def gradients(trainer, chunk_size: int, cached=None, rows=range(30)) -> dict[str
     trainer.current_gradient_accumulation_steps = 1
     trainer.encoder.chunk_size = chunk_size
     trainer.model.train().zero_grad()
-    batch, _, lengths = make_batch(trainer, rows)
+    batch = make_batch(trainer, rows)
     torch.manual_seed(5)
-    trainer._backward(trainer.model, batch, lengths, cached, 10**6)
+    trainer._backward(trainer.model, batch, cached, 10**6)
     return {name: parameter.grad.clone() for name, parameter in trainer.model.named_parameters()}
 
 
@@ -35,10 +35,10 @@ def test_cached_gradients_are_the_plain_ones(tiny_corpus, tmp_path, chunk_size):
 def test_scored_embeddings_save_the_first_pass(tiny_corpus, tmp_path):
     trainer = make_trainer(tiny_corpus, tmp_path)
     plain = gradients(trainer, 30)
-    batch, _, lengths = make_batch(trainer, range(30))
+    batch = make_batch(trainer, range(30))
     spent = dict(trainer.encoder.spent)
     trainer.encoder.chunk_size = 7
-    cached = trainer.curator.score(trainer.model, batch, lengths)
+    cached = trainer.curator.score(trainer.model, batch)
     scored = trainer.encoder.spent["scored"] - spent["scored"]
     chunked = gradients(trainer, 7, cached)
     for name in plain:
@@ -53,7 +53,7 @@ def test_scored_embeddings_save_the_first_pass(tiny_corpus, tmp_path):
 def test_dropout_draws_the_same_in_both_passes(tiny_corpus, tmp_path):
     """With one chunk a step draws once; with chunks, the second forward must repeat what the first one drew."""
     trainer = make_trainer(tiny_corpus, tmp_path, "--text_config", json.dumps(DROPOUT))
-    batch, _, lengths = make_batch(trainer, range(30))
+    batch = make_batch(trainer, range(30))
     embed = trainer.encoder.embed
     first, second = [], []
 
@@ -68,7 +68,7 @@ def test_dropout_draws_the_same_in_both_passes(tiny_corpus, tmp_path):
     assert all(torch.equal(one, two) for one, two in zip(first, second, strict=True))
     trainer.encoder.embed = embed
     with torch.no_grad():
-        again = trainer.encoder.embed_all(trainer.model.train(), batch, lengths)[1]
+        again = trainer.encoder.embed_all(trainer.model.train(), batch)[1]
     assert not torch.allclose(torch.cat(first).sort(dim=0).values, again.sort(dim=0).values), "dropout is at work"
 
 
@@ -111,9 +111,9 @@ def test_accumulated_batches_average_their_gradients(tiny_corpus, tmp_path):
     one, two = (gradients(trainer, 30, rows=rows) for rows in (range(30), range(30, 60)))
     trainer.model.zero_grad()
     for rows in (range(30), range(30, 60)):
-        batch, _, lengths = make_batch(trainer, rows)
+        batch = make_batch(trainer, rows)
         trainer.current_gradient_accumulation_steps = 2
-        trainer._backward(trainer.model, batch, lengths, None, 10**6)
+        trainer._backward(trainer.model, batch, None, 10**6)
     for name, parameter in trainer.model.named_parameters():
         torch.testing.assert_close(parameter.grad, (one[name] + two[name]) / 2, atol=1e-6, rtol=1e-5, msg=name)
     trainer.train()
@@ -127,13 +127,13 @@ def test_the_flops_of_a_run_add_up(tiny_corpus, tmp_path):
 
     trainer = make_trainer(tiny_corpus, tmp_path, "--text_multiple", "8")
     trainer.model.set_attn_implementation("eager")
-    batch, _, lengths = make_batch(trainer, range(20))
+    batch = make_batch(trainer, range(20))
     trainer.encoder.chunk_size = 6
     # The first time the twin is counted, and torch's counter would see that too.
-    trainer.curator.score(trainer.model, batch, lengths)
+    trainer.curator.score(trainer.model, batch)
     trainer.encoder.spent["scored"] = 0
     with FlopCounterMode(display=False) as counter:
-        trainer.curator.score(trainer.model, batch, lengths)
+        trainer.curator.score(trainer.model, batch)
     # The logits of each chunk are not counted by ours: 6 x 6 x 16 MAC.
     assert trainer.encoder.spent["scored"] == pytest.approx(counter.get_total_flops(), rel=2e-3)
 

@@ -27,18 +27,18 @@ def test_score_then_train_has_the_gradient_of_the_published_step(tiny_corpus, tm
     trainer = make_trainer(tiny_corpus, tmp_path)
     trainer.current_gradient_accumulation_steps = 1
     model = trainer.model.train()
-    batch, rows, lengths = make_batch(trainer, range(48))
-    kept_batch, kept_lengths, cached = trainer.curator.choose(model, dict(batch), rows, lengths, number=0)
-    kept = trainer.curation.kept[rows]
+    batch = make_batch(trainer, range(48))
+    kept_batch, cached = trainer.curator.choose(model, batch, number=0)
+    kept = trainer.curation.kept[batch.rows]
     assert 0 < kept.sum() < 48
 
-    whole = Chunk(torch.arange(48), 48, batch["input_ids"].shape[1])
+    whole = Chunk(torch.arange(48), 48, batch.text_width)
     images, texts = trainer.encoder.embed(model, batch, whole, None, "trained")
     contrastive_loss(similarity_logits(images[kept], texts[kept], model.logit_scale)).backward()
     published = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
     model.zero_grad()
-    trainer._backward(model, kept_batch, kept_lengths, cached, 0)
+    trainer._backward(model, kept_batch, cached, 0)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, published[name], atol=1e-5, rtol=1e-4, msg=name)
     assert any(gradient.abs().max() > 1e-3 for gradient in published.values())
@@ -46,13 +46,13 @@ def test_score_then_train_has_the_gradient_of_the_published_step(tiny_corpus, tm
 
 def test_the_curation_step_trains_on_the_kept_alone(tiny_corpus, tmp_path):
     trainer = make_trainer(tiny_corpus, tmp_path)
-    batch, rows, lengths = make_batch(trainer, range(64))
-    kept, kept_lengths, _ = trainer.curator.choose(trainer.model, dict(batch), rows, lengths, number=0)
-    assert len(kept["pixel_values"]) == round(0.3 * 64) == kept["valid"].sum()
+    batch = make_batch(trainer, range(64))
+    kept, _ = trainer.curator.choose(trainer.model, batch, number=0)
+    assert len(kept) == len(kept.pixel_values) == round(0.3 * 64) == kept.valid.sum()
     assert trainer.curation.seen.sum() == 64
-    assert trainer.curation.usage.sum() == len(kept_lengths)
-    torch.testing.assert_close(kept["pixel_values"], batch["pixel_values"][trainer.curation.kept[:64]])
-    torch.testing.assert_close(kept_lengths, lengths[trainer.curation.kept[:64]])
+    assert trainer.curation.usage.sum() == len(kept)
+    for name in ("rows", "lengths", "pixel_values", "input_ids", "attention_mask"):
+        assert torch.equal(getattr(kept, name), getattr(batch, name)[trainer.curation.kept[:64]]), name
 
 
 def test_filling_rows_do_not_count():
@@ -145,11 +145,11 @@ def spoil_images(trainer, rows: list[int]) -> None:
 
     def spoiling(model, batch, chunk, image_size, spent_on):
         images, texts = embed(model, batch, chunk, image_size, spent_on)
-        bad = torch.isin(batch["input_ids"][chunk.index[: chunk.count]].sum(dim=1), trainer.spoilt_texts)
+        bad = torch.isin(batch.input_ids[chunk.index[: chunk.count]].sum(dim=1), trainer.spoilt_texts)
         return images.masked_fill(bad.unsqueeze(1), torch.nan), texts
 
     pairs = trainer.data_collator(trainer.train_dataset.__getitems__(spoilt.tolist()))
-    trainer.spoilt_texts = pairs["input_ids"].sum(dim=1)
+    trainer.spoilt_texts = pairs.input_ids.sum(dim=1)
     trainer.encoder.embed = spoiling
 
 
@@ -160,7 +160,7 @@ def test_features_that_are_not_finite_stop_the_run_and_name_the_pairs(tiny_corpu
     spoil_images(trainer, [7])
     name = trainer.train_dataset.record_ids([7])[0]
     with pytest.raises(FloatingPointError, match=rf"batch 3: 1 pairs have NaN or infinite features, .*{name}"):
-        trainer.curator.choose(trainer.model, *make_batch(trainer, range(64)), number=3)
+        trainer.curator.choose(trainer.model, make_batch(trainer, range(64)), number=3)
 
 
 def test_features_that_are_not_finite_are_left_out_on_request(tiny_corpus, tmp_path, capsys):
@@ -168,7 +168,7 @@ def test_features_that_are_not_finite_are_left_out_on_request(tiny_corpus, tmp_p
     trainer.curation.prototypes = torch.nn.functional.normalize(torch.randn(4, 32), dim=-1)
     trainer.curation.usage = torch.zeros(4)
     spoil_images(trainer, [7])
-    trainer.curator.choose(trainer.model, *make_batch(trainer, range(64)), number=3)
+    trainer.curator.choose(trainer.model, make_batch(trainer, range(64)), number=3)
     assert trainer.curation.roles[7] == Role.OUTLIER
     assert trainer.curation.kept.sum() > 10
     assert torch.isfinite(trainer.curation.prototypes).all()
@@ -294,12 +294,12 @@ def test_batch_normalisation_scores_alike_on_all_processes(tiny_corpus, tmp_path
         "import sys, torch, torch.distributed as dist\n"
         "from train.selection import curator\n"
         "score = curator.Curator.score\n"
-        "def compared(self, model, batch, lengths):\n"
+        "def compared(self, model, batch):\n"
         "    buffers = torch.cat([one.float().flatten() for one in model.buffers()])\n"
         "    others = [torch.empty_like(buffers) for _ in range(2)]\n"
         "    dist.all_gather(others, buffers)\n"
         "    assert torch.equal(*others), 'the buffers differ'\n"
-        "    return score(self, model, batch, lengths)\n"
+        "    return score(self, model, batch)\n"
         "curator.Curator.score = compared\n"
         "from train.pretrain.__main__ import main\n"
         "main(sys.argv[1:])\n"
@@ -355,11 +355,10 @@ def test_tokenizers_pad_on_the_right(tiny_corpus, tmp_path, padding_side):
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"padding_side": padding_side}))
     trainer = make_trainer(tiny_corpus, tmp_path, "--tokenizer", str(folder))
-    batch, _, lengths = make_batch(trainer, range(12))
-    assert batch["attention_mask"][lengths.argmin()].tolist() == sorted(
-        batch["attention_mask"][lengths.argmin()].tolist(), reverse=True
-    )
-    assert lengths.min() < lengths.max()
+    batch = make_batch(trainer, range(12))
+    shortest = batch.attention_mask[batch.lengths.argmin()].tolist()
+    assert shortest == sorted(shortest, reverse=True)
+    assert batch.lengths.min() < batch.lengths.max()
 
 
 @pytest.mark.parametrize("vision", ["dinov2", "siglip_vision_model"])
@@ -374,16 +373,16 @@ def test_scores_are_the_embeddings_of_the_curation_step(tiny_corpus, tmp_path, v
     }
     tower |= {"attention_dropout": 0.3} if "siglip" in vision else {"drop_path_rate": 0.3, "mlp_ratio": 2}
     trainer = make_trainer(tiny_corpus, tmp_path, "--vision_config", json.dumps(tower | {"image_size": 56}))
-    batch, _, lengths = make_batch(trainer, range(12))
+    batch = make_batch(trainer, range(12))
     assert trainer.curator.reuses_scores
-    scored = trainer.curator.score(trainer.model, batch, lengths)
+    scored = trainer.curator.score(trainer.model, batch)
     trainer.model.train()
-    plain = trainer.encoder.embed_all(trainer.model, batch, lengths)
+    plain = trainer.encoder.embed_all(trainer.model, batch)
     assert not torch.allclose(plain[0], scored[0], atol=1e-4)
     with without_dropout(trainer.model):
-        quiet = trainer.encoder.embed_all(trainer.model, batch, lengths)
+        quiet = trainer.encoder.embed_all(trainer.model, batch)
     torch.testing.assert_close(quiet, scored, atol=1e-5, rtol=0)
-    again = trainer.encoder.embed_all(trainer.model, batch, lengths)
+    again = trainer.encoder.embed_all(trainer.model, batch)
     assert not torch.allclose(again[0], scored[0], atol=1e-4), "and it comes back"
 
 

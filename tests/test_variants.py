@@ -191,8 +191,7 @@ def test_the_log_watches_the_prototypes(tiny_corpus, tmp_path, capsys):
     assert all(0 <= one["prototype_usage_entropy"] <= 1 for one in entries)
     assert all(0 <= one["data_wait_share"] <= 1 for one in entries)
     trainer = make_trainer(tiny_corpus, tmp_path / "b")
-    batch, rows, lengths = make_batch(trainer, range(64))
-    trainer.curator.choose(trainer.model, batch, rows, lengths, number=2)
+    trainer.curator.choose(trainer.model, make_batch(trainer, range(64)), number=2)
     trainer.batches_done = 3
     trainer.curation.prototypes = F.normalize(torch.ones(4, 32) + 1e-4 * torch.eye(4, 32), dim=-1)
     trainer._describe_prototypes()

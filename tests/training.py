@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 from transformers import TrainerCallback
 
+from train.objectives.batch import PairBatch
 from train.pretrain.__main__ import build_trainer
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.model import ModelArguments
@@ -33,10 +33,9 @@ def make_trainer(corpus: Path, out: Path, *overrides: str) -> CuratedTrainer:
     return build_trainer(*parse_recipe(types, words))[0]
 
 
-def make_batch(trainer: CuratedTrainer, rows) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """A batch of the collator as the training step has it: tensors for the device, rows, lengths."""
-    batch = trainer.data_collator(trainer.train_dataset.__getitems__(list(rows)))
-    return batch, batch.pop("rows"), batch.pop("lengths")
+def make_batch(trainer: CuratedTrainer, rows) -> PairBatch:
+    """The batch that the collator makes of `rows` of the corpus."""
+    return trainer.data_collator(trainer.train_dataset.__getitems__(list(rows)))
 
 
 def run_recipe(

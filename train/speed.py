@@ -28,7 +28,8 @@ from data_scripts.films.images import open_image, prepare_film
 from data_scripts.prepared.films import PairDataset, load_split
 from modeling_chexficient import CheXficientModel
 from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
-from train.objectives.contrastive import contrastive_loss
+from train.objectives.batch import PairBatch
+from train.objectives.contrastive import ContrastiveObjective, contrastive_loss
 from train.objectives.encoding import Chunk, Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.pretrain.arguments import CuratedTrainingArguments
@@ -91,9 +92,8 @@ class Bench:
             model.vision_model.compile()
             model.text_model.compile()
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
-        self.rows = torch.arange(arguments.super_batch_size)
-        self.batch, self.lengths = _random_batch(arguments, image_size, model.config.text_config.vocab_size)
-        self.batch = {name: tensor.to(self.device) for name, tensor in self.batch.items()}
+        self.batch = _random_batch(arguments, image_size, model.config.text_config.vocab_size).to(self.device)
+        self.objective = ContrastiveObjective(model.config)
         self.flops = PairFlops(model)
         self.selecting = 0.0
 
@@ -105,12 +105,12 @@ class Bench:
 
     def published(self) -> float:
         """Forward and backward on all pairs, the loss on the kept; returns FLOP."""
-        encoder, arguments = self.encoder(len(self.rows)), self.arguments
+        encoder, arguments = self.encoder(len(self.batch)), self.arguments
         self._begin()
-        everything = Chunk(self.rows, len(self.rows), self.batch["input_ids"].shape[1])
+        everything = Chunk(self.batch.rows, len(self.batch), self.batch.text_width)
         images, texts = encoder.embed(self.model, self.batch, everything, None, "trained")
         with self._selection_timed():
-            pairs = Candidates(self.rows, images.detach(), texts.detach(), self._prototypes(2 * images.shape[1]))
+            pairs = Candidates(self.batch.rows, images.detach(), texts.detach(), self._prototypes(2 * images.shape[1]))
             rule, generator = RULES[arguments.selection], torch.Generator().manual_seed(0)
             kept = rule.choose(pairs, arguments.keep_share, generator, rule.constants()).kept
             update_prototypes(pairs.features[kept], pairs.prototypes)
@@ -120,18 +120,17 @@ class Bench:
 
     def ours(self, chunk_size: int | None = None, score_image_size: int | None = None) -> float:
         """Score without gradient, train on the kept; returns FLOP."""
-        encoder = self.encoder(chunk_size or len(self.rows))
+        encoder = self.encoder(chunk_size or len(self.batch))
         curator = self._curator(encoder, score_image_size)
         self._begin()
         with self._selection_timed(of=curator):
-            batch, lengths, cached = curator.choose(self.model, self.batch, self.rows, self.lengths, 0)
+            batch, cached = curator.choose(self.model, self.batch, 0)
         backward_in_chunks(
             self.model,
             self.model,
             encoder,
             batch,
-            lengths,
-            lambda images, texts, valid: contrastive_loss(images, texts, self.model.logit_scale, valid),
+            self.objective,
             lambda loss: loss.backward(),
             nullcontext,
             cached,
@@ -141,9 +140,9 @@ class Bench:
 
     def score(self) -> float:
         """Scoring alone; returns FLOP."""
-        encoder = self.encoder(len(self.rows))
+        encoder = self.encoder(len(self.batch))
         self._begin()
-        encoder.features(self.model, self.batch, self.lengths)
+        encoder.features(self.model, self.batch)
         return sum(encoder.spent.values())
 
     def _curator(self, encoder: Encoder, score_image_size: int | None) -> Curator:
@@ -156,7 +155,7 @@ class Bench:
             num_prototypes=arguments.num_prototypes,
             score_image_size=score_image_size,
         )
-        state = CurationState(len(self.rows))
+        state = CurationState(len(self.batch))
         curator = Curator(args, state, encoder, self.model, None, None)
         state.prototypes = self._prototypes(2 * self.model.config.projection_dim)
         state.usage = torch.zeros(arguments.num_prototypes, device=self.device)
@@ -214,19 +213,21 @@ class Bench:
         }
 
 
-def _random_batch(arguments: BenchmarkArguments, image_size: int, words: int) -> tuple[dict[str, Tensor], Tensor]:
+def _random_batch(arguments: BenchmarkArguments, image_size: int, words: int) -> PairBatch:
     """Grey films of noise, and texts of half to the full length: what they show does not matter for the time."""
     generator = torch.Generator().manual_seed(arguments.seed)
     count, width = arguments.super_batch_size, arguments.text_length
     lengths = torch.randint(max(1, width // 2), width + 1, (count,), generator=generator)
     lengths[0] = width
     shape = (count, 1, image_size, image_size)
-    batch = {
-        "pixel_values": torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator),
-        "input_ids": torch.randint(1, words, (count, width), generator=generator),
-        "attention_mask": (torch.arange(width) < lengths.unsqueeze(1)).long(),
-    }
-    return batch, lengths
+    return PairBatch(
+        rows=torch.arange(count),
+        lengths=lengths,
+        valid=torch.ones(count, dtype=torch.bool),
+        pixel_values=torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator),
+        input_ids=torch.randint(1, words, (count, width), generator=generator),
+        attention_mask=(torch.arange(width) < lengths.unsqueeze(1)).long(),
+    )
 
 
 def time_steps(bench: Bench) -> dict[str, dict]:

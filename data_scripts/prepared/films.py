@@ -28,10 +28,15 @@ def load_split(dataset_dirs: Sequence[str], split: str) -> Dataset:
 
 
 class PairDataset(torch.utils.data.Dataset):
-    """Rows of a prepared dataset as {"row", "record_id", "image", "report"}; the row number is the stable corpus id."""
+    """Rows of a prepared dataset as {"row", "record_id", "image", "report"}; the row number is the stable corpus id.
 
-    def __init__(self, dataset: Dataset):
-        columns = dataset.select_columns(list(COLUMNS))
+    Args:
+        dataset: a whole split.
+        extra: further columns that its rows are to have.
+    """
+
+    def __init__(self, dataset: Dataset, extra: Sequence[str] = ()):
+        columns = dataset.select_columns([*COLUMNS, *extra])
         self.dataset = columns.cast_column("image", datasets.Image(decode=False))
 
     def __len__(self) -> int:

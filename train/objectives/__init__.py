@@ -1,1 +1,7 @@
 """Training objectives, and gradient caching over any of them."""
+
+from train.objectives.contrastive import ContrastiveObjective
+from train.objectives.objective import Objective
+
+#: Objectives by the name that a recipe has for them (argument `objective`).
+OBJECTIVES: dict[str, type[Objective]] = {"contrastive": ContrastiveObjective}

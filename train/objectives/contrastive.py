@@ -1,4 +1,4 @@
-"""Training objectives on embeddings, correct over any number of processes."""
+"""The published objective: symmetric InfoNCE, correct over any number of processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from train.objectives.batch import PairBatch
+from train.objectives.objective import Objective
 from train.runs.distributed import gather_rows, rank, world_size
 
 # Finite, so that rows which are masked themselves have no NaN gradient; exp(-10,000) is 0 in every float format.
@@ -41,3 +43,10 @@ def contrastive_loss(
         for logits in (logits_per_image, logits_per_text)
     )
     return (losses * valid).sum() / 2 * world_size() / all_valid.sum()
+
+
+class ContrastiveObjective(Objective):
+    """`contrastive_loss` at the temperature of the model (source: arXiv 2602.22843)."""
+
+    def forward(self, model, image_embeds: Tensor, text_embeds: Tensor, batch: PairBatch) -> Tensor:
+        return contrastive_loss(image_embeds, text_embeds, model.logit_scale, batch.valid)

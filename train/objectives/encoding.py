@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modeling_chexficient import normalise_pixels
+from train.objectives.batch import PairBatch
 from train.runs.flops import PairFlops
-
-_TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def resize_pixels(pixels: Tensor, size: int) -> Tensor:
@@ -60,35 +59,32 @@ class Encoder:
         """Width of a tensor that holds texts of `lengths` tokens (on the CPU)."""
         return -(-int(lengths.max()) // self.text_multiple) * self.text_multiple
 
-    def chunks(self, lengths: Tensor, longest: int) -> list[Chunk]:
-        """Pairs with texts of `lengths` [B] tokens (on the CPU), cut into chunks of similar length.
+    def chunks(self, batch: PairBatch) -> list[Chunk]:
+        """The pairs of a batch, cut into chunks of similar length; none is wider than the texts of the batch.
 
         Sorted by length, so that little padding is computed; nothing that is selected or learnt depends on the order.
-
-        Args:
-            longest: the width of the batch's texts; no chunk is wider.
         """
-        order = lengths.argsort(stable=True)
+        order = batch.lengths.argsort(stable=True)
         chunks = []
         for index in order.split(self.chunk_size):
             count = len(index)
-            text_length = self.padded(lengths[index])
+            text_length = self.padded(batch.lengths[index])
             if self.fixed_shapes and count < self.chunk_size:
                 index = torch.cat([index, index[-1:].expand(self.chunk_size - count)])
-            chunks.append(Chunk(index, count, min(text_length, longest)))
+            chunks.append(Chunk(index, count, min(text_length, batch.text_width)))
         return chunks
 
-    def embed(self, model, batch: dict[str, Tensor], chunk: Chunk, image_size: int | None, spent_on: str):
+    def embed(self, model, batch: PairBatch, chunk: Chunk, image_size: int | None, spent_on: str):
         """Image and text embeddings, each [chunk.count, D] of unit norm; with or without gradient as the caller has it.
 
         Args:
             image_size: side of the images for this pass; None: as they are.
         """
-        index = chunk.index.to(batch["pixel_values"].device, non_blocking=True)
-        pixels = batch["pixel_values"][index]
+        index = chunk.index.to(batch.device, non_blocking=True)
+        pixels = batch.pixel_values[index]
         if image_size is not None:
             pixels = resize_pixels(pixels, image_size)
-        texts = {name: batch[name][index, : chunk.text_length] for name in _TEXT_INPUTS if name in batch}
+        texts = {name: tensor[index, : chunk.text_length] for name, tensor in batch.texts.items()}
         if self.flops is not None:
             cost = self.flops.pairs(len(index), pixels.shape[-1], chunk.text_length)
             self.spent[spent_on] += cost.forward + (cost.backward if torch.is_grad_enabled() else 0)
@@ -98,17 +94,17 @@ class Encoder:
 
     @torch.no_grad()
     def embed_all(
-        self, model, batch: dict[str, Tensor], lengths: Tensor, image_size: int | None = None, spent_on: str = "scored"
+        self, model, batch: PairBatch, image_size: int | None = None, spent_on: str = "scored"
     ) -> tuple[Tensor, Tensor]:
         """Image and text embeddings [B, D] of a whole batch, without gradient, in the order of the batch, in fp32."""
-        chunks = self.chunks(lengths, batch["input_ids"].shape[1])
+        chunks = self.chunks(batch)
         parts = [self.embed(model, batch, chunk, image_size, spent_on) for chunk in chunks]
         order = torch.cat([chunk.index[: chunk.count] for chunk in chunks])
         return tuple(_in_order(torch.cat(embeds).float(), order) for embeds in zip(*parts, strict=True))
 
-    def features(self, model, batch: dict[str, Tensor], lengths: Tensor, image_size: int | None = None) -> Tensor:
+    def features(self, model, batch: PairBatch, image_size: int | None = None) -> Tensor:
         """Features [B, 2 D] of the pairs of a batch (see `pair_features`), without gradient."""
-        return pair_features(*self.embed_all(model, batch, lengths, image_size))
+        return pair_features(*self.embed_all(model, batch, image_size))
 
 
 def _in_order(rows: Tensor, order: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from data_scripts.prepared.mixture import load_mixture
 from eval.records.provenance import git_commit, package_versions
 from eval.records.runs import PretrainRun
 from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
+from train.objectives import OBJECTIVES
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.collator import PairCollator
 from train.pretrain.model import ModelArguments, build_model, build_tokenizer
@@ -88,9 +89,10 @@ def build_trainer(
             f"{data.mixture} repeats pairs (a weight above 1), which selection {args.selection} would take for "
             "duplicates: lower the weight, or choose selection none"
         )
+    objective = OBJECTIVES[args.objective]
     # One process reads (and caches) the data first; the others find it ready.
     with args.main_process_first(desc="loading the dataset"):
-        dataset = load_mixture(mixture, "train", COLUMNS)
+        dataset = load_mixture(mixture, "train", (*COLUMNS, *objective.columns))
         validation = load_mixture(mixture, "validation", COLUMNS) if args.eval_strategy != "no" else None
     if model_arguments.model is not None:
         processor = CheXficientProcessor.from_pretrained(model_arguments.model)
@@ -104,12 +106,16 @@ def build_trainer(
     trainer = CuratedTrainer(
         model,
         args,
-        train_dataset=PairDataset(dataset),
+        train_dataset=PairDataset(dataset, objective.columns),
         eval_dataset=validation,
         prevalence=prevalences(dataset) if validation is not None else None,
         settings=settings_of_the_result(model_arguments, args),
         data_collator=PairCollator(
-            tokenizer, model_arguments.image_size, model_arguments.max_text_length, args.padded_text_multiple
+            tokenizer,
+            model_arguments.image_size,
+            model_arguments.max_text_length,
+            args.padded_text_multiple,
+            objective.collate,
         ),
         processing_class=CheXficientProcessor(CheXficientImageProcessor(model_arguments.image_size), tokenizer),
     )

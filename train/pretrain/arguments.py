@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from train.objectives import OBJECTIVES
 from train.runs.arguments import RunArguments
 from train.selection.arguments import SelectionArguments
 
@@ -45,6 +46,10 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
     ddp_find_unused_parameters: bool | None = False
     logging_steps: float = 10
 
+    objective: str = field(
+        default="contrastive",
+        metadata={"help": "What is learnt from a batch (train.objectives).", "choices": OBJECTIVES.keys()},
+    )
     low_resolution_size: int | None = field(
         default=None, metadata={"help": "Side of the images in the first part of the subset phase; default: full size."}
     )

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback
@@ -17,12 +18,13 @@ from eval.benchmarks import RARE_BELOW
 from eval.models.encoders import CheXficientEncoder
 from eval.settings import EvaluationSettings
 from eval.tasks.zero_shot import judge, score_split
-from train.objectives.contrastive import contrastive_loss
+from train.objectives import OBJECTIVES
+from train.objectives.batch import PairBatch
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.collator import PairCollator
-from train.runs.distributed import gather_uneven, rank, sum_over_processes, world_size
+from train.runs.distributed import average_gradients, gather_uneven, rank, sum_over_processes, world_size
 from train.runs.flops import PairFlops
 from train.runs.nonfinite import NonFiniteError
 from train.runs.trainer import RunTrainer
@@ -31,6 +33,9 @@ from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine, mean
 from train.selection.rule import When
 from train.selection.sampler import CurationBatchSampler, Schedule, round_up
 from train.selection.state import CurationState
+
+#: In a checkpoint: the parameters of an objective that has any.
+OBJECTIVE_FILE = "objective.safetensors"
 
 
 def plan(args: CuratedTrainingArguments, num_rows: int) -> Schedule:
@@ -109,6 +114,7 @@ class CuratedTrainer(RunTrainer):
         curation: what was judged and kept.
         curator: chooses, and keeps `curation`.
         encoder: embeds, and counts FLOP.
+        objective: the loss, with parameters of its own that are trained and kept in checkpoints.
         batches_done: of all phases; `gradient_accumulation_steps` of them are a step.
         skipped_batches: left out because their loss was not finite (`on_nonfinite` "skip").
     """
@@ -153,6 +159,7 @@ class CuratedTrainer(RunTrainer):
             flops=PairFlops(model, recomputes=args.gradient_checkpointing),
         )
         self.flops = self.encoder.spent
+        self.objective = OBJECTIVES[args.objective](model.config).to(args.device)
         state = CurationState.for_corpus(len(train_dataset), args.map_sample_size, args.seed)
         self.curator = Curator(args, state, self.encoder, model, train_dataset, data_collator)
         self.batches_done = 0
@@ -207,61 +214,75 @@ class CuratedTrainer(RunTrainer):
         """Weight decay on matrices alone (published: none on 1-D parameters)."""
         return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
 
-    def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
+    def _with_objective(self, model) -> torch.nn.Module:
+        """All that is trained: the model, and what the objective has of its own."""
+        return torch.nn.ModuleList([model, self.objective])
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """Of the objective's parameters, too."""
+        return super().create_optimizer(self._with_objective(self.model if model is None else model))
+
+    def _get_num_items_in_batch(self, batch_samples: list[PairBatch], device) -> None:
+        """None: the loss is a mean over the pairs of all processes, and Trainer has nothing to divide by."""
+
+    def training_step(self, model, inputs: PairBatch, num_items_in_batch=None) -> Tensor:
         """Curate if it is time to, then accumulate the gradient of the loss over the batch, chunk by chunk."""
         model.train()
+        self.objective.train()
         number, self.batches_done = self.batches_done, self.batches_done + 1
-        rows, lengths = inputs["rows"], inputs.pop("lengths")
-        batch = {name: tensor.to(self.args.device, non_blocking=True) for name, tensor in inputs.items()}
+        if number % self.schedule.accumulate == 0:
+            # Trainer does so for the model alone.
+            self.objective.zero_grad()
+        batch = inputs.to(self.args.device)
         curating, cached = self.schedule.is_curating(number), None
         if curating:
             if self.schedule.is_first_of_pass(number):
                 # The last pass decides: the union of several would be more than the share asked for.
                 self.curation.forget()
             try:
-                batch, lengths, cached = self.curator.choose(self.model, batch, rows, lengths, number)
+                batch, cached = self.curator.choose(self.model, batch, number)
             except NonFiniteError as error:
                 return self._skip(str(error))
         try:
             with without_dropout(self.model, active=curating):
-                loss = self._backward(model, batch, lengths, cached, number)
+                loss = self._backward(model, batch, cached, number)
         except NonFiniteError as error:
-            return self._skip(f"{error}{self._culprits(batch, lengths)}")
+            return self._skip(f"{error}{self._culprits(batch)}")
+        if self.accelerator.sync_gradients:
+            average_gradients(self.objective)
         self._skipped_in_a_row = 0
-        self.samples_trained += int(batch["valid"].sum()) if "valid" in batch else len(rows)
+        self.samples_trained += int(batch.valid.sum())
         return loss / self.current_gradient_accumulation_steps
 
-    def _culprits(self, batch: dict[str, Tensor], lengths: Tensor) -> str:
+    def _culprits(self, batch: PairBatch) -> str:
         """The records whose embeddings are not finite, of all processes, in words."""
         with evaluation_mode(self.model):
-            embeds = torch.cat(self.encoder.embed_all(self.model, batch, lengths), dim=1)
-        rows = gather_uneven(batch["rows"][~torch.isfinite(embeds).all(dim=1)]).tolist()
+            embeds = torch.cat(self.encoder.embed_all(self.model, batch), dim=1)
+        culprits = batch.rows.to(embeds.device)[~torch.isfinite(embeds).all(dim=1)]
+        rows = gather_uneven(culprits).tolist()
         if not rows:
             return "; no single pair is to blame, all their embeddings are finite"
         return f"; the embeddings of {len(rows)} pairs are, the first: {self.train_dataset.record_ids(rows[:10])}"
 
-    def _backward(self, model, batch, lengths: Tensor, cached, number: int) -> Tensor:
+    def _backward(self, model, batch: PairBatch, cached: tuple[Tensor, Tensor] | None, number: int) -> Tensor:
         accumulate = self.current_gradient_accumulation_steps
-        scale = self.model.logit_scale
 
-        def loss_function(images: Tensor, texts: Tensor, valid: Tensor | None) -> Tensor:
-            loss = contrastive_loss(images, texts, scale, valid)
+        def check(loss: Tensor) -> None:
             # All processes must stop or skip together, or those left would wait for ever.
-            if sum_over_processes(~torch.isfinite(loss.detach())) > 0:
+            if sum_over_processes(~torch.isfinite(loss)) > 0:
                 raise NonFiniteError(f"batch {number} (step {self.state.global_step}): the loss is NaN or infinite")
-            return loss
 
         return backward_in_chunks(
             model,
             self.model,
             self.encoder,
             batch,
-            lengths,
-            loss_function,
+            self.objective,
             lambda loss: self.accelerator.backward(loss / accumulate),
             lambda: self.accelerator.no_sync(model),
             cached,
             self._image_size(number),
+            check,
         )
 
     def _image_size(self, number: int) -> int | None:
@@ -292,6 +313,12 @@ class CuratedTrainer(RunTrainer):
         """The loss of a batch that is passed over."""
         self.handle_nonfinite(what)
         return torch.zeros((), device=self.args.device)
+
+    def _clip_grad_norm(self, model):
+        return super()._clip_grad_norm(self._with_objective(model))
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        return super()._get_grad_norm(self._with_objective(model), grad_norm)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         raise NotImplementedError("the loss needs all chunks of a batch: see training_step")
@@ -325,12 +352,16 @@ class CuratedTrainer(RunTrainer):
         return {"prototype_usage_entropy": entropy, "prototype_mean_cosine": cosine}
 
     def save_state(self, folder: Path) -> dict:
-        """What was judged and kept."""
+        """What was judged and kept, and the objective's own parameters, where it has any."""
         self.curation.save(folder)
+        if self.objective.state_dict():
+            save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
         return {"skipped_batches": self.skipped_batches, "pairs_scored": self.curator.pairs_scored}
 
     def load_state(self, folder: Path, state: dict) -> None:
         self.curator.state = CurationState.load(folder, self.args.device)
+        if self.objective.state_dict():
+            self.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE))
         self.skipped_batches, self.curator.pairs_scored = state["skipped_batches"], state["pairs_scored"]
         self.batches_done = self.state.global_step * self.schedule.accumulate
         self._since_log = (time.perf_counter(), self.spent().samples + self.curator.pairs_scored)

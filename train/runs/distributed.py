@@ -112,19 +112,30 @@ def gather_to_cpu(rows: Tensor, device: torch.device, block_size: int = 65_536) 
     return torch.cat([block for part in parts for block in part])
 
 
-def even_share(rows: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-    """This process's share of rows that all processes hold alike, equal in size everywhere.
+def even_share(count: int) -> tuple[Tensor, Tensor]:
+    """This process's share of `count` rows that all processes hold alike, equal in size everywhere.
 
     Returns:
-        the rows of this process [ceil(n / world), ...], and `valid` [ceil(n / world)] bool: False for the at most
-        world - 1 rows (over all processes) that repeat another row to fill up.
+        the index of this process's rows [ceil(count / world)], and `valid`, bool of the same shape: False for padding
+        rows (at most world - 1 over all processes), which repeat another row. Both are on the CPU.
     """
-    count = len(next(iter(rows.values())))
     size = -(-count // world_size())
     index = torch.arange(rank() * size, (rank() + 1) * size)
-    valid = index < count
-    index = index.clamp(max=count - 1)
-    return {name: tensor[index] for name, tensor in rows.items()}, valid
+    return index.clamp(max=count - 1), index < count
+
+
+def average_gradients(module: torch.nn.Module) -> None:
+    """Average the gradients of a module that DDP does not wrap over all processes.
+
+    A parameter that the pairs of one process did not reach counts as zero there.
+    """
+    if world_size() > 1:
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= world_size()
 
 
 def share_buffers(module: torch.nn.Module) -> None:

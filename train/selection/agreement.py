@@ -23,6 +23,7 @@ from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.mixture import Mixture, load_mixture
 from eval.records.runs import PretrainRun
 from modeling_chexficient import CheXficientModel, CheXficientProcessor
+from train.objectives.batch import PairBatch
 from train.objectives.encoding import Encoder
 from train.pretrain.collator import PairCollator
 from train.runs.flops import PairFlops
@@ -59,8 +60,8 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
 
     constants = rule.constants.of(run.settings)
 
-    def chosen(batch: dict[str, Tensor], rows: Tensor, lengths: Tensor, image_size: int, number: int) -> Tensor:
-        pairs = Candidates(rows, *encoder.embed_all(model, batch, lengths, image_size), prototypes)
+    def chosen(batch: PairBatch, image_size: int, number: int) -> Tensor:
+        pairs = Candidates(batch.rows, *encoder.embed_all(model, batch, image_size), prototypes)
         generator = torch.Generator().manual_seed(number)
         return rule.choose(pairs, run.keep_share_asked, generator, constants).kept.cpu()
 
@@ -69,11 +70,10 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
     loader = DataLoader(dataset, batch_sampler=[part.tolist() for part in batches], collate_fn=collator)
     with evaluation_mode(model):
         for number, batch in enumerate(tqdm(loader, desc="scoring", unit=" super-batches")):
-            rows, lengths = batch.pop("rows"), batch.pop("lengths")
-            batch = {name: tensor.to(device) for name, tensor in batch.items()}
-            whole = chosen(batch, rows, lengths, full, number)
+            batch = batch.to(device)
+            whole = chosen(batch, full, number)
             for size in sizes:
-                small = chosen(batch, rows, lengths, size, number)
+                small = chosen(batch, size, number)
                 overlaps[size].append(float((whole & small).sum() / whole.sum()))
     text = flops.text(64).forward
     return {

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, SequentialSampler, Subset
 from tqdm import tqdm
 
 from data_scripts.prepared.films import PairDataset
+from train.objectives.batch import PairBatch
 from train.objectives.encoding import Encoder, pair_features
 from train.runs.distributed import (
     agree,
@@ -101,8 +102,8 @@ class Curator:
         self.reuses_scores = args.score_image_size is None and embeds_alike_in_training(model)
 
     def choose(
-        self, model: torch.nn.Module, batch: dict[str, Tensor], rows: Tensor, lengths: Tensor, number: int
-    ) -> tuple[dict[str, Tensor], Tensor, tuple[Tensor, Tensor] | None]:
+        self, model: torch.nn.Module, batch: PairBatch, number: int
+    ) -> tuple[PairBatch, tuple[Tensor, Tensor] | None]:
         """Choose from a super-batch, of which this process holds a part, and return this process's kept pairs.
 
         The kept pairs are spread evenly over the processes: every process sends those of its part to all others (grey
@@ -111,38 +112,35 @@ class Curator:
         Args:
             model: the towers, unwrapped.
             batch: of the collator, on the device.
-            rows, lengths: [b] row of each pair and tokens of its text, on the CPU.
             number: of the batch in the run; with the seed it decides all random choices.
 
         Returns:
-            the kept batch ("valid" is False for rows that only fill up, so that all processes have equally many), the
-            lengths of its texts, and their embeddings if training would give the same ones.
+            the kept batch, with padding rows so that all processes have equally many, and its embeddings if training
+            would give the same ones.
 
         Raises:
             NonFiniteError: features are NaN or infinite, and `on_nonfinite` is "stop" or hardly any are finite.
         """
         generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + number)
-        device = batch["pixel_values"].device
-        about = gather_uneven(torch.stack([rows, lengths], dim=1).to(device)).cpu()
+        about = gather_uneven(torch.stack([batch.rows, batch.lengths], dim=1).to(batch.device)).cpu()
         all_rows, all_lengths = about.unbind(dim=1)
         embeds, pairs = None, Candidates(all_rows)
         if self.args.rule.scores:
             share_buffers(model)
-            embeds = self.score(model, batch, lengths)
+            embeds = self.score(model, batch)
             counts = [part.stop - part.start for part in slices(len(all_rows))]
             image_embeds, text_embeds = gather_uneven(torch.cat(embeds, dim=1), counts).chunk(2, dim=1)
             pairs = Candidates(all_rows, image_embeds, text_embeds, self._prototypes(model))
             self.pairs_scored += len(all_rows)
         selection = self._select(pairs, generator, number)
         self.state.record(all_rows, selection, pairs.features)
-        share = self._exchange(batch, selection.kept.cpu(), all_lengths, embeds if self.reuses_scores else None)
-        cached = (share.pop("image_embeds"), share.pop("text_embeds")) if "image_embeds" in share else None
-        return share, share.pop("lengths"), cached
+        cached = embeds if self.reuses_scores else None
+        return self._exchange(batch, selection.kept.cpu(), all_rows, all_lengths, cached)
 
-    def score(self, model: torch.nn.Module, batch: dict[str, Tensor], lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def score(self, model: torch.nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
         """Image and text embeddings [b, D] of this process's pairs, without gradient and without dropout."""
         with evaluation_mode(model):
-            return self.encoder.embed_all(model, batch, lengths, self.args.score_image_size)
+            return self.encoder.embed_all(model, batch, self.args.score_image_size)
 
     def _select(self, pairs: Candidates, generator: torch.Generator, number: int) -> Selection:
         """Select from a super-batch by the rule, and move the prototypes, if there are any, towards what was kept."""
@@ -245,9 +243,7 @@ class Curator:
         share_buffers(model)
         parts = [torch.empty(0, 2 * model.config.projection_dim)]
         for batch in tqdm(loader, desc=title, unit=" batches", disable=self.args.disable_tqdm or rank() > 0):
-            _, lengths = batch.pop("rows"), batch.pop("lengths")
-            batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
-            parts.append(joined(*self.score(model, batch, lengths)).to("cpu", torch.float32))
+            parts.append(joined(*self.score(model, batch.to(self.args.device))).to("cpu", torch.float32))
         self.pairs_scored += len(rows)
         return gather_to_cpu(torch.cat(parts), self.args.device)
 
@@ -267,32 +263,37 @@ class Curator:
         self.state.record(rows, replace(selection, roles=roles), pairs.features)
 
     def _exchange(
-        self, batch: dict[str, Tensor], kept: Tensor, lengths: Tensor, embeds: tuple[Tensor, Tensor] | None
-    ) -> dict[str, Tensor]:
-        """All processes' kept pairs, and of them this process's even share, with the lengths of its texts.
+        self,
+        batch: PairBatch,
+        kept: Tensor,
+        rows: Tensor,
+        lengths: Tensor,
+        embeds: tuple[Tensor, Tensor] | None,
+    ) -> tuple[PairBatch, tuple[Tensor, Tensor] | None]:
+        """This process's even share of all processes' kept pairs, and of their embeddings where they are given.
 
         Args:
-            kept, lengths: [B] of the whole super-batch, on the CPU.
+            kept, rows, lengths: [B] of the whole super-batch, on the CPU.
+            embeds: image and text embeddings [b, D] of this process's part.
         """
         parts = slices(len(kept))
         counts = [int(kept[part].sum()) for part in parts]
-        index = kept[parts[rank()]].nonzero().squeeze(1).to(batch["pixel_values"].device)
-        batch = {name: tensor[index] for name, tensor in self._same_shapes(batch, lengths).items()}
-        if embeds is not None:
-            batch |= {"image_embeds": embeds[0][index], "text_embeds": embeds[1][index]}
-        share, valid = even_share({name: gather_uneven(tensor, counts) for name, tensor in batch.items()})
-        # On the CPU, where they are counted without waiting for the device.
-        return {**share, "valid": valid, "lengths": even_share({"lengths": lengths[kept]})[0]["lengths"]}
+        own = kept[parts[rank()]].nonzero().squeeze(1).to(batch.device)
+        share, valid = even_share(sum(counts))
 
-    def _same_shapes(self, batch: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
+        def exchange(tensor: Tensor) -> Tensor:
+            return gather_uneven(tensor, counts)[share.to(tensor.device)]
+
+        exchanged = self._same_shapes(batch, lengths).select(own).map_device(exchange)
+        # What is known of all pairs by all processes need not travel.
+        exchanged = replace(exchanged, rows=rows[kept][share], lengths=lengths[kept][share], valid=valid)
+        return exchanged, None if embeds is None else (exchange(embeds[0][own]), exchange(embeds[1][own]))
+
+    def _same_shapes(self, batch: PairBatch, lengths: Tensor) -> PairBatch:
         """The batch with as many colour channels and text columns as that of any other process."""
         if world_size() == 1:
             return batch
-        pixels = batch["pixel_values"]
-        channels = torch.tensor(pixels.shape[1], device=pixels.device)
         # One process may hold a colour image where another holds grey films only.
+        channels = torch.tensor(batch.pixel_values.shape[1], device=batch.device)
         dist.all_reduce(channels, op=dist.ReduceOp.MAX)
-        width = self.encoder.padded(lengths)
-        texts = {name: tensor for name, tensor in batch.items() if tensor.ndim == 2}
-        texts = {name: torch.nn.functional.pad(tensor, (0, width - tensor.shape[1])) for name, tensor in texts.items()}
-        return {**batch, **texts, "pixel_values": pixels.expand(-1, int(channels), -1, -1)}
+        return batch.with_channels(int(channels)).with_text_width(self.encoder.padded(lengths))
