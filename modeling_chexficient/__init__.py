@@ -27,17 +27,13 @@ from .image_processing_chexficient import (
     resize_and_crop,
     to_eight_bit,
 )
-from .modeling_chexficient import (
-    CheXficientModel,
-    CheXficientOutput,
-    CheXficientPreTrainedModel,
-    contrastive_loss,
-    similarity_logits,
-)
+from .modeling_chexficient import CheXficientModel, CheXficientOutput
 from .modeling_chexficient_heads import CheXficientForImageClassification, CheXficientForSemanticSegmentation
+from .modeling_chexficient_losses import contrastive_loss, similarity_logits
 from .modeling_chexficient_report import CheXficientForReportGeneration
 from .processing_chexficient import CheXficientProcessor
 from .prompts_chexficient import report_prompt
+from .towers_chexficient import CheXficientPreTrainedModel
 
 AutoConfig.register(CheXficientConfig.model_type, CheXficientConfig, exist_ok=True)
 AutoConfig.register(CheXficientReportConfig.model_type, CheXficientReportConfig, exist_ok=True)

@@ -14,7 +14,8 @@ from torch import nn
 # What a model is loaded from. Other weights beside it (heads of pretraining, adapters) are no part of it.
 BASE_FILES = ("*.json", "*.py", "*.jinja", "*.txt", "model*.safetensors")
 CODE_FILES = tuple(
-    f"{kind}_*.py" for kind in ("configuration", "decoders", "image_processing", "modeling", "processing", "prompts")
+    f"{kind}_*.py"
+    for kind in ("configuration", "decoders", "image_processing", "modeling", "processing", "prompts", "towers")
 )
 
 # Parts of a tower that some models leave out, and that no adapter depends on.

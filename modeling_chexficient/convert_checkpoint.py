@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .configuration_chexficient import CheXficientConfig
 from .image_processing_chexficient import CheXficientImageProcessor
-from .modeling_chexficient import CheXficientModel, CheXficientPreTrainedModel
+from .modeling_chexficient import CheXficientModel
 from .modeling_chexficient_heads import CheXficientForImageClassification, CheXficientForSemanticSegmentation
 from .processing_chexficient import CheXficientProcessor
 from .released_files import load_released
@@ -35,6 +35,7 @@ from .released_weights import (
     infer_config,
     rename_tensors,
 )
+from .towers_chexficient import CheXficientPreTrainedModel
 
 HEADS = {PROBE: CheXficientForImageClassification, UNET: CheXficientForSemanticSegmentation}
 

@@ -24,15 +24,6 @@ from .decoders_chexficient import (
     output_maps,
     pyramid_channels,
 )
-from .modeling_chexficient import (
-    CheXficientPreTrainedModel,
-    code_reference,
-    feature_size,
-    interpolation_arguments,
-    load_vision_model,
-    pool_image,
-    without_pooling_layer,
-)
 from .modeling_chexficient_losses import (
     MULTI,
     SINGLE,
@@ -41,6 +32,15 @@ from .modeling_chexficient_losses import (
     one_class_loss,
     regression_loss,
     structures_loss,
+)
+from .towers_chexficient import (
+    CheXficientPreTrainedModel,
+    code_reference,
+    feature_size,
+    interpolation_arguments,
+    load_vision_model,
+    pool_image,
+    without_pooling_layer,
 )
 
 # Of the running statistics in front of a decoder: the features move while an adapter trains.
