@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedModel
 
-from .adapter_attachment_chexficient import HEADS, attach, check_bare, check_tower, warn_of_other_code
+from .adapter_attachment_chexficient import TOWER_HEADS, attach, check_bare, check_tower, warn_of_other_code
 from .adapter_files_chexficient import ADAPTER_FILES, AdapterRecord, read_config, read_record, read_weights
 from .base_identity_chexficient import BaseIdentity, identify_base, local_folder, tower_sha256, vision_tower
 from .configuration_chexficient import CheXficientConfig
@@ -72,7 +72,7 @@ class AdapterSet:
             raise ValueError(f"{name!r} is taken or no identifier: choose another name")
         folder = local_folder(directory, revision, ADAPTER_FILES)
         record = read_record(folder)
-        if record.task not in HEADS:
+        if record.task not in TOWER_HEADS:
             raise ValueError(
                 f"{directory} is for {record.task}: its base is a report model of its own, see load_adapter"
             )
@@ -148,7 +148,7 @@ class AdapterSet:
         for module in self.tower.modules():
             # Building a model initialises what does not say that it has been: the layers of other adapters do not.
             module._is_hf_initialized = True
-        head = HEADS[record.task](config, vision_model=self.tower)
+        head = TOWER_HEADS[record.task](config, vision_model=self.tower)
         return head.to(next(self.tower.parameters()).device, self.tower.dtype)
 
     def _adapter_layers(self) -> Iterator[nn.Module]:

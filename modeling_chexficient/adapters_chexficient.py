@@ -44,6 +44,7 @@ from .base_identity_chexficient import (
     vision_tower,
     weights_sha256,
 )
+from .tasks_chexficient import TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -61,7 +62,7 @@ def save_adapter(
             report model.
         directory: made if it does not exist.
         base: what the model was loaded from, by `identify_base`.
-        task: "image-classification", "semantic-segmentation" or "report-generation".
+        task: its name on the Hub, one of `TASKS_ON_THE_HUB`.
         processor: saved beside it.
 
     Raises:
@@ -125,7 +126,8 @@ def load_adapter(
     record = read_record(folder, task)
     place = record.base.name if base is None else str(base)
     beside = folder.parent / "base"
-    if base is None and record.task == "report-generation" and not Path(place).is_dir() and beside.is_dir():
+    base_by_run = not TASKS_ON_THE_HUB[record.task].head_on_tower
+    if base is None and base_by_run and not Path(place).is_dir() and beside.is_dir():
         place = str(beside)
     if base is None and record.base.revision is None and not Path(place).is_dir():
         # Nor is the Hub asked for it, which would tell the name of a folder to others.

@@ -281,7 +281,7 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         return structures_loss(logits, labels, ignored, self.config.id2label.values())
 
 
-# What `AutoModelFor...` gives of a folder of the whole model, too.
+# By the class of transformers that loads it (`AdapterTask.auto_model`), also from a folder of the whole model.
 HEADS: dict[str, type[CheXficientHead]] = {
     "AutoModelForImageClassification": CheXficientForImageClassification,
     "AutoModelForSemanticSegmentation": CheXficientForSemanticSegmentation,

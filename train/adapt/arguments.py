@@ -6,12 +6,8 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-#: Tasks by their name in recipes, as the Hub calls them.
-TASKS = {
-    "classification": "image-classification",
-    "segmentation": "semantic-segmentation",
-    "report_generation": "report-generation",
-}
+from modeling_chexficient.tasks_chexficient import TASKS
+
 METHODS = ("lora", "linear", "full")
 #: Arguments that one task alone reads.
 _OF_TASK = {
