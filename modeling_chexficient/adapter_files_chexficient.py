@@ -131,7 +131,7 @@ def read_config(folder: Path) -> LoraConfig:
     from peft import LoraConfig, PeftConfig
 
     try:
-        config = PeftConfig.from_pretrained(folder)
+        config = PeftConfig.from_pretrained(str(folder))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
     if not isinstance(config, LoraConfig):
@@ -167,20 +167,26 @@ def match_names(model: nn.Module, config: LoraConfig, weights: dict[str, Tensor]
     `config.target_modules` is changed with them. Raises ValueError where the model has no such layer.
     """
     modules = {name for name, _ in model.named_modules()}
-    renamed, unknown, targets = {}, set(), set()
+    renamed: dict[str, Tensor] = {}
+    unknown: set[str] = set()
+    targets: set[str] = set()
     for key, tensor in weights.items():
         before, part, after = key.partition(LORA_PART)
         name = before.removeprefix("base_model.model.")
         if part:
             found = next((other for other in _other_names(name) if other in modules), None)
-            unknown |= set() if found else {name}
-            targets |= {found} - {None}
+            if found is None:
+                unknown.add(name)
+            else:
+                targets.add(found)
             key = f"base_model.model.{found}{part}{after}"
         renamed[key] = tensor
     if unknown:
         raise ValueError(f"The adapter is for layers that the base does not have: {_few(unknown)}")
     if renamed.keys() != weights.keys():
-        config.target_modules, config.exclude_modules = targets, None
+        # A set, as PEFT itself makes of what it is given.
+        config.target_modules = targets  # type: ignore[assignment]
+        config.exclude_modules = None
     return renamed
 
 

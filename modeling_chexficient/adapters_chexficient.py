@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors.torch import save_file
@@ -71,7 +71,8 @@ def save_adapter(
     from peft import LoraConfig
 
     name = peft_model.active_adapter
-    config, model = copy.deepcopy(peft_model.peft_config[name]), peft_model.get_base_model()
+    config = copy.deepcopy(peft_model.peft_config[name])
+    model = cast(PreTrainedModel, peft_model.get_base_model())
     if not isinstance(config, LoraConfig):
         raise ValueError(f"only LoRA adapters (or a head alone) can be saved here, not {config.peft_type}")
     check_base_is_kept(config)

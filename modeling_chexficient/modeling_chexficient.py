@@ -179,7 +179,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
 
         flags = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         flags = {name: value for name, value in flags.items() if value is not None}
-        image_embeds = vision_output = text_embeds = text_output = logits = None
+        image_embeds = vision_output = text_embeds = text_output = logits = loss = None
         if pixel_values is not None:
             image_embeds, vision_output = self._embed_images(pixel_values, **flags)
         if input_ids is not None:
@@ -188,10 +188,11 @@ class CheXficientModel(CheXficientPreTrainedModel):
             )
         if image_embeds is not None and text_embeds is not None:
             logits = similarity_logits(image_embeds, text_embeds, self.logit_scale)
+            loss = contrastive_loss(logits) if return_loss else None
         elif return_loss:
             raise ValueError("return_loss=True needs both pixel_values and input_ids (or text_tokens)")
         return CheXficientOutput(
-            loss=contrastive_loss(logits) if return_loss else None,
+            loss=loss,
             logits_per_image=logits,
             logits_per_text=None if logits is None else logits.t(),
             image_embeds=image_embeds,

@@ -4,11 +4,15 @@ A head's loss is 0 where nobody judged anything.
 """
 
 from collections.abc import Iterable
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
 
-MULTI, SINGLE, REGRESSION = "multi_label_classification", "single_label_classification", "regression"
+ProblemType = Literal["multi_label_classification", "single_label_classification", "regression"]
+MULTI: Final = "multi_label_classification"
+SINGLE: Final = "single_label_classification"
+REGRESSION: Final = "regression"
 # Labels of images that nobody judged, where each image has one class.
 NOT_JUDGED = -100
 
@@ -37,7 +41,7 @@ def contrastive_loss(logits_per_image: torch.Tensor) -> torch.Tensor:
     return (F.cross_entropy(logits_per_image, pairs) + F.cross_entropy(logits_per_image.t(), pairs)) / 2
 
 
-def infer_problem_type(num_labels: int, labels: torch.Tensor) -> str:
+def infer_problem_type(num_labels: int, labels: torch.Tensor) -> ProblemType:
     """What labels mean where the configuration does not tell, by the rule of transformers."""
     if num_labels == 1:
         return REGRESSION

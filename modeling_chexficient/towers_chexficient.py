@@ -4,6 +4,7 @@ It imports none of them.
 """
 
 import inspect
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ def pool_image(output: ModelOutput) -> torch.Tensor:
     """[B, H] image feature of a tower: its pooled output (for DINOv2 the layer-normed CLS), else the first token."""
     pooled = getattr(output, "pooler_output", None)
     if pooled is None:
-        pooled = output.last_hidden_state[:, 0]
+        pooled = output["last_hidden_state"][:, 0]
     return pooled.flatten(1)
 
 
@@ -64,7 +65,7 @@ def resize_position_embeddings(vision_model: PreTrainedModel, image_size: int) -
     Towers without one (convolutional ones) take any size and are left alone. Raises ValueError where the size is no
     multiple of the patch size.
     """
-    embeddings = getattr(vision_model, "embeddings", None)
+    embeddings: Any = getattr(vision_model, "embeddings", None)
     if not hasattr(embeddings, "interpolate_pos_encoding"):
         return
     patch_size = vision_model.config.patch_size
@@ -90,17 +91,18 @@ def resize_position_embeddings(vision_model: PreTrainedModel, image_size: int) -
 class CheXficientPreTrainedModel(PreTrainedModel):
     """Loading, saving and initialisation shared by CheXficient models and heads."""
 
+    config: CheXficientConfig
     config_class = CheXficientConfig
     base_model_prefix = "chexficient"
     main_input_name = "pixel_values"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]  # noqa: RUF012 (read by transformers)
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
     # exp() of a half-precision temperature is off by up to 2 %.
-    _keep_in_fp32_modules_strict = ["logit_scale"]  # noqa: RUF012 (read by transformers)
+    _keep_in_fp32_modules_strict = ["logit_scale"]  # noqa: RUF012
     # The loss is a mean over the batch: Trainer must not rescale it by the number of accumulated batches.
     accepts_loss_kwargs = False
 
@@ -108,14 +110,15 @@ class CheXficientPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise what is not part of a tower; towers initialise themselves."""
         projections = (getattr(self, "visual_projection", None), getattr(self, "text_projection", None))
-        if any(module is projection for projection in projections):
+        if isinstance(module, nn.Linear) and any(module is projection for projection in projections):
             # Unit variance in, unit variance out, as CLIP initialises its projections.
             init.normal_(module.weight, std=module.in_features**-0.5)
             init.zeros_(module.bias)
             return
         super()._init_weights(module)
-        if isinstance(getattr(module, "logit_scale", None), nn.Parameter):
-            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
+        scale = getattr(module, "logit_scale", None)
+        if isinstance(scale, nn.Parameter):
+            init.constant_(scale, self.config.logit_scale_init_value)
 
     def _check_pixels(self, pixel_values: torch.Tensor) -> None:
         channels = getattr(self.config.vision_config, "num_channels", 3)
