@@ -1,7 +1,9 @@
 """The tasks that a model can be adapted to, each written once; every room adds what it does for a task by its name.
 
-A new task is a record here and its head in `modeling_chexficient_heads.py`, what it learns from in `train/adapt`, the
-model that `eval` asks in `eval/models/adapted.py`, and the lines of its card in `model_cards/adapted.py`.
+A new task on the image tower is six files: a record here; its head, in `HEADS` of `modeling_chexficient_heads.py`; a
+file of `train/adapt` that reads what it learns from, in `BUILDERS` of `train/adapt/__main__.py`; the model that `eval`
+asks, in `KINDS` of `eval/models/adapted.py`; and the code on its card, in `USAGE` of `model_cards/adapted.py`.
+`tests/test_tasks.py` fails where one is missing.
 """
 
 from dataclasses import dataclass
