@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -12,18 +11,9 @@ from model_cards.corpora import TrainingSource, hub_licence, training_sources
 from model_cards.filling import METHODS, TAGS, fill
 from model_cards.results import check_weights, load_results, model_index_entries
 from model_cards.runs import hub_id, read_run
-from modeling_chexficient.adapter_snippet_chexficient import AUTO_CLASSES, loading_snippet
+from modeling_chexficient.adapter_snippet_chexficient import loading_snippet
 from modeling_chexficient.base_identity_chexficient import weights_sha256
-
-
-@dataclass(frozen=True)
-class HubTask:
-    """A task of `train.adapt` in words, as a pipeline of the Hub, and how a model of it is asked."""
-
-    what: str
-    pipeline: str
-    usage: str
-
+from modeling_chexficient.tasks_chexficient import TASKS, TASKS_ON_THE_HUB, AdapterTask
 
 _FINDINGS = """\
 import torch
@@ -53,11 +43,8 @@ inputs = processor(images=film, text=prompt, return_tensors="pt")
 tokens = model.generate(**inputs, max_new_tokens=200)
 print(processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
 
-HUB_TASKS = {
-    "image-classification": HubTask("Finding classification", "image-classification", _FINDINGS),
-    "semantic-segmentation": HubTask("Structure segmentation", "image-segmentation", _STRUCTURES),
-    "report-generation": HubTask("Report generation", "image-text-to-text", _REPORTS),
-}
+#: By name of a task (`tasks_chexficient.TASKS`), how its model is asked.
+USAGE = {"classification": _FINDINGS, "segmentation": _STRUCTURES, "report_generation": _REPORTS}
 _LORA_SETTINGS = {"r": "LoRA rank", "lora_alpha": "LoRA alpha", "lora_dropout": "LoRA dropout"}
 
 
@@ -90,12 +77,12 @@ def render_adapted_card(
     classes, problem_type = _outputs(run, weights_dir)
     sources = adaptation_sources(run)
     title, location = (repo or run_dir.resolve().name).split("/")[-1], repo or str(weights_dir)
-    hub = HUB_TASKS[run["task"]]
+    task = TASKS_ON_THE_HUB[run["task"]]
     data = ModelCardData(
         model_name=title,
         **hub_licence(sources),
         library_name="peft" if adapter else "transformers",
-        pipeline_tag=hub.pipeline,
+        pipeline_tag=task.pipeline,
         tags=[*TAGS, *(["lora"] if run["method"] == "lora" else [])],
         base_model=base_repo,
         eval_results=model_index_entries(results),
@@ -104,7 +91,8 @@ def render_adapted_card(
         "adapted_model.md.jinja",
         data,
         title=title,
-        what=hub.what,
+        what=task.title,
+        task=task,
         adapter=adapter,
         run=run,
         results=list(results.values()),
@@ -119,10 +107,8 @@ def render_adapted_card(
         problem_type=problem_type,
         validation={name: value for name, value in run["validation"].items() if name not in ("metric", "value")},
         adapter_settings=_lora_settings(weights_dir),
-        snippet=loading_snippet(weights_dir, location).strip()
-        if adapter
-        else _whole_model_snippet(run["task"], location),
-        usage=hub.usage,
+        snippet=loading_snippet(weights_dir, location).strip() if adapter else _whole_model_snippet(task, location),
+        usage=USAGE[task.name],
         method=_method(run),
         location=location,
         private=private,
@@ -144,8 +130,8 @@ def render_report_base_card(base_dir: Path, repo: str, private: bool = False) ->
     seen = sorted({name for one in results.values() for name in one["provenance"]["pretraining_sources"]})
     config, title = json.loads((base_dir / "config.json").read_text()), repo.split("/")[-1]
     sources = training_sources(seen, {}, None)
-    hub = HUB_TASKS["report-generation"]
-    data = ModelCardData(**hub_licence(sources), library_name="transformers", pipeline_tag=hub.pipeline, tags=TAGS)
+    task = TASKS["report_generation"]
+    data = ModelCardData(**hub_licence(sources), library_name="transformers", pipeline_tag=task.pipeline, tags=TAGS)
     return fill(
         "report_base.md.jinja",
         data,
@@ -158,14 +144,14 @@ def render_report_base_card(base_dir: Path, repo: str, private: bool = False) ->
         sha256=sha256,
         seen_sources=seen,
         sources=sources,
-        snippet=_whole_model_snippet("report-generation", repo),
+        snippet=_whole_model_snippet(task, repo),
         private=private,
     )
 
 
 def _method(run: dict) -> str:
     """What was trained, in words."""
-    if run["task"] != "report-generation":
+    if TASKS_ON_THE_HUB[run["task"]].head_on_tower:
         return METHODS[run["method"]]
     frozen = run["settings"].get("freeze_tower")
     tower = " and on the vision tower" if run["settings"].get("adapt_tower") else ""
@@ -179,7 +165,7 @@ def _method(run: dict) -> str:
 def _outputs(run: dict, weights_dir: Path) -> tuple[list[str], str | None]:
     """Names of the outputs in their order, and the kind of problem; no names for reports."""
     record = weights_dir / "chexficient_adapter.json"
-    if run["task"] == "report-generation":
+    if not TASKS_ON_THE_HUB[run["task"]].head_on_tower:
         return [], None
     head = (
         json.loads(record.read_text())["head"]
@@ -218,8 +204,8 @@ def _lora_settings(weights_dir: Path) -> dict:
     return settings
 
 
-def _whole_model_snippet(task: str, location: str) -> str:
-    model_class, processor_class = AUTO_CLASSES[task]
+def _whole_model_snippet(task: AdapterTask, location: str) -> str:
+    model_class, processor_class = task.auto_model, task.auto_processor
     return "\n".join(
         [
             f"from transformers import {model_class}, {processor_class}",

@@ -4,17 +4,17 @@ Importing this package makes the Auto classes and pipelines load CheXficient fol
 `save_pretrained` writes carry these same files, so that `trust_remote_code=True` loads them without this package.
 """
 
+import transformers
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
-    AutoModelForImageClassification,
     AutoModelForImageTextToText,
-    AutoModelForSemanticSegmentation,
     AutoModelForZeroShotImageClassification,
     AutoProcessor,
 )
 
+from . import modeling_chexficient_heads
 from .adapter_set_chexficient import AdapterSet
 from .adapters_chexficient import add_tower_adapter, load_adapter, save_adapter
 from .base_identity_chexficient import BaseIdentity, identify_base
@@ -27,29 +27,22 @@ from .image_processing_chexficient import (
     resize_and_crop,
     to_eight_bit,
 )
-from .modeling_chexficient import (
-    CheXficientModel,
-    CheXficientOutput,
-    CheXficientPreTrainedModel,
-    contrastive_loss,
-    similarity_logits,
-)
-from .modeling_chexficient_heads import CheXficientForImageClassification, CheXficientForSemanticSegmentation
+from .modeling_chexficient import CheXficientModel, CheXficientOutput
+from .modeling_chexficient_heads import *  # noqa: F403 (a new head is named in its own file alone)
+from .modeling_chexficient_heads import HEADS
+from .modeling_chexficient_losses import contrastive_loss, similarity_logits
 from .modeling_chexficient_report import CheXficientForReportGeneration
 from .processing_chexficient import CheXficientProcessor
 from .prompts_chexficient import report_prompt
+from .towers_chexficient import CheXficientPreTrainedModel
 
 AutoConfig.register(CheXficientConfig.model_type, CheXficientConfig, exist_ok=True)
 AutoConfig.register(CheXficientReportConfig.model_type, CheXficientReportConfig, exist_ok=True)
 # `AutoModel` gives what a folder holds: the class its configuration names, the whole model by default.
-AutoModel.register(
-    CheXficientConfig,
-    (CheXficientModel, CheXficientForImageClassification, CheXficientForSemanticSegmentation),
-    exist_ok=True,
-)
+AutoModel.register(CheXficientConfig, (CheXficientModel, *HEADS.values()), exist_ok=True)
 AutoModelForZeroShotImageClassification.register(CheXficientConfig, CheXficientModel, exist_ok=True)
-AutoModelForImageClassification.register(CheXficientConfig, CheXficientForImageClassification, exist_ok=True)
-AutoModelForSemanticSegmentation.register(CheXficientConfig, CheXficientForSemanticSegmentation, exist_ok=True)
+for auto_model, head in HEADS.items():
+    getattr(transformers, auto_model).register(CheXficientConfig, head, exist_ok=True)
 AutoModelForImageTextToText.register(CheXficientReportConfig, CheXficientForReportGeneration, exist_ok=True)
 for config_class in (CheXficientConfig, CheXficientReportConfig):
     AutoImageProcessor.register(config_class, image_processor_classes={"pil": CheXficientImageProcessor}, exist_ok=True)
@@ -58,8 +51,8 @@ AutoProcessor.register(CheXficientConfig, CheXficientProcessor, exist_ok=True)
 CheXficientConfig.register_for_auto_class()
 CheXficientReportConfig.register_for_auto_class()
 CheXficientModel.register_for_auto_class("AutoModel")
-CheXficientForImageClassification.register_for_auto_class("AutoModelForImageClassification")
-CheXficientForSemanticSegmentation.register_for_auto_class("AutoModelForSemanticSegmentation")
+for auto_model, head in HEADS.items():
+    head.register_for_auto_class(auto_model)
 CheXficientForReportGeneration.register_for_auto_class("AutoModelForImageTextToText")
 CheXficientImageProcessor.register_for_auto_class()
 CheXficientProcessor.register_for_auto_class()
@@ -68,9 +61,7 @@ __all__ = [
     "AdapterSet",
     "BaseIdentity",
     "CheXficientConfig",
-    "CheXficientForImageClassification",
     "CheXficientForReportGeneration",
-    "CheXficientForSemanticSegmentation",
     "CheXficientImageProcessor",
     "CheXficientModel",
     "CheXficientOutput",
@@ -89,3 +80,4 @@ __all__ = [
     "similarity_logits",
     "to_eight_bit",
 ]
+__all__ += modeling_chexficient_heads.__all__

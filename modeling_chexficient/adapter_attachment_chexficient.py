@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging
 
 from .adapter_files_chexficient import LORA_PART, AdapterRecord, check_weights, match_names
 from .base_identity_chexficient import BaseIdentity
 from .configuration_chexficient import CheXficientConfig
-from .modeling_chexficient_heads import CheXficientForImageClassification, CheXficientForSemanticSegmentation
+from .modeling_chexficient_heads import HEADS
+from .tasks_chexficient import TASKS, TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
-#: By task, the model that an adapter other than of report generation is put on.
-HEADS = {
-    "image-classification": CheXficientForImageClassification,
-    "semantic-segmentation": CheXficientForSemanticSegmentation,
-}
+#: By a task's name on the Hub, its head on the image tower.
+TOWER_HEADS = {task.hub_name: HEADS[task.auto_model] for task in TASKS.values() if task.head_on_tower}
 
 
 def load_head(record: AdapterRecord, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -33,12 +32,13 @@ def load_head(record: AdapterRecord, folder: Path, dtype: torch.dtype) -> PreTra
     # That the head's weights are not in the base is no news here.
     logging.set_verbosity_error()
     try:
-        if record.task == "report-generation":
-            return AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
+        if record.task not in TOWER_HEADS:
+            auto_model = getattr(transformers, TASKS_ON_THE_HUB[record.task].auto_model)
+            return auto_model.from_pretrained(folder, dtype=dtype)
         if config.model_type != CheXficientConfig.model_type:
-            return HEADS[record.task].from_vision_pretrained(str(folder), dtype=dtype, **arguments)
+            return TOWER_HEADS[record.task].from_vision_pretrained(str(folder), dtype=dtype, **arguments)
         # A base may have a head of its own, for other labels.
-        return HEADS[record.task].from_pretrained(folder, dtype=dtype, ignore_mismatched_sizes=True, **arguments)
+        return TOWER_HEADS[record.task].from_pretrained(folder, dtype=dtype, ignore_mismatched_sizes=True, **arguments)
     finally:
         logging.set_verbosity(verbosity)
 

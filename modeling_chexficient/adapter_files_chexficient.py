@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from .base_identity_chexficient import BaseIdentity
+from .tasks_chexficient import TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -26,13 +27,6 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 # What loading an adapter of the Hub fetches: pickles never.
 ADAPTER_FILES = ("*.json", "*.py", "*.jinja", "*.txt", WEIGHTS_FILE)
-
-#: By task, the fields of `CheXficientConfig` that rebuild the head besides its labels.
-HEAD_FIELDS = {
-    "image-classification": ("image_pooling",),
-    "semantic-segmentation": ("decoder", "clip_logits", "semantic_loss_ignore_index"),
-    "report-generation": (),
-}
 
 # Starts of LoRA's `init_lora_weights` that take a part out of the base's weights.
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
@@ -55,7 +49,7 @@ class AdapterRecord:
     """What `chexficient_adapter.json` holds.
 
     Attributes:
-        task: one of `HEAD_FIELDS`.
+        task: one of `TASKS_ON_THE_HUB`.
         base: the model that the adapter was trained on.
         tower_sha256: hash of the vision tower alone (`base_identity_chexficient.tower_sha256`).
         head: fields of the configuration that rebuild the head; empty for report generation.
@@ -85,11 +79,12 @@ def head_fields(task: str, config: PretrainedConfig) -> dict:
 
     Raises ValueError for an unknown task.
     """
-    if task not in HEAD_FIELDS:
-        raise ValueError(f"An adapter's task is one of {', '.join(HEAD_FIELDS)}, not {task!r}")
-    if task == "report-generation":
+    if task not in TASKS_ON_THE_HUB:
+        raise ValueError(f"An adapter's task is one of {', '.join(TASKS_ON_THE_HUB)}, not {task!r}")
+    found = TASKS_ON_THE_HUB[task]
+    if not found.head_on_tower:
         return {}
-    return {name: getattr(config, name) for name in ("problem_type", "id2label", *HEAD_FIELDS[task])}
+    return {name: getattr(config, name) for name in ("problem_type", "id2label", *found.head_fields)}
 
 
 def read_record(folder: Path, task: str | None = None) -> AdapterRecord:
@@ -106,8 +101,8 @@ def read_record(folder: Path, task: str | None = None) -> AdapterRecord:
                 f"it is of format {version}, this package reads up to {FORMAT_VERSION}: update the package"
             )
         record = AdapterRecord(**{**fields, "base": BaseIdentity(**fields["base"])})
-        if record.task not in HEAD_FIELDS:
-            raise ValueError(f"unknown task {record.task!r}: known are {', '.join(HEAD_FIELDS)}")
+        if record.task not in TASKS_ON_THE_HUB:
+            raise ValueError(f"unknown task {record.task!r}: known are {', '.join(TASKS_ON_THE_HUB)}")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / RECORD_FILE} cannot be read: {error}") from error
     if task is not None and task != record.task:
@@ -136,7 +131,7 @@ def read_config(folder: Path) -> LoraConfig:
     from peft import LoraConfig, PeftConfig
 
     try:
-        config = PeftConfig.from_pretrained(folder)
+        config = PeftConfig.from_pretrained(str(folder))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
     if not isinstance(config, LoraConfig):
@@ -172,20 +167,26 @@ def match_names(model: nn.Module, config: LoraConfig, weights: dict[str, Tensor]
     `config.target_modules` is changed with them. Raises ValueError where the model has no such layer.
     """
     modules = {name for name, _ in model.named_modules()}
-    renamed, unknown, targets = {}, set(), set()
+    renamed: dict[str, Tensor] = {}
+    unknown: set[str] = set()
+    targets: set[str] = set()
     for key, tensor in weights.items():
         before, part, after = key.partition(LORA_PART)
         name = before.removeprefix("base_model.model.")
         if part:
             found = next((other for other in _other_names(name) if other in modules), None)
-            unknown |= set() if found else {name}
-            targets |= {found} - {None}
+            if found is None:
+                unknown.add(name)
+            else:
+                targets.add(found)
             key = f"base_model.model.{found}{part}{after}"
         renamed[key] = tensor
     if unknown:
         raise ValueError(f"The adapter is for layers that the base does not have: {_few(unknown)}")
     if renamed.keys() != weights.keys():
-        config.target_modules, config.exclude_modules = targets, None
+        # A set, as PEFT itself makes of what it is given.
+        config.target_modules = targets  # type: ignore[assignment]
+        config.exclude_modules = None
     return renamed
 
 

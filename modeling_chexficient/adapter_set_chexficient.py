@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
-from .adapter_attachment_chexficient import HEADS, attach, check_bare, check_tower, warn_of_other_code
+from .adapter_attachment_chexficient import TOWER_HEADS, attach, check_bare, check_tower, warn_of_other_code
 from .adapter_files_chexficient import ADAPTER_FILES, AdapterRecord, read_config, read_record, read_weights
 from .base_identity_chexficient import BaseIdentity, identify_base, local_folder, tower_sha256, vision_tower
 from .configuration_chexficient import CheXficientConfig
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import AuxiliaryTrainingWrapper
 
 
 class AdapterSet:
@@ -54,9 +56,11 @@ class AdapterSet:
         self.identity: BaseIdentity | None = None
         if isinstance(base, (str, Path)):
             self.identity = identify_base(base, revision)
-            base = AutoModel.from_pretrained(local_folder(base, revision), dtype=dtype)
-        self.base = base.eval()
-        self.tower = vision_tower(base)
+            model: PreTrainedModel = AutoModel.from_pretrained(local_folder(base, revision), dtype=dtype)
+        else:
+            model = base
+        self.base = model.eval()
+        self.tower = vision_tower(model)
         check_bare(self.tower)
         self._tower_sha256 = tower_sha256(self.tower)
         self.heads: dict[str, PeftModel] = {}
@@ -72,11 +76,12 @@ class AdapterSet:
             raise ValueError(f"{name!r} is taken or no identifier: choose another name")
         folder = local_folder(directory, revision, ADAPTER_FILES)
         record = read_record(folder)
-        if record.task not in HEADS:
+        if record.task not in TOWER_HEADS:
             raise ValueError(
                 f"{directory} is for {record.task}: its base is a report model of its own, see load_adapter"
             )
-        place = str(self.identity or getattr(self.base, "name_or_path", "") or type(self.base).__name__)
+        name_of_base = getattr(self.base, "name_or_path", "") or type(self.base).__name__
+        place = name_of_base if self.identity is None else str(self.identity)
         check_tower(str(directory), record, self._tower_sha256, place)
         if self.identity is not None:
             warn_of_other_code(str(directory), record.base, self.identity)
@@ -147,11 +152,12 @@ class AdapterSet:
             setattr(config, field, value)
         for module in self.tower.modules():
             # Building a model initialises what does not say that it has been: the layers of other adapters do not.
-            module._is_hf_initialized = True
-        head = HEADS[record.task](config, vision_model=self.tower)
-        return head.to(next(self.tower.parameters()).device, self.tower.dtype)
+            module._is_hf_initialized = True  # type: ignore[assignment]
+        head = TOWER_HEADS[record.task](config, vision_model=self.tower)
+        # The type checker takes transformers' `to` for a function without `self`.
+        return head.to(next(self.tower.parameters()).device, self.tower.dtype)  # type: ignore[arg-type]
 
-    def _adapter_layers(self) -> Iterator[nn.Module]:
+    def _adapter_layers(self) -> Iterator[BaseTunerLayer | AuxiliaryTrainingWrapper]:
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils import AuxiliaryTrainingWrapper
 

@@ -2,16 +2,9 @@
 
 from pathlib import Path
 
-from .adapter_attachment_chexficient import HEADS
 from .adapter_files_chexficient import read_record
 from .configuration_chexficient import CheXficientConfig
-
-#: By task, the classes that load its model and processor without this package.
-AUTO_CLASSES = {
-    "image-classification": ("AutoModelForImageClassification", "AutoImageProcessor"),
-    "semantic-segmentation": ("AutoModelForSemanticSegmentation", "AutoImageProcessor"),
-    "report-generation": ("AutoModelForImageTextToText", "AutoProcessor"),
-}
+from .tasks_chexficient import TASKS_ON_THE_HUB
 
 
 def loading_snippet(directory: str | Path, name: str | None = None) -> str:
@@ -22,9 +15,9 @@ def loading_snippet(directory: str | Path, name: str | None = None) -> str:
     """
     folder = Path(directory)
     record, name = read_record(folder), str(directory) if name is None else name
-    if record.task in HEADS and record.base.model_type != CheXficientConfig.model_type:
+    task = TASKS_ON_THE_HUB[record.task]
+    if task.head_on_tower and record.base.model_type != CheXficientConfig.model_type:
         return f"from modeling_chexficient import load_adapter\n\nmodel = load_adapter({name!r})\n"
-    auto_class, auto_processor = AUTO_CLASSES[record.task]
     own_processor = any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json"))
     processor_of = name if own_processor else record.base.name
     fields = {field: value for field, value in record.head_arguments.items() if value is not None}
@@ -39,13 +32,13 @@ def loading_snippet(directory: str | Path, name: str | None = None) -> str:
     ]
     lines = [
         "from peft import PeftModel",
-        f"from transformers import {auto_class}, {auto_processor}",
+        f"from transformers import {task.auto_model}, {task.auto_processor}",
         "",
         *([f"labels = {list(labels.values())!r}"] if labels else []),
-        f"base = {auto_class}.from_pretrained(",
+        f"base = {task.auto_model}.from_pretrained(",
         *(f"    {argument}," for argument in arguments),
         ")",
         f"model = PeftModel.from_pretrained(base, {name!r}).eval()",
-        f"processor = {auto_processor}.from_pretrained({processor_of!r}, trust_remote_code=True)",
+        f"processor = {task.auto_processor}.from_pretrained({processor_of!r}, trust_remote_code=True)",
     ]
     return "\n".join(lines) + "\n"

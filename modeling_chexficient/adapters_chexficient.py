@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from safetensors.torch import save_file
@@ -44,6 +44,7 @@ from .base_identity_chexficient import (
     vision_tower,
     weights_sha256,
 )
+from .tasks_chexficient import TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -61,7 +62,7 @@ def save_adapter(
             report model.
         directory: made if it does not exist.
         base: what the model was loaded from, by `identify_base`.
-        task: "image-classification", "semantic-segmentation" or "report-generation".
+        task: its name on the Hub, one of `TASKS_ON_THE_HUB`.
         processor: saved beside it.
 
     Raises:
@@ -70,7 +71,8 @@ def save_adapter(
     from peft import LoraConfig
 
     name = peft_model.active_adapter
-    config, model = copy.deepcopy(peft_model.peft_config[name]), peft_model.get_base_model()
+    config = copy.deepcopy(peft_model.peft_config[name])
+    model = cast(PreTrainedModel, peft_model.get_base_model())
     if not isinstance(config, LoraConfig):
         raise ValueError(f"only LoRA adapters (or a head alone) can be saved here, not {config.peft_type}")
     check_base_is_kept(config)
@@ -125,7 +127,8 @@ def load_adapter(
     record = read_record(folder, task)
     place = record.base.name if base is None else str(base)
     beside = folder.parent / "base"
-    if base is None and record.task == "report-generation" and not Path(place).is_dir() and beside.is_dir():
+    base_by_run = not TASKS_ON_THE_HUB[record.task].head_on_tower
+    if base is None and base_by_run and not Path(place).is_dir() and beside.is_dir():
         place = str(beside)
     if base is None and record.base.revision is None and not Path(place).is_dir():
         # Nor is the Hub asked for it, which would tell the name of a folder to others.

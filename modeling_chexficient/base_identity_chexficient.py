@@ -6,15 +6,21 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import snapshot_download
 from torch import nn
+from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 # What a model is loaded from. Other weights beside it (heads of pretraining, adapters) are no part of it.
 BASE_FILES = ("*.json", "*.py", "*.jinja", "*.txt", "model*.safetensors")
 CODE_FILES = tuple(
-    f"{kind}_*.py" for kind in ("configuration", "decoders", "image_processing", "modeling", "processing", "prompts")
+    f"{kind}_*.py"
+    for kind in ("configuration", "decoders", "image_processing", "modeling", "processing", "prompts", "towers")
 )
 
 # Parts of a tower that some models leave out, and that no adapter depends on.
@@ -107,13 +113,13 @@ def code_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def vision_tower(model: nn.Module) -> nn.Module:
+def vision_tower(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """The vision tower of a dual encoder, a head or a report model (also inside a PEFT model), or `model` itself."""
-    if hasattr(model, "get_base_model"):
-        model = model.get_base_model()
-    if hasattr(model, "vision_model"):
-        return model.vision_model
-    return getattr(getattr(model, "model", None), "vision_tower", model)
+    without_adapters = getattr(model, "get_base_model", None)
+    inner: Any = model if without_adapters is None else without_adapters()
+    if hasattr(inner, "vision_model"):
+        return inner.vision_model
+    return getattr(getattr(inner, "model", None), "vision_tower", inner)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ Source of the method and of the published sizes: CheXficient, arXiv 2602.22843.
 
 import copy
 import math
+from typing import TYPE_CHECKING
 
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
@@ -68,6 +69,15 @@ class CheXficientConfig(PretrainedConfig):
     keys_to_ignore_at_inference = [  # noqa: RUF012
         *("vision_model_output", "text_model_output", "hidden_states", "attentions", "background_logits")
     ]
+
+    if TYPE_CHECKING:
+        # Labels there are always, once the parent's constructor has run.
+        id2label: dict[int, str]
+
+        @property
+        def num_labels(self) -> int: ...
+        @num_labels.setter
+        def num_labels(self, num_labels: int) -> None: ...
 
     def __init__(
         self,

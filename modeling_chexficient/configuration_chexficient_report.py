@@ -1,8 +1,9 @@
 """Configuration of a CheXficient model that writes reports: a vision tower, a projector and a causal language model."""
 
 import copy
+from typing import TYPE_CHECKING
 
-from transformers import LlavaConfig
+from transformers import LlavaConfig, PretrainedConfig
 
 
 class CheXficientReportConfig(LlavaConfig):
@@ -23,8 +24,13 @@ class CheXficientReportConfig(LlavaConfig):
 
     model_type = "chexficient_report"
 
-    vision_feature_select_strategy: str = "full"
+    # Any string, so that it is `__post_init__` that refuses the others, with its reason.
+    vision_feature_select_strategy: str = "full"  # type: ignore[assignment]
     vision_feature_layer: int = -1
+    if TYPE_CHECKING:
+        # What the parent's `__post_init__` makes of dicts and None.
+        vision_config: PretrainedConfig
+        text_config: PretrainedConfig
 
     def __post_init__(self, **kwargs):
         # Copies, since the attention of configurations within this one follows this one's.

@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -22,7 +23,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .configuration_chexficient import CheXficientConfig
 from .image_processing_chexficient import CheXficientImageProcessor
-from .modeling_chexficient import CheXficientModel, CheXficientPreTrainedModel
+from .modeling_chexficient import CheXficientModel
 from .modeling_chexficient_heads import CheXficientForImageClassification, CheXficientForSemanticSegmentation
 from .processing_chexficient import CheXficientProcessor
 from .released_files import load_released
@@ -35,6 +36,7 @@ from .released_weights import (
     infer_config,
     rename_tensors,
 )
+from .towers_chexficient import CheXficientPreTrainedModel
 
 HEADS = {PROBE: CheXficientForImageClassification, UNET: CheXficientForSemanticSegmentation}
 
@@ -54,10 +56,13 @@ class Converted:
 def build_model(tensors: dict[str, torch.Tensor], config: CheXficientConfig) -> CheXficientPreTrainedModel:
     """Check released tensors and load them into the model or head of this configuration."""
     check_tensors(tensors, config)
-    model_class = HEADS.get(config_kind(config), CheXficientModel)
-    model, report = model_class.from_pretrained(
+    kind = config_kind(config)
+    model_class: type[CheXficientPreTrainedModel] = CheXficientModel if kind is None else HEADS[kind]
+    # A pair, with `output_loading_info`.
+    loaded: Any = model_class.from_pretrained(
         None, config=config, state_dict=rename_tensors(tensors, config), output_loading_info=True
     )
+    model, report = loaded
     left = {kind: report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if report[kind]}
     if left:
         raise RuntimeError(f"This version of transformers reads the towers by other names: {left}")
@@ -103,7 +108,7 @@ def convert(
         raise ValueError("This is a head on the image tower: it reads no text and takes no tokenizer")
     model = build_model(released.tensors, config)
     image_processor = CheXficientImageProcessor(size=config.vision_config.image_size)
-    processor = image_processor
+    processor: CheXficientImageProcessor | CheXficientProcessor = image_processor
     if tokenizer is not None:
         processor = CheXficientProcessor(image_processor, load_tokenizer(tokenizer, config))
 

@@ -10,10 +10,10 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .modeling_chexficient import interpolation_arguments
+from .towers_chexficient import interpolation_arguments
 
 # Maps of a pyramid: the published U-Net takes the last five blocks.
 PYRAMID_DEPTH = 5
@@ -21,7 +21,7 @@ _NARROWEST, _GROUPS = 16, 8
 
 
 def feature_pyramid(
-    vision_model: nn.Module, pixel_values: torch.Tensor, depth: int = PYRAMID_DEPTH
+    vision_model: PreTrainedModel, pixel_values: torch.Tensor, depth: int = PYRAMID_DEPTH
 ) -> list[torch.Tensor]:
     """Maps [B, C, h, w] of the last `depth` blocks of a tower (all, if it has fewer), the deepest last.
 
@@ -36,7 +36,7 @@ def feature_pyramid(
 
 
 def output_maps(
-    vision_model: nn.Module, output: ModelOutput, pixel_values: torch.Tensor, depth: int = PYRAMID_DEPTH
+    vision_model: PreTrainedModel, output: ModelOutput, pixel_values: torch.Tensor, depth: int = PYRAMID_DEPTH
 ) -> list[torch.Tensor]:
     """The maps of `feature_pyramid` from an output of the tower that holds its hidden states."""
     states = getattr(output, "reshaped_hidden_states", None) or getattr(output, "hidden_states", None)
@@ -169,7 +169,7 @@ class _PublishedStep(nn.Module):
         return self.conv(torch.cat([x, skip], dim=1))
 
 
-def _tokens_as_map(vision_model: nn.Module, tokens: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
+def _tokens_as_map(vision_model: PreTrainedModel, tokens: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
     """[B, C, h, w] of the patches among [B, tokens, C], normalised by the last layer norm of the tower."""
     norm = getattr(vision_model, "layernorm", None) or getattr(vision_model, "post_layernorm", None)
     height, width = patch_grid(vision_model, pixel_values)
@@ -178,7 +178,7 @@ def _tokens_as_map(vision_model: nn.Module, tokens: torch.Tensor, pixel_values: 
     return patches.transpose(1, 2).unflatten(2, (height, width))
 
 
-def patch_grid(vision_model: nn.Module, pixel_values: torch.Tensor) -> tuple[int, int]:
+def patch_grid(vision_model: PreTrainedModel, pixel_values: torch.Tensor) -> tuple[int, int]:
     """Rows and columns of the patches that a ViT makes of `pixel_values` [B, channels, H, W]."""
     patch = vision_model.config.patch_size
     height, width = (patch, patch) if isinstance(patch, int) else patch

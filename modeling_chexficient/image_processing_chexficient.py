@@ -8,6 +8,7 @@ What comes out of a segmentation goes the same way back, to the pixels of the fi
 
 import json
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +88,11 @@ class CheXficientImageProcessor(BaseImageProcessor):
         mean = (self.image_mean if image_mean is None else image_mean) if do_normalize else (0.0, 0.0, 0.0)
         std = (self.image_std if image_std is None else image_std) if do_normalize else (1.0, 1.0, 1.0)
         prepared = [_prepare(image, side if do_resize else None, n) for n, image in enumerate(_image_list(images))]
-        pixel_values = normalise_pixels(_stack(prepared), mean, std)
-        if return_tensors is None:
-            pixel_values = list(pixel_values.numpy())
+        normalised = normalise_pixels(_stack(prepared), mean, std)
+        pixel_values = list(normalised.numpy()) if return_tensors is None else normalised
         return BatchFeature({"pixel_values": pixel_values}, tensor_type=return_tensors)
 
-    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> list[str]:
+    def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
         """Save into `processor_config.json`, where the processor of a whole model keeps its image processor, too.
 
         Arguments as everywhere in transformers, which would write `preprocessor_config.json`: beside that one,

@@ -88,9 +88,9 @@ def normalise_pixels(
         )
     # Tensors on the device: CUDA multiplies by the reciprocal of a plain number, which is off by one rounding.
     full_scale = torch.tensor(255.0, device=pixels.device)
-    mean = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
-    return ((pixels / full_scale) - mean).div_(std).to(dtype)
+    means = torch.tensor(mean, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
+    deviations = torch.tensor(std, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
+    return ((pixels / full_scale) - means).div_(deviations).to(dtype)
 
 
 def _scaled_size_and_corner(image_size: tuple[int, int], size: int) -> tuple[tuple[int, int], tuple[int, int]]:

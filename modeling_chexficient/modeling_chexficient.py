@@ -4,18 +4,27 @@ Source: CheXficient, arXiv 2602.22843. The published model has a DINOv2 ViT-B/14
 towers that `AutoModel` builds works here.
 """
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
-from transformers import initialization as init
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_chexficient import CheXficientConfig
+from .modeling_chexficient_heads import HEADS
+from .modeling_chexficient_losses import contrastive_loss, similarity_logits
+from .towers_chexficient import (
+    CheXficientPreTrainedModel,
+    code_reference,
+    feature_size,
+    interpolation_arguments,
+    load_vision_model,
+    pool_image,
+    without_pooling_layer,
+)
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
@@ -47,30 +56,6 @@ class CheXficientOutput(ModelOutput):
         return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
 
 
-def similarity_logits(image_embeds: torch.Tensor, text_embeds: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:
-    """exp(logit_scale) x image . text^T, [images, texts], in fp32.
-
-    `image_embeds` [images, D] and `text_embeds` [texts, D] have unit length; `logit_scale` is the logarithm.
-    """
-    # Autocast would round cosines to 8 bits before the scale (100) makes the error one of tenths of a logit.
-    with torch.autocast(image_embeds.device.type, enabled=False):
-        return logit_scale.float().exp() * image_embeds.float() @ text_embeds.float().t()
-
-
-def contrastive_loss(logits_per_image: torch.Tensor) -> torch.Tensor:
-    """Symmetric InfoNCE: the mean of image-to-text and text-to-image cross entropy, pairs on the diagonal.
-
-    Raises ValueError where `logits_per_image` is not square [pairs, pairs].
-    """
-    if logits_per_image.ndim != 2 or logits_per_image.shape[0] != logits_per_image.shape[1]:
-        raise ValueError(
-            "The contrastive loss needs one text per image, but logits_per_image has shape "
-            f"{tuple(logits_per_image.shape)} [images, texts]"
-        )
-    pairs = torch.arange(len(logits_per_image), device=logits_per_image.device)
-    return (F.cross_entropy(logits_per_image, pairs) + F.cross_entropy(logits_per_image.t(), pairs)) / 2
-
-
 def pool_text(hidden: torch.Tensor, attention_mask: torch.Tensor | None, pooling: str) -> torch.Tensor:
     """Reduce token states [B, L, H] to [B, H]; `pooling` as in `CheXficientConfig.text_pooling`.
 
@@ -88,119 +73,6 @@ def pool_text(hidden: torch.Tensor, attention_mask: torch.Tensor | None, pooling
     else:
         index = positions.masked_fill(~attended, hidden.shape[1]).argmin(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), index]
-
-
-def pool_image(output: ModelOutput) -> torch.Tensor:
-    """[B, H] image feature of a tower: its pooled output (for DINOv2 the layer-normed CLS), else the first token."""
-    pooled = getattr(output, "pooler_output", None)
-    if pooled is None:
-        pooled = output.last_hidden_state[:, 0]
-    return pooled.flatten(1)
-
-
-def feature_size(config: PretrainedConfig) -> int:
-    """Width of a tower's feature: `hidden_size`, or the last of `hidden_sizes` (convolutional towers)."""
-    size = getattr(config, "hidden_size", None)
-    return size if size is not None else config.hidden_sizes[-1]
-
-
-def without_pooling_layer(config: PretrainedConfig) -> dict[str, bool]:
-    """Arguments that build the tower of `config` without its pooling layer, for where it would never be used."""
-    model_class = MODEL_MAPPING.get(type(config), None)
-    if not inspect.isclass(model_class) or "add_pooling_layer" not in inspect.signature(model_class).parameters:
-        return {}
-    return {"add_pooling_layer": False}
-
-
-def code_reference(model_class: type) -> str:
-    """`file.Class`, as a configuration's `auto_map` names the code beside the weights."""
-    return f"{model_class.__module__.split('.')[-1]}.{model_class.__name__}"
-
-
-def interpolation_arguments(vision_model: nn.Module) -> dict[str, bool]:
-    """Arguments that let a tower take images of any size: DINOv2 does by itself, most others when told to."""
-    names = inspect.signature(vision_model.forward).parameters
-    return {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in names else {}
-
-
-def load_vision_model(
-    name_or_path: str, config: PretrainedConfig, image_size: int | None = None, **loading
-) -> PreTrainedModel:
-    """Load a pretrained image tower into `config`, its position embedding interpolated to `image_size` if given."""
-    vision_model = AutoModel.from_pretrained(name_or_path, config=config, **loading)
-    if image_size is not None:
-        resize_position_embeddings(vision_model, image_size)
-    return vision_model
-
-
-@torch.no_grad()
-def resize_position_embeddings(vision_model: PreTrainedModel, image_size: int) -> None:
-    """Interpolate the position embedding of a ViT to images of `image_size` px, by the tower's own method, in place.
-
-    Towers without one (convolutional ones) take any size and are left alone. Raises ValueError where the size is no
-    multiple of the patch size.
-    """
-    embeddings = getattr(vision_model, "embeddings", None)
-    if not hasattr(embeddings, "interpolate_pos_encoding"):
-        return
-    patch_size = vision_model.config.patch_size
-    if image_size % patch_size:
-        raise ValueError(f"image_size {image_size} is no multiple of the patch size {patch_size}")
-    if image_size == vision_model.config.image_size:
-        return
-    # CLIP and SigLIP hold a table in place of a parameter; SigLIP has no CLS token.
-    table = getattr(embeddings, "position_embedding", None)
-    old = embeddings.position_embeddings if table is None else table.weight.unsqueeze(0)
-    first = old.shape[1] - (vision_model.config.image_size // patch_size) ** 2
-    tokens = old.new_zeros(1, first + (image_size // patch_size) ** 2, old.shape[-1])
-    new = embeddings.interpolate_pos_encoding(tokens, image_size, image_size)
-    if table is None:
-        embeddings.position_embeddings = nn.Parameter(new)
-    else:
-        embeddings.position_embedding = nn.Embedding.from_pretrained(new[0], freeze=False)
-        embeddings.position_ids = torch.arange(new.shape[1], device=new.device).unsqueeze(0)
-        embeddings.num_positions, embeddings.image_size = new.shape[1], image_size
-    vision_model.config.image_size = image_size
-
-
-class CheXficientPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation shared by CheXficient models and heads."""
-
-    config_class = CheXficientConfig
-    base_model_prefix = "chexficient"
-    main_input_name = "pixel_values"
-    input_modalities = ("image", "text")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    # exp() of a half-precision temperature is off by up to 2 %.
-    _keep_in_fp32_modules_strict = ["logit_scale"]  # noqa: RUF012 (read by transformers)
-    # The loss is a mean over the batch: Trainer must not rescale it by the number of accumulated batches.
-    accepts_loss_kwargs = False
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        """Initialise what is not part of a tower; towers initialise themselves."""
-        projections = (getattr(self, "visual_projection", None), getattr(self, "text_projection", None))
-        if any(module is projection for projection in projections):
-            # Unit variance in, unit variance out, as CLIP initialises its projections.
-            init.normal_(module.weight, std=module.in_features**-0.5)
-            init.zeros_(module.bias)
-            return
-        super()._init_weights(module)
-        if isinstance(getattr(module, "logit_scale", None), nn.Parameter):
-            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
-
-    def _check_pixels(self, pixel_values: torch.Tensor) -> None:
-        channels = getattr(self.config.vision_config, "num_channels", 3)
-        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels:
-            raise ValueError(
-                f"pixel_values must be [images, {channels}, height, width], not {tuple(pixel_values.shape)}"
-            )
-        if not pixel_values.is_floating_point():
-            raise ValueError(f"pixel_values must be normalised floats, not {pixel_values.dtype}: see normalise_pixels")
 
 
 class CheXficientModel(CheXficientPreTrainedModel):
@@ -307,7 +179,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
 
         flags = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         flags = {name: value for name, value in flags.items() if value is not None}
-        image_embeds = vision_output = text_embeds = text_output = logits = None
+        image_embeds = vision_output = text_embeds = text_output = logits = loss = None
         if pixel_values is not None:
             image_embeds, vision_output = self._embed_images(pixel_values, **flags)
         if input_ids is not None:
@@ -316,10 +188,11 @@ class CheXficientModel(CheXficientPreTrainedModel):
             )
         if image_embeds is not None and text_embeds is not None:
             logits = similarity_logits(image_embeds, text_embeds, self.logit_scale)
+            loss = contrastive_loss(logits) if return_loss else None
         elif return_loss:
             raise ValueError("return_loss=True needs both pixel_values and input_ids (or text_tokens)")
         return CheXficientOutput(
-            loss=contrastive_loss(logits) if return_loss else None,
+            loss=loss,
             logits_per_image=logits,
             logits_per_text=None if logits is None else logits.t(),
             image_embeds=image_embeds,
@@ -378,12 +251,9 @@ class CheXficientModel(CheXficientPreTrainedModel):
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Save as every transformers model does, and name the classes that other tasks may load the folder with."""
         if self._auto_class is not None:
-            # Imported here, since the heads import this file; transformers copies what it finds imported.
-            from .modeling_chexficient_heads import HEADS
-
             entries = {"AutoModelForZeroShotImageClassification": type(self), **HEADS}
             auto_map = getattr(self.config, "auto_map", None) or {}
-            self.config.auto_map = auto_map | {name: code_reference(one) for name, one in entries.items()}
+            self.config.auto_map = auto_map | {name: code_reference(head) for name, head in entries.items()}
         return super().save_pretrained(save_directory, *args, **kwargs)
 
     def _embed_images(self, pixel_values: torch.Tensor, **flags) -> tuple[torch.Tensor, ModelOutput]:
@@ -423,4 +293,4 @@ class CheXficientModel(CheXficientPreTrainedModel):
             )
 
 
-__all__ = ["CheXficientModel", "CheXficientOutput", "CheXficientPreTrainedModel"]
+__all__ = ["CheXficientModel", "CheXficientOutput"]

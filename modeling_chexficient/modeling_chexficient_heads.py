@@ -7,6 +7,7 @@ own, or (`from_vision_pretrained`) from any vision model that `AutoModel` builds
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,15 +25,6 @@ from .decoders_chexficient import (
     output_maps,
     pyramid_channels,
 )
-from .modeling_chexficient import (
-    CheXficientPreTrainedModel,
-    code_reference,
-    feature_size,
-    interpolation_arguments,
-    load_vision_model,
-    pool_image,
-    without_pooling_layer,
-)
 from .modeling_chexficient_losses import (
     MULTI,
     SINGLE,
@@ -41,6 +33,15 @@ from .modeling_chexficient_losses import (
     one_class_loss,
     regression_loss,
     structures_loss,
+)
+from .towers_chexficient import (
+    CheXficientPreTrainedModel,
+    code_reference,
+    feature_size,
+    interpolation_arguments,
+    load_vision_model,
+    pool_image,
+    without_pooling_layer,
 )
 
 # Of the running statistics in front of a decoder: the features move while an adapter trains.
@@ -71,9 +72,10 @@ class CheXficientSegmenterOutput(SemanticSegmenterOutput):
 class CheXficientHead(CheXficientPreTrainedModel):
     """What the heads share: the image tower `vision_model` and how it is built, loaded and saved."""
 
-    input_modalities = ("image",)
+    vision_model: PreTrainedModel
+    input_modalities = ["image"]  # noqa: RUF012 (read by transformers)
     # The text side of a whole model.
-    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012 (read by transformers)
+    _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^text_model\.",
         r"^text_projection\.",
         r"^visual_projection\.",
@@ -101,8 +103,8 @@ class CheXficientHead(CheXficientPreTrainedModel):
         Raises:
             ValueError: the name is of a CheXficient model, which `from_pretrained` loads.
         """
-        loading = {"dtype": dtype, "attn_implementation": attn_implementation}
-        loading = {name: value for name, value in loading.items() if value is not None}
+        given = {"dtype": dtype, "attn_implementation": attn_implementation}
+        loading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         vision_config = AutoConfig.from_pretrained(name_or_path)
         if vision_config.model_type == cls.config_class.model_type:
             raise ValueError(f"{name_or_path} is a CheXficient model: load it with {cls.__name__}.from_pretrained")
@@ -113,7 +115,8 @@ class CheXficientHead(CheXficientPreTrainedModel):
         )
         loading |= cls._without_pooling(config)
         vision_model = load_vision_model(name_or_path, config.vision_config, image_size, **loading)
-        return cls(config, vision_model=vision_model).to(vision_model.dtype).eval()
+        # The type checker takes transformers' `to` for a function without `self`.
+        return cls(config, vision_model=vision_model).to(vision_model.dtype).eval()  # type: ignore[arg-type]
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Save as every transformers model does; `AutoModel` of the folder gives this head, too."""
@@ -269,7 +272,7 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         return CheXficientSegmenterOutput(
             loss=None if labels is None else self._loss(logits, labels.to(logits.device)),
             logits=logits,
-            hidden_states=output.hidden_states if output_hidden_states else None,
+            hidden_states=output["hidden_states"] if output_hidden_states else None,
             attentions=getattr(output, "attentions", None),
             background_logits=logits.new_zeros(len(logits)) if overlapping else None,
         )
@@ -281,7 +284,7 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         return structures_loss(logits, labels, ignored, self.config.id2label.values())
 
 
-# What `AutoModelFor...` gives of a folder of the whole model, too.
+# By the class of transformers that loads it (`AdapterTask.auto_model`), also from a folder of the whole model.
 HEADS: dict[str, type[CheXficientHead]] = {
     "AutoModelForImageClassification": CheXficientForImageClassification,
     "AutoModelForSemanticSegmentation": CheXficientForSemanticSegmentation,

@@ -1,16 +1,47 @@
-"""Losses of the heads: means over what somebody judged, 0 where nobody judged anything, in fp32."""
+"""Losses in fp32: of the dual encoder, contrastive; of the heads, means over what somebody judged.
+
+A head's loss is 0 where nobody judged anything.
+"""
 
 from collections.abc import Iterable
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
 
-MULTI, SINGLE, REGRESSION = "multi_label_classification", "single_label_classification", "regression"
+ProblemType = Literal["multi_label_classification", "single_label_classification", "regression"]
+MULTI: Final = "multi_label_classification"
+SINGLE: Final = "single_label_classification"
+REGRESSION: Final = "regression"
 # Labels of images that nobody judged, where each image has one class.
 NOT_JUDGED = -100
 
 
-def infer_problem_type(num_labels: int, labels: torch.Tensor) -> str:
+def similarity_logits(image_embeds: torch.Tensor, text_embeds: torch.Tensor, logit_scale: torch.Tensor) -> torch.Tensor:
+    """exp(logit_scale) x image . text^T, [images, texts], in fp32.
+
+    `image_embeds` [images, D] and `text_embeds` [texts, D] have unit length; `logit_scale` is the logarithm.
+    """
+    # Autocast would round cosines to 8 bits before the scale (100) makes the error one of tenths of a logit.
+    with torch.autocast(image_embeds.device.type, enabled=False):
+        return logit_scale.float().exp() * image_embeds.float() @ text_embeds.float().t()
+
+
+def contrastive_loss(logits_per_image: torch.Tensor) -> torch.Tensor:
+    """Symmetric InfoNCE: the mean of image-to-text and text-to-image cross entropy, pairs on the diagonal.
+
+    Raises ValueError where `logits_per_image` is not square [pairs, pairs].
+    """
+    if logits_per_image.ndim != 2 or logits_per_image.shape[0] != logits_per_image.shape[1]:
+        raise ValueError(
+            "The contrastive loss needs one text per image, but logits_per_image has shape "
+            f"{tuple(logits_per_image.shape)} [images, texts]"
+        )
+    pairs = torch.arange(len(logits_per_image), device=logits_per_image.device)
+    return (F.cross_entropy(logits_per_image, pairs) + F.cross_entropy(logits_per_image.t(), pairs)) / 2
+
+
+def infer_problem_type(num_labels: int, labels: torch.Tensor) -> ProblemType:
     """What labels mean where the configuration does not tell, by the rule of transformers."""
     if num_labels == 1:
         return REGRESSION

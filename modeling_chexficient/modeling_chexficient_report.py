@@ -4,6 +4,8 @@ Everything but the image tokens is transformers' own `LlavaForConditionalGenerat
 before the tower's last norm, with registers among them; here they are the patches alone, after that norm, of any tower.
 """
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 from transformers import (
@@ -28,8 +30,8 @@ from .configuration_chexficient import tower_config
 from .configuration_chexficient_report import CheXficientReportConfig
 from .decoders_chexficient import patch_grid
 from .image_processing_chexficient import CheXficientImageProcessor
-from .modeling_chexficient import interpolation_arguments, resize_position_embeddings, without_pooling_layer
 from .prompts_chexficient import IMAGE_TOKEN, image_token_count, prepare_tokenizer, report_processor
+from .towers_chexficient import interpolation_arguments, resize_position_embeddings, without_pooling_layer
 
 #: Of generation by default. Any of many normal findings may come next, but few abnormal ones, so the likeliest next
 #: word leads past them: the same weights wrote synthetic reports of clinical F1 0.67 with one beam and 0.79 with four.
@@ -79,7 +81,7 @@ class CheXficientReportModel(LlavaModel):
         super(LlavaModel, self).__init__(config)
         tower = config.vision_config
         self.vision_tower = AutoModel.from_config(tower, **without_pooling_layer(tower))
-        embeddings = getattr(self.vision_tower, "embeddings", None)
+        embeddings: Any = getattr(self.vision_tower, "embeddings", None)
         if getattr(embeddings, "mask_token", None) is not None:
             # No patch is ever masked, and a parameter without a gradient breaks distributed training.
             embeddings.mask_token = None
@@ -114,7 +116,9 @@ class CheXficientReportModel(LlavaModel):
                 raise ValueError(f"{name} can only be {value!r}: the image tokens are all patches of the last layer")
         tokens = patch_tokens(self.vision_tower, pixel_values)
         return BaseModelOutputWithPooling(
-            last_hidden_state=tokens, pooler_output=list(self.multi_modal_projector(tokens))
+            last_hidden_state=tokens,
+            # A list, though the type of this output says a tensor.
+            pooler_output=list(self.multi_modal_projector(tokens)),  # type: ignore[arg-type]
         )
 
     def forward(self, input_ids: torch.Tensor | None = None, **kwargs):
@@ -146,7 +150,7 @@ class CheXficientForReportGeneration(LlavaForConditionalGeneration):
         super(LlavaForConditionalGeneration, self).__init__(config)
         # Which transformers would otherwise guess from the name of the class.
         self.loss_type = "ForCausalLM"
-        self.model = CheXficientReportModel(config, None if language_model is None else language_model.base_model)
+        self.model = CheXficientReportModel(config, None if language_model is None else _body(language_model))
         if language_model is None:
             self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         else:
@@ -207,18 +211,24 @@ class CheXficientForReportGeneration(LlavaForConditionalGeneration):
         processor = report_processor(image_processor, tokenizer, _map_side(tower, image_processor))
         config = cls.config_class(
             vision_config=tower.config,
-            text_config=language.base_model.config,
+            text_config=_body(language).config,
             image_token_index=processor.image_token_id,
             image_seq_length=image_token_count(processor),
             tie_word_embeddings=language.config.tie_word_embeddings,
             dtype=dtype,
         )
         config.pretraining_sources = getattr(source, "pretraining_sources", None) or []
-        model = cls(config, language).to(dtype).eval()
+        # The type checker takes transformers' `to` for a function without `self`.
+        model = cls(config, language).to(dtype).eval()  # type: ignore[arg-type]
         _copy_weights(tower, model.model.vision_tower)
         _check_language_model(model, language)
         model.generation_config = _generation_config(tokenizer)
         return model, processor
+
+
+def _body(language_model: PreTrainedModel) -> PreTrainedModel:
+    """The language model without its output embeddings."""
+    return cast(PreTrainedModel, language_model.base_model)
 
 
 def _load_tower(

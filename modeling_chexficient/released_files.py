@@ -1,7 +1,9 @@
 """Files of released weights, read without running any code in them."""
 
+import importlib
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+# numpy's private builder of one number, which its type hints leave out.
+_SCALAR = importlib.import_module("numpy._core.multiarray").scalar
 # Plain numbers that numpy computed (a best score) are pickled by these names; none of them runs foreign code.
-NUMPY_NUMBERS = [
+NUMPY_NUMBERS: list[Callable | tuple[Callable, str]] = [
     np.dtype,
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
 ]
 
@@ -88,8 +92,9 @@ def _from_pickle(content: object, path: Path) -> ReleasedCheckpoint:
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         subset = content.get("subset")
         content = content["model"]
-    entries = content.items() if isinstance(content, dict) else [(None, None)]
-    if not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in entries):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    ):
         raise ValueError(f"{path} holds neither a state dict nor a dict with one under 'model'")
     if subset is not None:
         if not isinstance(subset, (set, list, tuple)) or not all(isinstance(one, int) for one in subset):

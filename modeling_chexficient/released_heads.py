@@ -4,6 +4,7 @@ The kind of a checkpoint is told by its tensors and kept as the class that a con
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import PretrainedConfig
@@ -56,7 +57,7 @@ def infer_head_config(
         raise ValueError(f"problem_type must be one of {', '.join(PROBLEM_TYPES)}, not {problem_type!r}")
     if clip_logits and kind != UNET:
         raise ValueError("Only the logits of a U-Net can be clipped, and this is a linear probe")
-    head = {"image_pooling": "normalized"} if kind == PROBE else {"decoder": "published_unet"}
+    head: dict[str, Any] = {"image_pooling": "normalized"} if kind == PROBE else {"decoder": "published_unet"}
     return CheXficientConfig(
         vision_config,
         id2label=dict(enumerate(labels)),

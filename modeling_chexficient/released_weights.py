@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 import torch
-from transformers import BertConfig, Dinov2Config
+from transformers import BertConfig, Dinov2Config, PretrainedConfig
 
 from .configuration_chexficient import CheXficientConfig
 from .released_heads import PROBLEM_TYPES, config_kind, head_kind, head_shapes, infer_head_config
@@ -226,7 +226,7 @@ def _norm(name: str, size: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (size,), f"{name}.bias": (size,)}
 
 
-def _vision_shapes(config: Dinov2Config) -> dict[str, tuple[int, ...]]:
+def _vision_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
     hidden, patch = config.hidden_size, config.patch_size
     shapes = {
         "cls_token": (1, 1, hidden),
@@ -244,7 +244,7 @@ def _vision_shapes(config: Dinov2Config) -> dict[str, tuple[int, ...]]:
     return shapes | _norm("norm", hidden)
 
 
-def _text_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
+def _text_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
     hidden = config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (config.vocab_size, hidden),

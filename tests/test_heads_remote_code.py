@@ -36,9 +36,9 @@ CODE_FILES = {
     "image_processing_chexficient.py",
     "image_processing_chexficient_masks.py",
     "image_processing_chexficient_pixels.py",
-    "modeling_chexficient.py",
     "modeling_chexficient_heads.py",
     "modeling_chexficient_losses.py",
+    "towers_chexficient.py",
 }
 STRUCTURES = {0: "lungs", 1: "heart", 2: "tube"}
 FINDINGS = {0: "edema", 1: "mass"}
@@ -167,6 +167,8 @@ def test_auto_model_gives_what_a_folder_holds(folders):
 def test_folders_hold_all_the_code_and_name_no_class_they_cannot_serve(folders, remote):
     for name in ("whole", "classifier", "segmenter"):
         assert {path.name for path in folders[name].glob("*.py")} >= CODE_FILES
+        # The whole model builds on the heads, not they on it.
+        assert (folders[name] / "modeling_chexficient.py").exists() == (name == "whole")
         assert not list(folders[name].glob("*adapter*"))
     auto_map = json.loads((folders["segmenter"] / "config.json").read_text())["auto_map"]
     assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForSemanticSegmentation"}

@@ -87,3 +87,7 @@ class StructuresModel(AdaptedModel):
         best, second = logits.topk(2, dim=1).values.unbind(dim=1)
         winner = F.one_hot(logits.argmax(dim=1), logits.shape[1]).movedim(-1, 1).bool()
         return logits - torch.where(winner, second.unsqueeze(1), best.unsqueeze(1))
+
+
+#: By name of a task (`tasks_chexficient.TASKS`) whose head sits on the tower.
+KINDS: dict[str, type[AdaptedModel]] = {"classification": FindingsModel, "segmentation": StructuresModel}

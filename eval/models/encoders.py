@@ -21,7 +21,7 @@ from modeling_chexficient import (
     feature_pyramid,
     to_eight_bit,
 )
-from modeling_chexficient.modeling_chexficient import interpolation_arguments
+from modeling_chexficient.towers_chexficient import interpolation_arguments
 
 
 class EvaluationModel:

@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.utils import cached_file
 
 import modeling_chexficient
-from eval.models.adapted import AdaptedModel, FindingsModel, StructuresModel
+from eval.models.adapted import KINDS, AdaptedModel
 from eval.models.encoders import CheXficientEncoder, DualEncoder, EvaluationModel
 from eval.models.report_generator import ReportGenerator, load_report_generator
 from eval.records.runs import Adaptation, AdaptRun, adaptation_behind, weights_folder
@@ -23,15 +23,11 @@ from modeling_chexficient.adapter_files_chexficient import ADAPTER_FILES, CONFIG
 from modeling_chexficient.adapter_files_chexficient import read_record as read_adapter
 from modeling_chexficient.adapters_chexficient import load_adapter
 from modeling_chexficient.base_identity_chexficient import local_folder, weights_sha256
+from modeling_chexficient.tasks_chexficient import TASKS
 
 #: The kind of a model by the task of its adapter, and by the class of a whole model with a head.
-_OF_TASK = {"image-classification": FindingsModel, "semantic-segmentation": StructuresModel}
-
-
-_OF_CLASS = {
-    "CheXficientForImageClassification": FindingsModel,
-    "CheXficientForSemanticSegmentation": StructuresModel,
-}
+_OF_TASK = {TASKS[name].hub_name: kind for name, kind in KINDS.items()}
+_OF_CLASS = {TASKS[name].head: kind for name, kind in KINDS.items()}
 
 
 def load_adapted_model(
@@ -52,7 +48,7 @@ def load_adapted_model(
     if folder is not None:
         return _load_adapter(name, folder, base)
     config = AutoConfig.from_pretrained(name, **source)
-    head = next((one for one in config.architectures or () if one in _OF_CLASS), None)
+    head = next((name for name in config.architectures or () if name in _OF_CLASS), None)
     if head is None:
         return None
     model = getattr(modeling_chexficient, head).from_pretrained(name, dtype=torch.float32, revision=revision)
@@ -74,7 +70,7 @@ def _adapter_folder(name: str, revision: str) -> Path | None:
 def _load_adapter(name: str, folder: Path, base: str | None) -> EvaluationModel:
     told = read_adapter(folder)
     beside = folder.parent / "base"
-    if base is None and told.task == "report-generation" and beside.is_dir():
+    if base is None and told.task not in _OF_TASK and beside.is_dir():
         # Put together by the run itself, which may have been moved since.
         base = str(beside)
     model = load_adapter(folder, base=base).get_base_model()

@@ -14,7 +14,7 @@ from typing import Any
 
 def write_json(value: Any, path: Path) -> None:
     """Write a dataclass (or plain values) as JSON, NaN as null; a file of the name appears whole or not at all."""
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -28,7 +28,7 @@ def from_json(kind: Any, value: Any) -> Any:
     Raises:
         TypeError: a field of a dataclass is missing, or there is one that it does not have.
     """
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         return kind(**{name: from_json(hints.get(name, Any), one) for name, one in value.items()})
     origin, inner = typing.get_origin(kind), typing.get_args(kind)

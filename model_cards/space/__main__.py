@@ -27,6 +27,7 @@ from model_cards.corpora import hub_licence, training_sources
 from model_cards.space.reports import frequent_labels, load_public, write_reports
 from model_cards.space_files.space_app.findings import parse_findings
 from modeling_chexficient import CheXficientModel, CheXficientProcessor
+from modeling_chexficient.tasks_chexficient import TASKS
 
 FILES = Path(__file__).parents[1] / "space_files"
 #: How a DICOM film is shown, written once: the page reads uploads by the file that prepares training data.
@@ -39,11 +40,8 @@ FINDINGS = (
     *("Lung Lesion", "Lung Opacity", "Pleural Effusion", "Pleural Other", "Pneumonia", "Pneumothorax"),
     "Support Devices",
 )
-#: By option, the class of its head and the task of its adapter.
-HEADS = {
-    "classification": ("CheXficientForImageClassification", "image-classification"),
-    "segmentation": ("CheXficientForSemanticSegmentation", "semantic-segmentation"),
-}
+#: By option, the task that the page shows.
+HEADS = {name: TASKS[name] for name in ("classification", "segmentation")}
 NO_FINDING = "No Finding: no acute cardiopulmonary abnormality | abnormal chest radiograph"
 
 
@@ -138,13 +136,13 @@ def load_head(path: str, task: str, base: str) -> tuple[PreTrainedModel, object]
     Raises:
         ValueError: there is none, it is of another task, or of another base than `base`.
     """
-    class_name, adapter_task = HEADS[task]
+    class_name = HEADS[task].head
     folder = next((Path(path) / name for name in ("adapter", "model") if (Path(path) / name).is_dir()), Path(path))
     if (folder / "adapter_config.json").is_file():
         # It needs peft, which a Space without adapters does not.
         from modeling_chexficient.adapters_chexficient import load_adapter
 
-        model = load_adapter(folder, base=base, task=adapter_task).merge_and_unload()
+        model = load_adapter(folder, base=base, task=HEADS[task].hub_name).merge_and_unload()
     elif (folder / "config.json").is_file():
         # Loading anything else into this class would give it a new head, which knows nothing.
         architecture = (json.loads((folder / "config.json").read_text()).get("architectures") or ["nothing"])[0]

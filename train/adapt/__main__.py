@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -75,15 +76,31 @@ class Arguments:
         return settings | {"base": base.weights_sha256}
 
 
+def _build_findings(arguments: Arguments, mixture: Mixture) -> Task:
+    return build_findings(arguments.task, mixture, arguments.augmentation, arguments.training.seed)
+
+
+def _build_structures(arguments: Arguments, mixture: Mixture) -> Task:
+    return build_structures(arguments.task, mixture, arguments.augmentation, arguments.training.seed)
+
+
+def _build_reports(arguments: Arguments, mixture: Mixture) -> Task:
+    common = (mixture, arguments.augmentation, arguments.training.seed)
+    return build_reports(arguments.task, arguments.reports, arguments.method, *common)
+
+
+#: By name of a task (`tasks_chexficient.TASKS`), what it learns from.
+BUILDERS: dict[str, Callable[[Arguments, Mixture], Task]] = {
+    "classification": _build_findings,
+    "segmentation": _build_structures,
+    "report_generation": _build_reports,
+}
+
+
 def build_task(arguments: Arguments, mixture: Mixture) -> Task:
     """The task of a run; the first process reads (and caches) the data, the others find them ready."""
-    common = (mixture, arguments.augmentation, arguments.training.seed)
     with arguments.training.main_process_first(desc="loading the dataset"):
-        if arguments.task.task == "classification":
-            return build_findings(arguments.task, *common)
-        if arguments.task.task == "segmentation":
-            return build_structures(arguments.task, *common)
-        return build_reports(arguments.task, arguments.reports, arguments.method, *common)
+        return BUILDERS[arguments.task.task](arguments, mixture)
 
 
 def adapt(arguments: Arguments) -> None:

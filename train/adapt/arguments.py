@@ -7,12 +7,8 @@ from typing import ClassVar
 
 from train.runs.arguments import RunArguments
 
-#: Tasks by their name in recipes, as the Hub calls them.
-TASKS = {
-    "classification": "image-classification",
-    "segmentation": "semantic-segmentation",
-    "report_generation": "report-generation",
-}
+from modeling_chexficient.tasks_chexficient import TASKS
+
 METHODS = ("lora", "linear", "full")
 #: Arguments that one task alone reads.
 _OF_TASK = {

@@ -19,7 +19,8 @@ from data_scripts.schema import DataError
 from eval.benchmarks import Benchmark
 from eval.metrics import label_aurocs
 from modeling_chexficient.modeling_chexficient_heads import CheXficientForImageClassification
-from train.adapt.arguments import TASKS, TaskArguments
+from modeling_chexficient.tasks_chexficient import TASKS
+from train.adapt.arguments import TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
 from train.adapt.films import choose_films, load_splits
@@ -92,7 +93,7 @@ class FindingsTask(Task):
         return Benchmark(
             f"{name}_findings",
             1,
-            "disease_prediction",
+            TASKS["classification"].runner,
             dataset,
             labels=judged or self.labels,
             unlisted_is_absent=self.unlisted_is_absent,
@@ -138,7 +139,7 @@ def build_findings(arguments: TaskArguments, mixture: Mixture, augmentation: Aug
         "image_pooling": arguments.image_pooling,
     }
     return FindingsTask(
-        name=TASKS["classification"],
+        name=TASKS["classification"].hub_name,
         model=load_head(CheXficientForImageClassification, arguments.model, arguments.revision, config, **head),
         parts=Parts("vision_model", ("classifier",), ("vision_model",)),
         processor=load_image_processor(arguments.model, arguments.revision, config),

@@ -15,15 +15,10 @@ from eval.records.runs import Adaptation, AdaptRun
 from eval.settings import EvaluationSettings
 from eval.splits import find_folders
 from eval.suite import judge
+from modeling_chexficient.tasks_chexficient import TASKS_ON_THE_HUB
 from train.adapt.arguments import AdaptTrainingArguments
 from train.adapt.tasks import Task
 
-#: Runners that can judge a task.
-_RUNNERS = {
-    "image-classification": "disease_prediction",
-    "semantic-segmentation": "segmentation",
-    "report-generation": "report_generation",
-}
 #: The loader of users' own tables, which says nothing of where the films are from.
 _OWN_FOLDER = "folder"
 
@@ -51,7 +46,8 @@ def find_benchmark(task: Task, args: AdaptTrainingArguments, mixture: Mixture) -
 
 
 def _named_benchmark(name: str, task: Task, data: Path) -> tuple[Benchmark, list[Path]]:
-    suited = [one for one, benchmark in BENCHMARKS.items() if benchmark.task == _RUNNERS[task.name]]
+    runner = TASKS_ON_THE_HUB[task.name].runner
+    suited = [known for known, benchmark in BENCHMARKS.items() if benchmark.task == runner]
     if name not in suited:
         raise ValueError(f"--benchmark {name} does not judge {task.name}, these do: {suited}")
     folders = find_folders(BENCHMARKS[name], data, alone=True)

@@ -21,7 +21,8 @@ from eval.tasks.report_generation import rows_with_report
 from modeling_chexficient.configuration_chexficient_report import CheXficientReportConfig
 from modeling_chexficient.modeling_chexficient_report import CheXficientForReportGeneration
 from modeling_chexficient.prompts_chexficient import report_prompt
-from train.adapt.arguments import TASKS, MethodArguments, TaskArguments
+from modeling_chexficient.tasks_chexficient import TASKS
+from train.adapt.arguments import MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.base import load_config
 from train.adapt.films import choose_films, load_splits
@@ -136,7 +137,7 @@ class ReportsTask(Task):
         return {"log_likelihood": float(measured[:, 0].sum() / measured[:, 1].sum())}
 
     def benchmark(self, name: str, dataset: str, test: Dataset) -> Benchmark:
-        return Benchmark(f"{name}_reports", 1, "report_generation", dataset, "clinical F1")
+        return Benchmark(f"{name}_reports", 1, TASKS["report_generation"].runner, dataset, "clinical F1")
 
 
 def build_reports(
@@ -167,7 +168,7 @@ def build_reports(
     model, processor = _load_writer(arguments) if base_writes else _compose(arguments, reports, texts)
     adapted = ["model.language_model", *(["model.vision_tower"] if method.adapt_tower else [])]
     task = ReportsTask(
-        name=TASKS["report_generation"],
+        name=TASKS["report_generation"].hub_name,
         model=model,
         parts=Parts("model.vision_tower", ("model.multi_modal_projector",), tuple(adapted)),
         processor=processor,

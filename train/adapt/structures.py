@@ -20,7 +20,8 @@ from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
 from eval.benchmarks import Benchmark
 from eval.tasks.dice import dice, weighted_means, with_structure
 from modeling_chexficient.modeling_chexficient_heads import CheXficientForSemanticSegmentation
-from train.adapt.arguments import TASKS, TaskArguments
+from modeling_chexficient.tasks_chexficient import TASKS
+from train.adapt.arguments import TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
 from train.adapt.films import choose_films, load_splits
@@ -81,7 +82,7 @@ class StructuresTask(Task):
         return Benchmark(
             f"{name}_structures",
             1,
-            "segmentation",
+            TASKS["segmentation"].runner,
             dataset,
             "mean Dice",
             structures=self.structures,
@@ -131,7 +132,7 @@ def build_structures(
         "semantic_loss_ignore_index": _IGNORED,
     }
     return StructuresTask(
-        name=TASKS["segmentation"],
+        name=TASKS["segmentation"].hub_name,
         model=load_head(CheXficientForSemanticSegmentation, arguments.model, arguments.revision, config, **head),
         parts=Parts("vision_model", ("decode_head",), ("vision_model",)),
         processor=load_image_processor(arguments.model, arguments.revision, config),

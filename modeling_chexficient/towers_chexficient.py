@@ -1,0 +1,133 @@
+"""What the dual encoder, the heads and the decoders share: how a tower is built, loaded, resized and pooled.
+
+It imports none of them.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import MODEL_MAPPING, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_chexficient import CheXficientConfig
+
+
+def pool_image(output: ModelOutput) -> torch.Tensor:
+    """[B, H] image feature of a tower: its pooled output (for DINOv2 the layer-normed CLS), else the first token."""
+    pooled = getattr(output, "pooler_output", None)
+    if pooled is None:
+        pooled = output["last_hidden_state"][:, 0]
+    return pooled.flatten(1)
+
+
+def feature_size(config: PretrainedConfig) -> int:
+    """Width of a tower's feature: `hidden_size`, or the last of `hidden_sizes` (convolutional towers)."""
+    size = getattr(config, "hidden_size", None)
+    return size if size is not None else config.hidden_sizes[-1]
+
+
+def without_pooling_layer(config: PretrainedConfig) -> dict[str, bool]:
+    """Arguments that build the tower of `config` without its pooling layer, for where it would never be used."""
+    model_class = MODEL_MAPPING.get(type(config), None)
+    if not inspect.isclass(model_class) or "add_pooling_layer" not in inspect.signature(model_class).parameters:
+        return {}
+    return {"add_pooling_layer": False}
+
+
+def code_reference(model_class: type) -> str:
+    """`file.Class`, as a configuration's `auto_map` names the code beside the weights."""
+    return f"{model_class.__module__.split('.')[-1]}.{model_class.__name__}"
+
+
+def interpolation_arguments(vision_model: nn.Module) -> dict[str, bool]:
+    """Arguments that let a tower take images of any size: DINOv2 does by itself, most others when told to."""
+    names = inspect.signature(vision_model.forward).parameters
+    return {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in names else {}
+
+
+def load_vision_model(
+    name_or_path: str, config: PretrainedConfig, image_size: int | None = None, **loading
+) -> PreTrainedModel:
+    """Load a pretrained image tower into `config`, its position embedding interpolated to `image_size` if given."""
+    vision_model = AutoModel.from_pretrained(name_or_path, config=config, **loading)
+    if image_size is not None:
+        resize_position_embeddings(vision_model, image_size)
+    return vision_model
+
+
+@torch.no_grad()
+def resize_position_embeddings(vision_model: PreTrainedModel, image_size: int) -> None:
+    """Interpolate the position embedding of a ViT to images of `image_size` px, by the tower's own method, in place.
+
+    Towers without one (convolutional ones) take any size and are left alone. Raises ValueError where the size is no
+    multiple of the patch size.
+    """
+    embeddings: Any = getattr(vision_model, "embeddings", None)
+    if not hasattr(embeddings, "interpolate_pos_encoding"):
+        return
+    patch_size = vision_model.config.patch_size
+    if image_size % patch_size:
+        raise ValueError(f"image_size {image_size} is no multiple of the patch size {patch_size}")
+    if image_size == vision_model.config.image_size:
+        return
+    # CLIP and SigLIP hold a table in place of a parameter; SigLIP has no CLS token.
+    table = getattr(embeddings, "position_embedding", None)
+    old = embeddings.position_embeddings if table is None else table.weight.unsqueeze(0)
+    first = old.shape[1] - (vision_model.config.image_size // patch_size) ** 2
+    tokens = old.new_zeros(1, first + (image_size // patch_size) ** 2, old.shape[-1])
+    new = embeddings.interpolate_pos_encoding(tokens, image_size, image_size)
+    if table is None:
+        embeddings.position_embeddings = nn.Parameter(new)
+    else:
+        embeddings.position_embedding = nn.Embedding.from_pretrained(new[0], freeze=False)
+        embeddings.position_ids = torch.arange(new.shape[1], device=new.device).unsqueeze(0)
+        embeddings.num_positions, embeddings.image_size = new.shape[1], image_size
+    vision_model.config.image_size = image_size
+
+
+class CheXficientPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation shared by CheXficient models and heads."""
+
+    config: CheXficientConfig
+    config_class = CheXficientConfig
+    base_model_prefix = "chexficient"
+    main_input_name = "pixel_values"
+    input_modalities = ["image", "text"]  # noqa: RUF012 (read by transformers)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    # exp() of a half-precision temperature is off by up to 2 %.
+    _keep_in_fp32_modules_strict = ["logit_scale"]  # noqa: RUF012
+    # The loss is a mean over the batch: Trainer must not rescale it by the number of accumulated batches.
+    accepts_loss_kwargs = False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise what is not part of a tower; towers initialise themselves."""
+        projections = (getattr(self, "visual_projection", None), getattr(self, "text_projection", None))
+        if isinstance(module, nn.Linear) and any(module is projection for projection in projections):
+            # Unit variance in, unit variance out, as CLIP initialises its projections.
+            init.normal_(module.weight, std=module.in_features**-0.5)
+            init.zeros_(module.bias)
+            return
+        super()._init_weights(module)
+        scale = getattr(module, "logit_scale", None)
+        if isinstance(scale, nn.Parameter):
+            init.constant_(scale, self.config.logit_scale_init_value)
+
+    def _check_pixels(self, pixel_values: torch.Tensor) -> None:
+        channels = getattr(self.config.vision_config, "num_channels", 3)
+        if pixel_values.ndim != 4 or pixel_values.shape[1] != channels:
+            raise ValueError(
+                f"pixel_values must be [images, {channels}, height, width], not {tuple(pixel_values.shape)}"
+            )
+        if not pixel_values.is_floating_point():
+            raise ValueError(f"pixel_values must be normalised floats, not {pixel_values.dtype}: see normalise_pixels")
+
+
+__all__ = ["CheXficientPreTrainedModel"]
