@@ -87,9 +87,6 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
     Raises:
         ValueError: what the study needs is missing, a cell or step was made with other arguments, or a step failed.
     """
-    for file, how in study.needs.items():
-        if not Path(file).exists():
-            raise ValueError(f"{file} is missing: {how}")
     records = {name: Path(study.output_dir) / "steps" / f"{name}.json" for name in study.prepare}
     steps = {name: step for name, step in study.prepare.items() if step_left(step, records[name])}
     cells = choose_cells(study, arguments.only)
@@ -100,6 +97,9 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
         commands += comparisons(study, {cell.folder for cell in cells})[0].values()
         print("\n".join(shlex.join(["python", *command]) for command in commands))
         return []
+    for file, how in study.needs.items():
+        if not Path(file).exists():
+            raise ValueError(f"{file} is missing: {how}")
     for name, step in steps.items():
         print(f"preparing {name}: {records[name].with_suffix('.log')}", flush=True)
         run_step(step, records[name], environment)
