@@ -154,6 +154,11 @@ def test_a_killed_study_goes_on(place, do, resumed):
     study.wait()
     (place / "stop").unlink()
     first = Path("out/grid/first/run.json").stat().st_mtime_ns
+    if do == "save":
+        other = write_study(place, {"arms": {"first": {}, "second": {"do": do, "rate": 9.0}}, "seeds": []})
+        with pytest.raises(SystemExit, match=r"out/grid/second was begun with other arguments: rate None -> 9.0"):
+            main([other])
+        write_study(place, {"arms": {"first": {}, "second": {"do": do}}, "seeds": []})
     assert not Path("out/grid/second/run.json").exists()
     main(["study.yaml"])
     assert Path("out/grid/first/run.json").stat().st_mtime_ns == first
@@ -206,6 +211,11 @@ def test_a_failed_cell_is_told_and_the_others_run(place, capsys):
     assert Path("out/grid/good-0/results/film.json").is_file()
     assert "grid is not compared yet: 2 of its cells are not there" in printed
     assert not Path("compared").exists()
+    # Once mended, they are run as the file now says.
+    main([write_study(place, {"arms": {"bad": {"rate": 2.0}, "empty": {}, "good": {}}, "seeds": [0]})])
+    assert calls("bad-0") == ["1.0 None", "2.0 None"]
+    assert len(calls("good-0")) == 1
+    assert Path("compared").is_file()
 
 
 def test_a_dry_run_lists_commands_and_runs_nothing(place, capsys):

@@ -91,7 +91,10 @@ def commands_left(cell: Cell) -> list[list[str]]:
 
 
 def _is_trained(cell: Cell) -> bool:
-    """Whether the run of a cell is finished; raises ValueError where it is not the one that is asked for."""
+    """Whether the run of a cell is finished; raises ValueError where it is not the one that is asked for.
+
+    One that was stopped (or failed) without a checkpoint is begun anew, so it matters not what it was begun with.
+    """
     wanted, before = Record.of(cell), Record.load(cell.folder / RECORD_FILE)
     finished = (cell.folder / RUN_FILE).is_file()
     # Raises ValueError for one that cannot be read.
@@ -102,7 +105,7 @@ def _is_trained(cell: Cell) -> bool:
         told = json.loads(json.dumps(run.settings)) | {"seed": run.seed}
         asked = {name: value for name, value in wanted.arguments.items() if name in told}
         differences = [f"{name} {told[name]!r} -> {asked[name]!r}" for name in asked if told[name] != asked[name]]
-    if differences:
+    if differences and (finished or _has_checkpoint(cell)):
         raise ValueError(
             f"{cell.folder} was {'run' if finished else 'begun'} with other arguments: {'; '.join(differences)}. Give "
             "the former values, choose another output_dir, or delete that folder to run it anew"
@@ -127,8 +130,12 @@ def as_command(command: str, arguments: Mapping[str, Any], *positional: str) -> 
 def training_command(cell: Cell) -> list[str]:
     words = [*as_command(cell.command, cell.arguments), "--output_dir", str(cell.folder)]
     # Whole or not: the trainer passes over one that is not.
-    stopped = not (cell.folder / RUN_FILE).is_file() and any(cell.folder.glob("checkpoint-*"))
+    stopped = _has_checkpoint(cell) and not (cell.folder / RUN_FILE).is_file()
     return [*words, "--resume_from_checkpoint", "last"] if stopped else words
+
+
+def _has_checkpoint(cell: Cell) -> bool:
+    return any(cell.folder.glob("checkpoint-*"))
 
 
 def evaluation_command(cell: Cell) -> list[list[str]]:
