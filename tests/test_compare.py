@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from eval.metrics import bootstrap_weights
 from eval.records.results import Provenance, ZeroShotResult
-from eval.records.runs import Flops, PretrainRun
+from eval.records.runs import Flops
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
 from eval.significance import mean_statistics, paired_differences, resample_statistics
@@ -23,6 +23,7 @@ from eval.studies.label_placement import name_clusters
 from eval.studies.runs import finding_figures
 from eval.studies.table import flops_unit
 from eval.tasks.zero_shot import judge
+from tests.run_records import pretrain_run
 from train.pretrain.__main__ import main as pretrain_main
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
@@ -60,24 +61,13 @@ def write_run(
     path = folder / "results" / "zero_shot_findings.json"
     digest = scores.save(scores_path(path))
     dataclasses.replace(result, scores_sha256=digest).save(path)
-    pretrain_run(
-        selection=selection,
-        keep_share_reached=1.0 if selection == "none" else 0.25,
-        seed=seed,
-        pairs_scored=0 if selection == "none" else 1000,
-        settings={"image_size": 112, **settings},
-        flops=None if flops is None else Flops(0.75 * flops, 0.25 * flops),
-    ).write(folder)
-    return folder
-
-
-def pretrain_run(**changes) -> PretrainRun:
-    values = {
-        "selection": "none", "keep_share_asked": 0.25, "keep_share_reached": 1.0, "corpus_pairs": 1000,
-        "kept_pairs": 1000, "schedule": {"num_rows": 1000}, "pairs_trained": 4000, "pairs_scored": 0, "seed": 0,
-        "steps": 10, "seconds": 1.0, "settings": {},
+    record = {
+        "selection": selection, "keep_share_reached": 1.0 if selection == "none" else 0.25, "seed": seed,
+        "pairs_scored": 0 if selection == "none" else 1000, "settings": {"image_size": 112, **settings},
+        "flops": None if flops is None else Flops(0.75 * flops, 0.25 * flops),
     }  # fmt: skip
-    return PretrainRun(**values | changes)
+    pretrain_run(**record).write(folder)
+    return folder
 
 
 def compare(folders: list[Path], out: Path, *words: str) -> dict:

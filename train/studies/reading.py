@@ -33,7 +33,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from train.runs.recipes import _RecipeLoader as RecipeLoader
+from train.runs.recipes import RecipeLoader
 from train.studies.plan import Comparison, Condition, Evaluation, Grid, Step, Study, as_list
 
 T = TypeVar("T")

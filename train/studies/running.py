@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from eval.records.json_values import write_json
 from eval.records.runs import RUN_FILE, Run
-from train.runs.recipes import _as_words
+from train.runs.recipes import as_words
 from train.studies.plan import Cell, Step
 from train.studies.reading import read_yaml
 
@@ -123,7 +123,7 @@ def differing(before: Record, now: Record) -> list[str]:
 
 def as_command(command: str, arguments: Mapping[str, Any], *positional: str) -> list[str]:
     """`-m MODULE WORDS POSITIONAL --name value ...`."""
-    named = [word for name, value in arguments.items() for word in _as_words(name, value)]
+    named = [word for name, value in arguments.items() for word in as_words(name, value)]
     return ["-m", *shlex.split(command), *positional, *named]
 
 
