@@ -183,6 +183,40 @@ def by_patient_intervals(
     return [Estimate.of_resamples(column) for column in values.T]
 
 
+def resample_statistics(
+    runs: Sequence[Callable[[np.ndarray], dict[str, np.ndarray]]], patients: np.ndarray, resamples: int, seed: int
+) -> list[dict[str, np.ndarray]]:
+    """For each run its figures by name [1 + resamples], the whole first; see `resample_by_patient`.
+
+    All runs are judged on the same draws of patients, so what makes a draw easy or hard for all cancels in differences.
+
+    Args:
+        runs: each takes weights [R, films] and gives figures [R] by name, the same names for all.
+        patients: [films], whose film each is, the same for all runs.
+    """
+    names = list(runs[0](np.ones((1, len(patients)))))
+
+    def all_figures(weights: np.ndarray) -> np.ndarray:
+        figures = [run(weights) for run in runs]
+        return np.stack([np.stack([run[name] for name in names], axis=1) for run in figures], axis=1)
+
+    values = resample_by_patient(all_figures, patients, resamples, seed)
+    return [{name: values[:, run, number] for number, name in enumerate(names)} for run in range(len(runs))]
+
+
+def mean_statistics(runs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Means over runs (seeds) of each figure, draw by draw; of `resample_statistics`."""
+    return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]}
+
+
+def paired_differences(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, Estimate]:
+    """First minus second for each figure, with its 95 % percentile interval; both over the same draws of patients.
+
+    The interval says nothing about other seeds: those runs were not trained.
+    """
+    return {name: Estimate.of_resamples(first[name] - second[name]) for name in first}
+
+
 def bootstrap_p_value(values: np.ndarray) -> float | None:
     """Two-sided p-value that a difference is 0, from `values` [1 + resamples]; None where it is not defined.
 

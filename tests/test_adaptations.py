@@ -13,8 +13,8 @@ from eval.records.provenance import Provenance
 from eval.records.results import Estimate, ProbeResult, ProbeShare, SegmentationResult
 from eval.records.runs import Adaptation
 from eval.scores import ZeroShotScores, numbered, save_scores
-from eval.studies.adaptation_runs import load_runs
-from eval.studies.adaptations import main
+from eval.studies.__main__ import main
+from eval.studies.arms import group_runs, load_runs
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 from tests.run_records import BASE, adapt_run
 
@@ -59,8 +59,12 @@ def macro(scores: np.ndarray) -> float:
 
 
 def compare(folders, out, *words: str) -> dict:
-    main([*map(str, folders), "--out", str(out), "--resamples", "60", *words])
+    main([*map(str, folders), "--out", str(out / "adaptations"), "--resamples", "60", *words])
     return json.loads((out / "adaptations.json").read_text())
+
+
+def figure(cell: dict) -> dict:
+    return cell["figures"]["macro"]
 
 
 def test_cells_are_means_over_seeds_and_differences_are_paired(tmp_path, capsys):
@@ -69,28 +73,28 @@ def test_cells_are_means_over_seeds_and_differences_are_paired(tmp_path, capsys)
     del runs["linear", 0.1, 1]
     folders = [folder for folder, _ in runs.values()]
     found = compare(folders, tmp_path / "out")
-    cells = {(cell["method"], cell["label_share"]): cell for cell in found["cells"]}
+    cells = {(cell["arm"], cell["label_share"]): cell for cell in found["cells"]}
     assert list(cells) == [("lora", 0.1), ("lora", 1.0), ("linear", 0.1), ("linear", 1.0)]
     for (method, share), cell in cells.items():
         values = [macro(scores) for (m, s, _), (_, scores) in runs.items() if (m, s) == (method, share)]
-        assert cell["figure"]["values"] == pytest.approx(values)
-        assert cell["figure"]["mean"] == pytest.approx(np.mean(values))
-        assert cell["interval"]["low"] < cell["figure"]["mean"] < cell["interval"]["high"]
+        assert [estimate["value"] for estimate in figure(cell)["by_seed"]] == pytest.approx(values)
+        assert figure(cell)["mean"] == pytest.approx(np.mean(values))
+        assert figure(cell)["interval"]["low"] < figure(cell)["mean"] < figure(cell)["interval"]["high"]
         assert cell["trainable_share"] == pytest.approx(0.01)
     assert cells["linear", 0.1]["seeds"] == [0]
     assert cells["lora", 1.0]["seconds"] == 10.5
-    assert cells["lora", 0.1]["difference"] is None
+    assert figure(cells["lora", 0.1])["difference"] is None
     # By hand: the same draws of patients for every run.
     weights = np.vstack([np.ones((1, FILMS)), bootstrap_weights(PATIENTS_NUMBERED, 60, 0)])
     draws = {key: label_aurocs(scores, TARGETS, weights).mean(axis=1) for key, (_, scores) in runs.items()}
     paired = np.mean([draws["linear", 1.0, n] for n in (0, 1)], axis=0) - np.mean(
         [draws["lora", 1.0, n] for n in (0, 1)], axis=0
     )
-    difference = cells["linear", 1.0]["difference"]
+    difference = figure(cells["linear", 1.0])["difference"]
     assert difference["value"] == pytest.approx(paired[0])
     assert (difference["low"], difference["high"]) == pytest.approx(tuple(np.quantile(paired[1:], [0.025, 0.975])))
     assert difference["high"] < 0
-    assert cells["linear", 1.0]["p_value"] == pytest.approx(2 / 61)
+    assert figure(cells["linear", 1.0])["p_value"] == pytest.approx(2 / 61)
     assert (found["films"], found["patients"], found["reference"]) == (FILMS, FILMS // 2, "lora")
     text = (tmp_path / "out" / "adaptations.md").read_text()
     assert text.strip() in capsys.readouterr().out
@@ -107,15 +111,15 @@ def test_runs_of_other_questions_are_refused_with_both_named(tmp_path):
 
     def refused(folder, message: str) -> None:
         with pytest.raises(ValueError, match=message) as caught:
-            load_runs([one, folder], None)
+            group_runs(load_runs([one, folder], None))
         assert str(one) in str(caught.value)
         assert str(folder) in str(caught.value)
 
     refused(make_run(tmp_path / "b", "full", 1.0, 0, films="others")[0], "differ in judged films: fingerprint and oth")
-    refused(make_run(tmp_path / "c", "lora", 1.0, 0, skill=2)[0], "of the same method, label share and seed")
+    refused(make_run(tmp_path / "c", "lora", 1.0, 0, skill=2)[0], "runs with the same seed")
     refused(
         make_run(tmp_path / "f", "full", 1.0, 0, train_films=900)[0],
-        "of one share and seed, they differ in train_films",
+        "they differ in train_films, of one share and seed",
     )
     other_base = BASE | {"weights_sha256": "3" * 64}
     refused(make_run(tmp_path / "d", "full", 1.0, 0, base=other_base)[0], "differ in weights of the base")
@@ -129,7 +133,7 @@ def test_runs_that_kept_their_start_are_told(tmp_path):
     folders = [make_run(tmp_path, "lora", 1.0, seed, best_step=step)[0] for seed, step in enumerate((0, 40))]
     folders.append(make_run(tmp_path, "full", 1.0, 0, best_step=10)[0])
     cells = compare(folders, tmp_path / "out")["cells"]
-    assert [(cell["method"], cell["kept_start"]) for cell in cells] == [("lora", 1), ("full", 0)]
+    assert [(cell["arm"], cell["kept_start"]) for cell in cells] == [("lora", 1), ("full", 0)]
     text = (tmp_path / "out" / "adaptations.md").read_text()
     assert text.strip().endswith("than the start, which was kept: lora at 100% (1 of 2 runs).")
 
@@ -142,14 +146,14 @@ def test_settings_that_differ_make_another_kind_or_are_refused(tmp_path):
     with pytest.raises(SystemExit, match=r"--reference 'lora' is none of \['lora \(rank: 4\)', 'lora \(rank: 8\)'\]"):
         compare(folders, tmp_path / "out", "--by", "rank")
     found = compare(folders, tmp_path / "out", "--by", "rank", "--reference", "lora (rank: 8)")
-    assert [cell["method"] for cell in found["cells"]] == ["lora (rank: 8)", "lora (rank: 4)"]
+    assert [cell["arm"] for cell in found["cells"]] == ["lora (rank: 8)", "lora (rank: 4)"]
 
 
 def test_folders_that_are_no_judged_runs_are_refused(tmp_path):
     folder, _ = make_run(tmp_path, "lora", 1.0, 0)
     with pytest.raises(SystemExit, match="no run folder"):
         main(["--out", str(tmp_path)])
-    with pytest.raises(ValueError, match="is no finished run of train"):
+    with pytest.raises(ValueError, match="is not a finished run"):
         load_runs([tmp_path], None)
     with pytest.raises(ValueError, match="was not judged on nih_probe"):
         load_runs([folder], "nih_probe")
@@ -183,9 +187,9 @@ def test_dice_of_single_films_is_compared_likewise(tmp_path):
     found = compare([lora, full], tmp_path / "out", "--benchmark", "structures")
     assert (found["metric"], found["names"]) == ("mean Dice", ["heart", "tubes"])
     first, second = found["cells"]
-    assert (first["figure"]["mean"], second["figure"]["mean"]) == pytest.approx((of_lora, of_full), abs=1e-6)
+    assert (figure(first)["mean"], figure(second)["mean"]) == pytest.approx((of_lora, of_full), abs=1e-6)
     # The same films shifted by a constant: so is every draw of them.
-    assert list(second["difference"].values()) == pytest.approx([0.1] * 3, abs=1e-6)
+    assert list(figure(second)["difference"].values()) == pytest.approx([0.1] * 3, abs=1e-6)
     save_artifact(full / "results", "structures", {"dice_full": np.ones((FILMS, 2)), "patients": PATIENTS_NUMBERED},
                   {"structures": ["heart", "tubes"]})  # fmt: skip
     with pytest.raises(ValueError, match="do not belong to it"):

@@ -16,10 +16,11 @@ from eval.records.results import Provenance, ZeroShotResult
 from eval.records.runs import Flops
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
+from eval.significance import mean_statistics, paired_differences, resample_statistics
 from eval.studies.__main__ import main as compare_main
+from eval.studies.arms import arm_name
 from eval.studies.label_placement import name_clusters
-from eval.studies.paired import paired_differences, resampled_macros
-from eval.studies.runs import arm_name
+from eval.studies.runs import finding_figures
 from eval.studies.table import flops_unit
 from eval.tasks.zero_shot import judge
 from tests.run_records import pretrain_run
@@ -70,10 +71,25 @@ def write_run(
 
 
 def compare(folders: list[Path], out: Path, *words: str) -> dict:
-    """What `eval.studies` writes as JSON, its arms by name."""
+    """What `eval.studies` writes as JSON, its cells by arm."""
     compare_main([*map(str, folders), "--out", str(out), "--resamples", "200", *words])
     comparison = json.loads(Path(f"{out}.json").read_text())
-    return {**comparison, "arms": {arm["name"]: arm for arm in comparison["arms"]}}
+    return {**comparison, "arms": {cell["arm"]: cell for cell in comparison["cells"]}}
+
+
+def differences(arm: dict) -> dict:
+    """Of each group to the reference."""
+    return {group: figure["difference"] for group, figure in arm["figures"].items()}
+
+
+def resampled_macros(arms: dict[str, list[ZeroShotScores]], rare, resamples: int, seed: int) -> dict[str, dict]:
+    """For each arm and group the mean over its runs [1 + resamples], the same draws for all."""
+    flat = [(name, run) for name, runs in arms.items() for run in runs]
+    drawn = resample_statistics([finding_figures(run, rare) for _, run in flat], flat[0][1].patients, resamples, seed)
+    return {
+        arm: mean_statistics([values for (name, _), values in zip(flat, drawn, strict=True) if name == arm])
+        for arm in arms
+    }
 
 
 def test_resampled_macros_equal_scikit_learn_on_the_drawn_films():
@@ -131,8 +147,8 @@ def test_identical_runs_differ_by_exactly_nothing(tmp_path):
             write_run(tmp_path / f"{selection}-{seed}", made_scores(1.0, seed), seed, selection)
     arms = compare(list(tmp_path.iterdir()), tmp_path / "c")["arms"]
     nothing = {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert arms["random 25.0%"]["difference"] == dict.fromkeys(("macro", "macro_common", "macro_rare"), nothing)
-    assert arms["full data"]["difference"] is None
+    assert differences(arms["random 25.0%"]) == dict.fromkeys(("macro", "macro_common", "macro_rare"), nothing)
+    assert set(differences(arms["full data"]).values()) == {None}
     assert "+0.000 [+0.000, +0.000]" in (tmp_path / "c.md").read_text()
 
 
@@ -146,12 +162,13 @@ def test_a_better_arm_is_seen_as_better(tmp_path):
     assert comparison["reference"] == "full data"
     assert better["seeds"] == [0, 1]
     values = [ZeroShotResult.load(tmp_path / f"q{seed}/results/zero_shot_findings.json").macro.value for seed in (0, 1)]
-    assert better["auroc"]["macro"]["values"] == values
-    assert better["auroc"]["macro"]["mean"] == pytest.approx(np.mean(values))
-    assert (better["auroc"]["macro"]["lowest"], better["auroc"]["macro"]["highest"]) == (min(values), max(values))
+    macro = better["figures"]["macro"]
+    assert [estimate["value"] for estimate in macro["by_seed"]] == values
+    assert macro["mean"] == pytest.approx(np.mean(values))
+    assert (macro["lowest"], macro["highest"]) == (min(values), max(values))
     for group in ("macro", "macro_common"):
-        difference = better["difference"][group]
-        assert difference["value"] == pytest.approx(better["auroc"][group]["mean"] - full["auroc"][group]["mean"])
+        difference = differences(better)[group]
+        assert difference["value"] == pytest.approx(better["figures"][group]["mean"] - full["figures"][group]["mean"])
         assert 0 < difference["low"] < difference["value"] < difference["high"]
     assert better["relative_flops"] == pytest.approx(0.1)
     assert better["flops"] == {"trained": 3e14, "scored": 1e14, "total": 4e14}
@@ -170,7 +187,7 @@ def test_the_tables_say_what_the_json_says(tmp_path, capsys):
     assert "| random 25.0% | 0 | 25.0% | 4,000 | 1,000 | 1.00 | 25.0% |" in table
     cells = []
     for group in ("macro", "macro_common", "macro_rare"):
-        auroc, difference = arm["auroc"][group], arm["difference"][group]
+        auroc, difference = arm["figures"][group], differences(arm)[group]
         cells.append(f"{auroc['mean']:.3f} [{auroc['lowest']:.3f}, {auroc['highest']:.3f}]")
         cells.append(f"{difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]")
     assert f"| random 25.0% | 25.0% | {' | '.join(cells)} |" in table
@@ -208,7 +225,7 @@ def test_without_rare_findings_there_is_no_figure_for_them(tmp_path):
     scores = [made_scores(skill, noise) for skill, noise in ((1.2, 0), (0.9, 1))]
     common = [ZeroShotScores(NAMES[:2], one.scores[:, :2], one.targets[:, :2], one.patients) for one in scores]
     folders = [write_run(tmp_path / f"{seed}", one, seed, flops=1e12) for seed, one in enumerate(common)]
-    assert compare(folders, tmp_path / "c")["arms"]["full data"]["auroc"]["macro_rare"] is None
+    assert compare(folders, tmp_path / "c")["arms"]["full data"]["figures"]["macro_rare"]["mean"] is None
     assert "| not defined | reference |" in (tmp_path / "c.md").read_text()
 
 
@@ -240,7 +257,7 @@ def test_without_rare_findings_there_is_no_figure_for_them(tmp_path):
     ],
 )
 def test_arms_are_named_by_what_tells_them_apart(done, by, name):
-    assert arm_name(done, by) == name
+    assert arm_name(pretrain_run(**done), by) == name
 
 
 def test_variants_are_arms_of_their_own(tmp_path):
@@ -259,7 +276,7 @@ def test_variants_are_arms_of_their_own(tmp_path):
     assert compare(folders[:2], tmp_path / "c")["reference"] == plain
     comparison = compare(folders[:2], tmp_path / "c", "--reference", small)
     assert (comparison["reference"], list(comparison["arms"])) == (small, [small, plain])
-    with pytest.raises(SystemExit, match="'none' is none of the arms"):
+    with pytest.raises(SystemExit, match="'none' is none of"):
         compare(folders[:2], tmp_path / "c", "--reference", "none")
 
 
@@ -336,15 +353,15 @@ def another_corpus(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (other_films, r"differ in data: \['abc', 'other'\]"),
-        (fewer_films, "differ in number of films"),
-        (other_rare_findings, "differ in findings or in which are rare"),
-        (no_scores, "of an older version that kept no scores of single films: judge the run again"),
-        (other_truth, "cannot be compared with .*: their targets differ"),
+        (other_films, "differ in judged films: abc and other"),
+        (fewer_films, "differ in number of judged films"),
+        (other_rare_findings, "differ in which findings are rare"),
+        (no_scores, "keeps no scores of single films: judge the run again"),
+        (other_truth, "cannot be compared: their targets differ"),
         (other_patients, "their patients differ"),
         (scores_of_another_result, "does not belong to the result"),
         (weights_of_another_training, "was measured on other weights"),
-        (no_result, "is not a judged run: .*zero_shot_findings.json missing"),
+        (no_result, "was not judged on zero_shot_findings: .*json is missing"),
         (the_same_seed, "runs with the same seed"),
         (another_corpus, r"in more than the seed: \['corpus_fingerprint'\]"),
     ],

@@ -1,1 +1,1 @@
-"""Finished runs side by side: what each selection cost, what it gave, and how far it is from a reference."""
+"""Finished and judged runs side by side, as cells over arms and, of adaptations, shares of the labels."""

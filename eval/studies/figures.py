@@ -1,4 +1,4 @@
-"""Pictures of runs side by side: AUROC of every arm, and AUROC against the operations spent."""
+"""Pictures of cells: figures of every arm, figures against the operations spent, and methods over label shares."""
 
 from __future__ import annotations
 
@@ -13,67 +13,74 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from eval.studies.cells import GROUPS, Cell, Comparison
 from eval.studies.label_placement import name_clusters
-from eval.studies.runs import GROUPS, Run, values_of
 from eval.studies.table import flops_unit
 
+_METHOD_COLOURS = {"lora": "#1f6f8b", "linear": "#c8553d", "full": "#6b6b6b"}
+#: Methods stand beside each other at a share, each this factor further to the right.
+_STEP = 1.07
 
-def _groups(arms: dict[str, Sequence[Run]]) -> list[str]:
+
+def _groups(cells: Sequence[Cell]) -> list[str]:
     """Groups of findings that can be judged; there may be no rare ones."""
-    return [group for group in GROUPS if all(values_of(runs, group) for runs in arms.values())]
+    return [group for group in GROUPS if all(cell.figures[group].mean is not None for cell in cells)]
 
 
-def plot_arms(arms: dict[str, Sequence[Run]], path: Path) -> None:
+def plot_arms(comparison: Comparison, path: Path) -> None:
     """A panel for each group of findings: every seed with its interval by patient, the mean as a bar."""
-    groups, names = _groups(arms), list(arms)[::-1]
+    # From below: the reference is the first.
+    cells = comparison.cells[::-1]
+    groups = _groups(cells)
     figure, panels = plt.subplots(
-        1, len(groups), figsize=(11, 1.6 + 0.55 * len(arms)), sharey=True, layout="constrained", squeeze=False
+        1, len(groups), figsize=(11, 1.6 + 0.55 * len(cells)), sharey=True, layout="constrained", squeeze=False
     )
     for panel, group in zip(panels[0], groups, strict=True):
-        for height, name in enumerate(names):
-            runs = arms[name]
-            colour = "#8a8a8a" if name.startswith(("full", "random")) else "#1f6f8b"
-            for number, run in enumerate(runs):
-                estimate, offset = getattr(run.result, group), (number - (len(runs) - 1) / 2) * 0.16
-                panel.plot([estimate.low, estimate.high], [height + offset] * 2, color=colour, alpha=0.4, linewidth=1.5)
-                panel.plot(estimate.value, height + offset, "o", color=colour, markersize=4)
-            panel.plot([mean(values_of(runs, group))] * 2, [height - 0.36, height + 0.36], color=colour, linewidth=2.5)
+        for height, cell in enumerate(cells):
+            colour = "#8a8a8a" if cell.arm.startswith(("full", "random")) else "#1f6f8b"
+            by_seed, average = cell.figures[group].by_seed, cell.figures[group].mean
+            for number, estimate in enumerate(by_seed):
+                place = height + (number - (len(by_seed) - 1) / 2) * 0.16
+                panel.plot([estimate.low, estimate.high], [place] * 2, color=colour, alpha=0.4, linewidth=1.5)
+                panel.plot(estimate.value, place, "o", color=colour, markersize=4)
+            panel.plot([average] * 2, [height - 0.36, height + 0.36], color=colour, linewidth=2.5)
         panel.set_title(GROUPS[group], fontsize=10)
-        panel.set_xlabel("zero-shot AUROC")
+        panel.set_xlabel(comparison.metric)
         panel.grid(axis="x", alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].set_yticks(range(len(cells)), [cell.arm for cell in cells])
     figure.suptitle("Dots: seeds with 95 % interval by patient; bars: means", fontsize=9)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
-def plot_flops(arms: dict[str, Sequence[Run]], reference: str, left_out: Sequence[str], path: Path) -> None:
+def plot_flops(comparison: Comparison, path: Path) -> bool:
     """A panel for each group of findings: macro AUROC of every seed, and of their mean, against counted FLOPs.
 
-    Args:
-        arms: arms whose runs all counted their FLOPs.
-        reference: the arm whose AUROC is the dotted line and whose FLOPs are 100 % on the upper axis; both are left
-            out if it is not among `arms`.
-        left_out: names of arms that did not count them, for a note.
-        path: of the picture.
+    Where the reference counted its FLOPs, its AUROC is a dotted line and its FLOPs are 100 % on the upper axis. A note
+    names the arms that did not count them. Returns whether there was any arm to draw.
     """
-    groups = _groups(arms)
-    unit, size = flops_unit([run.flops["total"] for runs in arms.values() for run in runs])
-    height = (2.1 + 0.16 * len(arms)) * len(groups)
+    cells = {cell.arm: cell for cell in comparison.cells if cell.flops}
+    if not cells:
+        return False
+    left_out = [cell.arm for cell in comparison.cells if not cell.flops]
+    reference, groups = comparison.reference, _groups(list(cells.values()))
+    unit, size = flops_unit([flops for cell in cells.values() for flops in cell.flops_by_seed])
+    height = (2.1 + 0.16 * len(cells)) * len(groups)
     figure, grid = plt.subplots(
         len(groups), 1, figsize=(9, 1 + height), sharex=True, layout="constrained", squeeze=False
     )
     panels = dict(zip(groups, grid[:, 0], strict=True))
-    points = {group: _arm_points(arms, group, size) for group in groups}
+    points = {group: {arm: _points(cell, group, size) for arm, cell in cells.items()} for group in groups}
     for group, panel in panels.items():
         _draw_arms(panel, points[group], GROUPS[group])
-        if reference in arms:
+        panel.set_ylabel(comparison.metric)
+        if reference in cells:
             panel.axhline(_mean_point(points[group][reference])[1], color="grey", linewidth=1, linestyle=":")
     _format_flops_axis(grid[-1, 0], [x for arm in points[groups[0]].values() for x, _ in arm], unit)
-    if reference in arms:
+    if reference in cells:
         _add_share_axis(grid[0, 0], mean(x for x, _ in points[groups[0]][reference]), reference)
-    line = f"; dotted: {reference}" if reference in arms else ""
+    line = f"; dotted: {reference}" if reference in cells else ""
     note = f"\nFLOPs not counted, so not shown: {', '.join(left_out)}" if left_out else ""
     figure.suptitle(f"Dots: seeds; diamonds: their means{line}{note}", fontsize=9)
     # Labels are placed by what overlaps on paper, so the layout must be settled first.
@@ -85,14 +92,12 @@ def plot_flops(arms: dict[str, Sequence[Run]], reference: str, left_out: Sequenc
         name_clusters(panel, names, [_colour(number) for number in range(len(names))])
     figure.savefig(path, dpi=130)
     plt.close(figure)
+    return True
 
 
-def _arm_points(arms: dict[str, Sequence[Run]], group: str, size: float) -> dict[str, list[tuple[float, float]]]:
-    """(FLOPs in units of `size`, AUROC) of every run of every arm."""
-    return {
-        name: [(run.flops["total"] / size, value) for run, value in zip(runs, values_of(runs, group), strict=True)]
-        for name, runs in arms.items()
-    }
+def _points(cell: Cell, group: str, size: float) -> list[tuple[float, float]]:
+    """(FLOPs in units of `size`, AUROC) of every run of a cell."""
+    return [(flops / size, value) for flops, value in zip(cell.flops_by_seed, cell.figures[group].values, strict=True)]
 
 
 def _mean_point(points: list[tuple[float, float]]) -> tuple[float, float]:
@@ -106,7 +111,6 @@ def _draw_arms(panel: Axes, arms: dict[str, list[tuple[float, float]]], title: s
         panel.plot(*zip(*points, strict=True), "o", color=_colour(number), alpha=0.55, markersize=4)
         panel.plot(x, y, "D", color=_colour(number), markersize=7, markeredgecolor="white")
     panel.set_title(title, fontsize=10, loc="left")
-    panel.set_ylabel("zero-shot AUROC")
     panel.margins(y=0.14)
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
@@ -133,3 +137,45 @@ def _add_share_axis(panel: Axes, whole: float, reference: str) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel(f"share of the FLOPs of {reference}", fontsize=9)
+
+
+def plot_shares(comparison: Comparison, path: Path) -> None:
+    """The figure over the share of labels, logarithmic: a line for each method, its intervals, and single seeds."""
+    figure, axes = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
+    arms = list(dict.fromkeys(cell.arm for cell in comparison.cells))
+    for number, arm in enumerate(arms):
+        cells = sorted((cell for cell in comparison.cells if cell.arm == arm), key=lambda cell: cell.label_share)
+        offset = _STEP ** (number - (len(arms) - 1) / 2)
+        _draw_shares(axes, cells, offset, _METHOD_COLOURS.get(arm, _colour(number)))
+    shares = sorted({cell.label_share for cell in comparison.cells})
+    axes.set_xscale("log")
+    axes.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(shares[0] / 1.6, shares[-1] * 1.6)
+    axes.set_xlabel("share of the training patients whose labels were used")
+    axes.set_ylabel(comparison.metric)
+    axes.set_title(
+        f"{comparison.metric} on {comparison.films:,} films of {comparison.patients:,} patients"
+        f"{', PARTIAL' if comparison.limited else ''}\nline: mean over seeds, bar: 95 % interval by patient, "
+        "strokes: seeds",
+        fontsize=9,
+        loc="left",
+    )
+    axes.legend(frameon=False, loc="lower right")
+    axes.grid(axis="y", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _draw_shares(axes: Axes, cells: list[Cell], offset: float, colour: str) -> None:
+    places = [cell.label_share * offset for cell in cells]
+    figures = [cell.figures["macro"] for cell in cells]
+    # An undefined mean leaves a gap.
+    means = [float("nan") if figure.mean is None else figure.mean for figure in figures]
+    axes.plot(places, means, "-o", color=colour, markersize=5, label=cells[0].arm)
+    for place, figure in zip(places, figures, strict=True):
+        if figure.interval.low is not None:
+            axes.plot([place] * 2, [figure.interval.low, figure.interval.high], color=colour, linewidth=2.5, alpha=0.35)
+        if figure.mean is not None and len(figure.values) > 1:
+            axes.plot([place] * len(figure.values), figure.values, "_", color=colour, markersize=9)

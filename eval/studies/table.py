@@ -1,126 +1,15 @@
-"""Arms side by side as typed figures, JSON and Markdown: what each cost, what it gave, how far it is from another."""
+"""Cells as Markdown: what each cost, what it gave, how far it is from the reference, and how to read it."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import mean
-
-import numpy as np
 
 from eval.records.results import Estimate
-from eval.studies.paired import paired_differences, resampled_macros
-from eval.studies.runs import GROUPS, Run, values_of
+from eval.records.runs import PretrainRun
+from eval.studies.cells import GROUPS, Cell, Comparison, Figure
 
-FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A figure of every run of an arm, in the order of its seeds."""
-
-    values: list[float]
-    mean: float
-    lowest: float
-    highest: float
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One arm; costs are means over its runs.
-
-    `flops` has "trained", "scored" and "total", None where a run counted none; `relative_flops` is the total as a share
-    of the reference's. `auroc` and `difference` (None for the reference) have the groups of `eval.studies.runs.GROUPS`.
-    """
-
-    name: str
-    seeds: list[int]
-    keep_share: float
-    pairs_trained: float
-    pairs_scored: float
-    flops: dict[str, float] | None
-    relative_flops: float | None
-    auroc: dict[str, Spread | None]
-    difference: dict[str, Estimate] | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All arms, the reference first. `interval` says what the intervals of the differences cover."""
-
-    benchmark: str
-    benchmark_version: int
-    prompts: str
-    rare_below: float
-    dataset_fingerprint: str
-    films: int
-    patients: int
-    limited: bool
-    resamples: int
-    seed: int
-    reference: str
-    arms: list[Arm]
-    interval: str = "95 % percentile interval of a paired bootstrap over patients; seeds are not resampled"
-    format_version: int = FORMAT_VERSION
-
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False) + "\n")
-
-
-def compare_arms(arms: dict[str, list[Run]], reference: str, resamples: int, seed: int) -> Comparison:
-    """Summarise `arms` (of `group_by_arm`) and set every arm against the arm `reference`."""
-    some = arms[reference][0].result
-    rare = np.array([label.rare for label in some.labels])
-    scores = {name: [run.scores for run in runs] for name, runs in arms.items()}
-    macros = resampled_macros(scores, rare, resamples, seed)
-    names = [reference, *(name for name in arms if name != reference)]
-    differences = {name: paired_differences(macros[name], macros[reference]) for name in names[1:]}
-    base = _mean_flops(arms[reference])
-    return Comparison(
-        benchmark=some.benchmark,
-        benchmark_version=some.benchmark_version,
-        prompts=some.prompts,
-        rare_below=some.rare_below,
-        dataset_fingerprint=some.provenance.dataset_fingerprint,
-        films=some.provenance.films,
-        patients=some.provenance.patients,
-        limited=some.provenance.limited,
-        resamples=resamples,
-        seed=seed,
-        reference=reference,
-        arms=[_summarise(name, arms[name], base, differences.get(name)) for name in names],
-    )
-
-
-def _summarise(
-    name: str, runs: Sequence[Run], base: dict[str, float] | None, difference: dict[str, Estimate] | None
-) -> Arm:
-    flops = _mean_flops(runs)
-    return Arm(
-        name=name,
-        seeds=[run.seed for run in runs],
-        keep_share=mean(run.done["keep_share_reached"] for run in runs),
-        pairs_trained=mean(run.done["pairs_trained"] for run in runs),
-        pairs_scored=mean(run.done["pairs_scored"] for run in runs),
-        flops=flops,
-        relative_flops=flops["total"] / base["total"] if flops and base else None,
-        auroc={group: _spread(values_of(runs, group)) for group in GROUPS},
-        difference=difference,
-    )
-
-
-def _mean_flops(runs: Sequence[Run]) -> dict[str, float] | None:
-    counted = [run.flops for run in runs]
-    if None in counted:
-        return None
-    return {name: mean(flops[name] for flops in counted) for name in ("trained", "scored", "total")}
-
-
-def _spread(values: list[float]) -> Spread | None:
-    return Spread(values, mean(values), min(values), max(values)) if values else None
+#: More labels than these are counted in the heading, not named.
+_MOST_NAMES = 8
 
 
 def flops_unit(values: Sequence[float]) -> tuple[str, float]:
@@ -130,59 +19,120 @@ def flops_unit(values: Sequence[float]) -> tuple[str, float]:
 
 
 def format_markdown(comparison: Comparison) -> str:
-    """Two tables with a row for each arm, what it cost and what it gave, and how to read them."""
-    return "\n".join([_format_heading(comparison), "", *_format_costs(comparison), "", *_format_aurocs(comparison)])
+    """Of pretrainings two tables with a row for each arm (costs, figures), of adaptations one of arms and shares."""
+    if comparison.kind == PretrainRun.kind:
+        parts = [_pretraining_heading(comparison), "", *_costs(comparison), "", *_pretraining_figures(comparison)]
+    else:
+        parts = [_adaptation_heading(comparison), "", *_adaptation_table(comparison), *_kept_starts(comparison)]
+    partial = f"PARTIAL: only the first {comparison.films:,} films were judged.\n\n" if comparison.limited else ""
+    return partial + "\n".join(parts)
 
 
-def _format_heading(comparison: Comparison) -> str:
-    one = comparison
-    partial = f"PARTIAL: only the first {one.films:,} films were judged.\n\n" if one.limited else ""
+def _pretraining_heading(comparison: Comparison) -> str:
     return (
-        f"{partial}Zero-shot AUROC on {one.films:,} held-out films ({one.patients:,} patients), prompts "
-        f"`{one.prompts}`. Rare: below {one.rare_below:.0%} of training films.\n\n"
+        f"Zero-shot AUROC on {comparison.films:,} held-out films ({comparison.patients:,} patients), prompts "
+        f"`{comparison.prompts}`. Rare: below {comparison.rare_below:.0%} of training films.\n\n"
         "AUROC: mean over seeds [lowest, highest seed]. Difference: mean over seeds, minus that of "
-        f"`{one.reference}`, with the 95 % interval of a paired bootstrap ({one.resamples:,} resamples). The interval "
-        "covers the choice of patients, not the choice of seeds: a difference within the spread of the seeds may be "
-        "luck even where its interval leaves out 0."
+        f"`{comparison.reference}`, with the 95 % interval of a paired bootstrap ({comparison.resamples:,} resamples). "
+        "The interval covers the choice of patients, not the choice of seeds: a difference within the spread of the "
+        "seeds may be luck even where its interval leaves out 0."
     )
 
 
-def _format_costs(comparison: Comparison) -> list[str]:
-    unit, size = flops_unit([arm.flops["total"] for arm in comparison.arms if arm.flops])
+def _costs(comparison: Comparison) -> list[str]:
+    unit, size = flops_unit([cell.flops["total"] for cell in comparison.cells if cell.flops])
     lines = [
         f"| arm | seeds | kept | pairs trained | pairs scored | {unit} | FLOPs, relative |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    for arm in comparison.arms:
-        cells = [arm.name, ", ".join(map(str, arm.seeds)), f"{arm.keep_share:.1%}"]
-        cells += [f"{arm.pairs_trained:,.0f}", f"{arm.pairs_scored:,.0f}"]
-        flops = f"{arm.flops['total'] / size:#.3g}".rstrip(".") if arm.flops else "not counted"
-        cells += [flops, _format_relative(arm)]
-        lines.append(f"| {' | '.join(cells)} |")
+    for cell in comparison.cells:
+        flops = f"{cell.flops['total'] / size:#.3g}".rstrip(".") if cell.flops else "not counted"
+        columns = [cell.arm, _seeds(cell), f"{cell.keep_share:.1%}", f"{cell.pairs_trained:,.0f}"]
+        lines.append(_row(*columns, f"{cell.pairs_scored:,.0f}", flops, _format(cell.relative_flops, "{:.1%}")))
     return lines
 
 
-def _format_relative(arm: Arm) -> str:
-    return "-" if arm.relative_flops is None else f"{arm.relative_flops:.1%}"
-
-
-def _format_aurocs(comparison: Comparison) -> list[str]:
+def _pretraining_figures(comparison: Comparison) -> list[str]:
     titles = " | ".join(f"{title} | difference" for title in GROUPS.values())
     lines = [f"| arm | FLOPs, relative | {titles} |", "|---|---:|" + "---|---|" * len(GROUPS)]
-    for arm in comparison.arms:
-        cells = [arm.name, _format_relative(arm)]
+    for cell in comparison.cells:
+        columns = [cell.arm, _format(cell.relative_flops, "{:.1%}")]
         for group in GROUPS:
-            cells += [_format_spread(arm.auroc[group]), _format_difference(arm.difference, group)]
-        lines.append(f"| {' | '.join(cells)} |")
+            columns += [_spread(cell.figures[group]), _difference(cell, cell.figures[group], comparison.reference)]
+        lines.append(_row(*columns))
     return lines
 
 
-def _format_spread(spread: Spread | None) -> str:
-    return f"{spread.mean:.3f} [{spread.lowest:.3f}, {spread.highest:.3f}]" if spread else "not defined"
+def _adaptation_heading(comparison: Comparison) -> str:
+    names = ", ".join(comparison.names)
+    if len(comparison.names) > _MOST_NAMES:
+        names = f"{len(comparison.names)} labels"
+    return (
+        f"{comparison.metric} of {names} on {comparison.films:,} films of {comparison.patients:,} patients "
+        f"(`{comparison.benchmark}`, version {comparison.benchmark_version}), adapted from "
+        f"`{comparison.base['name']}`.\n\n"
+        "Figures are means over seeds [lowest, highest seed]; intervals are of 95 %, by bootstrap over patients "
+        f"({comparison.resamples:,} resamples, the same for all), and cover the choice of patients, not that of seeds. "
+        f"Differences are to `{comparison.reference}` at the same share, on the same films."
+    )
 
 
-def _format_difference(difference: dict[str, Estimate] | None, group: str) -> str:
-    if difference is None:
-        return "reference"
-    one = difference[group]
-    return "not defined" if one.value is None else f"{one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
+def _adaptation_table(comparison: Comparison) -> list[str]:
+    lines = [
+        f"| method | labels | films | seeds | {comparison.metric} | 95 % interval | minus {comparison.reference} | p | "
+        "trainable | saved | seconds |",
+        "|---|---:|---:|---|---|---|---|---:|---:|---:|---:|",
+    ]
+    for cell in comparison.cells:
+        figure, size = cell.figures["macro"], None if cell.bytes is None else cell.bytes / 1e6
+        low, high = figure.interval.low, figure.interval.high
+        columns = [cell.arm, _percent(cell.label_share), _format(cell.train_films, "{:,.0f}"), _seeds(cell)]
+        columns += [_spread(figure), "-" if low is None else f"[{low:.3f}, {high:.3f}]"]
+        columns += [_difference(cell, figure, comparison.reference), _format(figure.p_value, "{:.3f}")]
+        columns += [_format(cell.trainable_share, "{:.2%}"), _format(size, "{:.2f} MB")]
+        lines.append(_row(*columns, _format(cell.seconds, "{:,.0f}")))
+    return lines
+
+
+def _kept_starts(comparison: Comparison) -> list[str]:
+    started = [
+        f"{cell.arm} at {_percent(cell.label_share)} ({cell.kept_start} of {len(cell.seeds)} runs)"
+        for cell in comparison.cells
+        if cell.kept_start
+    ]
+    if not started:
+        return []
+    return [f"\nNothing learnt was better on validation than the start, which was kept: {', '.join(started)}."]
+
+
+def _row(*columns: str) -> str:
+    return f"| {' | '.join(columns)} |"
+
+
+def _seeds(cell: Cell) -> str:
+    return ", ".join(map(str, cell.seeds))
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
+
+
+def _spread(figure: Figure) -> str:
+    if figure.mean is None:
+        return "not defined"
+    return f"{figure.mean:.3f} [{figure.lowest:.3f}, {figure.highest:.3f}]"
+
+
+def _difference(cell: Cell, figure: Figure, reference: str) -> str:
+    if figure.difference is None:
+        return "reference" if cell.arm == reference else "-"
+    return _signed(figure.difference)
+
+
+def _signed(estimate: Estimate) -> str:
+    interval = "no interval" if estimate.low is None else f"{estimate.low:+.3f}, {estimate.high:+.3f}"
+    return "not defined" if estimate.value is None else f"{estimate.value:+.3f} [{interval}]"
+
+
+def _format(value: float | None, pattern: str) -> str:
+    return "-" if value is None else pattern.format(value)

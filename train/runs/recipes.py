@@ -46,11 +46,11 @@ class DataArguments:
         return Mixture(tuple(Part(folder) for folder in self.dataset_dir))
 
 
-class _RecipeLoader(yaml.SafeLoader):
+class RecipeLoader(yaml.SafeLoader):
     """YAML 1.1 reads `5e-5` as text; here it is the number everybody means."""
 
 
-_RecipeLoader.add_implicit_resolver(
+RecipeLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
@@ -79,7 +79,7 @@ def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str]) -> tuple:
         recipe = _read_recipe(Path(arguments[0]), [one.name for cls in dataclasses for one in fields(cls)])
         # Through the parser, so that types and choices are checked as on the command line; only it has no null.
         parser.set_defaults(**{name: None for name, value in recipe.items() if value is None})
-        words = [word for name, value in recipe.items() if value is not None for word in _as_words(name, value)]
+        words = [word for name, value in recipe.items() if value is not None for word in as_words(name, value)]
         arguments = [*words, *arguments[1:]]
     return parser.parse_args_into_dataclasses(arguments)
 
@@ -88,7 +88,7 @@ def _read_recipe(path: Path, known: list[str]) -> dict:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such recipe")
     try:
-        recipe = yaml.load(path.read_text(), Loader=_RecipeLoader) or {}
+        recipe = yaml.load(path.read_text(), Loader=RecipeLoader) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML ({error})") from error
     if not isinstance(recipe, dict):
@@ -101,7 +101,7 @@ def _read_recipe(path: Path, known: list[str]) -> dict:
     return recipe
 
 
-def _as_words(name: str, value) -> list[str]:
+def as_words(name: str, value) -> list[str]:
     """A value of a recipe as words of a command line."""
     if isinstance(value, list):
         return [f"--{name}", *map(str, value)]

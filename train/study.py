@@ -1,0 +1,192 @@
+"""A study: many runs that differ in arms, further axes and seeds, trained, judged and compared as one YAML file says.
+
+    python -m train.study train/studies/selection.yaml
+    python -m train.study train/studies/adaptation.yaml --jobs 2
+    python -m train.study train/studies/adaptation.yaml --only lora,linear --dry_run
+
+What is there stays: a cell is done when its `run.json` and its results are there. A study that was stopped goes on: the
+cell it was at is resumed where it saved checkpoints (`save_strategy: steps` in its arguments), else begun anew. A cell
+that was run with other arguments than the file now asks for is refused, and nothing is run. Each cell's commands print
+into `study.log` in its folder. How the file is written: `train.studies.reading`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+from data_scripts.command_line import split_positional
+from train.studies.plan import Cell, Study
+from train.studies.reading import check_known, read_study
+from train.studies.running import LOG_FILE, as_command, commands_left, run_cell, run_step, step_left
+
+
+@dataclass
+class StudyArguments:
+    """Arguments of `train.study`, after the file."""
+
+    only: str | None = field(
+        default=None, metadata={"help": "Only these arms, or all cells of these grids: NAME,NAME."}
+    )
+    jobs: int = field(default=1, metadata={"help": "Cells that run at a time, which share the cores."})
+    dry_run: bool = field(default=False, metadata={"help": "Print the commands that are left, and run nothing."})
+
+    def __post_init__(self):
+        if self.jobs < 1:
+            raise ValueError(f"jobs is {self.jobs}, it must be at least 1")
+
+
+def choose_cells(study: Study, only: str | None) -> list[Cell]:
+    """The cells of the arms and grids named; all where none is.
+
+    Raises:
+        ValueError: there is no such arm or grid; the closest is named.
+    """
+    cells = study.cells()
+    if only is None:
+        return cells
+    names = [name.strip() for name in only.split(",")]
+    for name in names:
+        check_known(name, dict.fromkeys([*study.grids, *(cell.arm for cell in cells if cell.arm)]), "--only")
+    return [cell for cell in cells if cell.arm in names or cell.grid in names]
+
+
+def cells_left(cells: Sequence[Cell]) -> dict[Path, list[list[str]]]:
+    """The commands that cells still need, by folder. Raises ValueError naming every cell that is refused."""
+    left, refused = {}, []
+    for cell in cells:
+        try:
+            left[cell.folder] = commands_left(cell)
+        except ValueError as error:
+            refused.append(str(error))
+    if refused:
+        raise ValueError("\n  ".join(["nothing was run:", *refused]))
+    return {folder: commands for folder, commands in left.items() if commands}
+
+
+def threads(study: Study, jobs: int) -> dict[str, str]:
+    """Variables of all commands: those of the study, and threads so that all jobs together fill the cores."""
+    environment = {name: str(value) for name, value in study.environment.items()}
+    if jobs > 1 and "OMP_NUM_THREADS" not in {*environment, *os.environ}:
+        environment["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    return environment
+
+
+def run_study(study: Study, arguments: StudyArguments) -> list[str]:
+    """Run what is left; what failed, a line or more each.
+
+    Raises:
+        ValueError: what the study needs is missing, a cell or step was made with other arguments, or a step failed.
+    """
+    records = {name: Path(study.output_dir) / "steps" / f"{name}.json" for name in study.prepare}
+    steps = {name: step for name, step in study.prepare.items() if step_left(step, records[name])}
+    cells = choose_cells(study, arguments.only)
+    left, environment = cells_left(cells), threads(study, arguments.jobs)
+    if arguments.dry_run:
+        commands = [as_command(step.command, step.arguments) for step in steps.values()]
+        commands += [command for folder in left for command in left[folder]]
+        commands += comparisons(study, {cell.folder for cell in cells})[0].values()
+        print("\n".join(shlex.join(["python", *command]) for command in commands))
+        return []
+    for file, how in study.needs.items():
+        if not Path(file).exists():
+            raise ValueError(f"{file} is missing: {how}")
+    for name, step in steps.items():
+        print(f"preparing {name}: {records[name].with_suffix('.log')}", flush=True)
+        run_step(step, records[name], environment)
+    failed = run_cells([cell for cell in cells if cell.folder in left], len(cells), arguments.jobs, environment)
+    done = {cell.folder for cell in study.cells() if not _is_left(cell)}
+    commands, waiting = comparisons(study, done)
+    for name, command in commands.items():
+        print(f"\ncomparing {name}", flush=True)
+        if subprocess.run([sys.executable, *command], env={**os.environ, **environment}).returncode != 0:
+            failed.append(f"comparison of {name}")
+    for name, count in waiting.items():
+        print(f"{name} is not compared yet: {count} of its cells are not there")
+    return failed
+
+
+def _is_left(cell: Cell) -> bool:
+    try:
+        return bool(commands_left(cell))
+    except ValueError:
+        return True
+
+
+def comparisons(study: Study, done: set[Path]) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """The commands that compare the grids all of whose cells are done, and for the others how many are not."""
+    commands, waiting = {}, {}
+    for name, grid in study.grids.items():
+        folders = [cell.folder for cell in study.cells() if cell.grid == name]
+        missing = sum(folder not in done for folder in folders)
+        if grid.compare is not None and missing:
+            waiting[name] = missing
+        elif grid.compare is not None:
+            commands[name] = as_command(grid.compare.command, grid.compare.arguments, *map(str, folders))
+    return commands, waiting
+
+
+def run_cells(cells: Sequence[Cell], count: int, jobs: int, environment: dict[str, str]) -> list[str]:
+    """Run cells, `jobs` at a time, with a line for each; the folders of those that failed.
+
+    Args:
+        cells: those that are left of `count`.
+    """
+    print(f"{count} cells: {count - len(cells)} are there, {len(cells)} to run, {jobs} at a time", flush=True)
+    failed, began, kept = [], time.monotonic(), count - len(cells)
+
+    def start(cell: Cell):
+        print(f"starting {cell.folder}: {cell.folder / LOG_FILE}", flush=True)
+        return run_cell(cell, environment)
+
+    with _stopping_pool(jobs) as submit:
+        for number, future in enumerate(as_completed([submit(start, cell) for cell in cells]), 1):
+            outcome, left = future.result(), len(cells) - number
+            minutes = (time.monotonic() - began) / number * left / 60
+            rest = f"; {left} left, about {minutes:,.0f} min" if left else ""
+            place = f"[{kept + number}/{count}] {outcome.cell.folder}"
+            if outcome.failure is None:
+                print(f"{place}: done in {outcome.seconds:,.0f} s{rest}", flush=True)
+            else:
+                failed.append(str(outcome.cell.folder))
+                print(f"{place}: FAILED after {outcome.seconds:,.0f} s{rest}\n{outcome.failure}", flush=True)
+    return failed
+
+
+class _stopping_pool:
+    """A pool of threads that starts nothing more after an interruption (Ctrl-C)."""
+
+    def __init__(self, jobs: int):
+        self._pool = ThreadPoolExecutor(jobs)
+
+    def __enter__(self) -> Callable:
+        return self._pool.submit
+
+    def __exit__(self, kind, *_):
+        self._pool.shutdown(cancel_futures=kind is not None)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    files, named = split_positional(arguments)
+    try:
+        (parsed,) = HfArgumentParser(StudyArguments, prog="train.study STUDY.yaml").parse_args_into_dataclasses(named)
+        if len(files) != 1:
+            raise ValueError("name one study: python -m train.study STUDY.yaml [--only ARM,...] [--jobs N] [--dry_run]")
+        failed = run_study(read_study(Path(files[0])), parsed)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    if failed:
+        sys.exit(f"error: {len(failed)} failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
