@@ -1,0 +1,1 @@
+"""What every training run shares: its trainer, checkpoints, cost, recipes and processes."""

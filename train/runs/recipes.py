@@ -1,0 +1,97 @@
+"""Recipes: dataclasses of arguments, read from YAML and the command line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+from data_scripts.prepared.mixture import Mixture, Part, read_mixture
+
+
+@dataclass
+class DataArguments:
+    """What is trained on: prepared folders as they are, or a mixture of them."""
+
+    dataset_dir: list[str] = field(
+        default_factory=list, metadata={"help": "Prepared dataset folder(s), see data_scripts.prepare."}
+    )
+    mixture: str | None = field(
+        default=None,
+        metadata={"help": "YAML file of prepared folders with weights and caps: data_scripts.prepared.mixture."},
+    )
+
+    def __post_init__(self):
+        if isinstance(self.dataset_dir, str):
+            self.dataset_dir = [self.dataset_dir]
+        if self.dataset_dir and self.mixture:
+            raise ValueError("give dataset_dir or mixture, not both")
+        if not self.dataset_dir and not self.mixture:
+            raise ValueError("dataset_dir is missing: name at least one prepared dataset folder, or a mixture")
+
+    def read(self) -> Mixture:
+        """The folders with weights and caps, whichever way they were given."""
+        if self.mixture:
+            return read_mixture(Path(self.mixture))
+        return Mixture(tuple(Part(folder) for folder in self.dataset_dir))
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML 1.1 reads `5e-5` as text; here it is the number everybody means."""
+
+
+_RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str):
+        """A plain error in place of argparse's, which prints the hundreds of arguments before it."""
+        raise ValueError(message)
+
+
+def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str]) -> tuple:
+    """Dataclasses from `[RECIPE.yaml] [--name value ...]`; what the command line names overrides the recipe.
+
+    Raises:
+        ValueError: the recipe cannot be read, names an argument that does not exist (with the closest one that
+            does), or a value is of the wrong type or none of the choices.
+    """
+    parser = _Parser(dataclasses)
+    if arguments and not arguments[0].startswith("-"):
+        recipe = _read_recipe(Path(arguments[0]), [one.name for cls in dataclasses for one in fields(cls)])
+        # Through the parser, so that types and choices are checked as on the command line; only it has no null.
+        parser.set_defaults(**{name: None for name, value in recipe.items() if value is None})
+        words = [word for name, value in recipe.items() if value is not None for word in _as_words(name, value)]
+        arguments = [*words, *arguments[1:]]
+    return parser.parse_args_into_dataclasses(arguments)
+
+
+def _read_recipe(path: Path, known: list[str]) -> dict:
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such recipe")
+    try:
+        recipe = yaml.load(path.read_text(), Loader=_RecipeLoader) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML ({error})") from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path}: a recipe is a mapping of arguments to values")
+    for name in recipe:
+        if name not in known:
+            closest = difflib.get_close_matches(str(name), known, n=1)
+            hint = f", did you mean {closest[0]!r}?" if closest else ""
+            raise ValueError(f"{path}: unknown argument {name!r}{hint}")
+    return recipe
+
+
+def _as_words(name: str, value) -> list[str]:
+    """A value of a recipe as words of a command line."""
+    if isinstance(value, list):
+        return [f"--{name}", *map(str, value)]
+    return [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
