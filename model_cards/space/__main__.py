@@ -29,7 +29,7 @@ from model_cards.space.reports import frequent_labels, load_public, write_report
 from model_cards.space_files.space_app.findings import parse_findings
 from modeling_chexficient import CheXficientModel, CheXficientProcessor
 
-FILES = Path(__file__).with_name("space_files")
+FILES = Path(__file__).parents[1] / "space_files"
 #: The release of gradio that the page was tried with.
 GRADIO = "6.31.0"
 #: CheXpert's findings, for a model shown without data.
