@@ -253,3 +253,52 @@ def test_real_reports_are_read_fast_and_completely(real_cxr):
     for report in reports:
         extract_findings(report.findings + "\n\n" + report.impression)
     assert time.perf_counter() - begin < 5, "far below 100,000 reports a minute"
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        ("Free air under the diaphragm. No focal consolidation, pleural effusion or pneumothorax.", {"No Finding": 0}),
+        ("No cardiomegaly with bilateral small effusions.", {"Cardiomegaly": 0, "Pleural Effusion": 1}),
+        ("No consolidation with new left basilar atelectasis.", {"Consolidation": 0, "Atelectasis": 1}),
+        ("Normal heart size with large left effusion.", {"Cardiomegaly": 0, "Pleural Effusion": 1}),
+        (
+            "Opacity suggestive of pneumonia, without effusion, edema or pneumothorax.",
+            {"Pneumonia": -1, "Pleural Effusion": 0, "Edema": 0, "Pneumothorax": 0},
+        ),
+        ("Heart size is upper limits of normal or mildly enlarged.", {"Cardiomegaly": -1}),
+        ("Heart size upper limits of normal.", {}),
+        ("Please correlate clinically for pneumonia.", {"Pneumonia": None}),
+        ("Pneumonia is in the differential.", {"Pneumonia": -1}),
+        ("Left base opacity, with pneumonia in the differential.", {"Pneumonia": -1}),
+        ("A fixation screw is fractured.", {"Fracture": None}),
+        ("The heart is large.", {"Cardiomegaly": 1}),
+        ("Borderline heart size.", {"Cardiomegaly": -1}),
+        ("Heart size is borderline.", {"Cardiomegaly": -1}),
+        ("Borderline cardiomegaly.", {"Cardiomegaly": -1}),
+        ("Nodular opacity in the left base.", {"Lung Opacity": 1}),
+        ("Pneumomediastinum. Lungs clear.", {"No Finding": 0}),
+        ("Dextrocardia. No effusion.", {"No Finding": 0}),
+        ("Cavity in the right apex. No effusion.", {"No Finding": 0}),
+        ("No free air under the diaphragm. Lungs clear.", {"No Finding": 1}),
+        ("No evidence of pneumothorax or pleural\neffusion.", {"Pneumothorax": 0, "Pleural Effusion": 0}),
+        ("There is no evidence of\nPneumothorax.", {"Pneumothorax": 0}),
+        (
+            "NO FOCAL CONSOLIDATION\nLEFT PLEURAL EFFUSION\nTHE HEART IS NORMAL IN SIZE AND CONFIGURATION",
+            {"Pleural Effusion": 1, "Consolidation": 0},
+        ),
+        ("Pneumothorax - none. Effusion - small on the left.", {"Pneumothorax": 0, "Pleural Effusion": 1}),
+        ("Possible left effusion, no pneumothorax.", {"Pleural Effusion": -1, "Pneumothorax": 0}),
+        ("No rib fracture -- mild cardiomegaly.", {"Fracture": 0, "Cardiomegaly": 1}),
+        ("a) No effusion\nb) Cardiomegaly", {"Pleural Effusion": 0, "Cardiomegaly": 1}),
+        ("Effusion is not seen on the current study.", {"Pleural Effusion": 0}),
+        ("The effusion seen on the prior study is no longer seen.", {"Pleural Effusion": 0}),
+        ("No effusion. Consolidation not visible on the earlier radiograph has developed.", {"Consolidation": 1}),
+        ("Impression: No acute disease. Aortic aneurysm.", {"No Finding": 0}),
+        ("Heart normal. Bones intact. Left-sided rib deformity.", {"No Finding": 0}),
+    ],
+)
+def test_as_a_careful_reader(report, expected):
+    """None: not judged at all. Line ends, bullets and dashes; times that are no denials; borders of a scope."""
+    found = extract_findings(report)
+    assert {name: found.get(name) for name in expected} == expected

@@ -1,4 +1,4 @@
-"""The README's snippets run as they stand, on small data in place of the demo's."""
+"""The snippets of the README and of those of the rooms run as they stand, on small data in place of the demo's."""
 
 import csv
 import os
@@ -14,12 +14,13 @@ import pytest
 from train.pretrain.__main__ import main as pretrain_main
 
 REPOSITORY = Path(__file__).parents[1]
-README = (REPOSITORY / "README.md").read_text()
+ROOMS = ("modeling_chexficient", "data_scripts", "train", "eval", "model_cards")
+PAGES = [(REPOSITORY / room / "README.md").read_text() for room in (".", *ROOMS)]
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return [block for page in PAGES for block in re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)]
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,9 @@ def demo(tiny_corpus, tmp_path_factory) -> Path:
 def adapted(demo) -> Path:
     """The same folder with the adapters of the README's commands, trained for two steps."""
     (demo / "train").symlink_to(REPOSITORY / "train")
-    (block,) = [block for block in blocks("bash") if "runs/findings --labels" in block]
-    run_block(block.replace("--max_steps 100", "--max_steps 2 --resamples 20 --label_share 1"), demo)
+    for name in ("runs/findings --labels", "runs/structures --structures"):
+        (block,) = [block for block in blocks("bash") if name in block]
+        run_block(block.replace("--max_steps 100", "--max_steps 2 --resamples 20 --label_share 1"), demo)
     return demo
 
 
@@ -95,8 +97,18 @@ def test_own_films(tiny_corpus, tmp_path):
 
 
 def test_named_paths_and_targets_exist():
-    for path in re.findall(r"`((?:train|eval|data_scripts|model_cards)/[\w./]+)`", README):
+    for path in re.findall(r"`((?:train|eval|data_scripts|model_cards)/[\w./]+)`", "".join(PAGES)):
         assert (REPOSITORY / path).exists(), path
     makefile = (REPOSITORY / "Makefile").read_text()
-    for target in set(re.findall(r"`?make ([a-z-]+)", README)):
+    for target in set(re.findall(r"`?make ([a-z-]+)", "".join(PAGES))):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_links_between_the_pages_work():
+    for room, page in zip((".", *ROOMS), PAGES, strict=True):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page):
+            assert (REPOSITORY / room / target).exists(), (room, target)
+
+
+def test_the_readme_is_short():
+    assert 100 <= len(PAGES[0].splitlines()) <= 150

@@ -22,6 +22,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
         "enlarg* ~ heart|cardiac|cardiopericardial|cardiomediastin*|ventric*",
         "prominent|large heart",
         "cardiac|heart silhouette|size|shadow ~ prominent|large|increased",
+        "heart is|appears|remains|looks mildly|moderately|markedly|quite? large|big|prominent",
         "increase* ~ heart|cardiac size",
     ),
     "Lung Lesion": ("nodul*", "mass|masses", "neoplas*", "tumor*|tumour*", "carcinoma*", "malignan*", "metasta*"),
@@ -133,6 +134,38 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     "Tuberculosis": ("tubercul*", "tb"),
 }
 
+#: Neither normal nor the finding: both are possible.
+BORDERLINE: dict[str, str] = {
+    "heart|cardiac ~ borderline": "Cardiomegaly",
+    "borderline|mild ~ heart|cardiac size|silhouette|enlarg*": "Cardiomegaly",
+    "upper limits of normal or|to mildly|slightly|borderline|minimally? enlarged": "Cardiomegaly",
+}
+
+#: What is abnormal and none of the findings above: a report that asserts one of these is not one of "No Finding".
+OTHER_ABNORMALITIES = (
+    "free|intraperitoneal|subdiaphragmatic|extraluminal ~ air|gas",
+    "air|gas under|beneath|below ~ diaphragm*|hemidiaphragm*",
+    "pneumoperitone*|pneumomediastin*|pneumopericard*|pneumatocele*|pneumoretroperitone*",
+    "subcutaneous|soft ~ emphysema|air|gas",
+    "dextrocardia|dextroposition|levocardia|situs|heterotaxy",
+    "cavit*|abscess*|cyst|cysts|cystic|honeycomb*|bronchiecta*|bronchitis|bronchiolectasis",
+    "peribronchial|bronchial ~ cuffing|thickening",
+    "air fluid level*",
+    "aneurysm*|dissection|pseudoaneurysm*|coarctation",
+    "dislocat*|subluxat*|luxat*|displaced|displacement|deviat*|herniat*|hernia*|rotator",
+    "lytic|blastic|sclerotic|erosi*|destruct*|lesion|lesions|lucen*",
+    "foreign bod*",
+    "bullet*|shrapnel|ingested|retained",
+    "goiter|thyromegaly|hepatomegaly|splenomegaly|organomegaly|hepatosplenomegaly|ascites",
+    "dilat*|distend*|distention|distension|obstruct*|ileus",
+    "cervical|absent|missing|bifid rib*",
+    "pectus|deformit*|malformation*|anomal*|agenesis|hypoplas*",
+    "hemorrhage|contusion*|laceration*|infarct*|embol*|hematoma*|sarcoid*|pneumoconio*|silico*|asbesto*",
+    "elevat*|enlarg*|widen*|blunt*|thicken*|asymmetr*|abnormal|abnormality|abnormalities|malposition*",
+    "postsurgical|postoperative|mastectomy|lobectomy|pneumonectomy|resection|resected",
+    "post surgical|operative",
+)
+
 #: Phrases that look like a finding but are none; they are blotted out first.
 NO_FINDINGS_AT_ALL = (
     "heart failure|disease history",
@@ -151,11 +184,16 @@ NO_FINDINGS_AT_ALL = (
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "Pleural Effusion": ("pericardial effusion*|fluid",),
     "Emphysema": ("subcutaneous|soft emphysem*",),
-    "Lung Opacity": ("calcified opaci*", "nodular opaci*"),
-    "Lung Lesion": ("calcified nodul*", "nodul* calcif*"),
+    "Lung Opacity": ("calcified opaci*",),
+    "Lung Lesion": ("calcified nodul*", "nodul* calcif*", "nodular opaci*|densit*|infiltrat*"),
+    "Nodule": ("nodular opaci*|densit*|infiltrat*",),
     "Pneumonia": ("granulomatous infect*", "infect* ~ granulom*", "old|prior|remote|chronic ~ infect*"),
     "Edema": ("soft tissue edema",),
     "Support Devices": ("chest tube* ~ removed",),
+    "Fracture": (
+        "screw|screws|wire|wires|hardware|lead|leads|rod|rods|plate|plates|catheter*|clip|clips|sutures ~ fracture*",
+        "fracture* ~ screw|screws|wire|wires|hardware|lead|leads|rod|rods|catheter*|clip|clips|sutures",
+    ),
 }
 
 #: Statements that all is well, and what they say is absent.
@@ -191,12 +229,17 @@ _MODIFIER = (
     "significant|significantly|substantial|substantially|appreciable|appreciably|definite|relevant|major|obvious|interval"
     "|great|greatly|much|further|evidence|of|been|yet|completely|entirely|fully?"
 )
+_SEEN = "seen|present|visible|visualized|identified|evident|noted|appreciated|there|demonstrated|observed"
+_BEFORE = "prior|previous|earlier|last|old|comparison|former"
 NOT_DENIALS = (
     f"no|not|without {_MODIFIER} {_MODIFIER} change|changes|changed|difference|increase|increased|decrease|decreased"
     "|progression|progressed|worsening|worsened|improvement|improved",
     f"not {_MODIFIER} {_MODIFIER} resolved|cleared",
     "not only|necessarily",
     "no prior|previous|comparison*|priors|doubt",
+    # A time is no denial: it was not there before.
+    f"not|never|without ~ {_SEEN} on|in|at|during the|her|his|their|any|most? recent|immediate|last? {_BEFORE}",
+    f"not|never ~ {_SEEN} previously|before|earlier",
 )
 #: The findings after these words are absent ...
 DENIED_AFTER = (
@@ -220,7 +263,7 @@ DENIED_BEFORE = (
     "is|are|was|were now|since? resolved|absent|cleared|removed",
     "has|have|had since? been removed",
     "unlikely|none",
-    ": no|absent|negative $",
+    ": no|none|nil|absent|negative $",
     "within normal limits",
     "within limits of normal",
 )
@@ -242,6 +285,8 @@ DOUBTED_AFTER = (
 DOUBTED_BEFORE = (
     "cannot|not|difficult ~ excluded|exclude|ruled|rule",
     "is|are|was|were also|still? possible|suspected|questioned|questionable|considered",
+    "in|on the differential",
+    "is|are|was|were|remains|would ~ differential",
     "upper limits",
     "versus|vs",
 )
@@ -249,6 +294,7 @@ DOUBTED_BEFORE = (
 NOT_JUDGED_AFTER = (
     "evaluate|evaluation|assess|assessment|rule|exclude|looking ~ for|out",
     "history|hx of",
+    "correlat*|correlation ~ for",
     "to exclude",
     "if",
 )
@@ -260,7 +306,11 @@ SCOPE_ENDS = (
     "exception of",
     "there is|are",
     "with|and a|the|stable|unchanged|mild|mildly|moderate|minimal|small|persistent|residual|underlying|continued",
+    "with|and new|large|tiny|trace|increased|increasing|worsening|worsened|progressive|developing",
+    "with left|right|bilateral",
 )
+#: ... a doubt also at a denial,
+DOUBT_ENDS = ("without|no",)
 #: ... a denial also here, while a doubt goes on ("may be due to"),
 DENIAL_ENDS = ("secondary|due|related to",)
 #: ... and both at a comma before one of these words.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from data_scripts.extraction import phrases
@@ -26,9 +27,24 @@ FINDING_NAMES = (NO_FINDING, *phrases.FINDINGS)
 #: Says nothing about health.
 _DEVICES = "Support Devices"
 
-#: A full stop ends a sentence even where the space after it is missing, but not within numbers or "e.g.".
-_SENTENCE_END = re.compile(r"(?<![\w.])\d{1,2}[.)]\s|[.!?](?=\s|$)|(?<=[a-z)]{2})\.(?=[a-z]{2})|;|\n\s*\n")
-_GAP = r"(?: [^ ,]+){0,5}? "
+#: A full stop ends a sentence even where the space after it is missing, but not within numbers or "e.g.". So do numbers
+#: of a list, bullets, dashes between clauses, and the line ends that `_keep_line_ends` leaves.
+_SENTENCE_END = re.compile(
+    r"(?:(?<![\w.])|(?<=[a-z)]\.))\d{1,2}[.)](?:\s|(?=[a-z]))|[.!?](?=\s|$)|(?<=[a-z)]{2})\.(?=[a-z]{2}|\d{1,2}[.)])"
+    r"|;|\n|(?:^|\s)(?:[-*\u2022\u00b7\u2013\u2014]+|--+)(?=\s)"
+)
+_BULLET = re.compile(r"\s*(?:[-*\u2022\u00b7\u2013\u2014+>]|\d{1,2}[.)]|[a-z][.)]\s)", re.IGNORECASE)
+#: After these, or before them, a sentence goes on in the next line.
+_JOINING = re.compile(
+    r"a|an|the|of|or|and|nor|with|without|no|not|in|on|at|to|for|from|by|is|are|was|were|be|been|has|have|had|may|might"
+    r"|could|can|which|that|as|than|into|over|under|near|between|within|this|these|those|but|versus|vs|its|their"
+)
+#: "Pneumothorax - none": a dash before a bare denial stands for a colon.
+_DASHED_DENIAL = re.compile(r"\s[-\u2013\u2014]+\s(?=(?:no|none|nil|absent|negative)\s*(?:[.;\n]|$))")
+_LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_COLON_WITHOUT_SPACE = re.compile(r"(?<=[a-z]):(?=[a-z])")
+#: Up to five words, of one clause: what follows "with" or "but" is said of something else.
+_GAP = r"(?: (?!(?:with|without|but|however|although)\b)[^ ,]+){0,5}? "
 
 
 def _compile(phrase: str) -> str:
@@ -90,21 +106,25 @@ class _Cue(NamedTuple):
     last: int
 
 
+def _ready(phrase: str, findings: tuple[str, ...], value: int) -> _Phrase:
+    return _Phrase(findings, value, _stems(phrase), re.compile(_compile(phrase)))
+
+
 _PHRASES = [
-    _Phrase((finding,), PRESENT, _stems(phrase), re.compile(_compile(phrase)))
-    for finding, table in phrases.FINDINGS.items()
-    for phrase in table
-] + [
-    _Phrase(findings, ABSENT, _stems(phrase), re.compile(_compile(phrase)))
-    for phrase, findings in phrases.NORMAL.items()
+    *(_ready(phrase, (name,), PRESENT) for name, table in phrases.FINDINGS.items() for phrase in table),
+    *(_ready(phrase, (name,), UNCERTAIN) for phrase, name in phrases.BORDERLINE.items()),
+    *(_ready(phrase, names, ABSENT) for phrase, names in phrases.NORMAL.items()),
 ]
-#: Numbers of the phrases that a sentence with the stem may hold: most phrases need not be tried.
-_PHRASES_OF_STEM: dict[str, list[int]] = {}
+#: Stems of words by their first two letters, each with the number of a phrase that needs it: most phrases need not be
+#: tried on a sentence.
+_STEMS: dict[str, list[tuple[str, int]]] = {}
 for _number, _phrase in enumerate(_PHRASES):
     for _stem in _phrase.stems:
-        _PHRASES_OF_STEM.setdefault(_stem, []).append(_number)
+        _STEMS.setdefault(_stem[:2], []).append((_stem, _number))
+_WORD = re.compile(r"\w+")
 _EXCEPTIONS = {finding: _any_of(table) for finding, table in phrases.EXCEPTIONS.items()}
 _NO_FINDINGS_AT_ALL = _any_of(phrases.NO_FINDINGS_AT_ALL)
+_OTHER_ABNORMALITY = _any_of(phrases.OTHER_ABNORMALITIES)
 _ALL_IS_WELL, _NOT_WELL = _any_of(phrases.ALL_IS_WELL), _any_of(phrases.NOT_WELL)
 _NOT_DENIALS = _any_of(phrases.NOT_DENIALS)
 _DENIED_AFTER, _DENIED_BEFORE = _any_of(phrases.DENIED_AFTER), _any_of(phrases.DENIED_BEFORE)
@@ -114,6 +134,7 @@ _DOUBT_END = re.compile(
     f"{_any_of(phrases.SCOPE_ENDS).pattern}|:|, (?:and )?{_any_of(phrases.SCOPE_ENDS_AFTER_COMMA).pattern}"
 )
 _DENIAL_END = re.compile(f"{_DOUBT_END.pattern}|{_any_of(phrases.DENIAL_ENDS).pattern}")
+_DOUBT_END = re.compile(f"{_DOUBT_END.pattern}|{_any_of(phrases.DOUBT_ENDS).pattern}")
 #: Backwards, a denial or doubt reaches to the verb before its own.
 _SCOPE_BEGIN = re.compile(rf"{_any_of(phrases.SCOPE_ENDS).pattern}|\b(?:is|are|was|were|has|have|had)\b")
 _OWN_VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|appears?)(?: been)? (?:\w+ )?$")
@@ -123,8 +144,9 @@ _ALTERNATIVE = re.compile(r"(?: [^ ,]+){0,3},? (?:or|versus|vs) (?:[^ ,]+ ){0,4}
 def extract_findings(text: str) -> dict[str, int]:
     """The findings that a report speaks of: 1 present, 0 absent, -1 uncertain.
 
-    "No Finding" is 0 where anything but devices is present or uncertain, and 1 where nothing is and the text says
-    that all is well or denies a finding; it is not given where neither is said.
+    "No Finding" is 0 where anything but devices is present or uncertain, be it one of the findings or another
+    abnormality (free air, a cavity, an aneurysm), and 1 where nothing is and the text says that all is well or denies
+    something; it is not given where neither is said.
     """
     found: dict[str, int] = {}
     sentences = split_sentences(text)
@@ -134,7 +156,8 @@ def extract_findings(text: str) -> dict[str, int]:
                 found[finding] = value
     judged = [value for name, value in found.items() if name != _DEVICES]
     if judged or any(map(_is_well, sentences)):
-        found[NO_FINDING] = int(all(value == ABSENT for value in judged))
+        all_absent = all(value == ABSENT for value in judged)
+        found[NO_FINDING] = int(all_absent and not any(map(tells_other_abnormality, sentences)))
     return found
 
 
@@ -155,12 +178,44 @@ def report_labels(text: str) -> list[Label]:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences in small letters with single spaces; hyphens become spaces, a slash becomes "or"."""
-    text = (
-        text.lower().replace("<br>", " ").replace("w/o", "without").replace("r/o", "rule out").replace("and/or", "or")
-    )
+    """Sentences in small letters with single spaces; hyphens become spaces, a slash becomes "or".
+
+    Lines that were only wrapped are joined; bullets, numbers of a list, dashes between clauses and the ends of lines
+    that say something of their own end a sentence.
+    """
+    text = _LINE_BREAK.sub(" ", text)
+    text = _keep_line_ends(text) if "\n" in text else text
+    text = text.lower().replace("w/o", "without").replace("r/o", "rule out").replace("and/or", "or")
+    text = _COLON_WITHOUT_SPACE.sub(": ", _DASHED_DENIAL.sub(": ", text))
     parts = _SENTENCE_END.split(text)
     return [" ".join(part.replace("-", " ").replace("/", " or ").split()) for part in parts if part.strip()]
+
+
+def _keep_line_ends(text: str) -> str:
+    """The text with the ends of those lines alone at which a sentence ends; wrapped lines are joined."""
+    lines = text.split("\n")
+    width, cased = max(map(len, lines)), not (text.isupper() or text.islower())
+    joined = lines[0]
+    for before, line in pairwise(lines):
+        joined += ("\n" if _ends_at(before.rstrip(), line.lstrip(), width, cased) else " ") + line
+    return joined
+
+
+def _ends_at(before: str, line: str, width: int, cased: bool) -> bool:
+    """Whether a sentence ends between two lines, of a text whose longest line has `width` characters.
+
+    Args:
+        cased: whether the text has capital and small letters, so that a capital tells a beginning.
+    """
+    if not before or not line or _BULLET.match(line):
+        return True
+    last, first = before.split()[-1], line.split()[0]
+    if last.endswith(",") or _JOINING.fullmatch(last.lower()) or (cased and first[0].islower()):
+        return False
+    if cased and first[0].isupper() and not first.isupper():
+        return True
+    # Capital letters throughout, or an abbreviation: the line was not wrapped if the word would have fitted.
+    return not _JOINING.fullmatch(first.lower()) and len(before) + 1 + len(first) <= width
 
 
 @lru_cache(maxsize=1 << 16)
@@ -170,19 +225,40 @@ def judge_sentence(sentence: str) -> tuple[tuple[str, int], ...]:
     mentions = find_mentions(sentence)
     if not mentions:
         return ()
-    denials = _blot(_NOT_DENIALS, sentence)
-    cues = {
-        "denied": [*_forward(_DENIED_AFTER, _DENIAL_END, denials), *_backward(_DENIED_BEFORE, denials)],
-        "doubted": [*_forward(_DOUBTED_AFTER, _DOUBT_END, denials), *_backward(_DOUBTED_BEFORE, denials)],
-        "not judged": list(_forward(_NOT_JUDGED_AFTER, _DOUBT_END, sentence)),
-    }
+    cues = _find_cues(sentence)
     judged = [mention._replace(value=_judge(mention, cues)) for mention in mentions]
     return tuple((one.finding, one.value) for one in _doubt_alternatives(judged, sentence) if one.value is not None)
 
 
+@lru_cache(maxsize=1 << 16)
+def tells_other_abnormality(sentence: str) -> bool:
+    """Whether a sentence asserts, or thinks possible, something abnormal that has no name among the findings."""
+    sentence = _blot(_NO_FINDINGS_AT_ALL, sentence)
+    mentions = [Mention("", PRESENT, *match.span()) for match in _OTHER_ABNORMALITY.finditer(sentence)]
+    if not mentions:
+        return False
+    cues = _find_cues(sentence)
+    return any(_judge(mention, cues) in (PRESENT, UNCERTAIN) for mention in mentions)
+
+
+def _find_cues(sentence: str) -> dict[str, list[_Cue]]:
+    """What denies, doubts or only asks for the mentions of a sentence."""
+    denials = _blot(_NOT_DENIALS, sentence)
+    return {
+        "denied": [*_forward(_DENIED_AFTER, _DENIAL_END, denials), *_backward(_DENIED_BEFORE, denials)],
+        "doubted": [*_forward(_DOUBTED_AFTER, _DOUBT_END, denials), *_backward(_DOUBTED_BEFORE, denials)],
+        "not judged": list(_forward(_NOT_JUDGED_AFTER, _DOUBT_END, sentence)),
+    }
+
+
 def find_mentions(sentence: str) -> list[Mention]:
     """All mentions of findings in the order of their ends, before denials and doubts."""
-    candidates = {number for stem, numbers in _PHRASES_OF_STEM.items() if stem in sentence for number in numbers}
+    candidates = {
+        number
+        for word in set(_WORD.findall(sentence))
+        for stem, number in _STEMS.get(word[:2], ())
+        if word.startswith(stem)
+    }
     mentions = [
         Mention(name, _PHRASES[number].value, *match.span())
         for number in sorted(candidates)
@@ -244,7 +320,7 @@ def _judge(mention: Mention, cues: dict[str, list[_Cue]]) -> int | None:
     denied, doubted = starts["denied"], starts["doubted"]
     if denied is not None and (doubted is None or denied < doubted):
         return ABSENT
-    return PRESENT if doubted is None else UNCERTAIN
+    return mention.value if doubted is None else UNCERTAIN
 
 
 def _doubt_alternatives(mentions: list[Mention], sentence: str) -> list[Mention]:

@@ -1,7 +1,7 @@
 """DICOM films as eight-bit grey images, and the few technical fields that may be read from their headers.
 
-The order of transformations is that of DICOM PS3.4 N.2: stored values, modality LUT or rescale, VOI LUT or window,
-then the polarity of the photometric interpretation. Needs the extra `dicom` (pydicom).
+How stored values become greys is written in `dicom_display`, which the page of `model_cards.space` uses too. Needs the
+extra `dicom` (pydicom).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data_scripts.films import dicom_display
+from data_scripts.films.dicom_display import DisplayError
 from data_scripts.films.limits import MAX_PIXELS, check_size
 from data_scripts.schema import DataError
 from modeling_chexficient import to_eight_bit
@@ -56,8 +58,7 @@ def read_header(path: Path, fields: tuple[str, ...]) -> dict[str, str]:
 def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
     """The film as a viewer shows it: mode "L" (RGB for colour), black air, whatever the stored polarity.
 
-    Grey values: the window's (or VOI LUT's) range becomes 0 to 255; without one, the film's own lowest to highest value
-    (padding left out, and made black). A window that leaves a single grey counts as none.
+    Grey values as in `dicom_display.to_display`.
 
     Args:
         frame: "first" or "middle" of several frames; None refuses files that have more than one.
@@ -68,14 +69,15 @@ def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
     """
     dataset = _read(path)
     try:
-        pixels = _decode(path, dataset, _checked_frame(path, dataset, frame))
-        if pixels.ndim == 3:
-            return to_eight_bit(pixels)
-        return Image.fromarray(to_display(path, dataset, pixels))
+        stored = dicom_display.decode(dataset, _checked_frame(path, dataset, frame))
     except DataError:
         raise
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, NotImplementedError) as error:
-        raise DataError(f"{path}: header or grey values cannot be used ({error})", "DICOM damaged") from error
+    except DisplayError as error:
+        raise DataError(f"{path}: {error}", error.kind) from error
+    except (AttributeError, TypeError, ValueError) as error:
+        # Of the header's numbers that were checked.
+        raise DataError(f"{path}: header or grey values cannot be used ({error})", dicom_display.DAMAGED) from error
+    return to_eight_bit(stored) if stored.ndim == 3 else Image.fromarray(to_display(path, dataset, stored))
 
 
 def require_pydicom():
@@ -100,11 +102,6 @@ def _read(path: Path, stop_before_pixels: bool = False):
             )
             if "Rows" not in dataset and "SOPClassUID" not in dataset:
                 raise DataError(f"{path}: not a DICOM file", "not an image")
-            if "TransferSyntaxUID" not in dataset.file_meta:
-                # Without a preamble nothing names the encoding: pydicom has guessed it from the first elements.
-                implicit, little = dataset.original_encoding
-                names = pydicom.uid.ImplicitVRLittleEndian, pydicom.uid.ExplicitVRLittleEndian
-                dataset.file_meta.TransferSyntaxUID = names[not implicit] if little else pydicom.uid.ExplicitVRBigEndian
     except DataError:
         raise
     except pydicom.errors.InvalidDicomError as error:
@@ -154,90 +151,13 @@ def _checked_frame(path: Path, dataset, frame: str | None) -> int | None:
     return {"first": 0, "middle": count // 2}[frame]
 
 
-def _decode(path: Path, dataset, index: int | None) -> np.ndarray:
-    """Stored values [H, W], or [H, W, 3] uint8 or uint16 where the film has colour."""
-    pydicom = require_pydicom()
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if "BitsStored" not in dataset:
-        dataset.BitsStored = dataset.BitsAllocated
-    if "HighBit" not in dataset:
-        # Missing in a share of public films; it can only be this.
-        dataset.HighBit = dataset.BitsStored - 1
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if not syntax.is_compressed or pydicom.pixels.get_decoder(syntax).is_available:
-                pixels = pydicom.pixels.pixel_array(dataset, index=index)
-            else:
-                raise NotImplementedError("no installed decoder reads it")
-    except (NotImplementedError, RuntimeError, AttributeError, ValueError, OSError, MemoryError) as error:
-        known = not syntax.is_private and syntax.is_compressed
-        if known and isinstance(error, (NotImplementedError, RuntimeError)):
-            raise DataError(
-                f"{path}: transfer syntax {syntax.name!r} ({syntax}) cannot be decoded ({_first_line(error)}): "
-                'pip install "chexficient[dicom-codecs]"',
-                "DICOM transfer syntax not supported",
-            ) from error
-        raise DataError(f"{path}: damaged DICOM pixels ({_first_line(error)})", "DICOM damaged") from error
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        pixels = pydicom.pixels.apply_color_lut(pixels, dataset)
-    if pixels.ndim not in (2, 3) or (
-        pixels.ndim == 3 and (pixels.shape[2] != 3 or pixels.dtype not in (np.uint8, np.uint16))
-    ):
-        raise DataError(f"{path}: pixels of shape {pixels.shape}, {pixels.dtype} are no film", "DICOM damaged")
-    return pixels
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def to_display(path: Path, dataset, stored: np.ndarray) -> np.ndarray:
-    """Stored values [H, W] to uint8 [H, W] with air black."""
-    pixels = require_pydicom().pixels
-    padding = _padding(dataset, stored)
-    values = pixels.apply_modality_lut(stored, dataset)
-    shown, limits = _apply_voi(dataset, values)
-    if limits is None or shown[~padding].size == 0 or shown[~padding].min() == shown[~padding].max():
-        shown = values
-        film = values[~padding] if not padding.all() else values
-        limits = float(film.min()), float(film.max())
-    low, high = limits
-    if low == high:
-        raise DataError(f"{path}: all pixels have one grey value", "image blank")
-    grey = np.clip((shown.astype(np.float32) - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
-    # The shape of the presentation LUT says the same as MONOCHROME1 (PS3.3 C.11.6), mostly together with it.
-    if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
-        grey = 255 - grey
-    grey[padding] = 0
-    return grey
+    """`dicom_display.to_display` for the film of the file `path`: uint8 [H, W] with air black.
 
-
-def _padding(dataset, stored: np.ndarray) -> np.ndarray:
-    """Where the film has been padded, bool [H, W]; nowhere if that would be all of it."""
-    first = dataset.get("PixelPaddingValue")
-    if first is None:
-        return np.zeros(stored.shape, bool)
-    last = dataset.get("PixelPaddingRangeLimit", first)
-    return (stored >= min(first, last)) & (stored <= max(first, last))
-
-
-def _apply_voi(dataset, values: np.ndarray) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Values after VOI LUT or window, and the lowest and highest value that they could take; None without either."""
-    pixels = require_pydicom().pixels
-    if dataset.get("VOILUTSequence"):
-        table = pixels.apply_voi(np.arange(2**16), dataset)
-        return pixels.apply_voi(values, dataset), (float(table.min()), float(table.max()))
-    centre, width = _first_number(dataset.get("WindowCenter")), _first_number(dataset.get("WindowWidth"))
-    if centre is None or width is None or width <= 1:
-        return values, None
-    # Far outside of the window lie the two ends of what it can give.
-    ends = pixels.apply_windowing(np.array([centre - 100 * width, centre + 100 * width]), dataset)
-    return pixels.apply_windowing(values, dataset), (float(ends[0]), float(ends[1]))
-
-
-def _first_number(value) -> float | None:
+    Raises:
+        DataError: the film is blank or its header damaged; the file is named.
+    """
     try:
-        return float(value if isinstance(value, (int, float, str)) else value[0])
-    except (TypeError, ValueError, IndexError):
-        return None
+        return dicom_display.to_display(dataset, stored)
+    except DisplayError as error:
+        raise DataError(f"{path}: {error}", error.kind) from error

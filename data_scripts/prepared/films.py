@@ -1,4 +1,4 @@
-"""Image-report pairs of prepared datasets, and the batches made of them."""
+"""Films of prepared folders as PyTorch datasets, decoded here and not by `datasets`, so that a damaged one is named."""
 
 from __future__ import annotations
 
@@ -28,10 +28,7 @@ def load_split(dataset_dirs: Sequence[str], split: str) -> Dataset:
 
 
 class PairDataset(torch.utils.data.Dataset):
-    """Rows of a prepared dataset as {"row", "record_id", "image", "report"}; the row number is the stable corpus id.
-
-    Images are decoded here, not by `datasets`, so that a damaged one is named.
-    """
+    """Rows of a prepared dataset as {"row", "record_id", "image", "report"}; the row number is the stable corpus id."""
 
     def __init__(self, dataset: Dataset):
         columns = dataset.select_columns(list(COLUMNS))
@@ -65,20 +62,8 @@ class PairDataset(torch.utils.data.Dataset):
             for row, values in zip(rows, zip(*columns.values(), strict=True), strict=True)
         ]
         for pair in pairs:
-            pair["image"] = _decode(pair)
+            pair["image"] = decode(pair["image"], f"the image of record {pair['record_id']!r} (row {pair['row']})")
         return pairs
-
-
-def _decode(pair: dict) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(pair["image"]["bytes"]) if pair["image"]["bytes"] else pair["image"]["path"])
-        image.load()
-    except (OSError, SyntaxError, ValueError, TypeError) as error:
-        raise DataError(
-            f"the image of record {pair['record_id']!r} (row {pair['row']}) cannot be decoded ({error}): prepare the "
-            "data anew"
-        ) from error
-    return image
 
 
 def film_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
@@ -91,8 +76,6 @@ def film_pixels(images: Sequence[Image.Image], size: int) -> Tensor:
 
 class FilmDataset(torch.utils.data.Dataset):
     """Rows of a split as dicts of the columns asked for, and `row`, the row's number in the split.
-
-    Images and masks are decoded here, not by `datasets`, so that a damaged one is named by its row.
 
     Args:
         dataset: a whole split.

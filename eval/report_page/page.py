@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from eval.artifacts import load_artifact
 from eval.benchmarks import BENCHMARKS, Benchmark
+from eval.pages import page_environment, svg_uri
 from eval.records.results import (
     Estimate,
     ProbeResult,
@@ -152,14 +150,8 @@ def _draw_zero_shot(section: Section, result: ZeroShotResult, path: Path) -> Non
 
 def render_page(sections: list[Section], others: list[dict]) -> str:
     """The page as HTML; `others` are benchmarks that were not judged, with `benchmark`, `model`, `status`, `note`."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE.parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {"estimate": format_estimate, "svg": _svg_uri, "figure": format_figure}
+    environment = page_environment(_TEMPLATE.parent)
+    environment.filters |= {"estimate": format_estimate, "svg": svg_uri, "figure": format_figure}
     environment.filters["constant_baselines"] = galleries.constant_baselines
     environment.filters["first_upper"] = lambda text: text[:1].upper() + text[1:]
     models = list(dict.fromkeys(one.result.provenance.model for one in sections))
@@ -194,8 +186,3 @@ def format_estimate(estimate: Estimate | None, digits: int = 3) -> str:
     if estimate.low is None:
         return format_figure(estimate.value, digits)
     return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
-def _svg_uri(svg: str) -> str:
-    """As an image of its own, so that names inside of one figure do not meet those of another."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -30,6 +30,8 @@ from model_cards.space_files.space_app.findings import parse_findings
 from modeling_chexficient import CheXficientModel, CheXficientProcessor
 
 FILES = Path(__file__).parents[1] / "space_files"
+#: How a DICOM film is shown, written once: the page reads uploads by the file that prepares training data.
+DICOM_DISPLAY = Path(__file__).parents[2] / "data_scripts" / "films" / "dicom_display.py"
 #: The release of gradio that the page was tried with.
 GRADIO = "6.31.0"
 #: CheXpert's findings, for a model shown without data.
@@ -96,7 +98,7 @@ def build_space(out: Path, arguments: SpaceArguments) -> Path:
     model, processor = load_dual_encoder(arguments.model)
     heads = {task: load_head(path, task, arguments.model) for task in HEADS if (path := getattr(arguments, task))}
     _clear(out)
-    shutil.copytree(FILES, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.jinja", "__pycache__"))
+    copy_code(out)
     if Path(arguments.model).is_dir():
         model.save_pretrained(out / "model")
         processor.save_pretrained(out / "model")
@@ -109,6 +111,12 @@ def build_space(out: Path, arguments: SpaceArguments) -> Path:
     (out / "space.json").write_text(json.dumps(settings, indent=1))
     _card(settings, arguments, _sources(arguments, model, data)).save(out / "README.md")
     return out
+
+
+def copy_code(out: Path) -> None:
+    """Write the code of the page, which imports nothing of this project, to the folder `out`."""
+    shutil.copytree(FILES, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.jinja", "__pycache__"))
+    shutil.copy(DICOM_DISPLAY, out / "space_app")
 
 
 def _clear(out: Path) -> None:

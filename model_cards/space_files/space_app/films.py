@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+# `model_cards.space` writes this file beside: data_scripts/films/dicom_display.py, which prepares training data.
+from .dicom_display import BLANK, DisplayError, decode, to_display
+
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 32
 FORMATS = ("PNG", "JPEG")
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_BLANK = "The image has one grey value throughout: there is nothing to read."
 
 
 class FilmError(ValueError):
@@ -21,7 +25,7 @@ class FilmError(ValueError):
 
 
 def read_film(path: Path) -> Image.Image:
-    """The decoded image of a PNG, JPEG or DICOM file, in its own bit depth (DICOM: 8 bits, as a viewer shows it).
+    """The decoded image of a PNG, JPEG or DICOM file, in its own bit depth (DICOM: 8 bits, as in training data).
 
     Raises:
         FilmError: empty, beyond 64 MB or 100 million pixels, smaller than 32 pixels, damaged, blank, or of another
@@ -41,7 +45,7 @@ def read_film(path: Path) -> Image.Image:
     film = _read_dicom(path) if is_dicom else _read_image(path)
     low, high = (np.asarray(film).min(), np.asarray(film).max())
     if low == high:
-        raise FilmError("The image has one grey value throughout: there is nothing to read.")
+        raise FilmError(_BLANK)
     return film
 
 
@@ -87,35 +91,20 @@ def _read_dicom(path: Path) -> Image.Image:
                         # pydicom inflates such files whole and without a limit.
                         raise FilmError("Deflated DICOM files are not read: upload the film uncompressed or as PNG.")
             dataset = pydicom.dcmread(path, force=True)
-            if "TransferSyntaxUID" not in dataset.file_meta:
-                dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
             _check_size(int(dataset.Columns), int(dataset.Rows))
             if int(dataset.get("NumberOfFrames") or 1) > 1:
                 raise FilmError("The DICOM file holds several frames: upload one film.")
-            return Image.fromarray(_as_shown(pydicom.pixels, dataset))
+            stored = decode(dataset)
+            if stored.ndim != 2:
+                raise FilmError("The DICOM file holds a colour image: a chest film is grey.")
+            return Image.fromarray(to_display(dataset, stored))
     except FilmError:
         raise
     except Exception as error:
+        if isinstance(error, DisplayError) and error.kind == BLANK:
+            raise FilmError(_BLANK) from error
         # pydicom raises whatever its parsing and its decoders run into.
         raise FilmError(
             "The DICOM file has no readable pixels: it is damaged, no image, or compressed in a way that is not "
             "read here. Upload the film uncompressed or as PNG."
         ) from error
-
-
-def _as_shown(pixels, dataset) -> np.ndarray:
-    """Stored values to uint8 [H, W], air black: modality LUT, window, polarity (DICOM PS3.4 N.2)."""
-    stored = pixels.pixel_array(dataset)
-    if stored.ndim != 2:
-        raise FilmError("The DICOM file holds a colour image: a chest film is grey.")
-    values = pixels.apply_modality_lut(stored, dataset).astype(np.float64)
-    film, low, high = values, values.min(), values.max()
-    centre, width = dataset.get("WindowCenter"), dataset.get("WindowWidth")
-    if centre is not None and width is not None:
-        # Of several windows the first is the one meant to be shown.
-        centre, width = (float(np.atleast_1d(value)[0]) for value in (centre, width))
-        # A window outside of the values would leave one grey.
-        if width > 1 and centre - width / 2 < high and centre + width / 2 > low:
-            low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
-    grey = np.clip((film - low) * (255 / max(high - low, 1e-6)), 0, 255).round().astype(np.uint8)
-    return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from data_scripts.access import may_be_shown
 from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.mixture import Mixture, load_mixture
+from eval.pages import page_environment, svg_uri
 from eval.records.runs import PretrainRun
 from train.selection.report.columns import read_columns
 from train.selection.report.feature_map import map_features
@@ -84,19 +83,13 @@ def render_page(numbers: CurationNumbers, state: CurationState, dataset: Dataset
         figures["enrichment"] = draw_enrichment(numbers)
     if features is not None:
         figures["map"] = draw_map(features, numbers.run["selection"])
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE.parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = page_environment(_TEMPLATE.parent)
     formats = {"percent": percent, "frequency": frequency, "ratio": ratio, "interval": interval}
     environment.filters |= formats | {"setting": _format_setting}
     return environment.get_template(_TEMPLATE.name).render(
         numbers=numbers,
         statements=summarise(numbers),
-        figures={name: _data_uri(figure) for name, figure in figures.items()},
+        figures={name: svg_uri(figure) for name, figure in figures.items()},
         features=features,
         galleries=None if dataset is None else make_galleries(dataset, state, words, numbers.run["seed"]),
         defect_names=DEFECTS,
@@ -105,11 +98,6 @@ def render_page(numbers: CurationNumbers, state: CurationState, dataset: Dataset
         ratio_place=_ratio_scale(numbers),
         defect_place=lambda value: round(100 * value, 2),
     )
-
-
-def _data_uri(svg: str) -> str:
-    """As an image of its own, so that names inside of one figure do not meet those of another."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 def _share_scale(numbers: CurationNumbers):
