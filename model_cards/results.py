@@ -37,7 +37,8 @@ class ShownTask:
     figure: Callable[[TaskResult], str] = lambda result: result.headline[0]
 
 
-def _probe_figure(result: ProbeResult) -> str:
+def _probe_figure(result: TaskResult) -> str:
+    assert isinstance(result, ProbeResult)
     share = result.shares[-1].label_share
     return "macro AUROC, " + ("trained head" if share is None else f"{share:.0%} of labels")
 

@@ -82,13 +82,13 @@ def read_run(folder: Path, results_dir: Path | None = None) -> FinishedRun:
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder")
     if folder.name == "base" and (folder / "config.json").is_file() and (folder.parent / RUN_FILE).is_file():
-        run_dir, record, kind = folder.parent, AdaptRun.load(folder.parent), "report_base"
-    else:
-        run_dir, record = folder, _load_record(folder)
-        kind = _kind_of(record)
-        if not (folder / _weights_name(kind)).is_dir():
-            raise ValueError(f"{folder} is not a finished run: {folder / _weights_name(kind)} is missing")
-    results_dir = results_dir or run_dir / "results"
+        results_dir = results_dir or folder.parent / "results"
+        return FinishedRun(folder, "report_base", AdaptRun.load(folder.parent), results_dir, load_results(results_dir))
+    record = _load_record(folder)
+    kind = _kind_of(record)
+    if not (folder / _weights_name(kind)).is_dir():
+        raise ValueError(f"{folder} is not a finished run: {folder / _weights_name(kind)} is missing")
+    results_dir = results_dir or folder / "results"
     return FinishedRun(folder, kind, record, results_dir, load_results(results_dir))
 
 

@@ -43,7 +43,7 @@ def from_json(kind: Any, value: Any) -> Any:
         TypeError: a field of a dataclass is missing, there is one that it does not have, or a value is of another type
             than its hint says; the message names the field.
     """
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _dataclass_from_json(kind, value)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from eval.records.json_values import from_json, write_json
 
@@ -241,7 +241,7 @@ class Adaptation:
     def of(cls, run: AdaptRun | None, told: dict) -> Adaptation:
         """What a run recorded, else what its adapter tells of its base (`told`, a `BaseIdentity` as a dict)."""
         base = told if run is None else run.base
-        of_base = {name: base.get(key) for name, key in _OF_BASE.items()}
+        of_base: dict[str, Any] = {name: base.get(key) for name, key in _OF_BASE.items()}
         if run is None:
             return cls("head", **of_base)
         same = ("label_share", "seed", "train_films", "train_patients", "trainable_parameters", "all_parameters")

@@ -74,7 +74,8 @@ def ids_or_reports(staged: Path, tables: list[Path]) -> list[str]:
     """Ids or whole reports of the data (Parquet `tables`) that stand in the staged text files; neither is shown. Short
     numbers are no ids here, since they stand everywhere.
     """
-    words, lines = {}, {}
+    words: dict[str, str] = {}
+    lines: dict[str, str] = {}
     for path in _text_files(staged):
         name, text = path.relative_to(staged).as_posix(), path.read_text(encoding="utf-8", errors="replace")
         words |= dict.fromkeys(re.findall(r"[^\s\"'`|,;()\[\]{}<>]+", text), name)
