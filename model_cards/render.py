@@ -27,13 +27,6 @@ from model_cards.results import check_weights, model_index_entries
 from model_cards.runs import EXPECTED, FinishedRun, explain, hub_id, is_dataset, read_run
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 
-#: What the rules do, in a few words.
-_RULES = {
-    "quantile": "of each cluster of pairs the margin is kept whole, the crowded centre thinned, the farthest dropped",
-    "sigma": "of each cluster of pairs the tail is kept whole, the rest thinned, the farthest dropped",
-    "random": "by chance, the baseline",
-    "semdedup": "SemDeDup: near-duplicates within clusters removed",
-}
 #: Arguments of curation, as they are called in a card.
 _CURATION_SETTINGS = {
     "num_prototypes": "prototypes (centres of clusters)",
@@ -82,7 +75,6 @@ def render_base_card(run: FinishedRun, repo: str | None = None, private: bool = 
         only_drawn=bool(sources) and all(source.access == "synthetic" for source in sources),
         population=population(curation),
         curation=curation,
-        rule=_RULES.get(record.selection, ""),
         curation_settings=_curation_settings(record.settings, curation),
         architecture=_architecture(model_dir, config),
         location=repo or str(model_dir),

@@ -16,11 +16,12 @@ from modeling_chexficient.adapters_chexficient import load_adapter
 from modeling_chexficient.base_identity_chexficient import identify_base
 from tests.adaptation import film, read_arguments, save_base, words, write_corpus
 from tests.tiny_models import save_tiny_model
-from tests.training import run_recipe
+from tests.training import run_recipe, run_without_room
 from train.adapt.__main__ import Arguments, build_task, build_trainer, main
 from train.adapt.findings import FindingsTask
 from train.adapt.trainer import AdaptTrainer, trained_tensors
-from train.runs.checkpoints import newest_checkpoint
+from train.runs.checkpoints import STAGING, newest_checkpoint
+from train.runs.nonfinite import NonFiniteError
 
 FEW = ["--labels", "Pleural Effusion", "Cardiomegaly", "No Finding"]
 ORGANS = ["--structures", "left_lung", "right_lung", "heart", "tubes=Endotracheal Tube,Nasogastric Tube"]
@@ -161,6 +162,35 @@ def test_another_run_does_not_go_on_from_a_checkpoint(resnet, discs, tmp_path):
         main([*command, *last, "--rank", "4"])
     with pytest.raises(SystemExit, match="the training data changed"):
         main([*command, *last, "--label_share", "0.5"])
+
+
+def test_settings_that_change_nothing_that_is_learnt_may_differ(resnet, discs, tmp_path):
+    """And those that decide which weights are the best may not."""
+    command = words("classification", resnet, discs, tmp_path / "run", "--save_strategy", "steps", "--save_steps", "2")
+    main(command)
+    moved = tmp_path / "moved"
+    shutil.copytree(resnet, moved)
+    last = ["--resume_from_checkpoint", "last"]
+    main(
+        [*command, *last, "--model", str(moved), "--resamples", "4", "--logging_steps", "2", "--save_total_limit", "5"]
+    )
+    for name, value, message in (("eval_steps", "1", "eval_steps 2 -> 1"), ("max_steps", "6", "max_steps 4 -> 6")):
+        with pytest.raises(SystemExit, match=message):
+            main([*command, *last, f"--{name}", value])
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(resnet, discs, tmp_path):
+    more = ["--method", "full", "--save_strategy", "steps", "--save_steps", "1"]
+    command = words("classification", resnet, discs, tmp_path / "run", *more)
+    error = run_without_room("train.adapt.__main__", command, step=2)
+    assert "checkpoint-3 could not be saved" in error
+    assert "make room, then go on with --resume_from_checkpoint last" in error
+    assert not (tmp_path / "run" / STAGING).exists()
+    assert newest_checkpoint(tmp_path / "run").name == "checkpoint-2"
+    main([*command, "--resume_from_checkpoint", "last"])
+    main(words("classification", resnet, discs, tmp_path / "whole", *more))
+    assert finished_weights(tmp_path / "run") == finished_weights(tmp_path / "whole")
+    assert not list(tmp_path.rglob("training_args.bin"))
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -542,3 +572,33 @@ def test_a_loss_that_is_no_number_ends_the_run(resnet, discs, tmp_path):
     trainer.task.figures = lambda measured: {"auroc": 0.5}
     with pytest.raises(FloatingPointError, match="step 0: the loss is NaN or infinite"):
         trainer.train()
+
+
+@pytest.mark.parametrize("clip", ["0", "1"])
+def test_a_gradient_that_is_no_number_ends_the_run_before_it_is_applied(resnet, discs, tmp_path, clip):
+    trainer = make_trainer(*words("classification", resnet, discs, tmp_path, "--max_grad_norm", clip))
+    before = {name: tensor.detach().clone() for name, tensor in trained_tensors(trainer.model).items()}
+    step = trainer.training_step
+
+    def spoil(*args, **kwargs):
+        loss = step(*args, **kwargs)
+        next(parameter for parameter in trainer.model.parameters() if parameter.grad is not None).grad.fill_(torch.inf)
+        return loss
+
+    trainer.training_step = spoil
+    with pytest.raises(NonFiniteError, match=r"step 0: a gradient is NaN or infinite.*lower learning_rate"):
+        trainer.train()
+    parameters = dict(trainer.model.named_parameters())
+    assert all(torch.equal(parameters[name], tensor) for name, tensor in before.items() if name in parameters)
+
+
+def test_infinite_gradients_in_fp16_are_left_to_the_scaler(resnet, discs, tmp_path):
+    trainer = make_trainer(*words("classification", resnet, discs, tmp_path))
+    parameter = next(one for one in trainer.model.parameters() if one.requires_grad)
+    parameter.grad = torch.full_like(parameter, torch.inf)
+    trainer.args.fp16 = True
+    assert not torch.isfinite(trainer._check_gradients(trainer.model))
+    assert not torch.isfinite(parameter.grad).any()
+    trainer.args.fp16 = False
+    with pytest.raises(NonFiniteError):
+        trainer._check_gradients(trainer.model)

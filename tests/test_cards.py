@@ -127,6 +127,23 @@ def test_trials_unknown_exposure_and_undefined_figures_are_told(run):
     assert exposure(replace(provenance, pretraining_sources=["brax"])) == "no"
 
 
+def test_the_rule_is_described_by_the_run_itself(run):
+    """By whatever rule it chose, also offline, and also where an earlier version did not record what the rule does."""
+    record = json.loads((run / "run.json").read_text())
+    text, _ = saved_card(run)
+    assert f"| rule | `{record['selection']}`: {record['selection_words']} |" in text
+    assert "in the curation epoch; later epochs saw these alone." in text
+    record |= {"selection": "toy", "selection_words": "pairs that agree most"}
+    record["schedule"] |= {"curation_epochs": 0}
+    (run / "run.json").write_text(json.dumps(record))
+    text, _ = saved_card(run)
+    assert "| rule | `toy`: pairs that agree most |" in text
+    assert "of 241 pairs (29.9 %) at once, before the first epoch on these alone." in text
+    del record["selection_words"]
+    (run / "run.json").write_text(json.dumps(record))
+    assert "| rule | `toy` |" in saved_card(run)[0]
+
+
 def test_names_cannot_break_the_card(run):
     def spoil(result):
         for label in result.get("labels", []):

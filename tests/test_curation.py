@@ -12,17 +12,12 @@ from torch.nn import functional as F
 
 from train.objectives.contrastive import contrastive_loss
 from train.objectives.encoding import pair_features
+from train.selection.baselines import select_random
 from train.selection.outcome import Role
 from train.selection.prototypes import kmeans_prototypes, update_prototypes
-from train.selection.rules import (
-    SELECTION_RULES,
-    farthest_point_sampling,
-    select_quantile,
-    select_random,
-    select_sigma,
-    share_out,
-)
+from train.selection.published import farthest_point_sampling, select_quantile, select_sigma, share_out
 
+SELECTION_RULES = {"quantile": select_quantile, "sigma": select_sigma}
 GOLDEN = Path(__file__).parent / "golden" / "curation.safetensors"
 
 

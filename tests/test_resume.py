@@ -4,18 +4,18 @@ import json
 import multiprocessing
 import os
 import random
-import resource
 import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
-from tests.training import RECIPE, make_trainer, run_recipe
+from tests.training import RECIPE, make_trainer, run_recipe, run_without_room
 from train.pretrain.__main__ import main
-from train.runs.checkpoints import MANIFEST_FILE, STAGING, newest_checkpoint, why_incomplete
+from train.runs.checkpoints import MANIFEST_FILE, STAGING, check_same_run, newest_checkpoint, why_incomplete
 
 #: With dropout, so that the random state matters; a checkpoint after every step, so that many kills hit one.
 TEXT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -185,6 +185,7 @@ def test_nothing_to_go_on_from_starts_from_the_beginning(tiny_corpus, undisturbe
         (["--learning_rate", "1e-3"], r"the run would not be the same any more: learning_rate 0.0001 -> 0.001"),
         (["--super_batch_size", "32"], "super_batch_size 64 -> 32"),
         (["--seed", "4"], "seed"),
+        (["--projection_dim", "8"], "projection_dim 16 -> 8"),
     ],
 )
 def test_another_run_is_not_continued(tiny_corpus, undisturbed, tmp_path, changes, message):
@@ -209,6 +210,27 @@ def test_changed_data_and_another_process_count_are_refused(tiny_corpus, undistu
             main(words(tiny_corpus, out, *LAST))
 
 
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    present = {"corpus": "a", "processes": 1, "settings": {}, "samples_trained": 3}
+    check_same_run(tmp_path, present | {"own": {}}, present)
+    for lacking in ("own", "samples_trained"):
+        state = {name: value for name, value in (present | {"own": {}}).items() if name != lacking}
+        with pytest.raises(ValueError, match="written by another version of this code"):
+            check_same_run(tmp_path, state, present)
+
+
+def test_checkpoints_hold_no_pickle_of_arguments_and_every_tensor(tiny_corpus, undisturbed, tmp_path):
+    assert not list(undisturbed.rglob("training_args.bin"))
+    trainer, checkpoint = make_trainer(tiny_corpus, tmp_path / "run"), tmp_path / "checkpoint"
+    shutil.copytree(undisturbed / "checkpoint-16", checkpoint)
+    trainer._load_from_checkpoint(checkpoint)
+    tensors = load_file(checkpoint / "model.safetensors")
+    assert torch.equal(trainer.model.logit_scale, tensors.pop("logit_scale"))
+    save_file(tensors, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks tensors of the model: \['logit_scale'\]"):
+        trainer._load_from_checkpoint(checkpoint)
+
+
 def test_checkpoints_of_an_earlier_run_are_not_written_over(tiny_corpus, undisturbed, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(undisturbed, out)
@@ -216,37 +238,8 @@ def test_checkpoints_of_an_earlier_run_are_not_written_over(tiny_corpus, undistu
         main(words(tiny_corpus, out))
 
 
-def save_without_room(arguments: list[str]) -> None:
-    """Files may grow to 40 kB: more than the lists of a run, less than its weights."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    from transformers import TrainerCallback
-
-    from train.pretrain.trainer import CuratedTrainer
-
-    class FillTheDisk(TrainerCallback):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == 7:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
-
-    original = CuratedTrainer.train
-    CuratedTrainer.train = lambda self, *args, **kwargs: (
-        self.add_callback(FillTheDisk),
-        original(self, *args, **kwargs),
-    )
-    try:
-        main(arguments)
-    except SystemExit as error:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        Path(arguments[4], "error").write_text(str(error))
-
-
 def test_a_full_disk_leaves_the_checkpoint_before(tiny_corpus, undisturbed, tmp_path):
-    process = multiprocessing.get_context("spawn").Process(
-        target=save_without_room, args=(words(tiny_corpus, tmp_path),)
-    )
-    process.start()
-    process.join()
-    error = (tmp_path / "error").read_text()
+    error = run_without_room("train.pretrain.__main__", words(tiny_corpus, tmp_path), step=7)
     assert "checkpoint-8 could not be saved" in error
     assert "--resume_from_checkpoint last" in error
     assert not (tmp_path / STAGING).exists()

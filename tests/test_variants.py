@@ -17,9 +17,9 @@ from tests.training import RECIPE, REPOSITORY, kept_rows, make_batch, make_train
 from train.objectives.encoding import resize_pixels
 from train.pretrain.__main__ import main
 from train.selection.agreement import main as score_overlap
+from train.selection.baselines import duplicate_similarity, select_semdedup
 from train.selection.outcome import Role
 from train.selection.prototypes import collapsed_cosine, mean_pairwise_cosine, usage_entropy
-from train.selection.semdedup import duplicate_similarity, select_semdedup
 from train.selection.state import CurationState
 from train.speed import main as benchmark
 

@@ -1,6 +1,10 @@
 """Shared by the tests of training: a trainer on the tiny corpus, and whole runs through the command line."""
 
+import importlib
+import multiprocessing
 import os
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,12 +14,14 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import TrainerCallback
 
 from train.pretrain.__main__ import build_trainer
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.model import ModelArguments
 from train.pretrain.trainer import CuratedTrainer
 from train.runs.recipes import DataArguments, parse_recipe
+from train.runs.trainer import RunTrainer
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
 REPOSITORY = Path(__file__).parents[1]
@@ -50,6 +56,39 @@ def run_recipe(
     finished = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr[-3000:]
     return out
+
+
+def run_without_room(module: str, words: list[str], step: int) -> str:
+    """A run in a process of its own, on a disk that is full from `step` on; the error that it ends with."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    arguments = (module, words, step, sender)
+    process = multiprocessing.get_context("spawn").Process(target=_save_without_room, args=arguments)
+    process.start()
+    process.join()
+    assert receiver.poll(), "the run met no error"
+    return receiver.recv()
+
+
+def _save_without_room(module: str, words: list[str], step: int, sender) -> None:
+    """Files may grow to 40 kB: more than the lists of a run, less than its weights."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    class FillTheDisk(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+
+    original = RunTrainer.train
+
+    def train(self, *args, **kwargs):
+        self.add_callback(FillTheDisk)
+        return original(self, *args, **kwargs)
+
+    RunTrainer.train = train
+    try:
+        importlib.import_module(module).main(words)
+    except SystemExit as error:
+        sender.send(str(error))
 
 
 def kept_rows(run: Path) -> list[int]:

@@ -29,7 +29,7 @@ from data_scripts.prepared.films import PairDataset, load_split
 from modeling_chexficient import CheXficientModel
 from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
 from train.objectives.contrastive import contrastive_loss
-from train.objectives.encoding import Chunk, Encoder, pair_features
+from train.objectives.encoding import Chunk, Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.collator import PairCollator
@@ -38,7 +38,8 @@ from train.runs.flops import PairFlops
 from train.runs.recipes import parse_recipe
 from train.selection.curator import Curator
 from train.selection.prototypes import update_prototypes
-from train.selection.rules import SELECTION_RULES
+from train.selection.rule import Candidates
+from train.selection.rules import DEFAULT_RULE, RULES
 from train.selection.state import CurationState
 
 #: Dense bf16 FLOP/s of the makers' data sheets, by a part of the device's name.
@@ -54,7 +55,9 @@ class BenchmarkArguments:
 
     super_batch_size: int = field(default=64, metadata={"help": "Pairs judged together."})
     keep_share: float = field(default=0.227, metadata={"help": "Share of them that is trained on."})
-    selection: str = field(default="quantile", metadata={"choices": sorted(SELECTION_RULES)})
+    selection: str = field(
+        default=DEFAULT_RULE, metadata={"choices": [rule.name for rule in RULES.values() if rule.uses_prototypes]}
+    )
     num_prototypes: int = field(default=6, metadata={"help": "Prototypes."})
     chunk_size: int = field(default=16, metadata={"help": "Pairs with activations, in the variant with chunks."})
     score_image_size: int | None = field(default=None, metadata={"help": "Adds scoring at this size, in pixels."})
@@ -107,10 +110,10 @@ class Bench:
         everything = Chunk(self.rows, len(self.rows), self.batch["input_ids"].shape[1])
         images, texts = encoder.embed(self.model, self.batch, everything, None, "trained")
         with self._selection_timed():
-            features = pair_features(images.detach(), texts.detach())
-            rule, prototypes = SELECTION_RULES[arguments.selection], self._prototypes(features)
-            kept = rule(features, prototypes, arguments.keep_share, torch.Generator().manual_seed(0)).kept
-            update_prototypes(features[kept], prototypes)
+            pairs = Candidates(self.rows, images.detach(), texts.detach(), self._prototypes(2 * images.shape[1]))
+            rule, generator = RULES[arguments.selection], torch.Generator().manual_seed(0)
+            kept = rule.choose(pairs, arguments.keep_share, generator, rule.constants()).kept
+            update_prototypes(pairs.features[kept], pairs.prototypes)
         contrastive_loss(images[kept], texts[kept], self.model.logit_scale).backward()
         self._step()
         return sum(encoder.spent.values())
@@ -155,15 +158,14 @@ class Bench:
         )
         state = CurationState(len(self.rows))
         curator = Curator(args, state, encoder, self.model, None, None)
-        width = 2 * self.model.config.projection_dim
-        state.prototypes = self._prototypes(torch.empty(0, width, device=self.device))
+        state.prototypes = self._prototypes(2 * self.model.config.projection_dim)
         state.usage = torch.zeros(arguments.num_prototypes, device=self.device)
         return curator
 
-    def _prototypes(self, features: Tensor) -> Tensor:
+    def _prototypes(self, width: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.arguments.seed)
-        prototypes = torch.randn(self.arguments.num_prototypes, features.shape[1], generator=generator)
-        return torch.nn.functional.normalize(prototypes, dim=-1).to(features)
+        prototypes = torch.randn(self.arguments.num_prototypes, width, generator=generator)
+        return torch.nn.functional.normalize(prototypes, dim=-1).to(self.device)
 
     @contextmanager
     def _selection_timed(self, of: Curator | None = None) -> Iterator[None]:

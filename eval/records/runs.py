@@ -112,6 +112,7 @@ class PretrainRun(Run):
 
     Args:
         selection: name of the rule that chose, or "none".
+        selection_words: what that rule does, in a few words; empty in runs of early versions.
         keep_share_asked: share of the corpus to keep; None: the rule's published constants.
         keep_share_reached: share of the judged pairs that was kept.
         corpus_pairs, kept_pairs: of the training split, and those of them that were chosen.
@@ -132,6 +133,7 @@ class PretrainRun(Run):
     schedule: dict
     pairs_trained: int
     pairs_scored: int
+    selection_words: str = ""
     corpus_fingerprint: str | None = None
     skipped_batches: int = 0
     final_loss: float | None = None

@@ -21,7 +21,6 @@ from transformers import set_seed
 
 from data_scripts.prepared.mixture import Mixture
 from eval.benchmarks import Benchmark
-from eval.records.json_values import write_json
 from eval.records.provenance import git_commit, package_versions
 from eval.records.results import TaskResult
 from eval.records.runs import AdaptRun
@@ -33,24 +32,16 @@ from train.adapt.head_start import start_head
 from train.adapt.judging import find_benchmark, judge_run
 from train.adapt.methods import apply_method, count_trainable
 from train.adapt.reports import ReportArguments, build_reports
-from train.adapt.run_folder import (
-    LOG_FILE,
-    check_run_folder,
-    forget_earlier_run,
-    save_base,
-    save_weights,
-    weights_bytes,
-)
+from train.adapt.run_folder import check_run_folder, save_base, save_weights, start_run_folder, weights_bytes
 from train.adapt.structures import build_structures
 from train.adapt.tasks import Task
 from train.adapt.trainer import AdaptTrainer
+from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.distributed import leave_together, wait_for_all, world_size
-from train.runs.folder import changed_settings, checkpoint_to_resume, settings_of_the_result
+from train.runs.folder import BASE, checkpoint_to_resume, write_log
 from train.runs.recipes import DataArguments, parse_recipe
 
 ARGUMENTS = (TaskArguments, DataArguments, MethodArguments, Augmentation, AdaptTrainingArguments, ReportArguments)
-#: Where things lie, and how the result is judged, says nothing about what is learnt.
-_NOT_SETTINGS = ("model", "benchmark", "benchmark_data", "resamples")
 _KEPT_START = (
     "Nothing that was learnt was better on validation: the weights are those of the start, before the first step. Two "
     "such runs of different methods do not compare them; try a lower learning_rate, more steps or more patience."
@@ -76,19 +67,12 @@ class Arguments:
 
     def changed(self) -> dict:
         """What differs from the defaults, without paths and secrets."""
-        parts = (getattr(self, one.name) for one in dataclasses.fields(self) if one.name != "data")
-        settings = {name: value for part in parts for name, value in changed_settings(part).items()}
-        # The length of the schedule, which a run that stopped early did not reach.
-        return settings | ({"max_steps": self.training.max_steps} if self.training.max_steps > 0 else {})
+        return changed_settings(self.task, self.method, self.augmentation, self.training, self.reports)
 
     def of_the_result(self, base: BaseIdentity) -> dict:
-        """What must be equal in a run that is resumed."""
-        parts = (self.task, self.method, self.training, self.reports)
-        settings = {name: value for name, value in settings_of_the_result(*parts).items() if name not in _NOT_SETTINGS}
-        training = self.training
-        # When the weights are judged decides which are the best.
-        judged = {"eval_strategy": str(training.eval_strategy), "eval_steps": training.eval_steps}
-        return settings | judged | {"max_steps": training.max_steps, "base": base.weights_sha256}
+        """What must be equal in a run that is resumed; the augmentation is the task's to say."""
+        settings = settings_of_the_result(self.task, self.method, self.training, self.reports)
+        return settings | {"base": base.weights_sha256}
 
 
 def build_task(arguments: Arguments, mixture: Mixture) -> Task:
@@ -113,12 +97,12 @@ def adapt(arguments: Arguments) -> None:
     # All processes have looked for checkpoints before one of them clears up.
     wait_for_all()
     if args.should_save:
-        forget_earlier_run(run_dir)
+        start_run_folder(run_dir)
     if task.base_made_here and arguments.method.method != "full":
         if args.should_save:
             save_base(task, run_dir)
         wait_for_all()
-        base = identify_base(run_dir / "base")
+        base = identify_base(run_dir / BASE)
     trainer = build_trainer(arguments, task, base, resumes=checkpoint is not None)
     if checkpoint is not None:
         trainer.resume(checkpoint)
@@ -150,7 +134,7 @@ def build_trainer(arguments: Arguments, task: Task, base: BaseIdentity, resumes:
 def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity, mixture: Mixture) -> AdaptRun:
     """The record of a run: the settings, the figure on validation, and what was spent over all processes."""
     task, args, best = trainer.task, trainer.args, trainer.best
-    splits, trainable = task.splits, count_trainable(trainer.model)
+    splits, trainable, spent = task.splits, count_trainable(trainer.model), trainer.spent()
     sources = splits.train.select_columns(["source"])[splits.train_rows]["source"]
     return AdaptRun(
         task=task.name,
@@ -175,8 +159,8 @@ def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity
         best_epoch=best.epoch,
         best_step=best.step,
         steps=trainer.state.global_step,
-        seconds=trainer.seconds(),
-        flops=trainer.flops(),
+        seconds=spent.seconds,
+        flops=spent.flops,
         device=torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
         processes=world_size(),
         sources=sorted(set(sources)),
@@ -195,7 +179,7 @@ def finish(trainer: AdaptTrainer, run: AdaptRun, base: BaseIdentity, run_dir: Pa
     folder = run_dir / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
     if trainer.args.should_save:
         save_weights(trainer.task, trainer.model, base, run_dir)
-        write_json(trainer.state.log_history, run_dir / LOG_FILE)
+        write_log(trainer.state.log_history, run_dir)
     wait_for_all()
     run.adapter_bytes = weights_bytes(folder)
     return folder

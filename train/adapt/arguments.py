@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from transformers import TrainingArguments
+from train.runs.arguments import RunArguments
 
 #: Tasks by their name in recipes, as the Hub calls them.
 TASKS = {
@@ -29,8 +30,10 @@ class TaskArguments:
     """What is learnt, from which base, and with how many of the labels."""
 
     task: str = field(default="classification", metadata={"help": "What is learnt.", "choices": list(TASKS)})
+    # A base may have been moved: the hash of its weights must be equal.
     model: str | None = field(
-        default=None, metadata={"help": "Name or folder of the base: a CheXficient model, or any vision tower."}
+        default=None,
+        metadata={"help": "Name or folder of the base: a CheXficient model, or any vision tower.", "resume": "free"},
     )
     revision: str | None = field(default=None, metadata={"help": "Commit, tag or branch of a base on the Hub."})
     labels: list[str] = field(
@@ -152,27 +155,20 @@ class MethodArguments:
             raise ValueError(f"{', '.join(given)} belong to method {method}, this is {self.method}: leave them out")
 
 
-#: Arguments of Trainer that would do nothing here, or harm.
-_REFUSED = {
-    "load_best_model_at_end": "the best weights are always put back, and not by way of Trainer's checkpoints",
-    "metric_for_best_model": "findings are chosen by mean AUROC, structures by mean Dice, reports by their loss",
-    "auto_find_batch_size": "resuming needs one batch size; lower per_device_train_batch_size",
-    "save_only_model": "a run goes on from its optimiser and random numbers too",
-    "label_smoothing_factor": "the losses here are of one probability a label",
-    "fsdp": "one process a GPU (DDP) is what is tried",
-    "deepspeed": "one process a GPU (DDP) is what is tried",
-    "push_to_hub": "look at the run first, then publish it with model_cards.publish",
-}
-
-
 @dataclass
-class AdaptTrainingArguments(TrainingArguments):
+class AdaptTrainingArguments(RunArguments):
     """`TrainingArguments`, and how a run stops and is judged.
 
     Defaults that differ from `TrainingArguments`: `learning_rate` 1e-3 with a cosine after a warm-up of 5 % of the
-    steps, `weight_decay` 0.05, batches of 64, 20 judgements on validation in a run, `seed` 0, `save_strategy` "no",
-    `remove_unused_columns` False.
+    steps, `weight_decay` 0.05, batches of 64, 20 judgements on validation in a run; and those of `RunArguments`.
     """
+
+    refused: ClassVar[dict[str, str]] = RunArguments.refused | {
+        "load_best_model_at_end": "the best weights are always put back, and not by way of Trainer's checkpoints",
+        "metric_for_best_model": "findings are chosen by mean AUROC, structures by mean Dice, reports by their loss",
+        "label_smoothing_factor": "the losses here are of one probability a label",
+    }
+    module: ClassVar[str] = "train.adapt"
 
     learning_rate: float = 1e-3
     lr_scheduler_type: str = "cosine"
@@ -181,39 +177,43 @@ class AdaptTrainingArguments(TrainingArguments):
     num_train_epochs: float = 20
     per_device_train_batch_size: int = 64
     per_device_eval_batch_size: int = 64
-    seed: int = 0
-    remove_unused_columns: bool = False
-    eval_strategy: str = "steps"
-    eval_steps: float | None = 0.05
-    save_strategy: str = "no"
     logging_steps: float = 0.05
+    # When the weights are judged decides which are the best.
+    eval_strategy: str = field(
+        default="steps", metadata={"help": "When weights are judged: steps or epoch.", "resume": "equal"}
+    )
+    eval_steps: float | None = field(
+        default=0.05, metadata={"help": "Steps between two judgements; below 1: a share.", "resume": "equal"}
+    )
+    eval_delay: float = field(
+        default=0, metadata={"help": "Steps or epochs before the first judgement.", "resume": "equal"}
+    )
 
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many judgements on validation without a better one."}
     )
     benchmark: str | None = field(
         default=None,
-        metadata={"help": "Benchmark of `eval` that judges the result; default: the data's own test split."},
+        metadata={
+            "help": "Benchmark of `eval` that judges the result; default: the data's own test split.",
+            "resume": "free",
+        },
     )
     benchmark_data: str | None = field(
-        default=None, metadata={"help": "Folder of prepared folders for the benchmark; default: the one trained on."}
+        default=None,
+        metadata={
+            "help": "Folder of prepared folders for the benchmark; default: the one trained on.",
+            "resume": "free",
+        },
     )
-    resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples of the intervals on the test split."})
+    resamples: int = field(
+        default=1000, metadata={"help": "Bootstrap resamples of the intervals on the test split.", "resume": "free"}
+    )
 
     def __post_init__(self):
-        # A NaN must be seen.
-        self.logging_nan_inf_filter = False
-        for name, why in _REFUSED.items():
-            if getattr(self, name):
-                raise ValueError(f"{name} is not supported: {why}")
         super().__post_init__()
         if self.eval_strategy == "no":
             raise ValueError("eval_strategy no would leave nothing to choose the best weights by: give steps or epoch")
-        if self.n_gpu > 1:
-            raise ValueError(
-                f"one process sees {self.n_gpu} GPUs: start with `accelerate launch -m train.adapt ...`, or show it "
-                "one GPU with CUDA_VISIBLE_DEVICES"
-            )
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ValueError(f"early_stopping_patience is {self.early_stopping_patience}, it must be at least 1")
         if self.resamples < 2:

@@ -1,18 +1,14 @@
-"""The folder of a run: what may be in it, and what is written into it, `run.json` last."""
+"""The folder of an adaptation: what may be in it, and the weights that are written into it."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
+from eval.records.runs import RUN_FILE, AdaptRun, Run
 from modeling_chexficient.adapters_chexficient import save_adapter
 from modeling_chexficient.base_identity_chexficient import BaseIdentity
 from train.adapt.tasks import Task
-from train.runs.checkpoints import STAGING
-
-RUN_FILE, LOG_FILE = "run.json", "log.json"
-ADAPTER, MODEL, BASE, RESULTS = "adapter", "model", "base", "results"
+from train.runs.folder import ADAPTER, BASE, LOG_FILE, MODEL, RESULTS, forget_earlier_run, replaced_whole, write_log
 
 
 def check_run_folder(run_dir: Path, base: str) -> None:
@@ -26,7 +22,7 @@ def check_run_folder(run_dir: Path, base: str) -> None:
     held = [name for name in (ADAPTER, MODEL, BASE, RESULTS, "data") if (run_dir / name).exists()]
     record = run_dir / RUN_FILE
     try:
-        ours = "method" in json.loads(record.read_text()) if record.is_file() else not held
+        ours = isinstance(Run.load(run_dir), AdaptRun) if record.is_file() else not held
     except ValueError:
         ours = False
     # A run that was stopped has its log or checkpoints, and no record.
@@ -37,37 +33,32 @@ def check_run_folder(run_dir: Path, base: str) -> None:
         )
 
 
-def forget_earlier_run(run_dir: Path) -> None:
+def start_run_folder(run_dir: Path) -> None:
     """Remove what an earlier adaptation wrote: it must not speak for this one. Checkpoints stay."""
-    run_dir.mkdir(parents=True, exist_ok=True)
     # From here on the folder is known as one of an adaptation, however the run may end.
-    (run_dir / LOG_FILE).write_text("[]\n")
-    (run_dir / RUN_FILE).unlink(missing_ok=True)
-    for name in (ADAPTER, MODEL, BASE, RESULTS, STAGING):
-        shutil.rmtree(run_dir / name, ignore_errors=True)
+    write_log([], run_dir)
+    forget_earlier_run(run_dir, (ADAPTER, MODEL, BASE, RESULTS))
 
 
 def save_weights(task: Task, model, base: BaseIdentity, run_dir: Path) -> Path:
     """Write the adapter, or the whole model where all of it was trained; whole or not at all. Returns the folder."""
     is_adapter = hasattr(model, "peft_config")
     target = run_dir / (ADAPTER if is_adapter else MODEL)
-    staged = run_dir / f".{target.name}"
-    shutil.rmtree(staged, ignore_errors=True)
-    if is_adapter:
-        save_adapter(model, staged, base, task.name, task.processor)
-    else:
-        model.save_pretrained(staged)
-        task.processor.save_pretrained(staged)
-    shutil.rmtree(target, ignore_errors=True)
-    staged.rename(target)
+    with replaced_whole(target) as staged:
+        if is_adapter:
+            save_adapter(model, staged, base, task.name, task.processor)
+        else:
+            model.save_pretrained(staged)
+            task.processor.save_pretrained(staged)
     return target
 
 
 def save_base(task: Task, run_dir: Path) -> Path:
     """Write a base that was put together for this run, before adapters are put on it. Returns the folder."""
     folder = run_dir / BASE
-    task.model.save_pretrained(folder)
-    task.processor.save_pretrained(folder)
+    with replaced_whole(folder) as staged:
+        task.model.save_pretrained(staged)
+        task.processor.save_pretrained(staged)
     return folder
 
 

@@ -1,11 +1,8 @@
-"""The Trainer that adapts: it keeps the best weights itself, and goes on exactly after a stop."""
+"""The Trainer that adapts: it keeps the best weights itself."""
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,17 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import Trainer, TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
-from eval.records.runs import Flops
 from train.adapt.arguments import AdaptTrainingArguments, MethodArguments
 from train.adapt.learning_rates import parameter_groups
 from train.adapt.methods import hold_frozen, unwrapped
 from train.adapt.tasks import Task
-from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
-from train.runs.distributed import rank, sum_over_processes, wait_for_all, world_size
+from train.runs.nonfinite import NonFiniteError
+from train.runs.trainer import RunTrainer
 
 WEIGHTS_FILE, BEST_FILE = "weights.safetensors", "best.safetensors"
 
@@ -46,8 +40,8 @@ class Best:
         return {name: value for name, value in vars(self).items() if name != "weights"}
 
 
-class AdaptTrainer(Trainer):
-    """Trains what a task's model has trainable; see `train.adapt.tasks`.
+class AdaptTrainer(RunTrainer):
+    """Trains what a task's model has trainable; see `train.adapt.tasks`. Its samples are films.
 
     Args:
         settings: what must be equal in a run that is resumed.
@@ -56,7 +50,6 @@ class AdaptTrainer(Trainer):
     Attributes:
         task: model, films, and how they come together.
         best: the best judgement on validation; `restore_best` puts its weights back.
-        films_trained: by this process, one that is seen again counts again.
         flops_a_film: floating-point operations of a film's forward and backward pass, as torch counts them on the first
             batch (matrix products, convolutions and attention).
     """
@@ -75,17 +68,19 @@ class AdaptTrainer(Trainer):
         super().__init__(
             model,
             args,
+            corpus="-".join(dataset.fingerprint for dataset in (task.train_dataset, task.validation_dataset)),
+            settings=settings | {"augmentation": asdict(task.augmentation)},
+            started=started,
             train_dataset=task.train_dataset,
             eval_dataset=task.validation_dataset,
             data_collator=task.collate,
         )
-        # The losses are means over a batch; Trainer must not take them for sums.
-        self.model_accepts_loss_kwargs = False
-        self.task, self.method, self.settings = task, method, settings
+        self.task, self.method = task, method
         self.best = Best()
-        self.films_trained, self.flops_a_film = 0, 0.0
-        self._seconds_before, self._started = 0.0, started
-        self._staging_checkpoint = False
+        self.flops_a_film = 0.0
+        if args.torch_compile:
+            # Compiled code cannot be counted.
+            self.flops = None
 
     @property
     def tower(self) -> nn.Module:
@@ -104,12 +99,16 @@ class AdaptTrainer(Trainer):
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         """As Trainer's; of the first batch, the floating-point operations are counted."""
         films = len(inputs["rows"])
-        self.films_trained += films
-        if self.flops_a_film or self.args.torch_compile:
+        self.samples_trained += films
+        if self.flops is None:
             return super().training_step(model, inputs, num_items_in_batch)
-        with FlopCounterMode(display=False) as counter:
+        if self.flops_a_film:
             loss = super().training_step(model, inputs, num_items_in_batch)
-        self.flops_a_film = counter.get_total_flops() / films
+        else:
+            with FlopCounterMode(display=False) as counter:
+                loss = super().training_step(model, inputs, num_items_in_batch)
+            self.flops_a_film = counter.get_total_flops() / films
+        self.flops["trained"] += self.flops_a_film * films
         return loss
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -118,16 +117,8 @@ class AdaptTrainer(Trainer):
         hold_frozen(self.tower)
         batch = self.task.inputs(inputs, epoch=int(self.state.epoch or 0))
         output = model(**batch)
-        if sum_over_processes(~torch.isfinite(output.loss.detach())) > 0:
-            raise FloatingPointError(
-                f"step {self.state.global_step}: the loss is NaN or infinite. Start anew, or go on with "
-                "--resume_from_checkpoint last, at a lower learning_rate, or with bf16 in place of fp16"
-            )
+        self.check_loss(output.loss)
         return (output.loss, output) if return_outputs else output.loss
-
-    def floating_point_ops(self, inputs) -> int:
-        # Trainer's estimate counts pixels as tokens.
-        return 0
 
     @torch.no_grad()
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
@@ -163,104 +154,42 @@ class AdaptTrainer(Trainer):
         patience = self.args.early_stopping_patience
         return patience is not None and self.best.not_better >= patience
 
-    def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:
-        """As Trainer does; the weights at the start and at the end are judged as well, and the best ones put back.
+    def nothing_left(self) -> bool:
+        return super().nothing_left() or self._out_of_patience()
 
-        A checkpoint with nothing left to do is loaded; Trainer itself would train one more step.
-        """
-        finished = self.state.global_step >= self.args.max_steps > 0 or self.control.should_training_stop
-        if resume_from_checkpoint is not None and (finished or self._out_of_patience()):
-            self._load_from_checkpoint(resume_from_checkpoint)
-            output = TrainOutput(self.state.global_step, math.nan, {})
-        else:
-            if resume_from_checkpoint is None:
-                # A head that starts well may be the best there is.
-                self.evaluate()
-            output = super().train(resume_from_checkpoint, **kwargs)
+    def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:
+        """As Trainer does; the weights at the start and at the end are judged as well, and the best ones put back."""
+        if resume_from_checkpoint is None:
+            # A head that starts well may be the best there is.
+            self.evaluate()
+        output = super().train(resume_from_checkpoint, **kwargs)
         if self.best.judged_step != self.state.global_step:
             self.evaluate()
         if not self.best.weights:
-            raise FloatingPointError(
+            raise NonFiniteError(
                 f"no judgement on validation gave a figure ({self.task.metric} is NaN): lower learning_rate"
             )
         load_tensors(self.model, self.best.weights)
         return output
-
-    def seconds(self) -> float:
-        """How long the run has taken, before and after resumptions."""
-        return self._seconds_before + time.perf_counter() - self._started
-
-    def flops(self) -> Flops | None:
-        """Of training, over all processes; None where compiled code could not be counted."""
-        if self.args.torch_compile:
-            return None
-        return Flops(sum_over_processes(torch.tensor(self.flops_a_film * self.films_trained, dtype=torch.float64)))
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         """What is trained, by its own names: Trainer's way renames tensors and does not find them again."""
         if self.args.should_save:
             folder = Path(output_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(
-                {name: one.contiguous() for name, one in trained_tensors(self.model).items()}, folder / WEIGHTS_FILE
-            )
+            tensors = {name: tensor.contiguous() for name, tensor in trained_tensors(self.model).items()}
+            save_file(tensors, folder / WEIGHTS_FILE)
 
-    def _get_output_dir(self, trial) -> str:
-        folder = Path(super()._get_output_dir(trial))
-        return str(folder / STAGING if self._staging_checkpoint else folder)
+    def save_state(self, folder: Path) -> dict:
+        """The best weights so far, and what is known of them."""
+        if self.best.weights:
+            save_file({name: tensor.contiguous() for name, tensor in self.best.weights.items()}, folder / BEST_FILE)
+        return {"best": self.best.state(), "flops_a_film": self.flops_a_film}
 
-    def _save_checkpoint(self, model, trial) -> None:
-        """As Trainer does, with the best weights so far, and whole or not at all (see `train.runs.checkpoints`)."""
-        run_dir, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
-        state = self.run_state() | {"best": self.best.state(), "films_trained": self._films_of_all()}
-        if self.args.should_save:
-            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
-        wait_for_all()
-        self._staging_checkpoint = True
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self._staging_checkpoint = False
-        wait_for_all()
-        if self.args.should_save:
-            staged = run_dir / STAGING / name
-            if self.best.weights:
-                save_file({key: one.contiguous() for key, one in self.best.weights.items()}, staged / BEST_FILE)
-            (staged / RUN_STATE_FILE).write_text(json.dumps(state, indent=2) + "\n")
-            finish_checkpoint(run_dir, name, self.args.save_total_limit)
-        wait_for_all()
-
-    def _films_of_all(self) -> int:
-        return int(sum_over_processes(torch.tensor(self.films_trained)))
-
-    def run_state(self) -> dict:
-        """What a checkpoint says of the run it belongs to."""
-        datasets = (self.task.train_dataset, self.task.validation_dataset)
-        return {
-            "corpus": "-".join(one.fingerprint for one in datasets),
-            "processes": world_size(),
-            "settings": self.settings | {"augmentation": asdict(self.task.augmentation)},
-            "seconds": self.seconds(),
-            "flops_a_film": self.flops_a_film,
-        }
-
-    def resume(self, checkpoint: Path) -> None:
-        """Take over the best weights and the counters of a checkpoint; call before `train`.
-
-        Raises:
-            ValueError: it belongs to another run: other films, processes or settings (named).
-        """
-        state = json.loads((checkpoint / RUN_STATE_FILE).read_text())
-        check_same_run(checkpoint, state, json.loads(json.dumps(self.run_state())))
-        weights = load_file(checkpoint / BEST_FILE) if (checkpoint / BEST_FILE).is_file() else {}
+    def load_state(self, folder: Path, state: dict) -> None:
+        weights = load_file(folder / BEST_FILE) if (folder / BEST_FILE).is_file() else {}
         self.best = Best(**state["best"], weights=weights)
-        self._seconds_before, self.flops_a_film = state["seconds"], state["flops_a_film"]
-        # A sum over all processes: one of them carries it on.
-        self.films_trained = state["films_trained"] if rank() == 0 else 0
-        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-        # Those of the whole run, also where epochs were given.
-        finished = self.state.max_steps and self.state.global_step >= self.state.max_steps
-        self.control.should_training_stop = bool(finished)
+        self.flops_a_film = state["flops_a_film"]
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
         """Every trained tensor, or an error."""

@@ -11,8 +11,6 @@ With `--save_strategy steps --save_steps 500` a run that was stopped goes on by 
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -23,19 +21,23 @@ from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.labels import prevalences
 from data_scripts.prepared.mixture import load_mixture
 from eval.records.provenance import git_commit, package_versions
-from eval.records.runs import RUN_FILE, Flops, PretrainRun
+from eval.records.runs import PretrainRun
 from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.collator import PairCollator
 from train.pretrain.model import ModelArguments, build_model, build_tokenizer
 from train.pretrain.trainer import CuratedTrainer
-from train.runs.checkpoints import STAGING
+from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.distributed import leave_together, wait_for_all, world_size
-from train.runs.folder import changed_settings, checkpoint_to_resume, settings_of_the_result
+from train.runs.folder import LOG_FILE, MODEL, checkpoint_to_resume, forget_earlier_run, replaced_whole, write_log
 from train.runs.recipes import DataArguments, parse_recipe
 from train.selection.report.page import write_report
 from train.selection.state import STATE_FILE
 from train.selection.subset import SUBSET_FILE, check_target, save_curated_dataset, save_curated_subset
+
+ARGUMENTS = (ModelArguments, DataArguments, CuratedTrainingArguments)
+#: What a run writes, beside its model and its record.
+_WRITTEN = (LOG_FILE, SUBSET_FILE, STATE_FILE, "curation_report.html", "curation_report.json")
 
 
 def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data: DataArguments) -> PretrainRun:
@@ -45,6 +47,7 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return PretrainRun(
         selection=args.selection,
+        selection_words=args.rule.words,
         keep_share_asked=args.keep_share,
         keep_share_reached=trainer.curation.kept_share if selects else 1.0,
         corpus_pairs=trainer.schedule.num_rows,
@@ -54,34 +57,25 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
         schedule=dataclasses.asdict(trainer.schedule),
         steps=trainer.state.global_step,
         skipped_batches=trainer.skipped_batches,
-        pairs_trained=spent["pairs_trained"],
-        pairs_scored=spent["pairs_scored"],
-        flops=Flops(spent["flops_trained"], spent["flops_scored"]),
+        pairs_trained=spent.samples,
+        pairs_scored=trainer.curator.pairs_scored,
+        flops=spent.flops,
         final_loss=losses[-1] if losses else None,
-        seconds=trainer.seconds(),
+        seconds=spent.seconds,
         processes=world_size(),
         device=torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
         mixture=dataclasses.asdict(data.read()),
-        settings=changed_settings(model_arguments) | changed_settings(args),
+        settings=changed_settings(model_arguments, args),
         git_commit=git_commit(),
         packages=package_versions(),
     )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    dataclass_types = (ModelArguments, DataArguments, CuratedTrainingArguments)
     try:
-        pretrain(*parse_recipe(dataclass_types, sys.argv[1:] if arguments is None else arguments))
+        pretrain(*parse_recipe(ARGUMENTS, sys.argv[1:] if arguments is None else arguments))
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"error: {error}") from error
-
-
-def forget_earlier_run(output_dir: Path) -> None:
-    """Remove what an earlier run wrote about itself: it must not speak for this one."""
-    names = (RUN_FILE, "log.json", SUBSET_FILE, STATE_FILE, "curation_report.html", "curation_report.json")
-    for name in names:
-        (output_dir / name).unlink(missing_ok=True)
-    shutil.rmtree(output_dir / STAGING, ignore_errors=True)
 
 
 def build_trainer(
@@ -89,7 +83,7 @@ def build_trainer(
 ) -> tuple[CuratedTrainer, Dataset]:
     """The trainer of a run, and its training split with all columns."""
     mixture = data.read()
-    if mixture.repeats and args.selection != "none":
+    if mixture.repeats and args.rule.selects:
         raise ValueError(
             f"{data.mixture} repeats pairs (a weight above 1), which selection {args.selection} would take for "
             "duplicates: lower the weight, or choose selection none"
@@ -135,7 +129,7 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
     # All processes have looked for checkpoints before one of them clears up.
     wait_for_all()
     if trainer.is_world_process_zero():
-        forget_earlier_run(Path(args.output_dir))
+        forget_earlier_run(Path(args.output_dir), _WRITTEN)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     run = describe_run(trainer, model_arguments, data)
     # What is left may take the first process longer than the others would wait.
@@ -147,17 +141,12 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
 def save_run(trainer: CuratedTrainer, dataset: Dataset, run: PretrainRun) -> None:
     """Write the model and what is known of the run; `run.json` last, as the sign that all is there."""
     args, output_dir = trainer.args, Path(trainer.args.output_dir)
-    model_dir, staged = output_dir / "model", output_dir / ".model"
-    shutil.rmtree(staged, ignore_errors=True)
-    trainer.save_model(str(staged))
-    # Trainer pickles its arguments; a pickle has no place in a folder that may be published.
-    (staged / "training_args.bin").unlink(missing_ok=True)
-    shutil.rmtree(model_dir, ignore_errors=True)
-    staged.rename(model_dir)
+    with replaced_whole(output_dir / MODEL) as staged:
+        trainer.save_model(str(staged))
     if trainer.schedule.selects:
         save_curated_subset(dataset, trainer.curation.kept_rows, output_dir / SUBSET_FILE)
         trainer.curation.save(output_dir)
-    (output_dir / "log.json").write_text(json.dumps(trainer.state.log_history, indent=2) + "\n")
+    write_log(trainer.state.log_history, output_dir)
     run.write(output_dir)
     if args.save_curated_dataset:
         save_curated_dataset(dataset, trainer.curation.kept_rows, run, Path(args.save_curated_dataset))
@@ -166,7 +155,7 @@ def save_run(trainer: CuratedTrainer, dataset: Dataset, run: PretrainRun) -> Non
     print(
         f"kept {run.kept_pairs:,} of {run.corpus_pairs:,} pairs ({run.keep_share_reached:.1%}), trained on "
         f"{run.pairs_trained:,} and scored {run.pairs_scored:,} with {run.flops.total / 1e15:.3g} PFLOP in "
-        f"{run.seconds:,.0f} s: {model_dir}"
+        f"{run.seconds:,.0f} s: {output_dir / MODEL}"
     )
 
 

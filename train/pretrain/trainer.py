@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import TrainOutput
+from transformers import PreTrainedModel, TrainerCallback
 
 from data_scripts.prepared.films import PairDataset
 from eval.benchmarks import RARE_BELOW
@@ -27,11 +22,13 @@ from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.collator import PairCollator
-from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
-from train.runs.distributed import gather_uneven, rank, sum_over_processes, wait_for_all, world_size
+from train.runs.distributed import gather_uneven, rank, sum_over_processes, world_size
 from train.runs.flops import PairFlops
-from train.selection.curator import Curator, NonFiniteError, evaluation_mode, without_dropout
+from train.runs.nonfinite import NonFiniteError
+from train.runs.trainer import RunTrainer
+from train.selection.curator import Curator, evaluation_mode, without_dropout
 from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
+from train.selection.rule import When
 from train.selection.sampler import CurationBatchSampler, Schedule, round_up
 from train.selection.state import CurationState
 
@@ -48,7 +45,7 @@ def plan(args: CuratedTrainingArguments, num_rows: int) -> Schedule:
     """
     batch_size = args.per_device_train_batch_size * world_size()
     accumulate = args.gradient_accumulation_steps
-    selects, online = args.selection != "none", args.selection not in ("none", "semdedup")
+    selects, online = args.rule.selects, args.rule.when is When.ONLINE
     if online and args.super_batch_size > num_rows:
         raise ValueError(f"super_batch_size is {args.super_batch_size} but the corpus has {num_rows} pairs: lower it")
     warmup_steps = math.ceil(args.curation_warmup_share * num_rows / batch_size) if selects else 0
@@ -94,11 +91,11 @@ class _ChooseOffline(TrainerCallback):
     def on_epoch_begin(self, args, state, control, **kwargs):
         trainer = self.trainer
         due = trainer.schedule.curation_epochs == 0 and trainer.batches_done >= trainer.schedule.curation_end
-        if args.selection == "semdedup" and due and not trainer.curation.seen.any():
+        if args.rule.when is When.OFFLINE and due and not trainer.curation.seen.any():
             trainer.curator.choose_offline(trainer.model)
 
 
-class CuratedTrainer(Trainer):
+class CuratedTrainer(RunTrainer):
     """Contrastive pretraining with prototype-driven online curation (arXiv 2602.22843).
 
     In the curation epoch every super-batch is scored without gradient; the selected pairs alone are trained on, with
@@ -130,11 +127,15 @@ class CuratedTrainer(Trainer):
     ):
         self.schedule = plan(args, len(train_dataset))
         args.max_steps = self.schedule.total_steps // self.schedule.accumulate
-        super().__init__(model, args, train_dataset=train_dataset, data_collator=data_collator, **kwargs)
-        # Our loss is a mean over all processes; Trainer must not rescale it.
-        self.model_accepts_loss_kwargs = False
-        # What must be equal in a run that is resumed.
-        self.settings = settings or {}
+        super().__init__(
+            model,
+            args,
+            corpus=train_dataset.fingerprint,
+            settings=(settings or {}) | {"schedule": asdict(self.schedule)},
+            train_dataset=train_dataset,
+            data_collator=data_collator,
+            **kwargs,
+        )
         # Of the findings in training, which says what is rare when judging during training.
         self.prevalence = prevalence or {}
         if args.compile_towers is not None:
@@ -151,16 +152,15 @@ class CuratedTrainer(Trainer):
             autocast=self.accelerator.autocast,
             flops=PairFlops(model, recomputes=args.gradient_checkpointing),
         )
+        self.flops = self.encoder.spent
         state = CurationState.for_corpus(len(train_dataset), args.map_sample_size, args.seed)
         self.curator = Curator(args, state, self.encoder, model, train_dataset, data_collator)
-        self.pairs_trained = 0
         self.batches_done = 0
         self.skipped_batches = 0
         self._skipped_in_a_row = 0
-        self._seconds_waited = self._seconds_before = 0.0
-        self._started = time.perf_counter()
-        self._since_log = (self._started, 0)
-        self._staging_checkpoint = False
+        self._seconds_waited = 0.0
+        # When figures were logged last, and how many pairs were trained on or scored until then.
+        self._since_log = (time.perf_counter(), 0)
         self.add_callback(_ChooseOffline(self))
 
     @property
@@ -228,7 +228,7 @@ class CuratedTrainer(Trainer):
         except NonFiniteError as error:
             return self._skip(f"{error}{self._culprits(batch, lengths)}")
         self._skipped_in_a_row = 0
-        self.pairs_trained += int(batch["valid"].sum()) if "valid" in batch else len(rows)
+        self.samples_trained += int(batch["valid"].sum()) if "valid" in batch else len(rows)
         return loss / self.current_gradient_accumulation_steps
 
     def _culprits(self, batch: dict[str, Tensor], lengths: Tensor) -> str:
@@ -271,7 +271,7 @@ class CuratedTrainer(Trainer):
         small = args.low_resolution_size is not None and schedule.curation_end <= number < small_until
         return args.low_resolution_size if small else None
 
-    def _skip(self, what: str) -> Tensor:
+    def handle_nonfinite(self, what: str) -> None:
         """Pass a batch over, or raise NonFiniteError where that is not wanted or does not help."""
         self.skipped_batches += 1
         self._skipped_in_a_row += 1
@@ -287,56 +287,25 @@ class CuratedTrainer(Trainer):
             )
         if rank() == 0:
             print(f"{what}: passed over")
+
+    def _skip(self, what: str) -> Tensor:
+        """The loss of a batch that is passed over."""
+        self.handle_nonfinite(what)
         return torch.zeros((), device=self.args.device)
-
-    def _clip_grad_norm(self, model):
-        self._check_gradients(model)
-        return super()._clip_grad_norm(model)
-
-    def _get_grad_norm(self, model, grad_norm=None):
-        # Trainer's own way scales by infinity over the norm, which makes NaN of gradients where one is infinite.
-        return self._check_gradients(model) if grad_norm is None else grad_norm
-
-    def _check_gradients(self, model) -> Tensor:
-        """The norm of all gradients, which are the same on all processes; a step with others is not taken.
-
-        In fp16 infinite gradients are usual, and GradScaler leaves those steps out by itself.
-        """
-        norm = torch.nn.utils.get_total_norm([one.grad for one in model.parameters() if one.grad is not None])
-        if not self.args.fp16 and not torch.isfinite(norm):
-            self._skip(f"step {self.state.global_step}: a gradient is NaN or infinite")
-            model.zero_grad()
-        return norm
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         raise NotImplementedError("the loss needs all chunks of a batch: see training_step")
-
-    def floating_point_ops(self, inputs) -> int:
-        # Trainer's estimate counts pixels as tokens; ours are counted by the encoder.
-        return 0
-
-    def spent(self) -> dict[str, float]:
-        """What was spent so far over all processes: FLOP and pairs, trained and scored."""
-        flops = {
-            name: sum_over_processes(torch.tensor(value, dtype=torch.float64))
-            for name, value in self.encoder.spent.items()
-        }
-        pairs = {
-            "pairs_trained": int(sum_over_processes(torch.tensor(self.pairs_trained))),
-            "pairs_scored": self.curator.pairs_scored,
-        }
-        return {**pairs, "flops_trained": flops["trained"], "flops_scored": flops["scored"]}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds temperature, throughput, FLOP, the share kept and the state of the prototypes."""
         if "loss" in logs:
             started, pairs = self._since_log
             spent = self.spent()
-            now, total = time.perf_counter(), spent["pairs_trained"] + spent["pairs_scored"]
+            now, total = time.perf_counter(), spent.samples + self.curator.pairs_scored
             logs["temperature"] = 1 / self.model.logit_scale.detach().float().exp().item()
             logs["pairs_per_second"] = (total - pairs) / (now - started)
             logs["data_wait_share"], self._seconds_waited = self._seconds_waited / (now - started), 0.0
-            logs["petaflops"] = (spent["flops_trained"] + spent["flops_scored"]) / 1e15
+            logs["petaflops"] = spent.flops.total / 1e15
             self._since_log = (now, total)
             if self.schedule.selects:
                 logs["kept_share"] = self.curation.kept_share
@@ -355,95 +324,13 @@ class CuratedTrainer(Trainer):
             )
         return {"prototype_usage_entropy": entropy, "prototype_mean_cosine": cosine}
 
-    def _get_output_dir(self, trial) -> str:
-        folder = Path(super()._get_output_dir(trial))
-        return str(folder / STAGING if self._staging_checkpoint else folder)
+    def save_state(self, folder: Path) -> dict:
+        """What was judged and kept."""
+        self.curation.save(folder)
+        return {"skipped_batches": self.skipped_batches, "pairs_scored": self.curator.pairs_scored}
 
-    def _save_checkpoint(self, model, trial) -> None:
-        """As Trainer does, with the state of curation, and whole or not at all (see `train.runs.checkpoints`)."""
-        run_dir, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
-        staged = run_dir / STAGING / name
-        spent = self.spent()
-        if self.args.should_save:
-            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
-        wait_for_all()
-        self._staging_checkpoint = True
-        try:
-            super()._save_checkpoint(model, trial)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            # What safetensors and torch raise where a file cannot be written; RuntimeError may be anything else.
-            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-                raise
-            self._give_up_saving(run_dir, name, error)
-        finally:
-            self._staging_checkpoint = False
-        wait_for_all()
-        if self.args.should_save:
-            try:
-                # A pickle, which nothing reads.
-                (staged / "training_args.bin").unlink(missing_ok=True)
-                self.curation.save(staged)
-                (staged / RUN_STATE_FILE).write_text(json.dumps(self.run_state() | {"spent": spent}, indent=2) + "\n")
-                finish_checkpoint(run_dir, name, self.args.save_total_limit)
-            except (OSError, SafetensorError) as error:
-                self._give_up_saving(run_dir, name, error)
-        wait_for_all()
-
-    def _give_up_saving(self, run_dir: Path, name: str, error: Exception) -> None:
-        if self.args.should_save:
-            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
-        raise OSError(
-            f"{run_dir / name} could not be saved ({error}): the checkpoint before it is as it was; make room, then go "
-            "on with --resume_from_checkpoint last"
-        ) from error
-
-    def run_state(self) -> dict:
-        """What a checkpoint says of the run it belongs to."""
-        return {
-            "corpus": self.train_dataset.fingerprint,
-            "processes": world_size(),
-            "settings": self.settings | {"schedule": asdict(self.schedule)},
-            "skipped_batches": self.skipped_batches,
-            "seconds": self.seconds(),
-        }
-
-    def seconds(self) -> float:
-        """How long the run has trained, before and after resumptions."""
-        return self._seconds_before + time.perf_counter() - self._started
-
-    def resume(self, checkpoint: Path) -> None:
-        """Take over the state of curation and the counters of a checkpoint; call before `train`.
-
-        Raises:
-            ValueError: it belongs to another run: other data, processes or settings (named).
-        """
-        state = json.loads((checkpoint / RUN_STATE_FILE).read_text())
-        check_same_run(checkpoint, state, json.loads(json.dumps(self.run_state())))
-        self.curator.state = CurationState.load(checkpoint, self.args.device)
-        self.skipped_batches, self._seconds_before = state["skipped_batches"], state["seconds"]
-        spent = state["spent"]
-        self.curator.pairs_scored = spent["pairs_scored"]
-        if rank() == 0:
-            # Sums over all processes: one of them carries them on.
-            self.pairs_trained = spent["pairs_trained"]
-            self.encoder.spent |= {"trained": spent["flops_trained"], "scored": spent["flops_scored"]}
-        self._since_log = (time.perf_counter(), spent["pairs_trained"] + spent["pairs_scored"])
-        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    def load_state(self, folder: Path, state: dict) -> None:
+        self.curator.state = CurationState.load(folder, self.args.device)
+        self.skipped_batches, self.curator.pairs_scored = state["skipped_batches"], state["pairs_scored"]
         self.batches_done = self.state.global_step * self.schedule.accumulate
-
-    def train(self, resume_from_checkpoint=None, **kwargs):
-        """As Trainer does; from a checkpoint of the last step there is nothing left but to load it.
-
-        Trainer itself would train one more step.
-        """
-        if resume_from_checkpoint is None or self.state.global_step < self.args.max_steps:
-            return super().train(resume_from_checkpoint, **kwargs)
-        self._load_from_checkpoint(resume_from_checkpoint)
-        return TrainOutput(self.state.global_step, math.nan, {})
-
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
-        """Every tensor, or an error. Trainer's own way passes over those that transformers renames when saving."""
-        stored = type(self.model).from_pretrained(
-            resume_from_checkpoint, config=self.model.config, dtype=self.model.dtype
-        )
-        self.model.load_state_dict(stored.state_dict(), strict=True)
+        self._since_log = (time.perf_counter(), self.spent().samples + self.curator.pairs_scored)

@@ -11,6 +11,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints, sort_checkpoints
 
@@ -35,6 +36,14 @@ def finish_checkpoint(run_dir: Path, name: str, save_total_limit: int | None) ->
     _force_to_disk(run_dir)
     rotate_checkpoints(str(run_dir), save_total_limit)
     return target
+
+
+def give_up_checkpoint(run_dir: Path, name: str, error: Exception) -> NoReturn:
+    """Raise OSError that says what to do where checkpoint `name` could not be written, as on a full disk."""
+    raise OSError(
+        f"{run_dir / name} could not be saved ({error}): the checkpoint before it is as it was; make room, then go "
+        "on with --resume_from_checkpoint last"
+    ) from error
 
 
 def _force_to_disk(path: Path) -> None:
@@ -89,7 +98,16 @@ def find_checkpoint(run_dir: Path, wanted: str) -> Path | None:
 
 
 def check_same_run(checkpoint: Path, state: dict, present: dict) -> None:
-    """Raise ValueError naming what differs between the run that wrote `state` and the present one."""
+    """Raise ValueError naming what differs between the run that wrote `state` and the present one.
+
+    Args:
+        state, present: of `train.runs.trainer.RunTrainer.run_state`; `state` also has the trainer's own ("own").
+    """
+    if not {*present, "own"} <= state.keys():
+        raise ValueError(
+            f"{checkpoint} was written by another version of this code: go on with that one, or start a new run in "
+            "another output_dir"
+        )
     if state["corpus"] != present["corpus"]:
         raise ValueError(
             f"{checkpoint}: the training data changed since (fingerprint {state['corpus']}, now {present['corpus']}): "

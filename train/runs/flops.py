@@ -1,4 +1,4 @@
-"""Floating-point operations of a pair, counted by torch once for each size (1 MAC = 2 FLOP)."""
+"""What a run costs; floating-point operations of a pair, counted by torch once for each size (1 MAC = 2 FLOP)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from eval.records.runs import Flops
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -17,6 +19,21 @@ class Cost:
 
     forward: float
     backward: float
+
+
+@dataclass
+class Spent:
+    """What a run has cost so far, over all processes and including what was spent before a resumption.
+
+    Args:
+        samples: pairs or films trained on; one that is seen again counts again.
+        flops: floating-point operations; None where they cannot be counted.
+        seconds: wall-clock time.
+    """
+
+    samples: int
+    flops: Flops | None
+    seconds: float
 
 
 class PairFlops:

@@ -1,51 +1,67 @@
-"""The folder of a run: which settings must be equal on resuming, and which checkpoint it goes on from."""
+"""The folder of a run: the names in it, how things are written into it, and the checkpoint that a run goes on from.
+
+`run.json` (`eval.records.runs`) is written last: a folder without it is not finished.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import re
+import math
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from transformers import TrainingArguments
 
-from train.pretrain.arguments import CuratedTrainingArguments
-from train.runs.checkpoints import find_checkpoint, newest_checkpoint, why_incomplete
+from eval.records.json_values import write_json
+from eval.records.runs import RUN_FILE
+from train.runs.checkpoints import STAGING, find_checkpoint, newest_checkpoint, why_incomplete
 from train.runs.distributed import from_first, rank, sum_over_processes
 
-#: Where things lie and who may see them says nothing about a run; `max_steps` is in the schedule.
-_NOT_SETTINGS = (
-    *("output_dir", "dataset_dir", "mixture", "hub_token", "run_name", "logging_dir", "max_steps", "disable_tqdm"),
-    *("resume_from_checkpoint", "save_curated_dataset", "logging_nan_inf_filter", "accelerator_config"),
-    *("activation_checkpointing", "max_skipped_in_a_row"),
-)
+#: What was logged: one mapping of figures for each time.
+LOG_FILE = "log.json"
+#: Folders: a whole model, an adapter, a base that was put together for the run, and results of evaluation.
+MODEL, ADAPTER, BASE, RESULTS = "model", "adapter", "base", "results"
 
 
-#: What changes how a run is watched, saved or fed, and not what it learns.
-_WATCHING = re.compile(
-    r"^(logging_|log_|save_|eval_|do_eval|report_|dataloader_(?!drop)|map_sample|curation_report|per_device_eval|"
-    r"ddp_timeout|disable_tqdm|skip_memory|include_|push_|hub_|run_name|project|trackio|on_nonfinite|chunk_size)"
-)
+def forget_earlier_run(run_dir: Path, names: Iterable[str]) -> None:
+    """Remove what an earlier run wrote, so that it does not speak for this one. Checkpoints stay.
+
+    Args:
+        names: files and folders of `run_dir` to remove, beside its record and a checkpoint that is not whole.
+    """
+    # The record first: without it the folder is known as not finished.
+    for name in (RUN_FILE, STAGING, *names):
+        path = run_dir / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
-def changed_settings(arguments) -> dict:
-    """The arguments that differ from their defaults, without paths and secrets: with the commit, the whole setting."""
-    settings = {}
-    for one in dataclasses.fields(arguments):
-        value = getattr(arguments, one.name)
-        default = one.default if one.default_factory is dataclasses.MISSING else one.default_factory()
-        # What is switched off by False where the default is None was not changed.
-        if value != default and (value or default) and one.name not in _NOT_SETTINGS:
-            settings[one.name] = value if isinstance(value, (int, float, str, bool, dict, list)) else str(value)
-    return settings | ({"torch_compile": True} if getattr(arguments, "compile_towers", None) is not None else {})
+@contextmanager
+def replaced_whole(folder: Path) -> Iterator[Path]:
+    """A hidden folder to write into, which takes the place of `folder` at the end; on an error that stays as it was."""
+    staged = folder.with_name(f".{folder.name}")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    yield staged
+    shutil.rmtree(folder, ignore_errors=True)
+    staged.rename(folder)
 
 
-def settings_of_the_result(*arguments) -> dict:
-    """The arguments that decide what is learnt: they must be equal in a run that is resumed."""
-    settings = {name: value for one in arguments for name, value in changed_settings(one).items()}
-    return {name: value for name, value in settings.items() if not _WATCHING.match(name)}
+def write_log(entries: list[dict], run_dir: Path) -> None:
+    """Write `log.json`; a figure that is NaN or infinite, as the gradient's norm may be in fp16, becomes null."""
+    finite = [{name: value if _is_json(value) else None for name, value in entry.items()} for entry in entries]
+    write_json(finite, run_dir / LOG_FILE)
 
 
-def checkpoint_to_resume(args: CuratedTrainingArguments) -> Path | None:
+def _is_json(value) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def checkpoint_to_resume(args: TrainingArguments) -> Path | None:
     """The checkpoint to go on from, if that is wanted and there is one; the first process decides for all.
 
     Raises:

@@ -12,6 +12,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from data_scripts.prepared.mixture import Mixture, Part, read_mixture
+from train.runs.arguments import RECORDED, RESUME
 
 
 @dataclass
@@ -19,11 +20,15 @@ class DataArguments:
     """What is trained on: prepared folders as they are, or a mixture of them."""
 
     dataset_dir: list[str] = field(
-        default_factory=list, metadata={"help": "Prepared dataset folder(s), see data_scripts.prepare."}
+        default_factory=list,
+        metadata={"help": "Prepared dataset folder(s), see data_scripts.prepare.", "recorded": False},
     )
     mixture: str | None = field(
         default=None,
-        metadata={"help": "YAML file of prepared folders with weights and caps: data_scripts.prepared.mixture."},
+        metadata={
+            "help": "YAML file of prepared folders with weights and caps: data_scripts.prepared.mixture.",
+            "recorded": False,
+        },
     )
 
     def __post_init__(self):
@@ -51,6 +56,12 @@ _RecipeLoader.add_implicit_resolver(
 
 
 class _Parser(HfArgumentParser):
+    def add_argument(self, *names: str, **options):
+        """As ever, without the metadata of fields that say what an argument means to a run that is resumed."""
+        return super().add_argument(
+            *names, **{name: value for name, value in options.items() if name not in (RESUME, RECORDED)}
+        )
+
     def error(self, message: str):
         """A plain error in place of argparse's, which prints the hundreds of arguments before it."""
         raise ValueError(message)

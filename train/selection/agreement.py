@@ -27,11 +27,9 @@ from train.objectives.encoding import Encoder
 from train.pretrain.collator import PairCollator
 from train.runs.flops import PairFlops
 from train.selection.curator import evaluation_mode
-from train.selection.rules import SELECTION_RULES
+from train.selection.rule import Candidates, When
+from train.selection.rules import rule_named
 from train.selection.state import CurationState
-
-#: Of the rules, as arguments of a run.
-_CONSTANTS = ("support_quantile", "outlier_quantile")
 
 
 def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batch_size: int) -> dict:
@@ -41,9 +39,9 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
         ValueError: the run did not choose by a rule that scores, or there are fewer than 2 super-batches.
     """
     run = PretrainRun.load(run_dir)
-    rule = SELECTION_RULES.get(run.selection)
-    if rule is None:
-        raise ValueError(f"{run_dir}: selection {run['selection']} scores nothing, there is nothing to compare")
+    rule = rule_named(run.selection)
+    if not rule.scores or rule.when is not When.ONLINE:
+        raise ValueError(f"{run_dir}: selection {rule.name} scores nothing while training: nothing to compare")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = CheXficientModel.from_pretrained(run_dir / "model").to(device)
     processor = CheXficientProcessor.from_pretrained(run_dir / "model")
@@ -59,23 +57,23 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
     if len(batches) < 2:
         raise ValueError(f"{len(dataset)} pairs make fewer than 2 super-batches of {size}")
 
-    constants = {name: run.settings[name] for name in _CONSTANTS if name in run.settings}
+    constants = rule.constants.of(run.settings)
 
-    def chosen(batch: dict[str, Tensor], lengths: Tensor, image_size: int, number: int) -> Tensor:
-        features = encoder.features(model, batch, lengths, image_size)
+    def chosen(batch: dict[str, Tensor], rows: Tensor, lengths: Tensor, image_size: int, number: int) -> Tensor:
+        pairs = Candidates(rows, *encoder.embed_all(model, batch, lengths, image_size), prototypes)
         generator = torch.Generator().manual_seed(number)
-        return rule(features, prototypes, run.keep_share_asked, generator, **constants).kept.cpu()
+        return rule.choose(pairs, run.keep_share_asked, generator, constants).kept.cpu()
 
     overlaps = {size: [] for size in sizes}
     collator = PairCollator(tokenizer, full, tokenizer.model_max_length)
     loader = DataLoader(dataset, batch_sampler=[part.tolist() for part in batches], collate_fn=collator)
     with evaluation_mode(model):
         for number, batch in enumerate(tqdm(loader, desc="scoring", unit=" super-batches")):
-            _, lengths = batch.pop("rows"), batch.pop("lengths")
+            rows, lengths = batch.pop("rows"), batch.pop("lengths")
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
-            whole = chosen(batch, lengths, full, number)
+            whole = chosen(batch, rows, lengths, full, number)
             for size in sizes:
-                small = chosen(batch, lengths, size, number)
+                small = chosen(batch, rows, lengths, size, number)
                 overlaps[size].append(float((whole & small).sum() / whole.sum()))
     text = flops.text(64).forward
     return {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -14,8 +15,6 @@ from tqdm import tqdm
 
 from data_scripts.prepared.films import PairDataset
 from train.objectives.encoding import Encoder, pair_features
-from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.collator import PairCollator
 from train.runs.distributed import (
     agree,
     even_share,
@@ -27,18 +26,15 @@ from train.runs.distributed import (
     slices,
     world_size,
 )
+from train.runs.nonfinite import NonFiniteError
+from train.selection.arguments import SelectionArguments
 from train.selection.outcome import Role, Selection
 from train.selection.prototypes import kmeans_prototypes, mean_pairwise_cosine, update_prototypes
-from train.selection.rules import SELECTION_RULES, select_random
-from train.selection.semdedup import select_semdedup
+from train.selection.rule import Candidates
 from train.selection.state import CurationState
 
 #: Attributes by which modules hold a probability of dropping: `nn.Dropout` the first, those of transformers the others.
 _DROP_ATTRIBUTES = ("p", "dropout", "attention_dropout", "dropout_prob", "drop_prob")
-
-
-class NonFiniteError(FloatingPointError):
-    """NaN or infinity where training cannot go on; names the step and the pairs."""
 
 
 @contextmanager
@@ -76,22 +72,25 @@ def embeds_alike_in_training(model: torch.nn.Module) -> bool:
 class Curator:
     """Selects from the corpus by the rule of `args`, keeping `state`.
 
-    All processes select from the features of all of them alike, so the kept subset does not depend on their number.
+    How pairs are scored (full size, or smaller images) is decided here; a rule gets their embeddings. All processes
+    select from the embeddings of all of them alike, so the kept subset does not depend on their number.
 
     Attributes:
-        args, state, encoder, dataset, collator: see their classes.
+        args: of the run: `SelectionArguments` that are `TrainingArguments` too.
+        state, encoder, dataset: see their classes.
+        collator: makes a batch of pairs.
         pairs_scored: how many pairs went through the towers to be judged, over all processes.
         reuses_scores: whether scored embeddings stand for the first pass of gradient caching.
     """
 
     def __init__(
         self,
-        args: CuratedTrainingArguments,
+        args: SelectionArguments,
         state: CurationState,
         encoder: Encoder,
         model: torch.nn.Module,
         dataset: PairDataset,
-        collator: PairCollator,
+        collator: Callable[[list[dict]], dict[str, Tensor]],
     ):
         self.args = args
         self.state = state
@@ -126,16 +125,16 @@ class Curator:
         device = batch["pixel_values"].device
         about = gather_uneven(torch.stack([rows, lengths], dim=1).to(device)).cpu()
         all_rows, all_lengths = about.unbind(dim=1)
-        embeds = features = None
-        if self.args.selection in SELECTION_RULES:
+        embeds, pairs = None, Candidates(all_rows)
+        if self.args.rule.scores:
             share_buffers(model)
             embeds = self.score(model, batch, lengths)
             counts = [part.stop - part.start for part in slices(len(all_rows))]
-            features = gather_uneven(pair_features(*embeds), counts)
-            selection = self._select(model, features, all_rows, generator, number)
-        else:
-            selection = select_random(len(all_rows), self.args.keep_share, generator)
-        self.state.record(all_rows, selection, features)
+            image_embeds, text_embeds = gather_uneven(torch.cat(embeds, dim=1), counts).chunk(2, dim=1)
+            pairs = Candidates(all_rows, image_embeds, text_embeds, self._prototypes(model))
+            self.pairs_scored += len(all_rows)
+        selection = self._select(pairs, generator, number)
+        self.state.record(all_rows, selection, pairs.features)
         share = self._exchange(batch, selection.kept.cpu(), all_lengths, embeds if self.reuses_scores else None)
         cached = (share.pop("image_embeds"), share.pop("text_embeds")) if "image_embeds" in share else None
         return share, share.pop("lengths"), cached
@@ -145,45 +144,62 @@ class Curator:
         with evaluation_mode(model):
             return self.encoder.embed_all(model, batch, lengths, self.args.score_image_size)
 
-    def _select(self, model, features: Tensor, rows: Tensor, generator: torch.Generator, number: int) -> Selection:
-        """Select from a scored super-batch by the rule, and move the prototypes towards what was kept."""
+    def _select(self, pairs: Candidates, generator: torch.Generator, number: int) -> Selection:
+        """Select from a super-batch by the rule, and move the prototypes, if there are any, towards what was kept."""
+        finite = self._finite(pairs, number)
+        selection = self._apply_rule(pairs, finite, generator)
+        if pairs.features is not None:
+            agree(selection.roles)
+        if pairs.prototypes is not None:
+            self._move_prototypes(pairs.features[selection.kept])
+        return selection
+
+    def _finite(self, pairs: Candidates, number: int) -> Tensor | None:
+        """[B] bool: whose features are finite; None where all are, or there are none.
+
+        Raises:
+            NonFiniteError: on all processes, where some are not and this is not wanted, or hardly any are.
+        """
+        finite = None if pairs.features is None else torch.isfinite(pairs.features).all(dim=1)
+        if finite is None or finite.all():
+            return None
+        self._report_nonfinite(pairs.rows[~finite.cpu()], number)
+        if finite.sum() < 2:
+            raise NonFiniteError("hardly a pair has finite features, so none is chosen")
+        return finite
+
+    def _apply_rule(self, pairs: Candidates, finite: Tensor | None, generator: torch.Generator) -> Selection:
+        """The rule on the pairs with `finite` features; the others are outliers, of no cluster."""
+        rule, keep_share = self.args.rule, self.args.keep_share
+        constants = rule.constants.of(vars(self.args))
+        if finite is None:
+            return rule.choose(pairs, keep_share, generator, constants)
+        part = rule.choose(pairs.subset(finite), keep_share, generator, constants)
+        whole = {}
+        for name, blank in (("roles", int(Role.OUTLIER)), ("clusters", -1), ("distances", torch.nan)):
+            values = getattr(part, name)
+            if values is not None:
+                whole[name] = values.new_full((len(pairs),), blank)
+                whole[name][finite.to(values.device)] = values
+        return Selection(**whole)
+
+    def _prototypes(self, model: torch.nn.Module) -> Tensor | None:
+        """As they are now, started if they are not there yet; None where the rule has none."""
         state = self.state
-        if state.prototypes is None:
+        if self.args.rule.uses_prototypes and state.prototypes is None:
             state.prototypes = self._initial_prototypes(model)
-            state.usage = torch.zeros(len(state.prototypes), device=features.device)
+            state.usage = torch.zeros(len(state.prototypes), device=state.prototypes.device)
             state.start_cosine = torch.tensor(mean_pairwise_cosine(state.prototypes))
-        self.pairs_scored += len(rows)
-        finite = torch.isfinite(features).all(dim=1)
-        if not finite.all():
-            self._report_nonfinite(rows[~finite.cpu()], number)
-        selection = self._select_finite(features, finite, generator)
-        agree(selection.roles)
-        kept = features[selection.kept]
+        return state.prototypes
+
+    def _move_prototypes(self, kept: Tensor) -> None:
+        """Towards the features `kept` [n, 2 D]."""
+        args, state = self.args, self.state
         state.prototypes, usage = update_prototypes(
-            kept,
-            state.prototypes,
-            self.args.prototype_momentum,
-            self.args.sinkhorn_temperature,
-            self.args.sinkhorn_iterations,
+            kept, state.prototypes, args.prototype_momentum, args.sinkhorn_temperature, args.sinkhorn_iterations
         )
         agree(state.prototypes)
         state.usage += usage
-        return selection
-
-    def _select_finite(self, features: Tensor, finite: Tensor, generator: torch.Generator) -> Selection:
-        """The rule on the pairs with finite features; the others are outliers."""
-        rule = SELECTION_RULES[self.args.selection]
-        constants = self.args.rule_constants()
-        if finite.all():
-            return rule(features, self.state.prototypes, self.args.keep_share, generator, **constants)
-        if finite.sum() < 2:
-            raise NonFiniteError("hardly a pair of the super-batch has finite features, so none is chosen")
-        part = rule(features[finite], self.state.prototypes, self.args.keep_share, generator, **constants)
-        roles = torch.full((len(features),), int(Role.OUTLIER), dtype=torch.int8, device=features.device)
-        clusters = torch.full((len(features),), -1, dtype=torch.int64, device=features.device)
-        distances = torch.full((len(features),), torch.nan, device=features.device)
-        roles[finite], clusters[finite], distances[finite] = part.roles, part.clusters, part.distances
-        return Selection(roles, clusters, distances)
 
     def _report_nonfinite(self, rows: Tensor, number: int) -> None:
         names = self.dataset.record_ids(rows[:10].tolist())
@@ -204,9 +220,17 @@ class Curator:
         return agree(kmeans_prototypes(features, self.args.num_prototypes).to(self.args.device))
 
     def embed_rows(
-        self, model: torch.nn.Module, rows: Tensor, title: str, dtype: torch.dtype = torch.float32
+        self,
+        model: torch.nn.Module,
+        rows: Tensor,
+        title: str,
+        joined: Callable[[Tensor, Tensor], Tensor] = pair_features,
     ) -> Tensor:
-        """Features [n, 2 D] of `rows` [n] of the corpus, on the CPU of all processes; each embeds its slice."""
+        """Features [n, 2 D] fp32 of `rows` [n] of the corpus, on the CPU of all processes; each embeds its slice.
+
+        Args:
+            joined: makes them of image and text embeddings.
+        """
         local = Subset(self.dataset, rows[local_slice(len(rows))].tolist())
         loader = DataLoader(
             local,
@@ -219,30 +243,28 @@ class Curator:
         )
         # Processes may have different numbers of batches: nothing in the loop may wait for the others.
         share_buffers(model)
-        parts = [torch.empty(0, 2 * model.config.projection_dim, dtype=dtype)]
+        parts = [torch.empty(0, 2 * model.config.projection_dim)]
         for batch in tqdm(loader, desc=title, unit=" batches", disable=self.args.disable_tqdm or rank() > 0):
             _, lengths = batch.pop("rows"), batch.pop("lengths")
             batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
-            parts.append(pair_features(*self.score(model, batch, lengths)).to("cpu", dtype))
+            parts.append(joined(*self.score(model, batch, lengths)).to("cpu", torch.float32))
         self.pairs_scored += len(rows)
         return gather_to_cpu(torch.cat(parts), self.args.device)
 
     def choose_offline(self, model: torch.nn.Module) -> None:
-        """Choose from the whole corpus at once by `select_semdedup`, on features of the model as it is now."""
+        """Choose from the whole corpus at once, on embeddings of the model as it is now if the rule scores pairs."""
         rows = torch.arange(len(self.dataset))
-        features = self.embed_rows(model, rows, "embedding the corpus", torch.float16)
-        finite = torch.isfinite(features).all(dim=1)
-        if not finite.all():
-            self._report_nonfinite(rows[~finite], 0)
-        roles = torch.full((len(rows),), int(Role.OUTLIER), dtype=torch.int8)
-        clusters = torch.full((len(rows),), -1, dtype=torch.int64)
-        distances = torch.full((len(rows),), torch.nan)
+        pairs = Candidates(rows)
+        if self.args.rule.scores:
+            embeds = self.embed_rows(model, rows, "embedding the corpus", lambda *both: torch.cat(both, dim=1))
+            pairs = Candidates(rows, *embeds.chunk(2, dim=1))
+        finite = self._finite(pairs, 0)
+        # The first process chooses for all, the others wait for what it kept.
+        selection = Selection(torch.full((len(rows),), int(Role.OUTLIER), dtype=torch.int8))
         if rank() == 0:
-            count = -(-len(rows) // self.args.semdedup_cluster_size)
-            chosen = select_semdedup(features[finite], self.args.keep_share, count, self.args.seed)
-            roles[finite], clusters[finite], distances[finite] = chosen.roles, chosen.clusters, chosen.distances
-        roles = agree(roles.to(self.args.device)).cpu()
-        self.state.record(rows, Selection(roles, clusters, distances), features)
+            selection = self._apply_rule(pairs, finite, torch.Generator().manual_seed(self.args.seed))
+        roles = agree(selection.roles.to(self.args.device)).cpu()
+        self.state.record(rows, replace(selection, roles=roles), pairs.features)
 
     def _exchange(
         self, batch: dict[str, Tensor], kept: Tensor, lengths: Tensor, embeds: tuple[Tensor, Tensor] | None

@@ -15,7 +15,7 @@ class Role(IntEnum):
     OUTLIER = 1
     CENTRAL = 2
     PERIPHERY = 3
-    #: The margin of a cluster, kept whole: "support" of rule `quantile`, "tail" of rule `sigma`.
+    #: The margin of a cluster, kept whole: "support" or "tail" in the published code.
     MARGIN = 4
 
 
@@ -23,12 +23,12 @@ class Role(IntEnum):
 class Selection:
     """The outcome of a rule.
 
-    `roles` [B] int8 (values of `Role`), `clusters` [B] int64 (nearest prototype or cluster), `distances` [B] to it
-    (None where the rule has none).
+    `roles` [B] int8 (values of `Role`), `clusters` [B] int64 (nearest prototype or cluster; -1: none), `distances` [B]
+    to it (NaN: not known). The last two are None where the rule has none.
     """
 
     roles: Tensor
-    clusters: Tensor
+    clusters: Tensor | None = None
     distances: Tensor | None = None
 
     @property

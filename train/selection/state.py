@@ -63,7 +63,8 @@ class CurationState:
         self.roles[rows] = selection.roles.cpu()
         if features is None:
             return
-        self.clusters[rows] = selection.clusters.to("cpu", torch.int16)
+        if selection.clusters is not None:
+            self.clusters[rows] = selection.clusters.to("cpu", torch.int16)
         if selection.distances is not None:
             self.distances[rows] = selection.distances.to("cpu", torch.float16)
         self._sample_features(rows, features)

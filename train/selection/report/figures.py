@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 
@@ -19,7 +19,7 @@ from train.selection.outcome import Role
 from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine
 from train.selection.report.feature_map import FeatureMap
 from train.selection.report.intervals import Enrichment
-from train.selection.report.report_numbers import CurationNumbers, role_words
+from train.selection.report.report_numbers import CurationNumbers
 from train.selection.report.summary import percent
 
 KEPT, DROPPED, CONTRAST, LESS = "#1f6f8b", "#b4bac1", "#c8553d", "#7a5195"
@@ -205,11 +205,11 @@ def _format_ratio_axes(panel: Axes) -> None:
     panel.grid(axis="y", alpha=0.25)
 
 
-def draw_map(features: FeatureMap, selection: str) -> str:
-    """The sampled pairs by role, and the prototypes, in the plane of the map."""
+def draw_map(features: FeatureMap, roles: Mapping[Role, str]) -> str:
+    """The sampled pairs by role, named by the words of `roles`, and the prototypes, in the plane of the map."""
     with plt.rc_context(_STYLE):
         figure, panel = plt.subplots(figsize=(_WIDTH, 5.0), layout="constrained")
-        for role, words in role_words(selection).items():
+        for role, words in roles.items():
             points = features.points[features.roles == role]
             colour, mark, size = _ROLE_STYLES[role]
             # Thousands of marks as one picture: the page stays small.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,7 @@ def choose_examples(state: CurationState, role: Role, count: int, seed: int) -> 
     return chosen[np.argsort(state.distances.numpy()[chosen], kind="stable")].tolist()
 
 
-def make_galleries(dataset: Dataset, state: CurationState, words: dict[Role, str], seed: int) -> list[Gallery]:
+def make_galleries(dataset: Dataset, state: CurationState, words: Mapping[Role, str], seed: int) -> list[Gallery]:
     """Typical films of every role in `words`; a role without films is left out."""
     pairs = PairDataset(dataset)
     flags = dataset.select_columns(["flags"]) if "flags" in dataset.column_names else None

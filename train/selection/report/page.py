@@ -18,8 +18,9 @@ from train.selection.report.columns import read_columns
 from train.selection.report.feature_map import map_features
 from train.selection.report.figures import draw_course, draw_enrichment, draw_map, draw_prototypes
 from train.selection.report.galleries import make_galleries
-from train.selection.report.report_numbers import CurationNumbers, collect_numbers, role_words
+from train.selection.report.report_numbers import CurationNumbers, collect_numbers
 from train.selection.report.summary import DEFECTS, frequency, interval, percent, ratio, summarise
+from train.selection.rules import rule_named
 from train.selection.state import STATE_FILE, CurationState
 
 PAGE_FILE, NUMBERS_FILE = "curation_report.html", "curation_report.json"
@@ -60,11 +61,13 @@ def load_run(run_dir: Path) -> tuple[PretrainRun, CurationState]:
     """What `run.json` says, and the state of curation.
 
     Raises:
-        ValueError: the run is not finished, or chose nothing.
+        ValueError: the run is not finished, or chose nothing, or by a rule that is not known.
     """
     run = PretrainRun.load(run_dir)
-    if run.selection == "none":
-        raise ValueError(f"{run_dir} was trained on all pairs (selection none): there is no choice to report")
+    if not rule_named(run.selection).selects:
+        raise ValueError(
+            f"{run_dir} was trained on all pairs (selection {run.selection}): there is no choice to report"
+        )
     if not (run_dir / STATE_FILE).is_file():
         raise ValueError(f"{run_dir} has no {STATE_FILE}, so what was chosen, and why, is not known")
     if run.corpus_fingerprint is None:
@@ -74,7 +77,7 @@ def load_run(run_dir: Path) -> tuple[PretrainRun, CurationState]:
 
 def render_page(numbers: CurationNumbers, state: CurationState, dataset: Dataset | None) -> str:
     """The page as HTML; with galleries if a `dataset` is given."""
-    words = role_words(numbers.run["selection"])
+    rule = rule_named(numbers.run["selection"])
     features = map_features(state)
     figures = {"course": draw_course(numbers)}
     if numbers.prototypes:
@@ -82,16 +85,17 @@ def render_page(numbers: CurationNumbers, state: CurationState, dataset: Dataset
     if any(one.ratio is not None for one in numbers.findings):
         figures["enrichment"] = draw_enrichment(numbers)
     if features is not None:
-        figures["map"] = draw_map(features, numbers.run["selection"])
+        figures["map"] = draw_map(features, rule.roles)
     environment = page_environment(_TEMPLATE.parent)
     formats = {"percent": percent, "frequency": frequency, "ratio": ratio, "interval": interval}
     environment.filters |= formats | {"setting": _format_setting}
     return environment.get_template(_TEMPLATE.name).render(
         numbers=numbers,
+        rule=rule,
         statements=summarise(numbers),
         figures={name: svg_uri(figure) for name, figure in figures.items()},
         features=features,
-        galleries=None if dataset is None else make_galleries(dataset, state, words, numbers.run["seed"]),
+        galleries=None if dataset is None else make_galleries(dataset, state, rule.roles, numbers.run["seed"]),
         defect_names=DEFECTS,
         settings={name: value for name, value in numbers.run["settings"].items() if value not in (None, "", [], {})},
         share_place=_share_scale(numbers),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -25,7 +25,7 @@ from train.selection.report.intervals import (
     rank_correlation,
     share_of,
 )
-from train.selection.rules import SELECTION_RULES
+from train.selection.rules import rule_named
 from train.selection.sampler import Schedule
 from train.selection.state import CurationState
 
@@ -133,7 +133,7 @@ def collect_numbers(run: PretrainRun, log: list[dict], state: CurationState, col
     """The numbers of a run: its `run.json` and `log.json`, what it chose, and the columns of its corpus.
 
     Raises:
-        ValueError: no pair was judged.
+        ValueError: no pair was judged, or the rule of the run is not known.
     """
     roles = state.roles.numpy()
     seen = roles >= 0
@@ -153,7 +153,7 @@ def collect_numbers(run: PretrainRun, log: list[dict], state: CurationState, col
         judged=len(kept),
         kept=int(kept.sum()),
         kept_share=float(kept.mean()),
-        roles=_count_roles(roles, run.selection),
+        roles=_count_roles(roles, rule_named(run.selection).roles),
         phases=phases,
         course=_course(log, phases[0]),
         prototypes=_prototypes(state),
@@ -165,23 +165,11 @@ def collect_numbers(run: PretrainRun, log: list[dict], state: CurationState, col
     )
 
 
-def role_words(selection: str) -> dict[Role, str]:
-    """The roles that a selection gives, from the centre of a cluster outwards, in words."""
-    if selection == "random":
-        return {Role.CENTRAL: "kept", Role.REDUNDANT: "dropped"}
-    if selection not in SELECTION_RULES:
-        return {Role.CENTRAL: "kept", Role.REDUNDANT: "dropped: redundant"}
-    words = {Role.REDUNDANT: "dropped: redundant", Role.CENTRAL: "kept: central"}
-    if selection == "sigma":
-        words[Role.PERIPHERY] = "kept: periphery"
-    return words | {Role.MARGIN: "kept: margin", Role.OUTLIER: "dropped: outlier"}
-
-
-def _count_roles(roles: np.ndarray, selection: str) -> list[RoleCount]:
-    counts = {role: int((roles == role).sum()) for role in role_words(selection)}
+def _count_roles(roles: np.ndarray, words: Mapping[Role, str]) -> list[RoleCount]:
+    counts = {role: int((roles == role).sum()) for role in words}
     return [
-        RoleCount(role.name.lower(), words, role >= Role.CENTRAL, counts[role], counts[role] / len(roles))
-        for role, words in role_words(selection).items()
+        RoleCount(role.name.lower(), text, role >= Role.CENTRAL, counts[role], counts[role] / len(roles))
+        for role, text in words.items()
     ]
 
 

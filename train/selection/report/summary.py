@@ -8,14 +8,8 @@ from eval.studies.table import flops_unit
 from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine
 from train.selection.report.intervals import Enrichment, Share
 from train.selection.report.report_numbers import CurationNumbers, Defect
+from train.selection.rules import rule_named
 
-RULES = {
-    "quantile": "rule quantile (prototypes: the margin of each cluster kept whole, the crowd at the centre thinned, "
-    "the farthest dropped)",
-    "sigma": "rule sigma (prototypes: the tail of each cluster kept whole, the rest thinned, the farthest dropped)",
-    "random": "random choice (the baseline)",
-    "semdedup": "SemDeDup (offline: near-duplicates within clusters of features removed)",
-}
 DEFECTS = {"wrong_report": "wrong reports", "broken_image": "broken images", "near_duplicate": "near-duplicates"}
 #: Of fewer pairs than this no verdict is given: the intervals hold less well there, and chance rules.
 _FEW = 20
@@ -64,9 +58,10 @@ def summarise(numbers: CurationNumbers) -> list[Statement]:
 def _describe_choice(numbers: CurationNumbers) -> Statement:
     asked = numbers.run["keep_share_asked"]
     aim = "the rule's published constants, no share asked" if asked is None else f"asked: {percent(asked)}"
+    rule = rule_named(numbers.run["selection"])
     text = (
-        f"{numbers.kept:,} of {numbers.judged:,} pairs were kept, {percent(numbers.kept_share)} ({aim}), by "
-        f"{RULES.get(numbers.run['selection'], numbers.run['selection'])}."
+        f"{numbers.kept:,} of {numbers.judged:,} pairs were kept, {percent(numbers.kept_share)} ({aim}), by rule "
+        f"{rule.name} ({rule.words})."
     )
     left = numbers.run["corpus_pairs"] - numbers.judged
     if left:

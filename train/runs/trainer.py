@@ -1,0 +1,250 @@
+"""The Trainer under every run: checkpoints whole or not there, exact resuming, costs, and no NaN in the weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer_utils import TrainOutput
+
+from eval.records.runs import Flops
+from train.runs.arguments import RunArguments
+from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint, give_up_checkpoint
+from train.runs.distributed import rank, sum_over_processes, wait_for_all, world_size
+from train.runs.flops import Spent
+from train.runs.nonfinite import NonFiniteError
+
+
+class RunTrainer(Trainer):
+    """A Trainer whose run can be stopped at any moment and goes on exactly, and that knows what it cost.
+
+    A subclass provides:
+
+    - `samples_trained` and `flops`, to which its training step adds what this process spends;
+    - `save_state` and `load_state`, if it has a state beside weights, optimiser and random numbers;
+    - `_save` and `_load_from_checkpoint` together, if its model is no `PreTrainedModel` or is saved in part;
+    - `nothing_left`, if a run may end before its last step;
+    - `handle_nonfinite`, if there is something else to do about NaN than to stop;
+    - a call of `check_loss` on its loss. It must not rescale the loss by the number of items: a mean is expected.
+
+    A run: build the trainer, `resume(checkpoint)` if there is one (`train.runs.folder.checkpoint_to_resume`), then
+    `train(resume_from_checkpoint=checkpoint)`; `spent()` goes into the record of the run.
+
+    Args:
+        corpus: fingerprint of what is trained on; must be equal in a run that is resumed.
+        settings: what else must be equal (`train.runs.arguments.settings_of_the_result`), as JSON has it.
+        started: when the run began, by `time.perf_counter`; default: now.
+        kwargs: of `Trainer`.
+
+    Attributes:
+        samples_trained: pairs or films that this process has trained on; one that is seen again counts again.
+        flops: floating-point operations of this process, "trained" and "scored"; None where they cannot be counted.
+    """
+
+    args: RunArguments
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: RunArguments,
+        corpus: str,
+        settings: dict,
+        started: float | None = None,
+        **kwargs,
+    ):
+        super().__init__(model, args, **kwargs)
+        # The losses are means over a batch; Trainer must not take them for sums.
+        self.model_accepts_loss_kwargs = False
+        self.corpus = corpus
+        self.settings = settings
+        self.samples_trained = 0
+        self.flops: dict[str, float] | None = {"trained": 0.0, "scored": 0.0}
+        self._started = time.perf_counter() if started is None else started
+        self._seconds_before = 0.0
+        self._staging_checkpoint = False
+
+    # What a subclass may have more of.
+
+    def save_state(self, folder: Path) -> dict:
+        """Write files of the trainer's own state into a checkpoint, and return what else is to be kept, as JSON has it.
+
+        The saving process alone calls it: it must not wait for others.
+        """
+        return {}
+
+    def load_state(self, folder: Path, state: dict) -> None:
+        """Take over what `save_state` wrote and returned; all processes call it, samples and FLOP are there already."""
+
+    def nothing_left(self) -> bool:
+        """Whether the checkpoint that was resumed is of a run that is over."""
+        return self.state.global_step >= self.state.max_steps > 0
+
+    def handle_nonfinite(self, what: str) -> None:
+        """Where a loss or gradient is NaN or infinite, on all processes alike: stop.
+
+        Raises:
+            NonFiniteError: always. A subclass may return instead: gradients are then set to zero; after a loss its
+                training step has to leave the batch out itself.
+        """
+        raise NonFiniteError(
+            f"{what}. Nothing was saved over the last checkpoint. Start a new run with a lower learning_rate, or with "
+            "bf16 in place of fp16"
+        )
+
+    # Costs.
+
+    def seconds(self) -> float:
+        """How long the run has taken, before and after resumptions."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def spent(self) -> Spent:
+        """What the run has cost; all processes must call it."""
+        samples = int(sum_over_processes(torch.tensor(self.samples_trained)))
+        flops = None
+        if self.flops is not None:
+            sums = {
+                name: sum_over_processes(torch.tensor(value, dtype=torch.float64)) for name, value in self.flops.items()
+            }
+            flops = Flops(**sums)
+        return Spent(samples, flops, self.seconds())
+
+    def floating_point_ops(self, inputs) -> int:
+        # Trainer's estimate counts pixels as tokens.
+        return 0
+
+    # NaN and infinity.
+
+    def check_loss(self, loss: Tensor) -> None:
+        """Call `handle_nonfinite` on all processes where the loss of one of them is NaN or infinite.
+
+        All must stop or go on together, or those left would wait for ever.
+        """
+        if sum_over_processes(~torch.isfinite(loss.detach())) > 0:
+            self.handle_nonfinite(f"step {self.state.global_step}: the loss is NaN or infinite")
+
+    def _check_gradients(self, model: nn.Module) -> Tensor:
+        """The norm of all gradients, which are the same on all processes; a step with NaN or infinity is not taken.
+
+        In fp16 infinite gradients are usual, and GradScaler leaves those steps out by itself.
+        """
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if not self.args.fp16 and not torch.isfinite(norm):
+            self.handle_nonfinite(f"step {self.state.global_step}: a gradient is NaN or infinite")
+            model.zero_grad()
+        return norm
+
+    def _clip_grad_norm(self, model):
+        self._check_gradients(model)
+        return super()._clip_grad_norm(model)
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        # Trainer's own way scales by infinity over the norm, which makes NaN of gradients where one is infinite.
+        return self._check_gradients(model) if grad_norm is None else grad_norm
+
+    # Checkpoints.
+
+    def _save(self, output_dir: str | None = None, state_dict=None) -> None:
+        """As Trainer does, without its pickle of the arguments, which has no place in a folder to be published."""
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            Path(output_dir or self.args.output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def _get_output_dir(self, trial) -> str:
+        folder = Path(super()._get_output_dir(trial))
+        return str(folder / STAGING if self._staging_checkpoint else folder)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """As Trainer does, with the state of the run, and whole or not at all (see `train.runs.checkpoints`).
+
+        Raises:
+            OSError: there is no room; the checkpoint before is as it was.
+        """
+        run_dir, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
+        state = self.run_state()
+        if self.args.should_save:
+            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
+        wait_for_all()
+        self._staging_checkpoint = True
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            # What safetensors and torch raise where a file cannot be written; RuntimeError may be anything else.
+            if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+                raise
+            self._give_up_saving(run_dir, name, error)
+        finally:
+            self._staging_checkpoint = False
+        wait_for_all()
+        if self.args.should_save:
+            staged = run_dir / STAGING / name
+            try:
+                state["own"] = self.save_state(staged)
+                (staged / RUN_STATE_FILE).write_text(json.dumps(state, indent=2) + "\n")
+                finish_checkpoint(run_dir, name, self.args.save_total_limit)
+            except (OSError, SafetensorError) as error:
+                self._give_up_saving(run_dir, name, error)
+        wait_for_all()
+
+    def _give_up_saving(self, run_dir: Path, name: str, error: Exception) -> NoReturn:
+        if self.args.should_save:
+            shutil.rmtree(run_dir / STAGING, ignore_errors=True)
+        give_up_checkpoint(run_dir, name, error)
+
+    # Going on.
+
+    def run_state(self) -> dict:
+        """What a checkpoint says of the run it belongs to; all processes must call it."""
+        spent = self.spent()
+        return {
+            "corpus": self.corpus,
+            "processes": world_size(),
+            "settings": self.settings,
+            "seconds": spent.seconds,
+            "samples_trained": spent.samples,
+            "flops": None if spent.flops is None else {"trained": spent.flops.trained, "scored": spent.flops.scored},
+        }
+
+    def resume(self, checkpoint: Path) -> None:
+        """Take over the counters and the state of a checkpoint; all processes call it, before `train`.
+
+        Raises:
+            ValueError: it belongs to another run: other data, processes or settings (named).
+        """
+        state = json.loads((checkpoint / RUN_STATE_FILE).read_text())
+        check_same_run(checkpoint, state, json.loads(json.dumps(self.run_state())))
+        self._seconds_before = state["seconds"]
+        if rank() == 0:
+            # Sums over all processes: one of them carries them on.
+            self.samples_trained = state["samples_trained"]
+            if self.flops is not None:
+                # In place: the object that counts may hold the same one.
+                self.flops.update(state["flops"])
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        self.load_state(checkpoint, state["own"])
+
+    def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:
+        """As Trainer does; a checkpoint with nothing left to do is loaded, and Trainer would train one more step."""
+        if resume_from_checkpoint is None or not self.nothing_left():
+            return super().train(resume_from_checkpoint, **kwargs)
+        self._load_from_checkpoint(resume_from_checkpoint)
+        return TrainOutput(self.state.global_step, math.nan, {})
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        """Every tensor, or an error. Trainer's own way passes over those that transformers renames when saving."""
+        stored, report = type(self.model).from_pretrained(
+            resume_from_checkpoint, config=self.model.config, dtype=self.model.dtype, output_loading_info=True
+        )
+        if report["missing_keys"]:
+            missing = sorted(report["missing_keys"])
+            raise ValueError(f"{resume_from_checkpoint} lacks tensors of the model: {missing[:5]} of {len(missing)}")
+        self.model.load_state_dict(stored.state_dict(), strict=True)
