@@ -32,6 +32,7 @@ from modeling_chexficient import (
 from modeling_chexficient.adapters_chexficient import identify_base, save_adapter
 from tests.dicom_files import ramp, write_dicom
 from tests.page_files import load_page_films
+from tests.run_records import adapt_run
 from tests.tiny_models import SIDE, TEXT, VISION, save_tiny_model, tiny_tokenizer
 
 STRUCTURES = {0: "left_lung", 1: "heart"}
@@ -242,7 +243,7 @@ def test_the_licence_is_that_of_all_it_was_trained_on(model, head, tmp_path, pre
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(config | {"pretraining_sources": [pretraining]}))
     run = shutil.copytree(head, tmp_path / "run" / "model").parent
-    (run / "run.json").write_text(json.dumps({"sources": adapted}))
+    adapt_run(sources=adapted).write(run)
     out = build_space(tmp_path / "space", SpaceArguments(str(base), segmentation=str(run)))
     assert SpaceCard.load(out / "README.md").data.license == licence
 
