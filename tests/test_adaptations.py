@@ -16,12 +16,12 @@ from eval.scores import ZeroShotScores, numbered, save_scores
 from eval.studies.adaptation_runs import load_runs
 from eval.studies.adaptations import main
 from modeling_chexficient.base_identity_chexficient import weights_sha256
+from tests.run_records import BASE, adapt_run
 
 NAMES, FILMS = ["Edema", "Nodule"], 120
 PATIENTS = np.array([f"p{film // 2}" for film in range(FILMS)])
 TARGETS = np.random.default_rng(0).integers(0, 2, (FILMS, 2)).astype(float)
 TARGETS[::9, 1] = np.nan
-BASE = {"name": "group/base", "revision": "abc", "weights_sha256": "1" * 64, "code_sha256": "2" * 64}
 NOTHING = Estimate(0.5, 0.4, 0.6)
 
 
@@ -37,12 +37,11 @@ def make_run(root, method: str, share: float, seed: int, skill: float = 1.0, fil
     (folder / "adapter").mkdir(parents=True)
     save_file({"weight": np.array([seed, share, skill], np.float32)}, folder / "adapter" / "adapter_model.safetensors")
     record = {
-        "task": "image-classification", "method": method, "base": BASE, "label_share": share, "seed": seed,
-        "train_films": int(1000 * share), "trainable_parameters": 30, "all_parameters": 3000,
-        "adapter_bytes": 2_000_000, "seconds": 10.0 + seed,
+        "method": method, "label_share": share, "seed": seed, "train_films": int(1000 * share),
+        "trainable_parameters": 30, "all_parameters": 3000, "adapter_bytes": 2_000_000, "seconds": 10.0 + seed,
         "settings": {"rank": 8, "seed": seed, "output_dir": str(folder)},
     }  # fmt: skip
-    (folder / "run.json").write_text(json.dumps(record | changes))
+    adapt_run(**record | changes).write(folder)
     noise = np.random.default_rng((seed, len(method), int(100 * share))).normal(size=TARGETS.shape)
     scores = (skill * np.nan_to_num(TARGETS) + noise).astype(np.float32)
     sha256 = save_scores(ZeroShotScores(NAMES, scores, TARGETS, PATIENTS), folder / "results", "findings")

@@ -45,6 +45,7 @@ from modeling_chexficient import (
 from modeling_chexficient.adapters_chexficient import save_adapter
 from modeling_chexficient.base_identity_chexficient import identify_base
 from tests.conftest import REPOSITORY
+from tests.run_records import adapt_run, pretrain_run
 from tests.tiny_models import SIDE, TEXT, VISION, tiny_tokenizer
 
 LABELS = {0: "Nodule", 1: "Edema", 2: "Mass"}
@@ -104,12 +105,9 @@ def run_folder(base, tmp_path_factory):
                 make_head(base, task, seed, names), folder / "adapter", identify_base(str(base)), task,
                 CheXficientImageProcessor(SIDE),
             )  # fmt: skip
-            record = {
-                "task": task, "method": "lora", "base": dataclasses.asdict(identify_base(str(base))),
-                "label_share": 0.1, "seed": 3, "train_films": 24, "train_patients": 12, "trainable_parameters": 5,
-                "all_parameters": 50, "adapter_bytes": 1000, "seconds": 2.5, "sources": {"nih_chestxray14": 24},
-            }  # fmt: skip
-            (folder / "run.json").write_text(json.dumps(record | changes))
+            of_base = {"task": task, "base": dataclasses.asdict(identify_base(str(base)))}
+            defaults = {"label_share": 0.1, "seed": 3, "sources": ["nih_chestxray14"]}
+            adapt_run(**of_base | defaults | changes).write(folder)
         return folder
 
     return get
@@ -186,7 +184,7 @@ def test_a_whole_head_in_a_run_or_alone(base, tmp_path):
     alone = load_evaluation_model(str(run / "model"))
     assert isinstance(alone, StructuresModel)
     assert (alone.adaptation.method, alone.adaptation.base) == ("head", None)
-    (run / "run.json").write_text(json.dumps({"method": "full", "base": {"name": "b"}, "seed": 1}))
+    adapt_run(method="full").write(run)
     assert load_evaluation_model(str(run)).adaptation.method == "full"
     pixels = alone.pixels(FILMS)
     logits = alone.predict_masks(pixels)
@@ -199,7 +197,7 @@ def test_a_whole_head_in_a_run_or_alone(base, tmp_path):
 
 def test_a_run_of_pretraining_is_its_model(base, tmp_path):
     shutil.copytree(base, tmp_path / "run" / "model")
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"selection": "none", "seed": 0}))
+    pretrain_run().write(tmp_path / "run")
     model = load_evaluation_model(str(tmp_path / "run"))
     assert model.sees_text
     assert model.adaptation is None
@@ -371,8 +369,8 @@ def test_an_adapter_on_a_report_model(base, tmp_path, films):
     adapted = get_peft_model(model, lora).eval()
     identity = identify_base(str(run / "base"))
     save_adapter(adapted, run / "adapter", identity, "report-generation", processor)
-    record = {"method": "lora", "base": dataclasses.asdict(identity), "train_films": 7, "train_patients": 7}
-    (run / "run.json").write_text(json.dumps(record))
+    task = "report-generation"
+    adapt_run(task=task, base=dataclasses.asdict(identity), train_films=7, train_patients=7).write(run)
     run.rename(tmp_path / "moved")
     generator = load_evaluation_model(str(tmp_path / "moved"))
     assert (generator.adaptation.method, generator.adaptation.train_films) == ("lora", 7)
@@ -383,7 +381,7 @@ def test_an_adapter_on_a_report_model(base, tmp_path, films):
     written = films.map(lambda row: {"report": "There is edema."})
     result = write(Benchmark("reports", 1, "report_generation"), generator, written, SETTINGS)
     assert result.adaptation.method == "lora"
-    assert "The model was adapted before (lora) on 7 films of 7 patients." in result.notes
+    assert "The model was adapted before (lora) on 7 films of 7 patients (100% of the labels)." in result.notes
 
 
 def test_two_processes_judge_heads_as_one(run_folder, tiny_corpus, tmp_path):

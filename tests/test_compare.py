@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from eval.metrics import bootstrap_weights
 from eval.records.results import Provenance, ZeroShotResult
+from eval.records.runs import Flops
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
 from eval.studies.__main__ import main as compare_main
@@ -21,6 +22,7 @@ from eval.studies.paired import paired_differences, resampled_macros
 from eval.studies.runs import arm_name
 from eval.studies.table import flops_unit
 from eval.tasks.zero_shot import judge
+from tests.run_records import pretrain_run
 from train.pretrain.__main__ import main as pretrain_main
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
@@ -58,20 +60,12 @@ def write_run(
     path = folder / "results" / "zero_shot_findings.json"
     digest = scores.save(scores_path(path))
     dataclasses.replace(result, scores_sha256=digest).save(path)
-    done = {
-        "selection": selection,
-        "keep_share_asked": 0.25,
-        "keep_share_reached": 1.0 if selection == "none" else 0.25,
-        "seed": seed,
-        "schedule": {"num_rows": 1000},
-        "corpus_pairs": 1000,
-        "pairs_trained": 4000,
-        "pairs_scored": 0 if selection == "none" else 1000,
-        "settings": {"image_size": 112, **settings},
-    }
-    if flops is not None:
-        done["flops"] = {"trained": 0.75 * flops, "scored": 0.25 * flops, "total": flops}
-    (folder / "run.json").write_text(json.dumps(done))
+    record = {
+        "selection": selection, "keep_share_reached": 1.0 if selection == "none" else 0.25, "seed": seed,
+        "pairs_scored": 0 if selection == "none" else 1000, "settings": {"image_size": 112, **settings},
+        "flops": None if flops is None else Flops(0.75 * flops, 0.25 * flops),
+    }  # fmt: skip
+    pretrain_run(**record).write(folder)
     return folder
 
 

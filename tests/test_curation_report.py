@@ -15,6 +15,7 @@ from datasets import Dataset
 from data_scripts.access import may_be_shown
 from data_scripts.prepared.films import load_split
 from data_scripts.prepared.labels import label_matrix
+from eval.records.runs import PretrainRun
 from train.pretrain.__main__ import main as pretrain
 from train.selection.outcome import Role, Selection
 from train.selection.report.__main__ import main
@@ -363,7 +364,7 @@ def test_pairs_that_were_not_judged_are_left_out(run_copy, dataset):
 
 def test_what_matters_in_words(run_dir, dataset):
     """A finding and a defect made to be kept wholly, and a defect made to be dropped wholly, are told as such."""
-    state, run = CurationState.load(run_dir), json.loads((run_dir / "run.json").read_text())
+    state, run = CurationState.load(run_dir), PretrainRun.load(run_dir)
     columns = read_columns(dataset)
     log = json.loads((run_dir / "log.json").read_text())
     flags = {name: np.arange(len(dataset)) % 8 == turn for turn, name in enumerate(("broken_image", "wrong_report"))}

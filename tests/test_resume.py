@@ -97,7 +97,7 @@ def run_and_kill(context, corpus: Path, out: Path, chooser: random.Random) -> bo
 def test_kills_at_random_moments_change_nothing(tiny_corpus, undisturbed, tmp_path, kills):
     # The fork server has the libraries loaded: starting takes no time.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train.pretrain"])
+    context.set_forkserver_preload(["train.pretrain.__main__"])
     chooser, killed, number, phases = random.Random(0), 0, 0, set()
     while killed < kills or newest_step(tmp_path / str(number)) > 0:
         out = tmp_path / str(number)

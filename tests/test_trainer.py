@@ -301,7 +301,7 @@ def test_batch_normalisation_scores_alike_on_all_processes(tiny_corpus, tmp_path
         "    assert torch.equal(*others), 'the buffers differ'\n"
         "    return score(self, model, batch, lengths)\n"
         "curator.Curator.score = compared\n"
-        "from train.pretrain import main\n"
+        "from train.pretrain.__main__ import main\n"
         "main(sys.argv[1:])\n"
     )
     run = run_recipe(
