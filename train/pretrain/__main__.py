@@ -25,8 +25,8 @@ from data_scripts.prepared.mixture import load_mixture
 from eval.records.provenance import git_commit, package_versions
 from eval.records.runs import RUN_FILE, Flops, PretrainRun
 from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
+from train.objectives.collator import PairCollator
 from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.collator import PairCollator
 from train.pretrain.model import ModelArguments, build_model, build_tokenizer
 from train.pretrain.trainer import CuratedTrainer
 from train.runs.checkpoints import STAGING

@@ -22,11 +22,11 @@ from eval.benchmarks import RARE_BELOW
 from eval.models.encoders import CheXficientEncoder
 from eval.settings import EvaluationSettings
 from eval.tasks.zero_shot import judge, score_split
+from train.objectives.collator import PairCollator
 from train.objectives.contrastive import contrastive_loss
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.collator import PairCollator
 from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, finish_checkpoint
 from train.runs.distributed import gather_uneven, rank, sum_over_processes, wait_for_all, world_size
 from train.runs.flops import PairFlops

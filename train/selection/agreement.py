@@ -23,8 +23,8 @@ from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.mixture import Mixture, load_mixture
 from eval.records.runs import PretrainRun
 from modeling_chexficient import CheXficientModel, CheXficientProcessor
+from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
-from train.pretrain.collator import PairCollator
 from train.runs.flops import PairFlops
 from train.selection.curator import evaluation_mode
 from train.selection.rules import SELECTION_RULES

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, SequentialSampler, Subset
 from tqdm import tqdm
 
 from data_scripts.prepared.films import PairDataset
+from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder, pair_features
 from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.collator import PairCollator
 from train.runs.distributed import (
     agree,
     even_share,
