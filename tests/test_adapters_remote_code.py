@@ -54,7 +54,7 @@ def run_without_the_package(snippet, inputs, folder) -> dict:
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "HF_MODULES_CACHE": str(folder / "code")}
     files = [str(folder / name) for name in ("script.py", "snippet.py", "inputs.safetensors", "result.json")]
     done = subprocess.run(
-        [sys.executable, "-I", *files], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
+        [sys.executable, "-I", *files], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "result.json").read_text())
@@ -112,7 +112,7 @@ def test_models_without_adapters_need_no_peft():
         "import modeling_chexficient.adapters_chexficient"
     )
     root = Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

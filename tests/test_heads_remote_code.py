@@ -135,7 +135,7 @@ def remote(folders, tmp_path_factory) -> dict:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(place / "hf"), "HF_MODULES_CACHE": str(place / "code")}
     command = [sys.executable, "-I", str(place / "script.py"), *map(str, folders.values()), str(place / "again")]
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=600)
     assert "RESULT" in done.stdout, done.stderr[-3000:]
     return {**json.loads(done.stdout.split("RESULT")[1]), "again": place / "again"}
 

@@ -86,7 +86,7 @@ def run_without_the_package(folder: Path, tmp_path: Path) -> dict:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "HF_MODULES_CACHE": str(tmp_path / "code")}
     command = [sys.executable, "-I", str(tmp_path / "script.py"), str(folder), str(tmp_path / "again")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert "RESULT" in done.stdout, done.stderr[-3000:]
     return json.loads(done.stdout.split("RESULT")[1])
 

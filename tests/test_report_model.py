@@ -341,7 +341,7 @@ def test_remote_code_equals_the_package(saved, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "HF_MODULES_CACHE": str(tmp_path / "code")}
     command = [sys.executable, "-I", str(tmp_path / "script.py"), str(saved), str(tmp_path / "again")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert "RESULT" in done.stdout, done.stderr[-3000:]
     result = json.loads(done.stdout.split("RESULT")[1])
     assert all(module.startswith("transformers_modules.") for module in result["modules"])
