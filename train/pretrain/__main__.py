@@ -22,6 +22,7 @@ from datasets import Dataset
 from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.labels import prevalences
 from data_scripts.prepared.mixture import load_mixture
+from data_scripts.progress import quiet_libraries
 from eval.records.provenance import git_commit, package_versions
 from eval.records.runs import RUN_FILE, Flops, PretrainRun
 from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
@@ -69,6 +70,7 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    quiet_libraries()
     dataclass_types = (ModelArguments, DataArguments, CuratedTrainingArguments)
     try:
         pretrain(*parse_recipe(dataclass_types, sys.argv[1:] if arguments is None else arguments))

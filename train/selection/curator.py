@@ -10,9 +10,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, SequentialSampler, Subset
-from tqdm import tqdm
 
 from data_scripts.prepared.films import PairDataset
+from data_scripts.progress import progress
 from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder, pair_features
 from train.pretrain.arguments import CuratedTrainingArguments
@@ -220,7 +220,7 @@ class Curator:
         # Processes may have different numbers of batches: nothing in the loop may wait for the others.
         share_buffers(model)
         parts = [torch.empty(0, 2 * model.config.projection_dim, dtype=dtype)]
-        for batch in tqdm(loader, desc=title, unit=" batches", disable=self.args.disable_tqdm or rank() > 0):
+        for batch in progress(loader, desc=title, unit=" batches", disable=self.args.disable_tqdm or rank() > 0):
             _, lengths = batch.pop("rows"), batch.pop("lengths")
             batch = {name: tensor.to(self.args.device) for name, tensor in batch.items()}
             parts.append(pair_features(*self.score(model, batch, lengths)).to("cpu", dtype))
