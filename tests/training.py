@@ -1,8 +1,5 @@
 """Shared by the tests of training: a trainer on the tiny corpus, and whole runs through the command line."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.warm import run_python
 from train.pretrain.__main__ import build_trainer
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.model import ModelArguments
@@ -42,12 +40,8 @@ def run_recipe(
     program: Sequence[str] = ("-m", "train.pretrain"),
 ) -> Path:
     """A whole run in processes of its own, through the command line."""
-    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"]
-    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     words = [*program, recipe, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, *(launcher if processes > 1 else []), *words]
-    finished = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600)
+    finished = run_python(words, processes=processes)
     assert finished.returncode == 0, finished.stderr[-3000:]
     return out
 
