@@ -26,6 +26,8 @@ from PIL import Image
 from data_scripts.films.dicom import FRAMES
 from data_scripts.films.images import open_image
 from data_scripts.reading.ages import require_age
+from data_scripts.reading.blanks import cell
+from data_scripts.reading.markup import plain_text
 from data_scripts.reading.own_files import (
     ByName,
     Film,
@@ -37,7 +39,7 @@ from data_scripts.reading.own_files import (
     read_film,
     without_suffix,
 )
-from data_scripts.reading.sections import parse_plain_report
+from data_scripts.reading.plain_reports import parse_plain_report
 from data_scripts.reading.splits import split_by_patient
 from data_scripts.reading.tables import read_table, require_columns, rows_of
 from data_scripts.reading.views import normalise_sex, normalise_view
@@ -238,7 +240,7 @@ def _open_table(path: Path, options: Options) -> pd.DataFrame:
 
 
 def _mask_paths(table: pd.DataFrame, options: Options) -> set[str]:
-    return {_normal(path) for column in options.mask_columns for path in table[column] if path.strip()}
+    return {_normal(path) for column in options.mask_columns for path in table[column] if cell(path)}
 
 
 def _read_table(
@@ -255,11 +257,11 @@ def _read_table(
     index = _Index(raw, films, options) if options.match_column else None
     used = set()
     for number, row in rows_of(table):
-        where, key = f"{name} row {number}", row[key_column].strip()
+        where, key = f"{name} row {number}", cell(row[key_column])
         if not key:
             yield Skipped(where, f"column {key_column!r} is blank", "no image named")
             continue
-        values = {held: row[column].strip() for held, column in columns.items()}
+        values = {held: cell(row[column]) for held, column in columns.items()}
         try:
             matches = index.find(key) if index else [_normal(f"{options.image_root}/{key}")]
             if not matches:
@@ -272,7 +274,7 @@ def _read_table(
         except DataError as error:
             yield Skipped(where, str(error), error.kind)
             continue
-        masks = {one: Mask("file", _normal(row[one])) for one in options.mask_columns if row[one].strip()}
+        masks = {one: Mask("file", _normal(row[one])) for one in options.mask_columns if cell(row[one])}
         for match in matches:
             yield _read_one(raw, match, values, labels, masks, where, reports, names, options)
     for film in films:
@@ -342,14 +344,15 @@ def _vocabulary(table, options: Options) -> list[str]:
     """All findings that `labels_column` ever lists, sorted."""
     if options.labels_column is None:
         return []
-    texts = [text for text in table[options.labels_column].unique() if text.strip() not in options.unlabelled_values]
+    texts = [cell(text) for text in table[options.labels_column].unique()]
+    texts = [text for text in texts if text not in options.unlabelled_values]
     return sorted({part.strip() for text in texts for part in text.split(options.label_separator)} - {""})
 
 
 def _labels(row: dict[str, str], vocabulary: list[str], options: Options) -> list[Label]:
     labels = []
     for name in options.label_columns:
-        value = row[name].strip()
+        value = cell(row[name])
         if value and value not in _LABEL_VALUES:
             raise DataError(
                 f"label {name!r} is {value!r}: allowed are 1 (present), 0 (absent), -1 (uncertain), blank",
@@ -357,7 +360,7 @@ def _labels(row: dict[str, str], vocabulary: list[str], options: Options) -> lis
             )
         if value:
             labels.append(Label(name, _LABEL_VALUES[value]))
-    listed = row[options.labels_column].strip() if options.labels_column else ""
+    listed = cell(row[options.labels_column]) if options.labels_column else ""
     if listed and listed not in options.unlabelled_values:
         present = {part.strip() for part in listed.split(options.label_separator)}
         labels += [Label(name, int(name in present)) for name in vocabulary]
@@ -414,8 +417,9 @@ def _ids(film: Film, values: dict[str, str], names: Names, options: Options) -> 
 
 def _text(values: dict[str, str], text: str, options: Options) -> tuple[str, str]:
     """Findings and impression: of the table's columns, else of its whole report or the text file."""
-    findings, impression = values.get("findings", ""), values.get("impression", "")
+    findings, impression = (cell(plain_text(values.get(name, ""))) for name in ("findings", "impression"))
     whole = "" if findings else values.get("report", "") or ("" if impression else text)
+    whole = cell(plain_text(whole))
     parsed = parse_plain_report(whole) if options.parse_sections else None
     if parsed is None:
         return findings or whole, impression
