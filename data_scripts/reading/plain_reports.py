@@ -113,7 +113,7 @@ _ANY_COLON = re.compile("[:：][*_]*")
 
 _WORD = r"[A-Z][A-Za-z'-]{0,30}\.?"
 _PERSON = rf"(?:(?:Dr|Prof)\.?[ \t]+{_WORD}|{_WORD}[ \t]+{_WORD})(?:[ \t]+{_WORD}){{0,3}}"
-_DEGREES = r"(?:M\.?D|D\.?O|MBBS|MBChB|FRCR|FRANZCR|FRCPC|Ph\.?D)\b[^\n]{0,60}"
+_DEGREES = r"(?:[ \t]+|,[ \t]*(?:D\.?O\b)?)(?:(?<=O)|(?:M\.?D|MBBS|MBChB|FRCR|FRANZCR|FRCPC|Ph\.?D)\b)[^\n]{0,60}"
 #: What follows is of the writer, until the next header.
 _SIGNED = re.compile(
     r"\b(?:electronically|digitally)\s+(?:signed|approved|verified|authenticated)\b|\be-?signed\b|(?<!\w)/s/",
@@ -125,7 +125,7 @@ _SIGNATURE_LINE = re.compile(
     r"|thank you for (?:this|your|the) (?:referr?al|kind)"
     r"|i(?:,[^,\n]{1,60},)? have (?:personally )?(?:reviewed|interpreted)"
     rf"|(?:approved|verified|reported|interpreted|reviewed|authori[sz]ed|read) by(?: ?:|(?= (?-i:{_PERSON}))))"
-    rf"|(?:Dr|Prof)\.?[ \t]+{_WORD}(?:[ \t]+{_WORD}){{0,3}}(?:,[ \t]*{_DEGREES})?$|{_PERSON},?[ \t]*{_DEGREES}$)",
+    rf"|(?:Dr|Prof)\.?[ \t]+{_WORD}(?:[ \t]+{_WORD}){{0,3}}(?:{_DEGREES})?$|{_PERSON}{_DEGREES}$)",
     re.MULTILINE,
 )
 #: What may stand between the header FINDINGS and its text, for one sentence.
