@@ -23,6 +23,7 @@ KNOWN = Identity(
     ("text", "left"),
     [
         ("Mr. Invented has clear lungs.", "Mr. ___ has clear lungs."),
+        ("Mrs. Inven-\nted, a non-\nsmoker", "Mrs. ___, a non-\nsmoker"),
         ("anna invented's film", "___'s film"),
         ("Mueller, muller and MÜLLER: clear", "___ and ___: clear"),
         ("ACC1003, acc-1003 and the prior ACC0999: clear", "___ and the prior ___: clear"),
@@ -44,7 +45,7 @@ def test_what_is_known_and_what_looks_like_it_is_removed(text, left):
     assert without_identity(text, KNOWN) == left
 
 
-@pytest.mark.parametrize("text", ["Mrs. Inven-\nted has clear lungs.", "I N V E N T E D  A N N A: clear"])
+@pytest.mark.parametrize("text", ["INVENTEDANNA: clear", "I N V E N T E D  A N N A: clear"])
 def test_what_is_not_safely_removed_is_refused(text):
     with pytest.raises(DataError, match="not safely removed") as error:
         without_identity(text, KNOWN)
@@ -80,12 +81,12 @@ def test_the_header_tells_what_to_remove(tmp_path):
     (tmp_path / "reports" / "ACC1003.txt").write_text(text)
     options = {"reports": "reports", "image_root": "films"}
     (record,), _ = read(tmp_path, **options, hash_ids=SALT)
-    assert record.report == "___'s lungs are clear, as in ___. Normal, told ___. ___."
+    assert record.report == "___'s lungs are clear, as in ___. Normal, told ___."
     (record,), _ = read(tmp_path, **options)
     assert "Invented" in record.report, "without hashed ids the text stays"
     (record,), _ = read(tmp_path, **options, hash_ids=SALT, parse_sections=False)
     assert not any(word in record.report for word in ("nvented", "INVENTED", "ACC", "1950", "House", "Nobody"))
-    (tmp_path / "reports" / "ACC1003.txt").write_text("IMPRESSION: Mrs. Inven-\nted is well.")
+    (tmp_path / "reports" / "ACC1003.txt").write_text("IMPRESSION: I n v e n t e d Anna is well.")
     records, (skipped,) = read(tmp_path, **options, hash_ids=SALT)
     assert (records, skipped.kind) == ([], "report may tell who the patient is")
 

@@ -66,7 +66,7 @@ _FORMS = tuple(
         r"(?i:\b(?:electronically|digitally)\s+(?:signed|approved|verified|authenticated)\b[^\n]*)",
         r"(?im:^[ \t]*(?:dictated|transcribed|signed) by\b[^\n]*)",
         r"(?i:\b(?:mrn|medical record(?: number| no\.?)?|accession(?: number| no\.?)?|acc(?= ?[#:])|patient id|dob|ssn"
-        r"|date of birth|birth date|born(?: on| in)?|phone|tel|fax|pager|ext)\b[ \t.:#]*(?=[\w/.-]*\d)[\w/.-]+)",
+        r"|date of birth|birth date|born(?: on| in)?|phone|tel|fax|pager|ext)\b[ \t.:#]*(?=[\w/.-]*\d)[\w/.-]*\w)",
         rf"\b(?i:patient(?:'s)?(?: name)?|name|pt)\s*:\s*{_NAME}(?:,?[ \t]+{_NAME}|,?[ \t]+[A-Z]\.?)+",
         rf"\b(?:[A-Z]\.[ \t]*)*{_NAME}(?:[ \t]+(?:[A-Z]\.|{_NAME}))*(?:[ \t]+(?:M\.?D|MBBS|FRCR)|,[ \t]*"
         r"(?:M\.?D|D\.?O|MBBS|FRCR|RN|NP|PA-C))\b\.?",
@@ -83,6 +83,8 @@ _TITLED = re.compile(
 #: Ages above 89 are rare enough to tell who it is.
 _OLD = re.compile(r"(?i)\b(?:9\d|1[01]\d)(?=[ -]*(?:years?|yrs?|y/?o|yo)\b)")
 _WORD = re.compile(r"[^\W\d_]+")
+_BROKEN_WORD = re.compile(r"([^\W\d_]+)-[ \t]*\n\s*([^\W\d_]+)")
+_SPACED_LETTERS = re.compile(r"\b(?:[^\W\d_][ \t]+){2,}[^\W\d_]\b")
 _RUN_OF_MARKS = re.compile(rf"{REMOVED_SPAN}(?:[\s,.;:/'-]*{REMOVED_SPAN})+")
 
 
@@ -139,8 +141,9 @@ def without_identity(text: str, identity: Identity) -> str:
     If no word is left, it is empty.
 
     Raises:
-        DataError: parts of a known name or id are still there, such as a name that is broken at a line's end.
+        DataError: parts of a known name or id are still there, such as the letters of a name with spaces between them.
     """
+    text = _BROKEN_WORD.sub(lambda word: _unbroken_name(word, identity.words), text)
     for pattern in (*_FORMS, *identity.patterns):
         text = pattern.sub(REMOVED_SPAN, text)
     text = _without_names(_TITLED.sub(rf"\1 {REMOVED_SPAN}", text), identity.words)
@@ -153,10 +156,15 @@ def without_identity(text: str, identity: Identity) -> str:
     return text if _WORD.search(text.replace(REMOVED_SPAN, "")) else ""
 
 
+def _unbroken_name(word: re.Match, names: frozenset[str]) -> str:
+    """The word without the hyphen at the line's end, if it is a name then."""
+    whole = word[1] + word[2]
+    return whole if _folded(whole) & names else word[0]
+
+
 def _is_left(text: str, identity: Identity) -> bool:
-    """Whether a name is still there, broken at a line's end, or a whole name with other things between its letters."""
-    unbroken = _WORD.findall(re.sub(r"-[ \t]*\n\s*", "", text))
-    if any(len(word) > 4 and _folded(word) & identity.words - _COMMON for word in unbroken):
+    """Whether a whole name is still there, without or with other things between its letters."""
+    if any(_folded("".join(run.split())) & identity.words for run in _SPACED_LETTERS.findall(text)):
         return True
     letters = "".join(_WORD.findall(text)).casefold()
     for name in identity.names:
