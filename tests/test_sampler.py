@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from train.adapt.__main__ import ARGUMENTS as ADAPTING
-from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.model import ModelArguments
+from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
 from train.pretrain.trainer import plan
 from train.runs.recipes import DataArguments, parse_recipe
 from train.selection.outcome import Role, Selection

@@ -14,8 +14,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from tests.training import RECIPE, make_batch
 from train.objectives.encoding import pair_features
 from train.pretrain.__main__ import build_trainer, pretrain
-from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.model import ModelArguments
+from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
 from train.runs.recipes import DataArguments, parse_recipe
 from train.selection.arguments import SelectionArguments, constants_of
 from train.selection.outcome import Role, Selection

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from data_scripts.prepared.patients import draw_patients
+from data_scripts.prepared.patient_sample import draw_patients
 from data_scripts.progress import progress
 from eval.metrics import auroc, label_aurocs
 from eval.records.results import Estimate, ProbeLabel, ProbeShare

@@ -26,8 +26,8 @@ from eval.records.runs import PretrainRun
 from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
 from train.objectives import OBJECTIVES
 from train.objectives.collator import PairCollator
-from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.model import ModelArguments, build_model, build_tokenizer
+from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.model import build_model, build_tokenizer
 from train.pretrain.trainer import CuratedTrainer
 from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.distributed import leave_together, wait_for_all, world_size
