@@ -135,7 +135,7 @@ def test_other_evaluation_judges_again_and_trains_nothing(place):
 def start_and_wait(place: Path, cell: str, *words: str) -> subprocess.Popen:
     """A study in processes of their own, until the trainer of a cell is in the middle."""
     study = subprocess.Popen([sys.executable, "-m", "train.study", "study.yaml", *words], start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (place / "out/grid" / cell / "half").is_file():
         assert study.poll() is None
         assert time.monotonic() < deadline
