@@ -9,6 +9,9 @@ A loader is a module of `data_scripts.loaders` with
 - optionally `read_image(raw, record, options)`: the pixels of a record whose image is not a plain file, and a dict of
   masks of the image's size (0, 255, 127 = not judged) beside those of `record.masks`;
 - optionally a method `conceal(skipped)` of `Options`, true `hash_ids` given: what may be kept of it beside hashed ids;
+- optionally attributes of `Options` that are no arguments: `text_optional`, set where `--allow_empty_reports` is given,
+  `films_alone`, whether they name films and neither text nor labels, and `notes`, sentences on the whole corpus that
+  the user is told;
 - optionally `TEXT_OPTIONAL = True`: an evaluation set, whose records need labels or masks but no report.
 
 `data_scripts.prepare` turns the records into Parquet rows of `FEATURES`.

@@ -77,7 +77,7 @@ def test_decimals_of_whole_columns_are_whole_numbers(tmp_path, given, right):
 
 def test_one_id_written_in_two_ways_is_refused(tmp_path):
     found = pd.DataFrame({"id": ["5", "6.0", "5.0"]}, dtype=str)
-    with pytest.raises(DataError, match="row 3: column 'id' is '5.0', and another row has '5'"):
+    with pytest.raises(DataError, match=r"row 3: column 'id' is '5\.0', and another row has '5'"):
         mend_ids(found, ["id"], tmp_path / "t.csv")
 
 
@@ -109,7 +109,9 @@ def test_rows_that_a_quote_swallows_are_named(tmp_path, rows, match):
 
 def test_text_before_the_ids_and_line_breaks_within_quotes(tmp_path):
     with pytest.raises(DataError, match="looks like a row of its own"):
-        table(tmp_path / "t.csv", 'report,image\n"Clear.,1.png\nEffusion, left,2.png\nMass,3.png\nHazy",4.png\nx,5.png\n')
+        table(
+            tmp_path / "t.csv", 'report,image\n"Clear.,1.png\nEffusion, left,2.png\nMass,3.png\nHazy",4.png\nx,5.png\n'
+        )
     report = 'FINDINGS:\n1, small nodule\nHeart, lungs normal. He said ""good"".\n\nIMPRESSION: none'
     found = table(tmp_path / "t.csv", f'image,report\n1.png,"{report}"\nsmith,Clear.\n')
     assert found["report"].tolist() == [report.replace('""', '"'), "Clear."]
@@ -120,7 +122,7 @@ TEXT = "The patient\u2019s lungs are clear \u2013 no effusion; heart normal, sta
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.txt"])
 @pytest.mark.parametrize("separator", [",", "\t", ";", "|"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
 def test_separators_and_encodings(tmp_path, name, separator, encoding):
     rows = [["image", "report"], ["1.png", f'"{TEXT}"'], ["2.png", "Clear."]]
     content = "\r\n".join(separator.join(row) for row in rows).encode(encoding)
@@ -179,5 +181,8 @@ def test_utf_8_with_a_broken_byte_is_not_made_into_other_signs():
     content = "Größe 5 cm.\nŒdème.\n".encode() + b"The patient\x92s lungs.\n"
     with pytest.raises(DataError, match="utf-8 but for 1 bytes, the first in line 3"):
         decode_text(content, "t.txt")
+    with pytest.raises(DataError, match=r"NUL characters.*--encoding"):
+        decode_text("No mark.".encode("utf-16-le"), "t.txt")
+    assert decode_text("No mark.".encode("utf-16-le"), "t.txt", "utf-16-le") == "No mark."
     with pytest.raises(DataError, match="not ascii"):
         decode_text(content, "t.txt", "ascii")

@@ -34,6 +34,9 @@ def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterato
     needed, or repeats an id comes as `Skipped`.
     """
     text_optional = arguments.allow_empty_reports or getattr(loader, "TEXT_OPTIONAL", False)
+    if hasattr(options, "text_optional"):
+        options.text_optional = arguments.allow_empty_reports
+    films_alone = arguments.allow_empty_reports and getattr(options, "films_alone", False)
     seen = set()
     for record in loader.read_records(raw, options):
         if arguments.limit and len(seen) == arguments.limit:
@@ -48,7 +51,7 @@ def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterato
             continue
         if record.record_id in seen:
             yield Skipped(record.record_id, "duplicate id: an earlier record has it", "duplicate id")
-        elif not (record.report or (text_optional and (record.labels or record.masks))):
+        elif not (record.report or films_alone or (text_optional and (record.labels or record.masks))):
             reason = "there is no report, label or mask" if text_optional else "the report is empty"
             yield Skipped(record.record_id, reason, "empty report")
         else:
@@ -231,6 +234,7 @@ def show_first(loader: ModuleType, raw: Path, options, arguments, count: int = 5
     lines.append(
         "patients: {patients:,}, of which {patients_across_splits:,} are in several splits".format(**patients.counts)
     )
+    lines += [f"  warning: {note}" for note in getattr(options, "notes", ())]
     for kind, number in Counter(one.kind for one in skipped).most_common():
         examples = itertools.islice((one for one in skipped if one.kind == kind), SHOWN_PROBLEMS)
         lines += [f"  {number:,}: {kind}", *(f"    {one.key}: {one.reason}" for one in examples)]

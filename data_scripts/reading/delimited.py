@@ -25,7 +25,7 @@ def read_delimited(text: str, usual: str) -> pd.DataFrame:
         usual: the separator that the file's name tells; another one is taken where the rows say so.
 
     Raises:
-        ValueError: rows and header differ in their fields, or quotes leave open where a row ends; it names row and line.
+        ValueError: rows and header differ in their fields, or quotes leave open where a row ends; it names the line.
     """
     excel = _EXCEL_LINE.match(text)
     text = text[excel.end() :] if excel else text
@@ -127,14 +127,15 @@ def _looks_like_row(line: str, open_column: int, shapes: list[set[str]], separat
     fields = line.split(separator, len(shapes) - 1) if open_column == len(shapes) - 1 else line.split(separator)
     if len(fields) != len(shapes):
         return False
-    others = [(field, known) for column, (field, known) in enumerate(zip(fields, shapes)) if column != open_column]
+    others = [pair for column, pair in enumerate(zip(fields, shapes, strict=True)) if column != open_column]
     alike = all(_shape(field[:100]) in known for field, known in others)
     # Fields of letters alone may be words of a sentence.
     return bool(others) and alike and any(re.search(r"\d", field) for field, _ in others)
 
 
 def _shapes(rows: list[tuple[int, list[str]]]) -> list[set[str]]:
-    return [{_shape(value) for value in {value[:100] for value in column}} for column in zip(*(fields for _, fields in rows))]
+    columns = zip(*(fields for _, fields in rows), strict=True)
+    return [{_shape(value) for value in {value[:100] for value in column}} for column in columns]
 
 
 def _shape(value: str) -> str:

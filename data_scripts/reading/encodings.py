@@ -19,7 +19,6 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
-_SAMPLE = 2**16
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 #: Signs that no Western language has between two letters, but that are letters in other code pages ("P³uca").
 _SIGN_IN_WORD = re.compile(r"(?<=[^\W\d_])[¡¢£¤¥¦§¨©ª¬®¯±²³¶¸¹º¼½¾¿†‡‰‹›ˆ˜™](?=[^\W\d_])")
@@ -27,7 +26,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 #: Share of letters outside of ASCII in the words that have any: a third in French ("été" 2 of 3), all in Russian.
 _MOST_FOREIGN = 0.67
 _MOST_SIGNS = 0.2
-_ADVICE = "name its encoding with --encoding (e.g. gbk, cp1251, shift_jis), or save it as UTF-8"
+_ADVICE = "name its encoding with --encoding (e.g. gbk, cp1251, utf-16-le), or save it as UTF-8"
 
 
 def check_encoding(encoding: str | None) -> None:
@@ -45,16 +44,15 @@ def decode_text(content: bytes, where: str, encoding: str | None = None) -> str:
     Args:
         content: all bytes of the file.
         where: the file, for messages.
-        encoding: the name of the encoding; None: by the byte order mark, else utf-16 where every second byte is zero,
-            else utf-8, else cp1252 where that looks like text of a Western language.
+        encoding: the name of the encoding; None: by the byte order mark, else utf-8, else cp1252 where that looks
+            like text of a Western language.
 
     Raises:
         DataError: the bytes are not of this encoding, or none of these fits.
     """
     name = encoding or next((name for mark, name in _MARKS if content.startswith(mark)), None)
-    name = name or _utf_16_without_mark(content)
     if name is None and b"\0" in content:
-        raise DataError(f"{where}: NUL characters: no text, or of an encoding that is not guessed; {_ADVICE}", _KIND)
+        raise DataError(f"{where}: NUL characters: no text, or utf-16 without a byte order mark; {_ADVICE}", _KIND)
     try:
         return content.decode(name or "utf-8").removeprefix("\ufeff")
     except (UnicodeDecodeError, LookupError) as error:
@@ -64,15 +62,6 @@ def decode_text(content: bytes, where: str, encoding: str | None = None) -> str:
 
 
 _KIND = "encoding not known"
-
-
-def _utf_16_without_mark(content: bytes) -> str | None:
-    sample = content[:_SAMPLE]
-    half = len(sample) // 2
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if half and odd > 0.3 * half and even == 0:
-        return "utf-16-le"
-    return "utf-16-be" if half and even > 0.3 * half and odd == 0 else None
 
 
 def _western(content: bytes, where: str, error: UnicodeDecodeError) -> str:
