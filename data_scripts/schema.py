@@ -12,6 +12,7 @@ A loader is a module of `data_scripts.loaders` with
 - optionally attributes of `Options` that are no arguments: `text_optional`, set where `--allow_empty_reports` is given,
   `films_alone`, whether they name films and neither text nor labels, and `notes`, sentences on the whole corpus that
   the user is told;
+- optionally `EMPTY_REPORTS_KNOWN = True`: the official download has records without text, which stop nothing;
 - optionally `TEXT_OPTIONAL = True`: an evaluation set, whose records need labels or masks but no report.
 
 `data_scripts.prepare` turns the records into Parquet rows of `FEATURES`.
@@ -191,7 +192,7 @@ class Record:
 class Skipped:
     """Something in the raw data that cannot become a record: the row or file, why, and the kind of reason.
 
-    `on_request`: it could, but the user's options leave it out; that is listed but stops nothing.
+    `on_request`: the user's options leave it out, or the official download is known to have it; it stops nothing.
     """
 
     key: str

@@ -165,3 +165,35 @@ def test_labels_or_films_alone_are_prepared_on_request(tmp_path):
     assert written(table="t.csv")["written"] == 3
     (raw / "t.csv").unlink()
     assert written()["written"] == 3
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        ("RA-1", "--match_column image"),
+        ("RA-1.PNG", "--match_column image"),
+        ("/data/share/images/RA-1.png", "--match_column image"),
+        ("ra-1.png", "small and capital letters differ"),
+    ],
+)
+def test_names_that_are_not_quite_those_of_files_get_a_hint(tmp_path, cell, advice):
+    raw = tmp_path / "raw"
+    film(raw / "images" / "RA-1.png")
+    (raw / "t.csv").write_text(f"image,report\n{cell},Clear.\n")
+    records, skipped = read(raw, table="t.csv", image_root="images", report_column="report")
+    assert not records
+    assert skipped[0].kind == "image file missing"
+    assert advice in skipped[0].reason
+    if "match" in advice:
+        for root in ("images", "."):
+            options = {"table": "t.csv", "image_root": root, "report_column": "report", "match_column": "image"}
+            assert [one.image_path for one in read(raw, **options)[0]] == ["images/RA-1.png"]
+
+
+def test_a_path_of_another_machine_is_no_film_of_another_folder(tmp_path):
+    raw = tmp_path / "raw"
+    film(raw / "P2" / "1.png")
+    (raw / "t.csv").write_text("image,report\n/data/P1/1.png,Clear.\n")
+    records, skipped = read(raw, table="t.csv", match_column="image", report_column="report")
+    assert not records
+    assert "row without a film" in {one.kind for one in skipped}

@@ -34,7 +34,19 @@ from data_scripts.reading.sections import parse_plain_report
 from data_scripts.reading.splits import split_by_patient
 from data_scripts.reading.tables import mend_ids, read_table, require_columns, rows_of
 from data_scripts.reading.views import normalise_sex, normalise_view
-from data_scripts.schema import REPORT_ORIGINS, SPLITS, VIEWS, DataError, Label, Mask, Record, Skipped, Source, within
+from data_scripts.schema import (
+    REPORT_ORIGINS,
+    SPLITS,
+    VIEWS,
+    DataError,
+    Label,
+    Mask,
+    Record,
+    Skipped,
+    Source,
+    is_file,
+    within,
+)
 
 SOURCE = Source(
     name="folder",
@@ -62,6 +74,7 @@ _LABEL_VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 _COLUMN_ARGUMENTS = ("findings", "impression", "report", "labels", "patient", "study", "view", "split")
 _COLUMN_ARGUMENTS += ("sex", "age", "licence", "id")
 _SHORTEST_SALT = 8
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 #: Higher ages are rare enough to tell who it is, so they become this one (45 CFR 164.514(b)(2)(i)(C)).
 OLDEST = 90
 
@@ -314,6 +327,7 @@ def _match_rows(
     """Every row as it is used, or why it is not, and the films that it names."""
     key_column, columns = options.match_column or options.image_column, options.columns()
     index = _Index(corpus, options) if options.match_column else None
+    hints = _Hints(corpus, options)
     unclear = _keys_of_several(table, options) if options.match_column else {}
     for number, row in rows_of(table):
         where, key = f"{name} row {number}", row[key_column].strip()
@@ -329,6 +343,8 @@ def _match_rows(
                     "key in several rows",
                 )
             films = index.find(key) if index else [_normal(f"{options.image_root}/{key}")]
+            if not index:
+                hints.check(films[0])
             if not films:
                 raise DataError(f"no film has {key!r} as accession number or file name", "row without a film")
             blank = [columns[held] for held in ("id", "patient", "study") if values.get(held) == ""]
@@ -370,8 +386,36 @@ class _Index:
             for path in self.by_name.by_stem.get(key, []):
                 self.accessions.check_name(key, path)
             return self.accessions.paths[key]
-        found = self.by_name.find(without_suffix(_normal(key)))
+        name = without_suffix(_normal(key))
+        found = self.by_name.find(name)
+        if found is None and _ABSOLUTE.match(name):
+            # A path of another machine: the longest part of it that is a path here, with a folder where there are any.
+            parts = Path(name).parts[1:]
+            tails = ("/".join(parts[start:]) for start in range(len(parts) - (not self.by_name.is_flat)))
+            found = next((self.by_name.by_path[tail] for tail in tails if tail in self.by_name.by_path), None)
         return [] if found is None else [found]
+
+
+class _Hints:
+    """What to do where a table names no file as it is called."""
+
+    def __init__(self, corpus: _Corpus, options: Options):
+        self.raw, self.films, self.column = corpus.raw, set(corpus.films), options.image_column
+        self.by_name = {Path(_key(film, options)).name.lower(): film for film in corpus.films}
+
+    def check(self, path: str) -> None:
+        """Raise `DataError` if there is no such file, but one of its name but for ending, letters or folder."""
+        found = self.by_name.get(Path(without_suffix(path)).name.lower())
+        if path in self.films or found is None or is_file(self.raw / path):
+            return
+        if Path(without_suffix(path)).name != Path(without_suffix(found)).name:
+            advice = "small and capital letters differ"
+        else:
+            advice = (
+                f"--match_column {self.column} (instead of --image_column) finds films by their name without ending, "
+                "and --image_root says where paths begin"
+            )
+        raise DataError(f"{path} is missing, but there is {found}: {advice}", "image file missing")
 
 
 def _key(path: str, options: Options) -> str:

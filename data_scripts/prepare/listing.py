@@ -53,7 +53,8 @@ def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterato
             yield Skipped(record.record_id, "duplicate id: an earlier record has it", "duplicate id")
         elif not (record.report or films_alone or (text_optional and (record.labels or record.masks))):
             reason = "there is no report, label or mask" if text_optional else "the report is empty"
-            yield Skipped(record.record_id, reason, "empty report")
+            is_known = getattr(loader, "EMPTY_REPORTS_KNOWN", False)
+            yield Skipped(record.record_id, reason, "empty report", on_request=is_known)
         else:
             seen.add(record.record_id)
             if arguments.extract_labels and not record.labels and record.language == "en":

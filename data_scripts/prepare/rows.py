@@ -12,7 +12,7 @@ import pyarrow as pa
 from data_scripts.films.images import encode_film, encode_mask, open_image, prepare_film, prepare_mask
 from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import load_loader
-from data_scripts.prepared.fingerprints import difference_hash, pixel_hash
+from data_scripts.prepared.fingerprints import difference_hashes, pixel_hash
 from data_scripts.schema import FEATURES, DataError, Record, Skipped, record_from_json, to_row, within
 
 
@@ -75,7 +75,8 @@ def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, d
         ],
     }
     fingerprint = {name: getattr(record, name) for name in ("record_id", "patient_id", "source", "split")}
-    return row, {**fingerprint, "pixels": pixel_hash(film), "difference": difference_hash(film)}
+    difference, inverted = difference_hashes(film)
+    return row, {**fingerprint, "pixels": pixel_hash(film), "difference": difference, "inverted": inverted}
 
 
 COUNTED = ("modes", "views", "sexes", "flags", "masks", "origins", "positives", "negatives", "uncertain")
