@@ -33,6 +33,8 @@ VIEWS = ("PA", "AP", "LATERAL", "OBLIQUE", "DECUBITUS", "OTHER", "UNKNOWN")
 SEXES = ("F", "M", "O")
 #: Where the text of a record comes from. Text made from labels must not be taken for a radiologist's.
 REPORT_ORIGINS = ("radiologist", "note", "translation", "labels", "simulated")
+#: In a summary's counts of image modes: reports without a film.
+TEXT_ALONE = "no film"
 LABEL_VALUES = (1, 0, -1)
 MAX_AGE = 120
 
@@ -152,7 +154,8 @@ class Mask:
 class Record:
     """One image with its text and labels, before its pixels are read.
 
-    `image_path` is relative to the raw folder; None where the loader's `read_image` makes the pixels.
+    `image_path` is relative to the raw folder; None where the loader's `read_image` makes the pixels;
+    without that method the record is a text alone, whose image is None.
     `masks` maps structure names to their mask, or to several whose union counts.
     """
 

@@ -13,7 +13,7 @@ from data_scripts.films.images import encode_film, encode_mask, open_image, prep
 from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import load_loader
 from data_scripts.prepared.fingerprints import difference_hashes, pixel_hash
-from data_scripts.schema import FEATURES, DataError, Record, Skipped, record_from_json, to_row, within
+from data_scripts.schema import FEATURES, TEXT_ALONE, DataError, Record, Skipped, record_from_json, to_row, within
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,17 @@ def make_rows(job: Job, lines: list[str]) -> Rows:
             skipped.append(Skipped(record.record_id, str(error), kind))
             continue
         rows.append(row)
-        fingerprints.append(fingerprint)
-        _count(counts, record, row["image"].pop("mode"), [mask["name"] for mask in row["masks"]])
+        fingerprints += [fingerprint] if fingerprint else []
+        mode = row["image"].pop("mode") if row["image"] else TEXT_ALONE
+        _count(counts, record, mode, [mask["name"] for mask in row["masks"]])
     return Rows(pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema), counts, fingerprints, skipped)
 
 
-def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, dict]:
+def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, dict | None]:
+    """The row and its fingerprint; a text alone has none, and its image is None."""
     raw = Path(job.raw)
+    if record.image_path is None and not hasattr(loader, "read_image"):
+        return {**to_row(record), "image": None, "masks": []}, None
     if hasattr(loader, "read_image"):
         image, masks = loader.read_image(raw, record, options)
     else:

@@ -25,6 +25,9 @@ def read_fingerprints(folder: Path) -> pd.DataFrame:
         ids = split.select_columns(["record_id", "patient_id", "source", "image"])
         for row in tqdm(ids, desc=f"fingerprints of {folder.name}/{name}", unit=" films"):
             film = row.pop("image")
+            if film is None:
+                # A text alone.
+                continue
             difference, inverted = difference_hashes(film)
             row |= {"split": name, "pixels": pixel_hash(film), "difference": difference, "inverted": inverted}
             rows.append(row)
