@@ -17,7 +17,7 @@ LONG = [110101199003070011, 110101199003070012, 110101199003070013]
 
 def table(path, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_table(path)
+    return read_table(path, allow_short_rows=False)
 
 
 def test_long_ids_keep_their_digits_beside_a_blank(tmp_path):
@@ -105,6 +105,13 @@ def test_quotes_that_are_signs_of_the_text_are_kept(tmp_path):
 def test_rows_that_a_quote_swallows_are_named(tmp_path, rows, match):
     with pytest.raises(DataError, match=match):
         table(tmp_path / "t.csv", ",".join(HEADER) + "\n" + rows)
+
+
+def test_short_rows_of_published_tables_end_in_blanks(tmp_path):
+    (tmp_path / "t.csv").write_text('image,report,view\n1.png,"Clear,\nno effusion."\n2.png,Mass,PA\n')
+    assert read_table(tmp_path / "t.csv")["view"].tolist() == ["", "PA"]
+    with pytest.raises(DataError, match="fewer fields"):
+        read_table(tmp_path / "t.csv", allow_short_rows=False)
 
 
 def test_text_before_the_ids_and_line_breaks_within_quotes(tmp_path):

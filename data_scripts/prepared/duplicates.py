@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 from datasets import load_dataset
-from tqdm import tqdm
 
 from data_scripts.prepared.fingerprints import as_words, difference_hashes, look_alikes, pixel_hash
+from data_scripts.progress import progress
 
 COLUMNS = ("record_id", "patient_id", "source", "split", "pixels", "difference", "inverted")
 
@@ -23,7 +23,7 @@ def read_fingerprints(folder: Path) -> pd.DataFrame:
     rows = []
     for name, split in load_dataset(str(folder)).items():
         ids = split.select_columns(["record_id", "patient_id", "source", "image"])
-        for row in tqdm(ids, desc=f"fingerprints of {folder.name}/{name}", unit=" films"):
+        for row in progress(ids, desc=f"fingerprints of {folder.name}/{name}", unit=" films"):
             film = row.pop("image")
             if film is None:
                 # A text alone.

@@ -18,11 +18,12 @@ _EXCEL_LINE = re.compile(r"\Asep=(.)\r?\n", re.IGNORECASE)
 NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
 
 
-def read_delimited(text: str, usual: str) -> pd.DataFrame:
+def read_delimited(text: str, usual: str, allow_short_rows: bool = False) -> pd.DataFrame:
     """The table of a text whose first line holds the names of the columns; all values are text.
 
     Args:
         usual: the separator that the file's name tells; another one is taken where the rows say so.
+        allow_short_rows: rows with fewer fields than the header end in blanks.
 
     Raises:
         ValueError: rows and header differ in their fields, or quotes leave open where a row ends; it names the line.
@@ -35,6 +36,9 @@ def read_delimited(text: str, usual: str) -> pd.DataFrame:
         rows = list(_rows(text, separator))
         if not rows:
             raise ValueError("it is empty: a header line is needed")
+        if allow_short_rows:
+            width = len(rows[0][1])
+            rows = [(line, fields + [""] * (width - len(fields))) for line, fields in rows]
         _check_widths(rows, first_line, separator)
         _check_swallowed(rows, first_line, separator)
     except _QuoteError as error:

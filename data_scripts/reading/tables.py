@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_scripts.reading.blanks import cell
 from data_scripts.reading.delimited import read_delimited
 from data_scripts.reading.encodings import decode_text
 from data_scripts.schema import DataError
@@ -26,12 +27,13 @@ _FIRST_INEXACT = 2**53
 _LOST_DIGITS = r"\d(?:\.\d+)?[eE]\+\d{2,3}|\d\.\d+[eE]\d{1,3}|\d{16,}\.0+"
 
 
-def read_table(path: Path, encoding: str | None = None) -> pd.DataFrame:
+def read_table(path: Path, encoding: str | None = None, allow_short_rows: bool = True) -> pd.DataFrame:
     """All values as text from the first byte on, so that ids keep their digits; blanks are "".
 
     Args:
         path: .csv, .tsv or .txt (comma, tab, semicolon or vertical bar), .jsonl, each also with .gz, or .parquet.
         encoding: of all but Parquet; None: see `encodings.decode_text`.
+        allow_short_rows: rows with fewer fields than the header end in blanks; otherwise they are refused.
 
     Raises:
         DataError: the table is missing, of an unknown kind, or cannot be parsed.
@@ -49,7 +51,7 @@ def read_table(path: Path, encoding: str | None = None) -> pd.DataFrame:
         content = path.read_bytes()
         content = gzip.decompress(content) if content.startswith(_GZIP) else content
         text = decode_text(content, str(path), encoding)
-        return _read_jsonl(text) if kind == ".jsonl" else read_delimited(text, _SEPARATORS[kind])
+        return _read_jsonl(text) if kind == ".jsonl" else read_delimited(text, _SEPARATORS[kind], allow_short_rows)
     except DataError:
         raise
     except (ValueError, OSError, EOFError, zlib.error, pa.ArrowException) as error:
@@ -98,7 +100,7 @@ def mend_ids(table: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
         DataError: an id has lost digits ("1.1E+17"), or a column has both "5" and "5.0"; it names column and row.
     """
     for column in dict.fromkeys(columns):
-        values = table[column].str.strip()
+        values = table[column].map(cell)
         lost = values.str.fullmatch(_LOST_DIGITS)
         if lost.any():
             number = int(lost.to_numpy().argmax())
