@@ -9,6 +9,10 @@ A loader is a module of `data_scripts.loaders` with
 - optionally `read_image(raw, record, options)`: the pixels of a record whose image is not a plain file, and a dict of
   masks of the image's size (0, 255, 127 = not judged) beside those of `record.masks`;
 - optionally a method `conceal(skipped)` of `Options`, true `hash_ids` given: what may be kept of it beside hashed ids;
+- optionally attributes of `Options` that are no arguments: `text_optional`, set where `--allow_empty_reports` is given,
+  `films_alone`, whether they name films and neither text nor labels, and `notes`, sentences on the whole corpus that
+  the user is told;
+- optionally `EMPTY_REPORTS_KNOWN = True`: the official download has records without text, which stop nothing;
 - optionally `TEXT_OPTIONAL = True`: an evaluation set, whose records need labels or masks but no report.
 
 `data_scripts.prepare` turns the records into Parquet rows of `FEATURES`.
@@ -29,6 +33,8 @@ VIEWS = ("PA", "AP", "LATERAL", "OBLIQUE", "DECUBITUS", "OTHER", "UNKNOWN")
 SEXES = ("F", "M", "O")
 #: Where the text of a record comes from. Text made from labels must not be taken for a radiologist's.
 REPORT_ORIGINS = ("radiologist", "note", "translation", "labels", "simulated")
+#: In a summary's counts of image modes: reports without a film.
+TEXT_ALONE = "no film"
 LABEL_VALUES = (1, 0, -1)
 MAX_AGE = 120
 
@@ -148,7 +154,8 @@ class Mask:
 class Record:
     """One image with its text and labels, before its pixels are read.
 
-    `image_path` is relative to the raw folder; None where the loader's `read_image` makes the pixels.
+    `image_path` is relative to the raw folder; None where the loader's `read_image` makes the pixels;
+    without that method the record is a text alone, whose image is None.
     `masks` maps structure names to their mask, or to several whose union counts.
     """
 
@@ -188,7 +195,7 @@ class Record:
 class Skipped:
     """Something in the raw data that cannot become a record: the row or file, why, and the kind of reason.
 
-    `on_request`: it could, but the user's options leave it out; that is listed but stops nothing.
+    `on_request`: the user's options leave it out, or the official download is known to have it; it stops nothing.
     """
 
     key: str

@@ -107,3 +107,30 @@ def test_folders_outside_of_the_raw_folder_are_not_read(raw):
     assert (skipped[0].key, "leaves the raw folder" in skipped[0].reason) == ("metadata.csv row 1", True)
     assert (skipped[1].key, skipped[1].kind) == ("metadata.csv row 2", "not a radiograph")
     assert not any("xlsx" in one.key for one in skipped)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "present"),
+    [
+        ("Mycoplasma Bacterial Pneumonia", {"Pneumonia", "Bacterial Pneumonia", "Mycoplasma"}),
+        ("COVID-19 viral pneumonia", {"Pneumonia", "Viral Pneumonia", "COVID-19"}),
+        ("Klebsiella Pneumonia", {"Pneumonia", "Bacterial Pneumonia", "Klebsiella"}),
+        ("Fungal Pneumonia", {"Pneumonia", "Fungal Pneumonia"}),
+        ("MRSA Bacterial Pneumonia", {"Pneumonia", "Bacterial Pneumonia", "Staphylococcus", "MRSA"}),
+        ("Pneumonia/Bacterial/Mycoplasma Bacterial Pneumonia", {"Pneumonia", "Bacterial Pneumonia", "Mycoplasma"}),
+    ],
+)
+def test_findings_written_as_phrases(raw, phrase, present):
+    table = raw / "metadata.csv"
+    table.write_text(table.read_text().replace('"Streptococcus"', f'"{phrase}"'))
+    values = values_of(read_all(covid_chestxray, raw)[0]["e.jpg"])
+    assert {name for name, value in values.items() if value == 1} == present
+
+
+@pytest.mark.parametrize("phrase", ["Organizing Pneumonia", "COVID-19 Bacterial Pneumonia", "Rare Viral Pneumonia"])
+def test_phrases_that_are_unknown_or_contradict_themselves_are_named(raw, phrase):
+    table = raw / "metadata.csv"
+    table.write_text(table.read_text().replace('"Streptococcus"', f'"{phrase}"'))
+    records, skipped = read_all(covid_chestxray, raw)
+    assert "e.jpg" not in records
+    assert any(phrase in one.reason for one in skipped)

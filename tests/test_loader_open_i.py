@@ -3,9 +3,14 @@
 broken XML; DICOM instead of PNG; views from the Kaggle table.
 """
 
+import shutil
+
 import pytest
+from datasets import load_dataset
 
 from data_scripts.loaders import open_i
+from data_scripts.prepare.__main__ import PrepareArguments, prepare
+from data_scripts.prepared.folder import load_prepared
 from data_scripts.schema import DataError, Record, Skipped
 from tests.conftest import load_raw_tree
 from tests.fake_files import noise, write_dicom
@@ -133,3 +138,34 @@ def test_encodings_that_cannot_be_read_are_named(tmp_path, encoding):
     (raw / "ecgen-radiology" / "77.xml").write_text(f'<?xml version="1.0" encoding="{encoding}"?><a/>')
     (skipped,) = [one for one in open_i.read_reports(raw) if isinstance(one, Skipped) and one.key == "77.xml"]
     assert "77.xml: not a report" in skipped.reason
+
+
+def test_texts_alone_are_prepared_and_not_taken_for_films(raw, tmp_path):
+    shutil.rmtree(raw / "NLMCXR_png")
+    for name in ("20.xml", "21.xml"):
+        (raw / "ecgen-radiology" / name).unlink()
+    arguments = PrepareArguments(str(tmp_path / "out"), str(raw), image_size=32, num_workers=1)
+    summary = prepare("open_i", arguments, open_i.Options(texts_alone=True, validation_share=0))
+    assert summary["modes"] == {"no film": summary["written"]}
+    assert summary["skipped_reasons"] == {"empty report": 1}
+    rows = load_dataset(str(tmp_path / "out"))["train"]
+    assert "CXR10" in rows["study_id"], "a report without a film has its text"
+    assert set(rows["image"]) == {None}
+    assert load_prepared(str(tmp_path / "out"), ("report",))
+    with pytest.raises(DataError, match="holds texts without films"):
+        load_prepared(str(tmp_path / "out"), ("image",))
+
+
+def test_the_official_download_needs_no_skip_bad(raw, tmp_path):
+    """Reports without film or text are listed and stop nothing; a film that is missing does."""
+    for name in ("20.xml", "21.xml"):
+        (raw / "ecgen-radiology" / name).unlink()
+    (raw / "NLMCXR_png" / "CXR77_IM-0001-1001.png").unlink(missing_ok=True)
+    (raw / "CXR77_IM-0001-1001.png").unlink(missing_ok=True)
+    arguments = PrepareArguments(str(tmp_path / "out"), str(raw), image_size=32, num_workers=1)
+    with pytest.raises(DataError, match=TREE.MISSING):
+        prepare("open_i", arguments, open_i.Options())
+    films = sorted(raw.rglob("CXR*.png"))
+    shutil.copy(films[0], films[0].with_name(f"{TREE.MISSING}.png"))
+    summary = prepare("open_i", arguments, open_i.Options())
+    assert summary["skipped_reasons"] == {"report without a film": 1, "empty report": 1}

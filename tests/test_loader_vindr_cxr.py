@@ -114,3 +114,46 @@ def test_bad_cells_and_columns_are_named(raw):
     votes.write_text(text.replace("Other diseases", "Other"))
     with pytest.raises(DataError, match="'Other diseases' is missing"):
         read(raw)
+
+
+@pytest.fixture
+def kaggle(raw):
+    """VinBigData: readers with boxes, with none, and one who says both."""
+    folder = raw / "annotations"
+    for path in (folder if folder.is_dir() else raw).glob("*.csv"):
+        path.unlink()
+    rows = [
+        f"{TREE.SICK},Cardiomegaly,3,R1,10,20,25,30",
+        f"{TREE.SICK},ILD,5,R1,1,2,5,6",
+        f"{TREE.SICK},Cardiomegaly,3,R2,12,20,25,30",
+        f"{TREE.SICK},No finding,14,R2,,,,",
+        f"{TREE.SICK},No finding,14,R3,,,,",
+    ]
+    (raw / "train.csv").write_text("image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n" + "\n".join(rows))
+    return raw
+
+
+def test_the_layout_of_kaggle(kaggle):
+    records, skipped = read(kaggle)
+    assert [one.record_id for one in records] == [f"vindr_cxr/{TREE.SICK}"]
+    found = labels(records[0])
+    assert len(found) == 15
+    assert found["Cardiomegaly"] == Label("Cardiomegaly", 1, 3, 2)
+    assert found["ILD (interstitial lung disease)"].positive_readers == 1
+    assert found["No Finding"] == Label("No Finding", 0, 3, 1), "a reader with boxes found something"
+    assert found["Pneumothorax"] == Label("Pneumothorax", 0, 3, 0)
+    assert set(records[0].masks) == {"Cardiomegaly", "ILD (interstitial lung disease)"}
+    without_labels = [one for one in skipped if one.kind == "test film without labels"]
+    assert without_labels
+    assert all(one.on_request for one in without_labels)
+
+
+def test_a_class_that_kaggle_has_not_and_a_missing_reader_are_named(kaggle):
+    table = kaggle / "train.csv"
+    text = table.read_text()
+    table.write_text(text.replace("ILD,5", "Measles,5"))
+    with pytest.raises(DataError, match=r"train\.csv row 2: class 'Measles' is unknown"):
+        read(kaggle)
+    table.write_text(text.replace("rad_id", "reader"))
+    with pytest.raises(DataError, match="'rad_id' is missing"):
+        read(kaggle)

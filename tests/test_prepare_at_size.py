@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data_scripts.films.images import encode_film
 from data_scripts.loaders import LOADERS, folder, synthetic
@@ -223,6 +223,35 @@ def test_overlap_of_two_folders(raw, tmp_path, capsys):
         overlap_main([str(first), str(first)])
     with pytest.raises(SystemExit, match="no such folder"):
         overlap_main([str(first), str(tmp_path / "nothing")])
+
+
+def test_overlap_finds_negatives(tmp_path):
+    """With black borders, whose neighbours are brighter neither way; scaled, compressed; and within one folder."""
+    plain, negative = tmp_path / "plain_raw", tmp_path / "negative_raw"
+    for folder_of_films in (plain, negative):
+        folder_of_films.mkdir()
+        (folder_of_films / "t.csv").write_text("image,report\n0.png,A.\n1.png,B.\n2.png,C.\n")
+    for number in range(3):
+        film = ImageOps.expand(smooth_film(number, (200, 200)), 40)
+        film.save(plain / f"{number}.png")
+        other = ImageOps.invert(film if number else film.resize((150, 150)))
+        other.save(negative / f"{number}.png") if number < 2 else smooth_film(7).save(negative / "2.png")
+    options = folder.Options(table="t.csv", report_column="report")
+    for raw_folder, name in ((plain, "a"), (negative, "b")):
+        prepare("folder", arguments(raw_folder, tmp_path / name), options)
+    pairs = find_overlaps([tmp_path / "a", tmp_path / "b"])
+    assert list(zip(pairs.record_id_a, pairs.record_id_b, pairs.inverted, strict=True)) == [
+        ("folder/0.png", "folder/0.png", True),
+        ("folder/1.png", "folder/1.png", True),
+    ]
+    # Fingerprints of an earlier version lack the negatives: they are made anew from the films.
+    for file in (tmp_path / "b" / ".prepare").glob("*.fingerprints.parquet"):
+        pq.write_table(pq.read_table(file).drop(["inverted"]), file)
+    again = find_overlaps([tmp_path / "a", tmp_path / "b"])
+    assert sorted(again.record_id_b) == ["folder/0.png", "folder/1.png"]
+    shutil.copy(negative / "1.png", plain / "2.png")
+    summary = prepare("folder", arguments(plain, tmp_path / "c", near_duplicates=True), options)
+    assert summary["duplicates"]["near"]["groups"] == 1
 
 
 def test_known_overlaps_are_named():

@@ -4,7 +4,8 @@ Layout (github.com/ieee8023/covid-chestxray-dataset): `metadata.csv` and films a
 folder of lung outlines, files named as the film (or with "_mask" behind): `annotations/lungVAE-masks` of that project,
 or outlines drawn from github.com/v7labs/covid-19-xray-dataset; 127 in them is not judged (arrows, devices).
 
-`finding` is a comma-separated list in copies of 2020, later a path such as `Pneumonia/Viral/COVID-19`; both are read.
+`finding` is a comma-separated list in copies of 2020, later a path such as `Pneumonia/Viral/COVID-19`, here and there a
+phrase such as "Mycoplasma Bacterial Pneumonia"; all are read.
 The text is `clinical_notes`: the history of a case, mostly one text for all its films.
 """
 
@@ -128,7 +129,23 @@ def _find_masks(raw: Path, mask_dir: str | None) -> dict[str, str]:
 def _findings(text: str) -> list[list[str]]:
     """Every finding as its path: "COVID-19, ARDS" has two of one part, "Pneumonia/Viral" one of two."""
     paths = [[part.strip() for part in one.split("/")] for one in text.split(",")]
-    return [path for path in paths if path[-1] not in NOT_JUDGED]
+    return [[*path[:-1], *_in_one_phrase(path[-1])] for path in paths if path[-1] not in NOT_JUDGED]
+
+
+def _in_one_phrase(finding: str) -> list[str]:
+    """A finding such as "Mycoplasma Bacterial Pneumonia" as its path from the kind down; others alone, as written."""
+    names = {name.lower(): name for name in (*PARENTS, *ROOTS)}
+    words = finding.lower().split()
+    if not words or words[-1] != "pneumonia" or finding in names.values():
+        return [names.get(finding.lower(), finding)]
+    kind = next((one for one in _KINDS_OF_PNEUMONIA if one.lower() in words[-2:-1]), None)
+    cause = names.get(" ".join(words[: -2 if kind else -1]))
+    path = [name for name in ("Pneumonia", kind, cause) if name]
+    known = len(words) == 1 + bool(kind) or (
+        cause is not None and (kind is None or kind in _with_parents(cause, PARENTS))
+    )
+    # What contradicts itself, or is unknown, stays as it is and is refused by name.
+    return path[-1:] if known else [finding]
 
 
 def _parents(texts: set[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -27,6 +27,7 @@ from data_scripts.films.dicom import FRAMES, read_header
 from data_scripts.films.images import open_image
 from data_scripts.reading.ages import require_age
 from data_scripts.reading.blanks import cell
+from data_scripts.reading.encodings import check_encoding
 from data_scripts.reading.identities import (
     HEADER_IDS,
     HEADER_NAMES,
@@ -36,22 +37,26 @@ from data_scripts.reading.identities import (
     without_identity,
 )
 from data_scripts.reading.markup import plain_text
-from data_scripts.reading.own_files import (
-    ByName,
-    Film,
-    Names,
-    ReportFiles,
-    check_chest,
-    digest_of,
-    find_films,
-    read_film,
-    without_suffix,
-)
+from data_scripts.reading.own_files import Film, Headers, check_chest, digest_of, find_films, without_suffix
+from data_scripts.reading.own_ids import Names, Owner, Owners
 from data_scripts.reading.plain_reports import parse_plain_report
+from data_scripts.reading.report_files import Accessions, ByName, ReportFiles
 from data_scripts.reading.splits import split_by_patient
-from data_scripts.reading.tables import read_table, require_columns, rows_of
+from data_scripts.reading.tables import mend_ids, read_table, require_columns, rows_of
 from data_scripts.reading.views import normalise_sex, normalise_view
-from data_scripts.schema import REPORT_ORIGINS, SPLITS, VIEWS, DataError, Label, Mask, Record, Skipped, Source, within
+from data_scripts.schema import (
+    REPORT_ORIGINS,
+    SPLITS,
+    VIEWS,
+    DataError,
+    Label,
+    Mask,
+    Record,
+    Skipped,
+    Source,
+    is_file,
+    within,
+)
 
 SOURCE = Source(
     name="folder",
@@ -61,8 +66,8 @@ SOURCE = Source(
     licence="as the owner says",
     access="own",
     traps=(
-        "Without a patient column, pattern or DICOM header every image counts as a patient of its own, so patients may "
-        "cross splits.",
+        "Without a patient column, pattern or DICOM header every study, or image, counts as a patient of its own, so "
+        "patients may cross splits.",
         "Record ids are file names (numbers for DICOM); `skipped.jsonl` and `.prepare/` name files: keep them in the "
         "house. With --hash_ids none of them does.",
         "Text burned into the pixels of a film is not removed.",
@@ -81,6 +86,7 @@ _LABEL_VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 _COLUMN_ARGUMENTS = ("findings", "impression", "report", "labels", "patient", "study", "view", "split")
 _COLUMN_ARGUMENTS += ("sex", "age", "licence", "id")
 _SHORTEST_SALT = 8
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 #: Higher ages are rare enough to tell who it is, so they become this one (45 CFR 164.514(b)(2)(i)(C)).
 OLDEST = 90
 
@@ -91,6 +97,8 @@ class Options:
 
     #: Never written down, see `data_scripts.prepare.listing.public_options`.
     SECRET: ClassVar[tuple[str, ...]] = ("hash_ids",)
+    #: Set by `prepare --allow_empty_reports`: films need no text.
+    text_optional: ClassVar[bool] = False
 
     table: str | None = field(
         default=None, metadata={"help": "The table, relative to the raw folder; default: metadata.csv if it is there."}
@@ -160,6 +168,14 @@ class Options:
     allow_crossing_patients: bool = field(
         default=False, metadata={"help": "Accept a split_column that has films of a patient in several splits."}
     )
+    keep_patient_ids: bool = field(
+        default=False,
+        metadata={"help": "Take an id that most films have, or such as ANONYMOUS, for one patient; default: unknown."},
+    )
+    encoding: str | None = field(
+        default=None,
+        metadata={"help": "Encoding of table and texts (gbk, cp1251 ...); default: utf-8, utf-16 or else cp1252."},
+    )
     identity_columns: list[str] = field(
         default_factory=list,
         metadata={
@@ -184,6 +200,9 @@ class Options:
     split_seed: int = field(default=0, metadata={"help": "Seed of the split by patient."})
 
     def __post_init__(self):
+        #: What the user should know of the whole corpus; said, not written down.
+        self.notes: list[str] = []
+        check_encoding(self.encoding)
         if not self.label_separator:
             raise ValueError("label_separator is empty: give the character between two findings")
         if self.hash_ids is not None and len(self.hash_ids) < _SHORTEST_SALT:
@@ -211,6 +230,12 @@ class Options:
         key = skipped.key if names_none else Names(self.hash_ids).of_table("file", skipped.key)
         return dataclasses.replace(skipped, key=key, reason=skipped.kind)
 
+    @property
+    def films_alone(self) -> bool:
+        """Whether neither texts nor labels nor masks are named."""
+        held = {"report", "findings", "impression", "labels"} & set(self.columns())
+        return not (held or self.label_columns or self.mask_columns or self.reports)
+
     def columns(self) -> dict[str, str]:
         """The named columns by what they hold."""
         named = {name: getattr(self, f"{name}_column") for name in _COLUMN_ARGUMENTS}
@@ -220,23 +245,51 @@ class Options:
 def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     """Records of the table's rows, or of all images; then what was left over: films, reports."""
     name = options.table or ("metadata.csv" if (raw / "metadata.csv").is_file() else None)
-    if name is None and options.reports is None:
+    if name is None and options.reports is None and not options.text_optional:
         raise DataError(f"{raw}: nothing tells the reports; name a table (--table) or a folder of texts (--reports)")
     table = None if name is None else _open_table(raw / name, options)
     found = [] if name and not (raw / options.image_root).is_dir() else list(find_films(raw, options.image_root))
     masks = set() if table is None else _mask_paths(table, options)
     films = [one for one in found if isinstance(one, str) and one not in masks]
-    keys = [_key(film, options) for film in films]
-    reports = ReportFiles(raw, options.reports, keys) if options.reports else None
-    names = Names(options.hash_ids, digest_of(raw, films))
+    corpus = _Corpus(raw, films, options)
     if table is None:
+        corpus.settle(_Row(film, {}, [film]) for film in films)
         for film in films:
-            yield _read_one(raw, film, {}, [], {}, film, reports, names, options, {})
+            yield _read_one(corpus, film, {}, [], {}, film, options, {})
     else:
-        yield from _read_table(raw, name, table, films, reports, names, options)
+        yield from _read_table(corpus, name, table, options)
     yield from (one for one in found if isinstance(one, Skipped))
-    if reports is not None:
-        yield from reports.left_over()
+    if corpus.reports is not None:
+        yield from corpus.reports.left_over()
+
+
+class _Row(NamedTuple):
+    """A row of the table (or a film without one): where, the named columns, the films it is of."""
+
+    where: str
+    values: dict[str, str]
+    films: list[str]
+
+
+class _Corpus:
+    """The films with headers, reports, accession numbers, and whose they are."""
+
+    def __init__(self, raw: Path, films: list[str], options: Options):
+        self.raw, self.films, self.options = raw, films, options
+        self.headers = Headers(raw, options.dicom_age_sex)
+        needs_accessions = options.reports is not None or options.match_column is not None
+        self.accessions = Accessions(self.headers.known(films) if needs_accessions else ())
+        keys = [_key(film, options) for film in films]
+        self.reports = (
+            ReportFiles(raw, options.reports, keys, self.accessions, options.encoding) if options.reports else None
+        )
+        self.names = Names(options.hash_ids, digest_of(raw, films))
+
+    def settle(self, rows: Iterable[_Row]) -> None:
+        """Look at the ids of all films before the first is given."""
+        pairs = ((film, row.values) for row in rows for path in row.films for film in self.headers.known([path]))
+        self.owners = Owners((_owner(*pair, self.options) for pair in pairs), self.options.keep_patient_ids)
+        self.options.notes[:] = self.owners.notes
 
 
 def read_image(raw: Path, record: Record, options: Options) -> tuple[Image.Image, dict[str, Image.Image]]:
@@ -245,12 +298,13 @@ def read_image(raw: Path, record: Record, options: Options) -> tuple[Image.Image
 
 
 def _open_table(path: Path, options: Options) -> pd.DataFrame:
-    table = read_table(path)
+    table = read_table(path, options.encoding, allow_short_rows=False)
     columns = options.columns()
-    if not {"report", "findings", "impression"} & set(columns) and options.reports is None:
+    has_text = bool({"report", "findings", "impression"} & set(columns)) or options.reports is not None
+    if not has_text and not options.text_optional:
         raise DataError(
             f"{path}: no text column is named; give --report_column, or --findings_column and --impression_column, or "
-            f"a folder of texts (--reports). The table has {list(table.columns)}"
+            f"a folder of texts (--reports), or --allow_empty_reports. The table has {list(table.columns)}"
         )
     key_column = options.match_column or options.image_column
     require_columns(
@@ -258,6 +312,8 @@ def _open_table(path: Path, options: Options) -> pd.DataFrame:
         [key_column, *columns.values(), *options.label_columns, *options.mask_columns, *options.identity_columns],
         path,
     )
+    ids = [columns[held] for held in ("patient", "study", "id") if held in columns]
+    mend_ids(table, ids + ([options.match_column] if options.match_column else []), path)
     return table
 
 
@@ -265,43 +321,75 @@ def _mask_paths(table: pd.DataFrame, options: Options) -> set[str]:
     return {_normal(path) for column in options.mask_columns for path in table[column] if cell(path)}
 
 
-def _read_table(
-    raw: Path,
-    name: str,
-    table: pd.DataFrame,
-    films: list[str],
-    reports: ReportFiles | None,
-    names: Names,
-    options: Options,
-) -> Iterator[Record | Skipped]:
-    key_column, columns = options.match_column or options.image_column, options.columns()
+def _read_table(corpus: _Corpus, name: str, table: pd.DataFrame, options: Options) -> Iterator[Record | Skipped]:
     vocabulary = _vocabulary(table, options)
-    index = _Index(raw, films, options) if options.match_column else None
-    used = set()
+    rows, used = [], set()
+    for row, found, films in _match_rows(corpus, name, table, options):
+        used |= set(films)
+        rows.append((row, found))
+    corpus.settle(found for _, found in rows if isinstance(found, _Row))
+    for row, found in rows:
+        if isinstance(found, Skipped):
+            yield found
+            continue
+        try:
+            labels = _labels(row, vocabulary, options)
+        except DataError as error:
+            yield Skipped(found.where, str(error), error.kind)
+            continue
+        masks = {one: Mask("file", _normal(row[one])) for one in options.mask_columns if cell(row[one])}
+        for film in found.films:
+            yield _read_one(corpus, film, found.values, labels, masks, found.where, options, row)
+    for film in corpus.films:
+        if film not in used:
+            yield Skipped(film, f"{name} has no row for it (see also --image_root)", "film without a row")
+
+
+def _match_rows(
+    corpus: _Corpus, name: str, table: pd.DataFrame, options: Options
+) -> Iterator[tuple[dict[str, str], _Row | Skipped, list[str]]]:
+    """Every row as it is used, or why it is not, and the films that it names."""
+    key_column, columns = options.match_column or options.image_column, options.columns()
+    index = _Index(corpus, options) if options.match_column else None
+    hints = _Hints(corpus, options)
+    unclear = _keys_of_several(table, options) if options.match_column else {}
     for number, row in rows_of(table):
         where, key = f"{name} row {number}", cell(row[key_column])
         if not key:
-            yield Skipped(where, f"column {key_column!r} is blank", "no image named")
+            yield row, Skipped(where, f"column {key_column!r} is blank", "no image named"), []
             continue
         values = {held: cell(row[column]) for held, column in columns.items()}
+        films = []
         try:
-            matches = index.find(key) if index else [_normal(f"{options.image_root}/{key}")]
-            if not matches:
+            if key in unclear:
+                raise DataError(
+                    f"{key!r} is in rows {unclear[key][:5]}, which differ: which one is its films'?",
+                    "key in several rows",
+                )
+            films = index.find(key) if index else [_normal(f"{options.image_root}/{key}")]
+            if not index:
+                hints.check(films[0])
+            if not films:
                 raise DataError(f"no film has {key!r} as accession number or file name", "row without a film")
-            used |= set(matches)
             blank = [columns[held] for held in ("id", "patient", "study") if values.get(held) == ""]
             if blank:
                 raise DataError(f"column {blank[0]!r} is blank: whose film is it?", "id is blank")
-            labels = _labels(row, vocabulary, options)
         except DataError as error:
-            yield Skipped(where, str(error), error.kind)
+            yield row, Skipped(where, str(error), error.kind), films
             continue
-        masks = {one: Mask("file", _normal(row[one])) for one in options.mask_columns if cell(row[one])}
-        for match in matches:
-            yield _read_one(raw, match, values, labels, masks, where, reports, names, options, row)
-    for film in films:
-        if film not in used:
-            yield Skipped(film, f"{name} has no row for it (see also --image_root)", "film without a row")
+        yield row, _Row(where, values, films), films
+
+
+def _keys_of_several(table: pd.DataFrame, options: Options) -> dict[str, list[int]]:
+    """Rows by the keys of films that rows of other texts, patients or labels name too."""
+    held = [*options.columns().values(), *options.label_columns, *options.mask_columns]
+    contents: dict[str, set[tuple[str, ...]]] = {}
+    numbers: dict[str, list[int]] = {}
+    for number, row in rows_of(table):
+        key = cell(row[options.match_column])
+        contents.setdefault(key, set()).add(tuple(cell(row[column]) for column in held))
+        numbers.setdefault(key, []).append(number)
+    return {key: numbers[key] for key, found in contents.items() if len(found) > 1 and key}
 
 
 def _normal(path: str) -> str:
@@ -312,23 +400,46 @@ def _normal(path: str) -> str:
 class _Index:
     """Films by accession number, which several films of a study share, and by file name."""
 
-    def __init__(self, raw: Path, paths: list[str], options: Options):
-        self.by_accession: dict[str, list[str]] = {}
-        for path in paths:
-            try:
-                accession = read_film(raw, path).get("AccessionNumber")
-            except DataError:
-                # A damaged header: the film can still be found by its name, and is named then.
-                continue
-            if accession:
-                self.by_accession.setdefault(accession, []).append(path)
-        self.by_name = ByName([(_key(path, options), path) for path in paths])
+    def __init__(self, corpus: _Corpus, options: Options):
+        self.accessions = corpus.accessions
+        self.by_name = ByName([(_key(path, options), path) for path in corpus.films])
 
     def find(self, key: str) -> list[str]:
-        if key in self.by_accession:
-            return self.by_accession[key]
-        found = self.by_name.find(without_suffix(_normal(key)))
+        if key in self.accessions.paths:
+            self.accessions.check(key)
+            for path in self.by_name.by_stem.get(key, []):
+                self.accessions.check_name(key, path)
+            return self.accessions.paths[key]
+        name = without_suffix(_normal(key))
+        found = self.by_name.find(name)
+        if found is None and _ABSOLUTE.match(name):
+            # A path of another machine: the longest part of it that is a path here, with a folder where there are any.
+            parts = Path(name).parts[1:]
+            tails = ("/".join(parts[start:]) for start in range(len(parts) - (not self.by_name.is_flat)))
+            found = next((self.by_name.by_path[tail] for tail in tails if tail in self.by_name.by_path), None)
         return [] if found is None else [found]
+
+
+class _Hints:
+    """What to do where a table names no file as it is called."""
+
+    def __init__(self, corpus: _Corpus, options: Options):
+        self.raw, self.films, self.column = corpus.raw, set(corpus.films), options.image_column
+        self.by_name = {Path(_key(film, options)).name.lower(): film for film in corpus.films}
+
+    def check(self, path: str) -> None:
+        """Raise `DataError` if there is no such file, but one of its name but for ending, letters or folder."""
+        found = self.by_name.get(Path(without_suffix(path)).name.lower())
+        if path in self.films or found is None or is_file(self.raw / path):
+            return
+        if Path(without_suffix(path)).name != Path(without_suffix(found)).name:
+            advice = "small and capital letters differ"
+        else:
+            advice = (
+                f"--match_column {self.column} (instead of --image_column) finds films by their name without ending, "
+                "and --image_root says where paths begin"
+            )
+        raise DataError(f"{path} is missing, but there is {found}: {advice}", "image file missing")
 
 
 def _key(path: str, options: Options) -> str:
@@ -337,27 +448,24 @@ def _key(path: str, options: Options) -> str:
 
 
 def _read_one(
-    raw: Path,
+    corpus: _Corpus,
     path: str,
     values: dict[str, str],
     labels: list[Label],
     masks: dict[str, Mask],
     where: str,
-    reports: ReportFiles | None,
-    names: Names,
     options: Options,
     row: dict[str, str],
 ) -> Record | Skipped:
     """The record of one film, or why there is none."""
     try:
-        within(raw, path)
-        film = read_film(raw, path, options.dicom_age_sex)
+        film = corpus.headers.of(path)
         # Asked for first: the report of a film that is refused has its film.
-        text = reports.text_of(film, _key(path, options)) if reports else ""
+        text = corpus.reports.text_of(film, _key(path, options)) if corpus.reports else ""
         check_chest(film, options.modalities, options.any_body_part, options.multi_frame)
-        record = _record(film, values, labels, masks, text, names, options)
+        record = _record(film, values, labels, masks, text, corpus, options)
         if options.hash_ids:
-            known = _identity(raw, film, values, row, names, options)
+            known = _identity(corpus, film, values, row, options)
             record.findings = without_identity(record.findings, known)
             record.impression = without_identity(record.impression, known)
     except DataError as error:
@@ -367,13 +475,13 @@ def _read_one(
     return record
 
 
-def _identity(
-    raw: Path, film: Film, values: dict[str, str], row: dict[str, str], names: Names, options: Options
-) -> Identity:
+def _identity(corpus: _Corpus, film: Film, values: dict[str, str], row: dict[str, str], options: Options) -> Identity:
     """What is known of the patient, to be searched for in the text."""
-    header = read_header(raw / film.path, (*HEADER_NAMES, *HEADER_IDS, *HEADER_PHRASES)) if film.header else {}
+    header = read_header(corpus.raw / film.path, (*HEADER_NAMES, *HEADER_IDS, *HEADER_PHRASES)) if film.header else {}
     ids = [values.get(name, "") for name in ("id", "patient", "study")]
-    ids += [_ids(film, values, names, options).split_by] if options.patient_pattern else []
+    # That of the pattern, and that of other films of the study.
+    owner = _owner(film, values, options)
+    ids += [owner.patient, corpus.owners.settle(owner).patient]
     # File names are accession numbers more often than not.
     keys = [Path(film.path).stem, row.get(options.match_column or "", "")]
     return identity_of(header, row, options.identity_columns, [*ids, *(key for key in keys if _has_digits(key))])
@@ -433,28 +541,39 @@ class _Ids(NamedTuple):
     split_by: str
 
 
-def _ids(film: Film, values: dict[str, str], names: Names, options: Options) -> _Ids:
-    """Ids from the table, the pattern, the header; else the image is a patient and study of its own."""
+def _owner(film: Film, values: dict[str, str], options: Options) -> Owner:
+    """Patient and study from the table, else the pattern (patients), else the header; "" where nothing tells them.
+
+    Without a study's UID its accession number tells it.
+    """
+    patient, patient_in_header = values.get("patient", ""), False
+    if not patient and options.patient_pattern:
+        found = re.search(options.patient_pattern, film.path)
+        patient = found[1] if found and found[1] else ""
+    elif not patient and film.get("PatientID"):
+        patient, patient_in_header = film.get("PatientID"), True
+    if values.get("study"):
+        return Owner(patient, values["study"], patient_in_header, False)
+    return Owner(patient, film.get("StudyInstanceUID") or film.get("AccessionNumber"), patient_in_header, True)
+
+
+def _ids(film: Film, values: dict[str, str], corpus: _Corpus, options: Options) -> _Ids:
+    """Ids from the table, the pattern, the header; a patient who is unknown is the study, else the image alone."""
+    names = corpus.names
     own = values.get("id") or str(Path(film.path).relative_to(_normal(options.image_root)))
     # File names of DICOM exports are accession numbers more often than not.
     numbered = film.header and not values.get("id") and not options.keep_names
     key = patient = study = names.of_header("film", own) if numbered else names.of_table("film", own)
-    if values.get("patient"):
-        own = values["patient"]
-        patient = names.of_table("patient", own)
-    elif options.patient_pattern:
-        found = re.search(options.patient_pattern, film.path)
-        if not found or not found[1]:
-            raise DataError(f"patient_pattern {options.patient_pattern!r} is not in {film.path!r}", "patient not found")
-        own = found[1]
-        patient = names.of_table("patient", own)
-    elif film.get("PatientID"):
-        own = film.get("PatientID")
-        patient = names.of_header("patient", own)
-    if values.get("study"):
-        study = names.of_table("study", values["study"])
-    elif film.get("StudyInstanceUID"):
-        study = names.of_header("study", film.get("StudyInstanceUID"))
+    given = _owner(film, values, options)
+    if options.patient_pattern and not given.patient:
+        raise DataError(f"patient_pattern {options.patient_pattern!r} is not in {film.path!r}", "patient not found")
+    owner = corpus.owners.settle(given)
+    if owner.study:
+        study = (names.of_header if owner.study_in_header else names.of_table)("study", owner.study)
+        patient, own = study, owner.study
+    if owner.patient:
+        patient = (names.of_header if owner.patient_in_header else names.of_table)("patient", owner.patient)
+        own = owner.patient
     return _Ids(key, patient, study, own)
 
 
@@ -475,10 +594,10 @@ def _record(
     labels: list[Label],
     masks: dict[str, Mask],
     text: str,
-    names: Names,
+    corpus: _Corpus,
     options: Options,
 ) -> Record:
-    ids = _ids(film, values, names, options)
+    ids = _ids(film, values, corpus, options)
     findings, impression = _text(values, text, options)
     return Record(
         record_id=f"{options.source_name}/{ids.key}",

@@ -29,7 +29,8 @@ SOURCE = Source(
         "Boxes are not outlines: their masks cover more than the finding.",
         "The reports are synthesised from the labels: seven absent findings, chosen at random, are left out of each.",
         "There are no patient ids: films of one patient may be in training and validation.",
-        "The films of the Kaggle challenge VinBigData are the training films.",
+        "The films of the Kaggle challenge VinBigData are the training films; its train.csv judges 14 findings and has "
+        "no labels of test films.",
         "Some films are MONOCHROME1, some are compressed with JPEG 2000.",
     ),
 )
@@ -66,7 +67,13 @@ LABELS = {
     "Other disease": "Other diseases",
     "No finding": NO_FINDING,
 }
-CORPUS = Corpus(SOURCE.name, LABELS, LABELS, view="PA", dropped_negatives=7)
+#: The classes of Kaggle's challenge.
+BOXED = (
+    *("Aortic enlargement", "Atelectasis", "Calcification", "Cardiomegaly", "Consolidation", "ILD", "Infiltration"),
+    *("Lung Opacity", "Nodule/Mass", "Other lesion", "Pleural effusion", "Pleural thickening", "Pneumothorax"),
+    *("Pulmonary fibrosis", "No finding"),
+)
+CORPUS = Corpus(SOURCE.name, LABELS, LABELS, view="PA", dropped_negatives=7, boxed=BOXED)
 
 
 def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:

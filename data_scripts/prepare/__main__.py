@@ -62,7 +62,10 @@ class PrepareArguments:
         default=False, metadata={"help": "List what cannot be used in skipped.jsonl and go on, instead of stopping."}
     )
     allow_empty_reports: bool = field(
-        default=False, metadata={"help": "Keep records without a report if they have labels or masks."}
+        default=False,
+        metadata={
+            "help": "Keep records without a report if they have labels or masks, or nothing but films was named."
+        },
     )
     extract_labels: bool = field(
         default=False,
@@ -203,6 +206,8 @@ def main(arguments: list[str] | None = None) -> None:
         summary = prepare(arguments[0], prepare_arguments, options)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error
+    for note in getattr(options, "notes", ()):
+        print(f"  warning: {note}")
     _report(summary, prepare_arguments.out)
 
 

@@ -19,7 +19,7 @@ from data_scripts.progress import progress
 from data_scripts.schema import SPLITS, DataError, Record, Skipped, check_record, is_file, within
 
 #: Bump when the same raw data would give other rows.
-VERSION = 4
+VERSION = 5
 #: Bytes that a pixel of a film takes in the Parquet file, as measured (see `images.encode_film`), to size the files.
 _BYTES_PER_PIXEL = 0.43
 #: Where films keep their size: bytes in the Parquet file for a byte of the raw file. JPEG grows, 16 bits shrink.
@@ -33,6 +33,9 @@ def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterato
     needed, or repeats an id comes as `Skipped`.
     """
     text_optional = arguments.allow_empty_reports or getattr(loader, "TEXT_OPTIONAL", False)
+    if hasattr(options, "text_optional"):
+        options.text_optional = arguments.allow_empty_reports
+    films_alone = arguments.allow_empty_reports and getattr(options, "films_alone", False)
     seen = set()
     for record in loader.read_records(raw, options):
         if arguments.limit and len(seen) == arguments.limit:
@@ -47,9 +50,10 @@ def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterato
             continue
         if record.record_id in seen:
             yield Skipped(record.record_id, "duplicate id: an earlier record has it", "duplicate id")
-        elif not (record.report or (text_optional and (record.labels or record.masks))):
+        elif not (record.report or films_alone or (text_optional and (record.labels or record.masks))):
             reason = "there is no report, label or mask" if text_optional else "the report is empty"
-            yield Skipped(record.record_id, reason, "empty report")
+            is_known = getattr(loader, "EMPTY_REPORTS_KNOWN", False)
+            yield Skipped(record.record_id, reason, "empty report", on_request=is_known)
         else:
             seen.add(record.record_id)
             if arguments.extract_labels and not record.labels and record.language == "en":
@@ -230,6 +234,7 @@ def show_first(loader: ModuleType, raw: Path, options, arguments, count: int = 5
     lines.append(
         "patients: {patients:,}, of which {patients_across_splits:,} are in several splits".format(**patients.counts)
     )
+    lines += [f"  warning: {note}" for note in getattr(options, "notes", ())]
     for kind, number in Counter(one.kind for one in skipped).most_common():
         examples = itertools.islice((one for one in skipped if one.kind == kind), SHOWN_PROBLEMS)
         lines += [f"  {number:,}: {kind}", *(f"    {one.key}: {one.reason}" for one in examples)]

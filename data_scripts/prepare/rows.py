@@ -12,8 +12,8 @@ import pyarrow as pa
 from data_scripts.films.images import encode_film, encode_mask, open_image, prepare_film, prepare_mask
 from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import load_loader
-from data_scripts.prepared.fingerprints import difference_hash, pixel_hash
-from data_scripts.schema import FEATURES, DataError, Record, Skipped, record_from_json, to_row, within
+from data_scripts.prepared.fingerprints import difference_hashes, pixel_hash
+from data_scripts.schema import FEATURES, TEXT_ALONE, DataError, Record, Skipped, record_from_json, to_row, within
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,17 @@ def make_rows(job: Job, lines: list[str]) -> Rows:
             skipped.append(Skipped(record.record_id, str(error), kind))
             continue
         rows.append(row)
-        fingerprints.append(fingerprint)
-        _count(counts, record, row["image"].pop("mode"), [mask["name"] for mask in row["masks"]])
+        fingerprints += [fingerprint] if fingerprint else []
+        mode = row["image"].pop("mode") if row["image"] else TEXT_ALONE
+        _count(counts, record, mode, [mask["name"] for mask in row["masks"]])
     return Rows(pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema), counts, fingerprints, skipped)
 
 
-def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, dict]:
+def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, dict | None]:
+    """The row and its fingerprint; a text alone has none, and its image is None."""
     raw = Path(job.raw)
+    if record.image_path is None and not hasattr(loader, "read_image"):
+        return {**to_row(record), "image": None, "masks": []}, None
     if hasattr(loader, "read_image"):
         image, masks = loader.read_image(raw, record, options)
     else:
@@ -75,7 +79,8 @@ def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, d
         ],
     }
     fingerprint = {name: getattr(record, name) for name in ("record_id", "patient_id", "source", "split")}
-    return row, {**fingerprint, "pixels": pixel_hash(film), "difference": difference_hash(film)}
+    difference, inverted = difference_hashes(film)
+    return row, {**fingerprint, "pixels": pixel_hash(film), "difference": difference, "inverted": inverted}
 
 
 COUNTED = ("modes", "views", "sexes", "flags", "masks", "origins", "positives", "negatives", "uncertain")

@@ -169,7 +169,8 @@ def _write_shard(shard: Shard, made: Iterator[Rows], skip_bad: bool, bar: tqdm) 
     outcome = {"split": shard.split, "rows": writer.rows, "skipped": [dataclasses.asdict(one) for one in skipped]}
     # `load_dataset` fails on a file without rows.
     if writer.rows:
-        pq.write_table(pa.Table.from_pylist(fingerprints), shard.fingerprints)
+        if fingerprints:
+            pq.write_table(pa.Table.from_pylist(fingerprints), shard.fingerprints)
         with temporary.open("rb") as file:
             outcome["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
         outcome["bytes"] = temporary.stat().st_size

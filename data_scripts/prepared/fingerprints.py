@@ -28,13 +28,21 @@ def pixel_hash(film: Image.Image) -> bytes:
 
 def difference_hash(film: Image.Image) -> bytes:
     """32 bytes of the central square, in a fixed shuffled order of bits (see `look_alikes`)."""
+    return difference_hashes(film)[0]
+
+
+def difference_hashes(film: Image.Image) -> tuple[bytes, bytes]:
+    """The difference hash of the film and that of its negative.
+
+    They are no complements: neighbours of one brightness, as in black borders, are not brighter either way.
+    """
     side = min(film.size)
     left, top = (film.width - side) // 2, (film.height - side) // 2
     square = (left, top, left + side, top + side)
     small = film.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BILINEAR, box=square)
     pixels = np.asarray(small, np.int16)
-    bits = (pixels[:, 1:] > pixels[:, :-1]).ravel()
-    return np.packbits(bits[_ORDER]).tobytes()
+    steps = np.diff(pixels, axis=1).ravel()[_ORDER]
+    return np.packbits(steps > 0).tobytes(), np.packbits(steps < 0).tobytes()
 
 
 #: Bits far apart in the picture come together, so that a black border does not make equal bands in all films.

@@ -2,8 +2,9 @@
 
     python -m data_scripts.prepared.overlap runs/nih runs/rsna runs/siim --out overlap.json
 
-Compares fingerprints (equal pixels; look-alikes, for copies that were scaled or compressed anew), and names the pairs
-of corpora whose publishers say that they share films or patients. Ids are written into the `--out` file alone.
+Compares fingerprints (equal pixels; look-alikes, for copies that were scaled, compressed anew or inverted), and names
+the pairs of corpora whose publishers say that they share films or patients. Ids are written into the
+`--out` file alone.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class OverlapArguments:
 
 def find_overlaps(folders: list[Path], exact_only: bool = False) -> pd.DataFrame:
     """Pairs of films of different folders: folder, split, record_id and source of each ("_a", "_b"), and `bits`, by
-    which their difference hashes differ; -1 where all pixels are equal.
+    which their difference hashes differ, -1 where all pixels are equal; `inverted`: one is like the other's negative.
 
     Raises:
         DataError: a folder is given twice or holds no dataset.
@@ -71,14 +72,14 @@ def find_overlaps(folders: list[Path], exact_only: bool = False) -> pd.DataFrame
         parts.append(read_fingerprints(folder).assign(folder=str(folder), number=number))
     films = pd.concat(parts, ignore_index=True)
     numbers = films["number"].to_numpy()
-    pairs = [(a, b, -1) for rows in exact_groups(films) for a, b in combinations(rows, 2)]
+    pairs = [(a, b, -1, False) for rows in exact_groups(films) for a, b in combinations(rows, 2)]
     if not exact_only:
         pairs += near_pairs(films)
     pairs = [pair for pair in pairs if numbers[pair[0]] != numbers[pair[1]]]
     names = ["folder", "split", "record_id", "source"]
     first, second = (films.iloc[[pair[side] for pair in pairs]][names].reset_index(drop=True) for side in (0, 1))
     overlaps = pd.concat([first.add_suffix("_a"), second.add_suffix("_b")], axis=1)
-    return overlaps.assign(bits=[pair[2] for pair in pairs])
+    return overlaps.assign(bits=[pair[2] for pair in pairs], inverted=[pair[3] for pair in pairs])
 
 
 def known_overlaps(sources: set[str]) -> list[str]:
@@ -100,7 +101,10 @@ def main(arguments: list[str] | None = None) -> None:
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error
     rows = overlaps[["folder_a", "split_a", "folder_b", "split_b"]].itertuples(index=False, name=None)
-    kinds = ["equal" if bits < 0 else "look-alike" for bits in overlaps["bits"]]
+    kinds = [
+        "equal" if bits < 0 else "inverted look-alike" if inverted else "look-alike"
+        for bits, inverted in zip(overlaps["bits"], overlaps["inverted"], strict=True)
+    ]
     for place, count in sorted(Counter((*row, kind) for row, kind in zip(rows, kinds, strict=True)).items()):
         folder_a, split_a, folder_b, split_b, kind = place
         print(f"{folder_a} {split_a} | {folder_b} {split_b} | {kind}: {count:,} pairs")

@@ -2,6 +2,7 @@
 
 Layout: `image_labels_{train,test}.csv` and `annotations_{train,test}.csv` in the raw folder or in its `annotations/`,
 films in `train/` and `test/` as `<image_id>.dicom`.
+Or VinBigData as Kaggle hands it out: `train.csv` with the boxes of every reader, and no labels of test films.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from data_scripts.reading.views import normalise_sex
 from data_scripts.schema import DataError, Label, Mask, Record, Skipped, within
 
 NO_FINDING = "No Finding"
+KAGGLE_TABLE = "train.csv"
 _BOX = ("x_min", "y_min", "x_max", "y_max")
 _HEADER = ("Rows", "Columns", "PatientSex", "PatientAge")
 
@@ -39,6 +41,7 @@ class Corpus:
         labels: names of the labels by the columns of `image_labels`; two columns of one name are spellings of it.
         findings: names of boxed findings by their spelling in `annotations`; others keep the spelling.
         view: of all films.
+        boxed: class names of Kaggle's table of boxes; () where Kaggle has none.
         dropped_negatives: so many absent findings, chosen at random, are left out of each synthesised report.
     """
 
@@ -47,18 +50,58 @@ class Corpus:
     findings: Mapping[str, str]
     view: str
     dropped_negatives: int = 0
+    boxed: tuple[str, ...] = ()
 
 
 def read_corpus(raw: Path, corpus: Corpus, options: Options) -> Iterator[Record | Skipped]:
     """Records of both official parts; a finding is present if any reader says so, and its mask unites all boxes."""
+    kaggle = raw / KAGGLE_TABLE
+    if corpus.boxed and kaggle.is_file() and not _table(raw, "image_labels_train.csv").is_file():
+        boxes = _rows_by_image(kaggle, None)
+        votes = {image: _votes_of_boxes(found, corpus) for image, found in boxes.items()}
+        yield from _read_part(raw, corpus, options, "train", (KAGGLE_TABLE, votes), (KAGGLE_TABLE, boxes))
+        for path in sorted((raw / "test").glob("*.dicom")):
+            reason = "Kaggle gives no labels of test films; those of PhysioNet have them"
+            yield Skipped(f"test/{path.name}", reason, "test film without labels", on_request=True)
+        return
     for split in ("train", "test"):
-        yield from _read_part(raw, corpus, options, split)
+        listing, box_listing = f"image_labels_{split}.csv", f"annotations_{split}.csv"
+        rows = _rows_by_image(_table(raw, listing), corpus)
+        boxes = _rows_by_image(_table(raw, box_listing), None)
+        yield from _read_part(raw, corpus, options, split, (listing, rows), (box_listing, boxes))
 
 
-def _read_part(raw: Path, corpus: Corpus, options: Options, split: str) -> Iterator[Record | Skipped]:
-    listing, box_listing = f"image_labels_{split}.csv", f"annotations_{split}.csv"
-    rows = _rows_by_image(_table(raw, listing), corpus)
-    boxes = _rows_by_image(_table(raw, box_listing), None)
+def _votes_of_boxes(rows: list[dict[str, str]], corpus: Corpus) -> list[dict[str, str]]:
+    """A row of labels for every reader, as PhysioNet's table has them, from the boxes that Kaggle gives.
+
+    Findings without a box (class names that Kaggle does not use) are not judged.
+    """
+    votes: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["class_name"] not in corpus.boxed:
+            raise DataError(f"{row['where']}: class {row['class_name']!r} is unknown, expected are {corpus.boxed}")
+        own = dict.fromkeys(corpus.boxed, "0")
+        reader = votes.setdefault(
+            row["rad_id"], {**own, **{name: row[name] for name in ("image_id", "rad_id", "where")}}
+        )
+        reader[row["class_name"]] = "1"
+    for reader in votes.values():
+        others = (reader[name] for name in corpus.boxed if corpus.labels[name] != NO_FINDING)
+        if "1" in others:
+            reader.update({name: "0" for name in corpus.boxed if corpus.labels[name] == NO_FINDING})
+    return list(votes.values())
+
+
+def _read_part(
+    raw: Path,
+    corpus: Corpus,
+    options: Options,
+    split: str,
+    labels: tuple[str, dict[str, list[dict[str, str]]]],
+    box_rows: tuple[str, dict[str, list[dict[str, str]]]],
+) -> Iterator[Record | Skipped]:
+    """Records of a part; `labels` and `box_rows` are names of tables with their rows by image."""
+    (listing, rows), (box_listing, boxes) = labels, box_rows
     films = films_below(raw, split, (".dicom", ".dcm"), lambda path: path.stem)
 
     def make(image: str, path: str) -> Record:
@@ -83,7 +126,8 @@ def _rows_by_image(path: Path, corpus: Corpus | None) -> dict[str, list[dict[str
     table = read_table(path)
     table.columns = ["rad_id" if column.lower() == "rad_id" else column for column in table.columns]
     if corpus is None:
-        require_columns(table, ("image_id", "class_name", *_BOX), path)
+        votes = ("rad_id",) if path.name == KAGGLE_TABLE else ()
+        require_columns(table, ("image_id", "class_name", *votes, *_BOX), path)
     else:
         found = {corpus.labels[column] for column in table.columns if column in corpus.labels}
         first_spellings = [column for column, name in corpus.labels.items() if name not in found]

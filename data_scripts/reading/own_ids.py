@@ -1,0 +1,122 @@
+"""Whose film it is: ids that mean one patient, films that stay together, and ids as they may be written."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+#: What anonymising programs and clerks write for all patients alike.
+_NOBODY = re.compile(
+    r"(anonym\w*|anon|unknown|unk|none|null|nan|n/?a|not (available|known|given)|de-?identified|removed|redacted|"
+    r"blank|hidden|private|patient|patient ?id|no ?id|no ?name|test|xx+|0+|9{4,}|-+|\?+|\.+|\*+)",
+    re.IGNORECASE,
+)
+#: One id of more than this share of the films, and of so many films, is no patient.
+_MOST, _MANY = 0.5, 10
+
+
+def means_nobody(patient: str) -> bool:
+    """Whether an id of a patient is a word such as ANONYMOUS, or a row of zeros."""
+    return _NOBODY.fullmatch(patient.strip(" _<>[]()^")) is not None or not patient.strip(" _<>[]()^")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Patient and study of a film as table, path or header say, "" where they do not.
+
+    `patient_in_header`, `study_in_header`: whether they are of a DICOM header.
+    """
+
+    patient: str = ""
+    study: str = ""
+    patient_in_header: bool = False
+    study_in_header: bool = False
+
+
+class Owners:
+    """The owners of all films, so that an id of most of the corpus is seen, and a film without a patient's id is kept
+    with those of its study."""
+
+    def __init__(self, owners: Iterable[Owner], keep_ids: bool = False):
+        """`keep_ids`: also take words such as ANONYMOUS, and an id of most films, for one patient."""
+        owners = list(owners)
+        patients = Counter(one.patient for one in owners if one.patient)
+        self.nobody = set() if keep_ids else {one for one in patients if means_nobody(one)}
+        studies = Counter(one.study for one in owners if one.study)
+        most = max(_MOST * len(owners), _MANY - 1)
+        self.no_study = set() if keep_ids else {one for one, count in studies.items() if count > most}
+        by_patient = defaultdict(set)
+        for number, one in enumerate(owners):
+            by_patient[one.patient].add(one.study if one.study and one.study not in self.no_study else number)
+        if not keep_ids:
+            # Many films of one study are one patient's.
+            common = {one for one, count in patients.items() if count > most and len(by_patient[one]) >= _MANY}
+            self.nobody |= common
+        self.of_study = defaultdict(set)
+        for one in map(self._without_nobody, owners):
+            if one.patient and one.study:
+                self.of_study[one.study].add(one)
+        self.notes = self._notes(owners, patients)
+
+    def _notes(self, owners: list[Owner], patients: Counter) -> list[str]:
+        notes = []
+        for patient in sorted(self.nobody, key=lambda one: -patients[one]):
+            # An id that is no such word may be somebody's.
+            shown = repr(patient) if means_nobody(patient) else "one and the same"
+            notes.append(
+                f"patient id {shown} is that of {patients[patient]:,} of {len(owners):,} films and is not used: films "
+                "are kept together by study (--patient_column or --patient_pattern give patients, --keep_patient_ids "
+                "takes it for one)"
+            )
+        if self.no_study:
+            notes.append("one study id is that of most films and is not used (--keep_patient_ids takes it for one)")
+        unknown = sum(not self.settle(one).patient for one in owners)
+        if unknown and not self.nobody:
+            notes.append(
+                f"{unknown:,} of {len(owners):,} films have no patient id: they are kept together by study, where one "
+                "is known, and patients may cross splits (--patient_column or --patient_pattern)"
+            )
+        return notes
+
+    def _without_nobody(self, owner: Owner) -> Owner:
+        patient = "" if owner.patient in self.nobody else owner.patient
+        return replace(owner, patient=patient, study="" if owner.study in self.no_study else owner.study)
+
+    def settle(self, owner: Owner) -> Owner:
+        """The owner without ids that mean nobody; a patient who is unknown is the only one of the study, if any."""
+        owner = self._without_nobody(owner)
+        known = {(one.patient, one.patient_in_header) for one in self.of_study[owner.study]} if owner.study else ()
+        if owner.patient or len(known) != 1:
+            return owner
+        ((patient, in_header),) = known
+        return replace(owner, patient=patient, patient_in_header=in_header)
+
+
+class Names:
+    """Ids as they may be written: hashed with a salt if there is one; otherwise those of DICOM are numbered.
+
+    A hash is the first 64 bits of HMAC-SHA256 with the salt as key: without the salt, ids cannot be tried out.
+    Numbers begin with `folder` (see `digest_of`), so that they still differ where folders are mixed.
+    """
+
+    def __init__(self, salt: str | None, folder: str = ""):
+        self.salt, self.folder = salt, folder
+        self.numbers: dict[str, dict[str, int]] = defaultdict(dict)
+
+    def of_table(self, kind: str, value: str) -> str:
+        """An id that the user's table or file names give."""
+        return self._hashed(kind, value) if self.salt else value
+
+    def of_header(self, kind: str, value: str) -> str:
+        """An id of a DICOM file or its header, which is never written as it stands."""
+        if self.salt:
+            return self._hashed(kind, value)
+        numbers = self.numbers[kind]
+        return f"{kind}-{self.folder}-{numbers.setdefault(value, len(numbers) + 1):06d}"
+
+    def _hashed(self, kind: str, value: str) -> str:
+        return hmac.new(self.salt.encode(), f"{kind}/{value}".encode(), hashlib.sha256).hexdigest()[:16]
