@@ -77,7 +77,31 @@ def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
     except (AttributeError, TypeError, ValueError) as error:
         # Of the header's numbers that were checked.
         raise DataError(f"{path}: header or grey values cannot be used ({error})", dicom_display.DAMAGED) from error
-    return to_eight_bit(stored) if stored.ndim == 3 else Image.fromarray(to_display(path, dataset, stored))
+    if stored.ndim == 2:
+        film = Image.fromarray(to_display(path, dataset, stored))
+    else:
+        film = to_eight_bit(Image.fromarray(_squared(path, dataset, np.asarray(to_eight_bit(stored)))))
+    if any(dicom_display.turns(dataset)):
+        film.info["turned"] = "\\".join(map(str, dataset.PatientOrientation))
+    return film
+
+
+def read_stored(path: Path) -> np.ndarray:
+    """The stored values [H, W] or [H, W, 3] of a DICOM file that is a mask, upright; raises as `read_dicom`."""
+    dataset = _read(path)
+    try:
+        return dicom_display.decode(dataset, _checked_frame(path, dataset, None))
+    except DataError:
+        raise
+    except DisplayError as error:
+        raise DataError(f"{path}: {error}", error.kind) from error
+
+
+def _squared(path: Path, dataset, film: np.ndarray) -> np.ndarray:
+    try:
+        return dicom_display.square(dataset, film)
+    except DisplayError as error:
+        raise DataError(f"{path}: {error}", error.kind) from error
 
 
 def require_pydicom():
