@@ -33,6 +33,8 @@ _NEARLY_ALL = 0.98
 FLAT_STORED, _FLAT_GREYS = 16, 4
 #: Fewer stored values than this are noise that must not be stretched to a film where a window or hot pixels hide them.
 _FEWEST_LEVELS = 64
+#: Body Part Examined of a film of the chest holds one of these.
+CHEST = ("CHEST", "THORAX", "LUNG", "TORAX", "THORACIC CAVITY")
 #: In this order, (vertical, horizontal) size of a pixel. A difference of less than a hundredth is not seen.
 _PIXEL_SIZES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 _SQUARE, _LONGEST = 1.01, 4
@@ -108,8 +110,11 @@ def turns(dataset) -> tuple[bool, bool, bool]:
     """What makes the film upright (PS3.3 C.7.6.1.1.1): exchange rows and columns, then left and right, top and bottom.
 
     Of a frontal film the patient's left comes to the right of the picture. A film from the side may look either way.
-    Directions that are absent, unknown or of a slice say nothing.
+    Directions that are absent, unknown, of a slice or of another part of the body say nothing.
     """
+    part = str(dataset.get("BodyPartExamined") or "").upper()
+    if part and not any(word in part for word in CHEST):
+        return False, False, False
     given = dataset.get("PatientOrientation")
     ends = [] if not given or isinstance(given, str) else [str(end).strip().upper()[:1] for end in given]
     if len(ends) != 2:

@@ -32,6 +32,7 @@ from data_scripts.reading.own_files import (
     Names,
     ReportFiles,
     check_chest,
+    check_intent,
     digest_of,
     find_films,
     read_film,
@@ -40,7 +41,7 @@ from data_scripts.reading.own_files import (
 from data_scripts.reading.sections import parse_plain_report
 from data_scripts.reading.splits import split_by_patient
 from data_scripts.reading.tables import read_table, require_columns, rows_of
-from data_scripts.reading.views import normalise_sex, normalise_view
+from data_scripts.reading.views import normalise_sex, normalise_view, view_of_header
 from data_scripts.schema import REPORT_ORIGINS, SPLITS, VIEWS, DataError, Label, Mask, Record, Skipped, Source, within
 
 SOURCE = Source(
@@ -115,6 +116,12 @@ class Options:
             "help": "Columns with a mask file (relative to the raw folder) or blank, each named after its structure."
         },
     )
+    mask_values: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Label maps: which values of a mask column are inside, as lung=1,2 (several columns: several)."
+        },
+    )
     id_column: str | None = field(default=None, metadata={"help": "Unique id; default: the image path."})
     patient_column: str | None = field(default=None, metadata={"help": "Patient; needed for splits by patient."})
     patient_pattern: str | None = field(
@@ -136,6 +143,12 @@ class Options:
         default_factory=lambda: ["CR", "DX", "DR", "RG", "XR"], metadata={"help": "DICOM: accepted modalities."}
     )
     any_body_part: bool = field(default=False, metadata={"help": "DICOM: accept body parts other than the chest."})
+    for_processing: bool = field(
+        default=False, metadata={"help": "DICOM: also take raw detector data (PresentationIntentType FOR PROCESSING)."}
+    )
+    burned_in: bool = field(
+        default=False, metadata={"help": "DICOM: also take films whose BurnedInAnnotation is YES (text in the pixels)."}
+    )
     multi_frame: str | None = field(
         default=None, metadata={"help": "DICOM: which of several frames; default: refuse.", "choices": list(FRAMES)}
     )
@@ -173,6 +186,8 @@ class Options:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, allowed: {allowed}")
         if set(self.views) - set(VIEWS):
             raise ValueError(f"views are {self.views}, allowed: {VIEWS}")
+        if set(self.values_inside()) - set(self.mask_columns):
+            raise ValueError(f"mask_values names {sorted(self.values_inside())}, mask_columns are {self.mask_columns}")
         if self.hash_ids and self.keep_names:
             raise ValueError("hash_ids hides the names that keep_names keeps: give one of them")
         try:
@@ -190,6 +205,17 @@ class Options:
         names_none = re.fullmatch(rf"{table} row \d+|{re.escape(self.source_name)}/[0-9a-f]{{16}}", skipped.key)
         key = skipped.key if names_none else Names(self.hash_ids).of_table("file", skipped.key)
         return dataclasses.replace(skipped, key=key, reason=skipped.kind)
+
+    def values_inside(self) -> dict[str, tuple[int, ...]]:
+        """The values of a label map that are inside, by mask column."""
+        inside = {}
+        for given in self.mask_values:
+            name, _, values = given.rpartition("=")
+            try:
+                inside[name] = tuple(int(value) for value in values.split(","))
+            except ValueError as error:
+                raise ValueError(f"mask_values: {given!r} is not like lung=1,2") from error
+        return inside
 
     def columns(self) -> dict[str, str]:
         """The named columns by what they hold."""
@@ -214,7 +240,8 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
             yield _read_one(raw, film, {}, [], {}, film, reports, names, options)
     else:
         yield from _read_table(raw, name, table, films, reports, names, options)
-    yield from (one for one in found if isinstance(one, Skipped))
+    # Masks may be of kinds that films are not: GIF.
+    yield from (one for one in found if isinstance(one, Skipped) and one.key not in masks)
     if reports is not None:
         yield from reports.left_over()
 
@@ -251,7 +278,7 @@ def _read_table(
     options: Options,
 ) -> Iterator[Record | Skipped]:
     key_column, columns = options.match_column or options.image_column, options.columns()
-    vocabulary = _vocabulary(table, options)
+    vocabulary, inside = _vocabulary(table, options), options.values_inside()
     index = _Index(raw, films, options) if options.match_column else None
     used = set()
     for number, row in rows_of(table):
@@ -272,7 +299,11 @@ def _read_table(
         except DataError as error:
             yield Skipped(where, str(error), error.kind)
             continue
-        masks = {one: Mask("file", _normal(row[one])) for one in options.mask_columns if row[one].strip()}
+        masks = {
+            one: Mask("file", _normal(row[one]), values=inside.get(one))
+            for one in options.mask_columns
+            if row[one].strip()
+        }
         for match in matches:
             yield _read_one(raw, match, values, labels, masks, where, reports, names, options)
     for film in films:
@@ -330,6 +361,7 @@ def _read_one(
         # Asked for first: the report of a film that is refused has its film.
         text = reports.text_of(film, _key(path, options)) if reports else ""
         check_chest(film, options.modalities, options.any_body_part, options.multi_frame)
+        check_intent(film, options.for_processing, options.burned_in)
         record = _record(film, values, labels, masks, text, names, options)
     except DataError as error:
         return Skipped(where, str(error), error.kind)
@@ -446,7 +478,7 @@ def _record(
         language=options.language,
         labels=labels,
         masks=masks,
-        view=normalise_view(values.get("view") or film.get("ViewPosition")),
+        view=normalise_view(values["view"]) if values.get("view") else view_of_header(film.header),
         sex=normalise_sex(values.get("sex") or film.get("PatientSex")),
         age_years=_age(values.get("age") or film.get("PatientAge"), options),
         licence=values.get("licence") or None,
