@@ -56,8 +56,12 @@ def check_there(path: Path) -> None:
         raise DataError(f"{path}: the image file is empty", "image file empty")
 
 
-def decode_image(path: Path) -> Image.Image:
-    """The upright picture of a file that is no DICOM, blank or not. Raises as `open_image`."""
+def decode_image(path: Path, alone: bool = False) -> Image.Image:
+    """The upright picture of a file that is no DICOM, blank or not. Raises as `open_image`.
+
+    Args:
+        alone: refuse files of several pictures (animated GIF, TIFF of several pages); otherwise the first counts.
+    """
     try:
         # Opened by its path, Pillow scrambles an uncompressed TIFF that lies on its side.
         with path.open("rb") as file, warnings.catch_warnings():
@@ -65,6 +69,10 @@ def decode_image(path: Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(file)
             check_size(path, *image.size)
+            if alone and getattr(image, "n_frames", 1) > 1:
+                raise DataError(
+                    f"{path}: {image.n_frames} pictures in one file: write one for each", "several pictures"
+                )
             image.load()
             if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
                 ImageOps.exif_transpose(image, in_place=True)

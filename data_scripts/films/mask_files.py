@@ -20,7 +20,7 @@ from data_scripts.schema import INSIDE, NOT_JUDGED, DataError, Mask
 #: Nearer than this share of the highest value to 0 or to the highest is noise of JPEG.
 _NOISE = 0.1
 #: A value of a label map fills areas: at least this share of its pixels lies among equals, and of all that is marked.
-_AMONG_EQUALS, _SHARE = 0.4, 0.01
+_AMONG_EQUALS, _SHARE, _LARGE_SHARE = 0.4, 0.01, 0.2
 #: A second colour in less of the marked pixels than this is an edge.
 _SECOND_COLOUR = 0.05
 
@@ -51,11 +51,7 @@ def _pixels(path: Path, as_indices: bool) -> np.ndarray:
     check_there(path)
     if is_dicom(path):
         return read_stored(path)
-    image = decode_image(path)
-    if getattr(image, "n_frames", 1) > 1:
-        raise DataError(
-            f"{path}: {image.n_frames} pictures in one mask file: write one file for each", "mask malformed"
-        )
+    image = decode_image(path, alone=True)
     if image.mode in ("RGBA", "LA"):
         colour, alpha = np.asarray(image.convert("RGB")), np.asarray(image.getchannel("A"))
         # Fully transparent pixels often lose their colour.
@@ -101,7 +97,10 @@ def _inside(path: Path, pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == bool or len(levels) <= 1:
         return marked
     between = levels[(levels > _NOISE * highest) & (levels < (1 - _NOISE) * highest)]
-    areas = _areas(pixels, between) if len(between) <= 64 else []
+    # Blocks of JPEG fill small areas with values near 0 and the highest, never such large ones.
+    near = levels[(levels <= _NOISE * highest) | ((levels >= (1 - _NOISE) * highest) & (levels < highest))]
+    areas = _areas(pixels, between, _SHARE) if len(between) <= 64 else []
+    areas = areas or _areas(pixels, near[:64], _LARGE_SHARE)
     if areas or (highest <= 16 and len(levels) > 1 and pixels.dtype.kind in "iu"):
         named = [int(level) if float(level).is_integer() else float(level) for level in levels[:8]]
         raise DataError(
@@ -112,7 +111,7 @@ def _inside(path: Path, pixels: np.ndarray) -> np.ndarray:
     return pixels >= highest / 2
 
 
-def _areas(pixels: np.ndarray, levels: np.ndarray) -> list:
+def _areas(pixels: np.ndarray, levels: np.ndarray, share: float) -> list:
     """Those of the levels that fill areas: most of their pixels lie between four of the same value."""
     centre = pixels[1:-1, 1:-1]
     same = (centre == pixels[:-2, 1:-1]) & (centre == pixels[2:, 1:-1])
@@ -121,6 +120,6 @@ def _areas(pixels: np.ndarray, levels: np.ndarray) -> list:
     found = []
     for level in levels:
         count = np.count_nonzero(pixels == level)
-        if count >= _SHARE * marked and np.count_nonzero(same & (centre == level)) >= _AMONG_EQUALS * count:
+        if count >= share * marked and np.count_nonzero(same & (centre == level)) >= _AMONG_EQUALS * count:
             found.append(level)
     return found

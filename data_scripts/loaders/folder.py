@@ -118,11 +118,8 @@ class Options:
     )
     mask_values: list[str] = field(
         default_factory=list,
-        metadata={
-            "help": "Label maps: which values of a mask column are inside, as lung=1,2 (several columns: several)."
-        },
+        metadata={"help": "Label maps: the values of a mask column that are inside, as lung=1,2 heart=3."},
     )
-    id_column: str | None = field(default=None, metadata={"help": "Unique id; default: the image path."})
     patient_column: str | None = field(default=None, metadata={"help": "Patient; needed for splits by patient."})
     patient_pattern: str | None = field(
         default=None,
@@ -299,11 +296,8 @@ def _read_table(
         except DataError as error:
             yield Skipped(where, str(error), error.kind)
             continue
-        masks = {
-            one: Mask("file", _normal(row[one]), values=inside.get(one))
-            for one in options.mask_columns
-            if row[one].strip()
-        }
+        named = [one for one in options.mask_columns if row[one].strip()]
+        masks = {one: Mask("file", _normal(row[one]), values=inside.get(one)) for one in named}
         for match in matches:
             yield _read_one(raw, match, values, labels, masks, where, reports, names, options)
     for film in films:

@@ -115,9 +115,7 @@ def check_intent(film: Film, for_processing: bool, burned_in: bool) -> None:
     """Raise `DataError` if the header says that these are raw detector data or that text is burned into the pixels."""
     intent, raw_class = film.get("PresentationIntentType").upper(), film.get("SOPClassUID") in FOR_PROCESSING
     if not for_processing and (intent == "FOR PROCESSING" or raw_class):
-        found = (
-            f"PresentationIntentType is {intent!r}" if intent == "FOR PROCESSING" else "SOPClassUID is for processing"
-        )
+        found = f"PresentationIntentType is {intent!r}" if intent else "SOPClassUID is one for processing"
         raise DataError(
             f"{film.path}: {found}: raw detector data, no picture (--for_processing takes them)", "raw detector data"
         )

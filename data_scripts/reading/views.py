@@ -23,64 +23,12 @@ _SPELLINGS = {
 _VIEW_OF = {spelling: view for view, spellings in _SPELLINGS.items() for spelling in spellings}
 #: Say nothing about the projection: the part of the body, how the patient stood, how it was taken.
 _OTHER_WORDS = frozenset(
-    [
-        "chest",
-        "thorax",
-        "torax",
-        "thoracic",
-        "thorakal",
-        "lung",
-        "lungs",
-        "cxr",
-        "xr",
-        "xray",
-        "x",
-        "ray",
-        "dx",
-        "cr",
-        "rx",
-        "radiograph",
-        "film",
-        "projection",
-        "proj",
-        "view",
-        "views",
-        "erect",
-        "upright",
-        "standing",
-        "stehend",
-        "sitting",
-        "sitzend",
-        "supine",
-        "liegend",
-        "bed",
-        "portable",
-        "mobile",
-        "adult",
-        "child",
-        "paed",
-        "paediatric",
-        "pediatric",
-        "grid",
-        "nogrid",
-        "bucky",
-        "wall",
-        "table",
-        "landscape",
-        "portrait",
-        "routine",
-        "single",
-        "1",
-        "1v",
-        "one",
-        "inspiration",
-        "expiration",
-        "rad",
-        "de",
-        "pulmon",
-        "pa_und",
-        "und",
-    ]
+    {
+        *("chest", "thorax", "torax", "thoracic", "lung", "lungs", "cxr", "xr", "xray", "x", "ray", "dx", "cr", "rx"),
+        *("film", "radiograph", "projection", "view", "views", "single", "one", "1", "routine", "adult", "child"),
+        *("erect", "upright", "standing", "stehend", "sitting", "sitzend", "supine", "liegend", "bed", "portable"),
+        *("mobile", "grid", "bucky", "wall", "table", "inspiration", "expiration", "paediatric", "pediatric"),
+    }
 )
 #: Words of free texts that name one projection. A lone "l" is a side there.
 _WORDS = {
@@ -101,8 +49,8 @@ _CODES = {
         "PA": "R-10214 272479007",
         "AP": "R-10206 399348003",
         "LATERAL": "R-10236 399173006 R-10232 399198007 R-102CD 399067008",
-        "OBLIQUE": "R-10220 399135007 399356000 R-10212 399006002 R-10210 399038007 R-102C1 399182000 R-10238 399184004 "
-        "R-10234 399236003 R-10208 399312000 R-10216 399059000",
+        "OBLIQUE": "R-10220 399135007 399356000 R-10212 399006002 R-10210 399038007 R-102C1 399182000 R-10238 "
+        "399184004 R-10234 399236003 R-10208 399312000 R-10216 399059000",
         "UNKNOWN": "R-10202 399033003",
     }.items()
     for code in codes.split()
