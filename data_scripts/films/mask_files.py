@@ -65,7 +65,7 @@ def _pixels(path: Path, as_indices: bool) -> np.ndarray:
 def _without_colour(path: Path, pixels: np.ndarray) -> np.ndarray:
     """The strongest of red, green and blue [H, W], if whatever is marked has one colour."""
     strongest = pixels.max(axis=2)
-    marked = strongest * 2 >= max(int(strongest.max()), 1)
+    marked = strongest >= strongest.max() / 2
     if not strongest.any():
         return strongest
     # Which of the three are strong tells the primary colours and their mixtures apart, and not the shades of an edge.

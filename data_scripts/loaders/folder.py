@@ -120,6 +120,7 @@ class Options:
         default_factory=list,
         metadata={"help": "Label maps: the values of a mask column that are inside, as lung=1,2 heart=3."},
     )
+    id_column: str | None = field(default=None, metadata={"help": "Unique id; default: the image path."})
     patient_column: str | None = field(default=None, metadata={"help": "Patient; needed for splits by patient."})
     patient_pattern: str | None = field(
         default=None,
