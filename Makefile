@@ -59,11 +59,10 @@ lint: install
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mypy
 
 format: install
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
 clean:
-	rm -rf runs .pytest_cache .ruff_cache .mypy_cache .mypy_cache
+	rm -rf runs .pytest_cache .ruff_cache .mypy_cache
