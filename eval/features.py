@@ -13,8 +13,8 @@ from datasets import Dataset, Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
+from data_scripts.progress import progress
 from eval.models.encoders import EvaluationModel
 from eval.processes import together
 from eval.provenance import processor_sha256
@@ -94,8 +94,8 @@ def _embed_batches(
     )
     embed, half = getattr(model, method), settings.autocast_type(model.device.type)
     embedded = []
-    progress = tqdm(loader, desc="embedding films", unit=" batches", disable=not PartialState().is_main_process)
-    for batch, pixels in zip(batches, progress, strict=True):
+    bar = progress(loader, desc="embedding films", unit=" batches", disable=not PartialState().is_main_process)
+    for batch, pixels in zip(batches, bar, strict=True):
         with torch.autocast(model.device.type, half or torch.bfloat16, enabled=half is not None):
             embedded.append((batch, embed(pixels).float()))
     return embedded

@@ -105,12 +105,3 @@ def bootstrap_weights(patients: np.ndarray, resamples: int, seed: int) -> np.nda
     count = index.max() + 1
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return draws[:, index].astype(np.float64)
-
-
-def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of `values` [R], NaN values left out (resamples without one of the classes)."""
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return float("nan"), float("nan")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -8,7 +8,8 @@ from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from tqdm import tqdm
+
+from data_scripts.progress import progress
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def share_batches(
     with together():
         done = [
             list(work(batch))
-            for batch in tqdm(mine, desc=description, unit=" batches", disable=not state.is_main_process)
+            for batch in progress(mine, desc=description, unit=" batches", disable=not state.is_main_process)
         ]
     if state.num_processes == 1:
         return [one for results in done for one in results]

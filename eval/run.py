@@ -26,6 +26,7 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
+from data_scripts.progress import quiet_libraries
 from eval.benchmarks import BENCHMARKS, SUITES
 from eval.models.load import load_evaluation_model
 from eval.prompts import PROMPT_FAMILIES, find_prompts
@@ -183,6 +184,7 @@ def _report(row: Row, rows: list[Row], out: Path, count: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    quiet_libraries()
     try:
         (parsed,) = HfArgumentParser(EvaluationArguments).parse_args_into_dataclasses(arguments)
         # Joins the processes of torchrun; without a GPU that has to be asked for.

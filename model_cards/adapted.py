@@ -7,10 +7,11 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from eval.records.runs import AdaptRun
 from model_cards.corpora import TrainingSource, hub_licence, training_sources
 from model_cards.filling import METHODS, TAGS, fill
-from model_cards.results import check_weights, load_results, model_index_entries
-from model_cards.runs import hub_id, read_run
+from model_cards.results import check_weights, model_index_entries
+from model_cards.runs import FinishedRun, hub_id
 from modeling_chexficient.adapter_snippet_chexficient import loading_snippet
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 from modeling_chexficient.tasks_chexficient import TASKS, TASKS_ON_THE_HUB, AdapterTask
@@ -49,43 +50,42 @@ _LORA_SETTINGS = {"r": "LoRA rank", "lora_alpha": "LoRA alpha", "lora_dropout": 
 
 
 def render_adapted_card(
-    run_dir: Path,
-    weights_dir: Path,
+    run: FinishedRun,
     repo: str | None = None,
-    results_dir: Path | None = None,
     private: bool = False,
     base_repo: str | None = None,
     base_revision: str | None = None,
+    weights_dir: Path | None = None,
 ) -> ModelCard:
     """The card of an adapter, or of a whole model that was trained for a task.
 
     Args:
-        run_dir: of `train.adapt`, with `run.json` and `results/`.
-        weights_dir: the adapter or model as it will be loaded (its record names the base as it will be called).
+        run: of kind "adapter" or "head".
         repo: by which it will be loaded; default: the folder of the weights.
-        results_dir: of the results, in place of `run_dir/results`.
         private: whether loading needs to be logged in.
         base_repo, base_revision: of the base on the Hub.
+        weights_dir: the weights as they will be loaded (their record names the base as it will be called); default:
+            those of the run.
 
     Raises:
-        ValueError: the run is not finished, has no results, or results of other weights.
+        ValueError: its results are of other weights.
     """
-    run = read_run(run_dir)
+    record, weights_dir = run.record, weights_dir or run.weights_dir
+    assert isinstance(record, AdaptRun)
     adapter = (weights_dir / "chexficient_adapter.json").is_file()
-    results = load_results(results_dir or run_dir / "results")
-    check_weights(results, weights_sha256(weights_dir), weights_dir)
-    classes, problem_type = _outputs(run, weights_dir)
-    sources = adaptation_sources(run)
-    title, location = (repo or run_dir.resolve().name).split("/")[-1], repo or str(weights_dir)
-    task = TASKS_ON_THE_HUB[run["task"]]
+    check_weights(run.results, weights_sha256(weights_dir), weights_dir)
+    classes, problem_type = _outputs(record, weights_dir)
+    sources = adaptation_sources(record)
+    title, location = (repo or run.folder.resolve().name).split("/")[-1], repo or str(weights_dir)
+    task = TASKS_ON_THE_HUB[record.task]
     data = ModelCardData(
         model_name=title,
         **hub_licence(sources),
         library_name="peft" if adapter else "transformers",
         pipeline_tag=task.pipeline,
-        tags=[*TAGS, *(["lora"] if run["method"] == "lora" else [])],
+        tags=[*TAGS, *(["lora"] if record.method == "lora" else [])],
         base_model=base_repo,
-        eval_results=model_index_entries(results),
+        eval_results=model_index_entries(run.results),
     )
     return fill(
         "adapted_model.md.jinja",
@@ -94,41 +94,44 @@ def render_adapted_card(
         what=task.title,
         task=task,
         adapter=adapter,
-        run=run,
-        results=list(results.values()),
+        run=record,
+        results=list(run.results.values()),
         sources=sources,
-        seen_sources=sorted({name for one in results.values() for name in one["provenance"]["pretraining_sources"]}),
+        seen_sources=run.seen_sources,
         only_drawn=bool(sources) and all(source.access == "synthetic" for source in sources),
         # A folder of this machine is nobody else's name for it.
-        base=base_repo or (run["base"]["name"] if repo is None else None),
-        base_link=f"https://huggingface.co/{base_repo}" if base_repo else run["base"]["name"],
+        base=base_repo or (record.base["name"] if repo is None else None),
+        base_link=f"https://huggingface.co/{base_repo}" if base_repo else record.base["name"],
         revision=base_revision,
         classes=classes,
         problem_type=problem_type,
-        validation={name: value for name, value in run["validation"].items() if name not in ("metric", "value")},
+        validation={name: value for name, value in record.validation.items() if name not in ("metric", "value")},
         adapter_settings=_lora_settings(weights_dir),
         snippet=loading_snippet(weights_dir, location).strip() if adapter else _whole_model_snippet(task, location),
         usage=USAGE[task.name],
-        method=_method(run),
+        method=_method(record),
         location=location,
         private=private,
     )
 
 
-def render_report_base_card(base_dir: Path, repo: str, private: bool = False) -> ModelCard:
+def render_report_base_card(run: FinishedRun, repo: str, private: bool = False) -> ModelCard:
     """The card of the model that a run of report generation put together for its adapter.
 
     It has no figures of its own: it writes nothing of use before it is adapted.
 
+    Args:
+        run: of kind "report_base".
+        repo, private: as for `render_adapted_card`.
+
     Raises:
-        ValueError: the run is not finished, was not judged, or its adapter belongs to another base.
+        ValueError: the adapter of the run belongs to another base.
     """
-    run = read_run(base_dir.parent)
-    results, sha256 = load_results(base_dir.parent / "results"), weights_sha256(base_dir)
-    if run["base"]["weights_sha256"] != sha256:
-        raise ValueError(f"{base_dir} is not the base of the adapter beside it: run train.adapt again")
-    seen = sorted({name for one in results.values() for name in one["provenance"]["pretraining_sources"]})
-    config, title = json.loads((base_dir / "config.json").read_text()), repo.split("/")[-1]
+    record, sha256 = run.record, weights_sha256(run.weights_dir)
+    assert isinstance(record, AdaptRun)
+    if record.base["weights_sha256"] != sha256:
+        raise ValueError(f"{run.folder} is not the base of the adapter beside it: run train.adapt again")
+    seen, config, title = run.seen_sources, run.config, repo.split("/")[-1]
     sources = training_sources(seen, {}, None)
     task = TASKS["report_generation"]
     data = ModelCardData(**hub_licence(sources), library_name="transformers", pipeline_tag=task.pipeline, tags=TAGS)
@@ -136,10 +139,10 @@ def render_report_base_card(base_dir: Path, repo: str, private: bool = False) ->
         "report_base.md.jinja",
         data,
         title=title,
-        run=run,
+        run=record,
         made_of={
             "vision tower": config["vision_config"]["model_type"],
-            "language model": hub_id(run["settings"].get("language_model")) or config["text_config"]["model_type"],
+            "language model": hub_id(record.settings.get("language_model")) or config["text_config"]["model_type"],
         },
         sha256=sha256,
         seen_sources=seen,
@@ -149,23 +152,23 @@ def render_report_base_card(base_dir: Path, repo: str, private: bool = False) ->
     )
 
 
-def _method(run: dict) -> str:
+def _method(run: AdaptRun) -> str:
     """What was trained, in words."""
-    if TASKS_ON_THE_HUB[run["task"]].head_on_tower:
-        return METHODS[run["method"]]
-    frozen = run["settings"].get("freeze_tower")
-    tower = " and on the vision tower" if run["settings"].get("adapt_tower") else ""
+    if TASKS_ON_THE_HUB[run.task].head_on_tower:
+        return METHODS[run.method]
+    frozen = run.settings.get("freeze_tower")
+    tower = " and on the vision tower" if run.settings.get("adapt_tower") else ""
     return {
         "lora": f"Low-rank adapters (LoRA) on the language model{tower}; the projector was trained as a whole",
         "linear": "The projector alone was trained",
         "full": "All weights but those of the vision tower were trained" if frozen else METHODS["full"],
-    }[run["method"]]
+    }[run.method]
 
 
-def _outputs(run: dict, weights_dir: Path) -> tuple[list[str], str | None]:
+def _outputs(run: AdaptRun, weights_dir: Path) -> tuple[list[str], str | None]:
     """Names of the outputs in their order, and the kind of problem; no names for reports."""
     record = weights_dir / "chexficient_adapter.json"
-    if not TASKS_ON_THE_HUB[run["task"]].head_on_tower:
+    if not TASKS_ON_THE_HUB[run.task].head_on_tower:
         return [], None
     head = (
         json.loads(record.read_text())["head"]
@@ -176,13 +179,10 @@ def _outputs(run: dict, weights_dir: Path) -> tuple[list[str], str | None]:
     return [labels[number] for number in sorted(labels)], head.get("problem_type")
 
 
-def adaptation_sources(run: dict) -> list[TrainingSource]:
+def adaptation_sources(run: AdaptRun) -> list[TrainingSource]:
     """The corpora that a head was trained on, all its films of one where there is just one."""
-    names = list(run.get("sources") or [])
-    counts = dict(run["sources"]) if isinstance(run.get("sources"), dict) else {}
-    if len(names) == 1:
-        counts = {names[0]: run["train_films"]}
-    return training_sources(names, counts, None)
+    counts = {run.sources[0]: run.train_films} if len(run.sources) == 1 else {}
+    return training_sources(run.sources, counts, None)
 
 
 def _lora_settings(weights_dir: Path) -> dict:
@@ -197,7 +197,7 @@ def _lora_settings(weights_dir: Path) -> dict:
     if kinds:
         settings["variant"] = ", ".join(kinds)
     settings["LoRA on"] = (
-        targets if isinstance(targets, str) else ", ".join(sorted({one.split(".")[-1] for one in targets}))
+        targets if isinstance(targets, str) else ", ".join(sorted({target.split(".")[-1] for target in targets}))
     )
     if config.get("modules_to_save"):
         settings["trained as a whole"] = ", ".join(sorted(config["modules_to_save"]))

@@ -20,15 +20,27 @@ METHODS = {
 }
 
 
+def not_defined(value: float | None) -> bool:
+    """None, or NaN: a record holds it where a figure that is always there could not be computed."""
+    return value is None or math.isnan(value)
+
+
 def number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.3f}"
+    return "not defined" if not_defined(value) else f"{value:.3f}"
 
 
 def percent(value: float | None) -> str:
     """With the digits it needs: 12.3 %, 0.42 %, 0.031 %."""
-    if value is None:
+    if not_defined(value):
         return "–"
     return f"{100 * value:.{1 if value >= 0.01 or value == 0 else 2 if value >= 0.001 else 3}f} %"
+
+
+def plain(value: float | str | None) -> str:
+    """Any value of a table."""
+    if value is None or value != value:
+        return "not defined"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def hours(seconds: float) -> str:
@@ -48,7 +60,7 @@ def flops(count: float | None) -> str:
     """In PFLOP, TFLOP or GFLOP."""
     if not count:
         return "not recorded"
-    size, unit = next((one for one in ((1e15, "PFLOP"), (1e12, "TFLOP")) if count >= one[0]), (1e9, "GFLOP"))
+    size, unit = next((unit for unit in ((1e15, "PFLOP"), (1e12, "TFLOP")) if count >= unit[0]), (1e9, "GFLOP"))
     return f"{count / size:.3g} {unit}"
 
 
@@ -63,9 +75,9 @@ def _environment() -> Environment:
         "flops": flops,
         "commit": commit,
         "count": lambda value: f"{value:,}",
-        "rank": lambda value: "not defined" if value is None else f"{value:.4g}",
+        "rank": lambda value: "not defined" if not_defined(value) else f"{value:.4g}",
         "bytes": lambda value: f"{value / 1e6:.1f} MB" if value >= 1e5 else f"{value / 1e3:.0f} kB",
-        "plain": lambda value: f"{value:.3g}" if isinstance(value, float) and math.isfinite(value) else value,
+        "plain": plain,
         "average": lambda values: f"{sum(values) / len(values):,.0f}" if values else "not recorded",
         # A name must not end a table cell, nor begin a tag.
         "cell": lambda value: " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;"),

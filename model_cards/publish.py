@@ -16,7 +16,6 @@ the card, and asks the network nothing.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -25,10 +24,13 @@ from pathlib import Path
 from transformers import HfArgumentParser
 
 from model_cards.assemble import assemble
-from model_cards.publication import Wish
-from model_cards.runs import EXPECTED, explain, kind_of
+from model_cards.publication import Publication, PublishError, read_source
+from model_cards.refusals import refusals
+from model_cards.refusals.hub import HEADS_FILE
+from model_cards.refusals.request import meaningless_options, unnamed_base
+from model_cards.runs import EXPECTED, explain
 from model_cards.staging import Staged
-from model_cards.upload import HEADS_FILE, Hub, PublishError
+from model_cards.upload import Hub
 
 
 @dataclass
@@ -68,40 +70,9 @@ class PublishArguments:
     )
 
 
-#: Options that say something about some kinds only.
-ONLY_FOR = {
-    "base_repo": ("adapter",),
-    "results": ("base", "adapter", "head"),
-    "prepared_from": ("dataset",),
-}
-
-
-def check_options(kind: str, arguments: PublishArguments) -> None:
-    """Raises PublishError for an option that has no meaning for what is published."""
-    for name, kinds in ONLY_FOR.items():
-        if getattr(arguments, name) and kind not in kinds:
-            what = {"report_base": "the base of a report model", "head": "a whole model"}.get(kind, f"a {kind}")
-            raise PublishError(f"--{name} has no meaning for {what}: leave it out")
-
-
-def find_base(source: Path, base_repo: str | None) -> tuple[str, dict]:
-    """The repository of an adapter's base, and the base as the adapter's record names it.
-
-    Raises:
-        PublishError: the base is a folder, and `base_repo` was not given.
-    """
-    base = json.loads((source / "adapter" / "chexficient_adapter.json").read_text())["base"]
-    if base_repo is None and base["revision"] is None:
-        raise PublishError(
-            f"{source} is an adapter on a base in a folder of this machine: publish that ({base['name']}) first, then "
-            "name its repository with --base_repo"
-        )
-    return base_repo or base["name"], base
-
-
-def show(staged: Staged, wish: Wish) -> None:
+def show(staged: Staged, publication: Publication) -> None:
     """Print the files with their sizes, what stays here, and the card."""
-    print(f"{'public' if wish.public else 'private'} repository {wish.repo}")
+    print(f"{'public' if publication.public else 'private'} repository {publication.repo}")
     for name, size in staged.files.items():
         print(f"  {size:>13,}  {name}")
     print(f"  {sum(staged.files.values()):>13,}  bytes in all")
@@ -117,33 +88,65 @@ def publish(source: Path, arguments: PublishArguments) -> str | None:
     Raises:
         ValueError: it cannot be published, or the Hub refuses; the message says why.
     """
-    kind = kind_of(source)
-    check_options(kind, arguments)
-    values = {
-        one.name: getattr(arguments, one.name) for one in dataclasses.fields(Wish) if hasattr(arguments, one.name)
-    }
-    wish = Wish(source, kind, **values)
-    if kind == "adapter":
-        base_repo, base = find_base(source, arguments.base_repo)
-        revision = base["revision"] if base_repo == base["name"] else None
-        wish = dataclasses.replace(wish, base_repo=base_repo, base_revision=revision)
-    hub, hub_kind = None, kind if kind in ("adapter", "dataset") else "model"
+    publication = read_publication(source, arguments)
+    hub, hub_kind = None, publication.kind if publication.kind in ("adapter", "dataset") else "model"
     if not arguments.dry_run:
         hub = Hub(arguments.token)
-        hub.check_owner(wish.repo)
-        hub.check_target(wish.repo, hub_kind, wish.public, arguments.update)
-        if kind == "adapter":
-            code = HEADS_FILE if base["model_type"] == "chexficient" else None
-            commit = hub.commit_of(wish.base_repo, base["weights_sha256"], wish.base_revision, code)
-            wish = dataclasses.replace(wish, base_revision=commit)
+        hub.check_owner(publication.repo)
+        hub.check_target(publication.repo, hub_kind, publication.public, arguments.update)
+        publication = with_base_commit(publication, hub)
     with tempfile.TemporaryDirectory(prefix="chexficient-publish-") as folder:
-        staged = assemble(wish, Path(folder))
-        show(staged, wish)
+        staged = assemble(publication, Path(folder))
+        _refuse([f"{source} cannot be published:"], refusals(publication, staged))
+        show(staged, publication)
         if hub is None:
             print("\n" + (Path(folder) / "README.md").read_text())
             print("dry run: nothing was sent")
             return None
-        return hub.push(Path(folder), wish.repo, hub_kind, wish.public)
+        return hub.push(Path(folder), publication.repo, hub_kind, publication.public)
+
+
+def read_publication(source: Path, arguments: PublishArguments) -> Publication:
+    """What a folder holds, with what was asked for it.
+
+    Raises:
+        PublishError: an option has no meaning for it, or it is an adapter whose base nobody else can load.
+        ValueError: it is neither a dataset nor a finished run with results.
+    """
+    publication = Publication(
+        source,
+        arguments.repo,
+        **read_source(source, arguments.results, arguments.prepared_from),
+        public=arguments.public,
+        uncommitted=arguments.uncommitted,
+        base_repo=arguments.base_repo,
+        own_data_cleared_by=arguments.own_data_cleared_by,
+    )
+    _refuse([], meaningless_options(publication.kind, vars(arguments)) + unnamed_base(publication))
+    base = publication.adapter_base
+    if base is None:
+        return publication
+    repo = arguments.base_repo or base["name"]
+    return dataclasses.replace(
+        publication, base_repo=repo, base_revision=base["revision"] if repo == base["name"] else None
+    )
+
+
+def with_base_commit(publication: Publication, hub: Hub) -> Publication:
+    """The publication of an adapter with the commit of its base on the Hub, where that is the right base."""
+    base = publication.adapter_base
+    if base is None:
+        return publication
+    code = HEADS_FILE if base["model_type"] == "chexficient" else None
+    commit = hub.commit_of(publication.base_repo, base["weights_sha256"], publication.base_revision, code)
+    return dataclasses.replace(publication, base_revision=commit)
+
+
+def _refuse(heading: list[str], problems: list[str]) -> None:
+    """Raises PublishError with all problems at once, where there are any."""
+    if problems:
+        bullet = "- " if heading else ""
+        raise PublishError("\n".join([*heading, *(f"{bullet}{problem}" for problem in problems)]))
 
 
 def main(arguments: list[str] | None = None) -> None:

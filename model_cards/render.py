@@ -19,11 +19,12 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError, safe_open
 
+from eval.records.runs import PretrainRun
 from model_cards.adapted import render_adapted_card
 from model_cards.corpora import counts_of_folders, hub_licence, population, read_curation, training_sources
 from model_cards.filling import TAGS, fill
-from model_cards.results import check_weights, load_results, model_index_entries
-from model_cards.runs import EXPECTED, explain, hub_id, kind_of, read_run
+from model_cards.results import check_weights, model_index_entries
+from model_cards.runs import EXPECTED, FinishedRun, explain, hub_id, is_dataset, read_run
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 
 #: Arguments of curation, as they are called in a card.
@@ -36,27 +37,24 @@ _CURATION_SETTINGS = {
 }
 
 
-def render_base_card(
-    run_dir: Path, repo: str | None = None, results_dir: Path | None = None, private=False
-) -> ModelCard:
+def render_base_card(run: FinishedRun, repo: str | None = None, private: bool = False) -> ModelCard:
     """The card of a pretrained model.
 
     Args:
-        run_dir: with `run.json`, `model/` and `results/`.
+        run: of kind "base".
         repo: by which it will be loaded; default: the folder of the model.
-        results_dir: of the results, in place of `run_dir/results`.
         private: whether loading needs to be logged in.
 
     Raises:
-        ValueError: the run is not finished, has no results, or results of other weights.
+        ValueError: its results are of other weights, or its weights are damaged.
     """
-    run, model_dir = read_run(run_dir), run_dir / "model"
-    results = load_results(results_dir or run_dir / "results")
-    check_weights(results, weights_sha256(model_dir), model_dir)
-    config, curation = json.loads((model_dir / "config.json").read_text()), read_curation(run_dir)
-    counts = counts_of_folders([part["folder"] for part in run["mixture"]["parts"]]) if "mixture" in run else {}
+    record, model_dir = run.record, run.weights_dir
+    assert isinstance(record, PretrainRun)
+    check_weights(run.results, weights_sha256(model_dir), model_dir)
+    config, curation = run.config, read_curation(run.folder)
+    counts = counts_of_folders(record.training_folders)
     sources = training_sources(config.get("pretraining_sources") or [], counts, curation)
-    title = (repo or run_dir.resolve().name).split("/")[-1]
+    title = (repo or run.folder.resolve().name).split("/")[-1]
     data = ModelCardData(
         model_name=title,
         **hub_licence(sources),
@@ -64,20 +62,20 @@ def render_base_card(
         library_name="transformers",
         pipeline_tag="zero-shot-image-classification",
         tags=[*TAGS, "contrastive"],
-        base_model=pretrained_towers(run["settings"]),
-        eval_results=model_index_entries(results),
+        base_model=pretrained_towers(record.settings),
+        eval_results=model_index_entries(run.results),
     )
     return fill(
         "base_model.md.jinja",
         data,
         title=title,
-        run=run,
-        results=list(results.values()),
+        run=record,
+        results=list(run.results.values()),
         sources=sources,
         only_drawn=bool(sources) and all(source.access == "synthetic" for source in sources),
         population=population(curation),
         curation=curation,
-        curation_settings=_curation_settings(run["settings"], curation),
+        curation_settings=_curation_settings(record.settings, curation),
         architecture=_architecture(model_dir, config),
         location=repo or str(model_dir),
         private=private,
@@ -121,22 +119,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="Folder of the run.")
     parser.add_argument("--results", type=Path, help="Folder of its results (eval.run --out); default: results/ in it.")
     parsed = parser.parse_args(arguments)
-    run_dir = parsed.run
+    folder = parsed.run
     try:
-        kind = kind_of(run_dir)
-        if kind == "report_base":
-            raise ValueError(f"{run_dir} gets its card when it is published: `python -m model_cards.publish {run_dir}`")
-        if kind == "dataset":
+        if is_dataset(folder):
             raise ValueError(
-                f"{run_dir} is a dataset, whose card `data_scripts.prepare` has written: {run_dir}/README.md"
+                f"{folder} is a dataset, whose card `data_scripts.prepare` has written: {folder}/README.md"
             )
-        target = run_dir / ("adapter" if kind == "adapter" else "model") / "README.md"
-        if kind == "base":
-            card = render_base_card(run_dir, results_dir=parsed.results)
-        else:
-            card = render_adapted_card(run_dir, target.parent, results_dir=parsed.results)
+        run = read_run(folder, parsed.results)
+        if run.kind == "report_base":
+            raise ValueError(f"{folder} gets its card when it is published: `python -m model_cards.publish {folder}`")
+        target = run.weights_dir / "README.md"
+        card = render_base_card(run) if run.kind == "base" else render_adapted_card(run)
     except EXPECTED as error:
-        sys.exit(explain(error, run_dir))
+        sys.exit(explain(error, folder))
     card.save(target)
     print(f"model card in {target}")
 

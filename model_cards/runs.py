@@ -1,70 +1,121 @@
-"""What a folder holds that somebody wants to describe or publish, recognised by its files."""
+"""A run that somebody wants to describe or publish: its kind, its record and its results, read once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from jinja2 import UndefinedError
+
+from data_scripts.access import PUBLIC
+from eval.records.results import TaskResult, load_results
+from eval.records.runs import RUN_FILE, AdaptRun, PretrainRun, Run
+from model_cards.corpora import access_of
 
 #: What goes wrong with folders that people have: said in one line, not as a traceback.
 EXPECTED = (ValueError, OSError, KeyError, UndefinedError)
 
 
-def read_run(run_dir: Path) -> dict:
-    """What `run.json` says.
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that was finished and judged.
+
+    Args:
+        folder: of the run; of a "report_base", the folder `base` in it.
+        kind: "base" (a pretrained model), "adapter", "head" (a whole model trained for a task), or "report_base" (what
+            a run of report generation put together for its adapter).
+        record: what its `run.json` says.
+        results_dir, results: where its results lie, and these by file name, in order of task.
+    """
+
+    folder: Path
+    kind: str
+    record: PretrainRun | AdaptRun
+    results_dir: Path
+    results: dict[str, TaskResult]
+
+    @property
+    def run_dir(self) -> Path:
+        return self.folder.parent if self.kind == "report_base" else self.folder
+
+    @property
+    def weights_dir(self) -> Path:
+        return self.folder if self.kind == "report_base" else self.folder / _weights_name(self.kind)
+
+    @property
+    def data_folders(self) -> list[Path]:
+        """The prepared folders that it was trained on, and those that its results were measured on."""
+        folders = [*self.record.training_folders, *(result.provenance.dataset for result in self.results.values())]
+        return list(dict.fromkeys(Path(folder) for folder in folders))
+
+    @property
+    def seen_sources(self) -> list[str]:
+        """Corpora that its weights were trained on, as far as its results tell."""
+        return sorted({name for result in self.results.values() for name in result.provenance.pretraining_sources})
+
+    @cached_property
+    def config(self) -> dict:
+        """The configuration of the model; an adapter has none."""
+        file = self.weights_dir / "config.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    @property
+    def closed_sources(self) -> list[str]:
+        """Corpora behind the weights that are not open to anybody."""
+        adapted_to = self.record.sources if isinstance(self.record, AdaptRun) else []
+        names = {*(self.config.get("pretraining_sources") or []), *adapted_to}
+        return sorted(name for name in names if access_of(name) not in PUBLIC)
+
+
+def read_run(folder: Path, results_dir: Path | None = None) -> FinishedRun:
+    """The run in a folder.
+
+    Args:
+        folder: of the run, or the folder `base` of a run of report generation.
+        results_dir: of its results; default: `results/` of the run.
 
     Raises:
-        ValueError: there is none, so the run is not finished.
+        ValueError: it is no run, or one that was not finished or not judged, or a record of it is damaged.
     """
-    file = run_dir / "run.json"
-    if not file.is_file():
-        raise ValueError(f"{run_dir} is not a finished run: {file} is missing")
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}): run it again") from error
-
-
-def kind_of(folder: Path) -> str:
-    """What a folder holds.
-
-    Returns:
-        "base" (a pretrained model), "adapter", "head" (a whole model trained for a task), "report_base" (what a run of
-        report generation put together for its adapter), or "dataset".
-
-    Raises:
-        ValueError: none of these, or a run that was not finished.
-    """
-    if (folder / "summary.json").is_file() or (folder / "curation.json").is_file() or (folder / ".prepare").is_dir():
-        return "dataset"
-    if folder.name == "base" and (folder / "config.json").is_file() and (folder.parent / "run.json").is_file():
-        return "report_base"
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder")
-    if not any((folder / name).exists() for name in ("run.json", "model", "adapter", ".model")):
+    if folder.name == "base" and (folder / "config.json").is_file() and (folder.parent / RUN_FILE).is_file():
+        results_dir = results_dir or folder.parent / "results"
+        return FinishedRun(folder, "report_base", AdaptRun.load(folder.parent), results_dir, load_results(results_dir))
+    record = _load_record(folder)
+    kind = _kind_of(record)
+    if not (folder / _weights_name(kind)).is_dir():
+        raise ValueError(f"{folder} is not a finished run: {folder / _weights_name(kind)} is missing")
+    results_dir = results_dir or folder / "results"
+    return FinishedRun(folder, kind, record, results_dir, load_results(results_dir))
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder holds prepared data (also where its preparation was not finished) or a curated dataset."""
+    return (folder / "summary.json").is_file() or (folder / "curation.json").is_file() or (folder / ".prepare").is_dir()
+
+
+def _load_record(folder: Path) -> PretrainRun | AdaptRun:
+    if not any((folder / name).exists() for name in (RUN_FILE, "model", "adapter", ".model")):
         raise ValueError(
-            f"{folder} is not a finished run of train.pretrain or train.adapt (run.json), nor a prepared or curated "
+            f"{folder} is not a finished run of train.pretrain or train.adapt ({RUN_FILE}), nor a prepared or curated "
             "dataset (summary.json, curation.json)"
         )
-    run = read_run(folder)
-    if "method" not in run:
-        kind, part = "base", "model"
-    else:
-        kind, part = ("head", "model") if run["method"] == "full" else ("adapter", "adapter")
-    if not (folder / part).is_dir():
-        raise ValueError(f"{folder} is not a finished run: {folder / part} is missing")
-    return kind
+    record = Run.load(folder)
+    assert isinstance(record, PretrainRun | AdaptRun)
+    return record
 
 
-def folders_of_data(run: dict, results: Iterable[dict]) -> list[Path]:
-    """The prepared folders that a run was trained on, and those that its results were measured on."""
-    parts = (run.get("mixture") or {}).get("parts", [])
-    folders = [part["folder"] for part in parts] or (run.get("settings") or {}).get("dataset_dir") or []
-    folders = [folders] if isinstance(folders, str) else list(folders)
-    folders += [result["provenance"]["dataset"] for result in results]
-    return list(dict.fromkeys(Path(folder) for folder in folders))
+def _kind_of(record: PretrainRun | AdaptRun) -> str:
+    if isinstance(record, PretrainRun):
+        return "base"
+    return "head" if record.method == "full" else "adapter"
+
+
+def _weights_name(kind: str) -> str:
+    return "adapter" if kind == "adapter" else "model"
 
 
 def hub_id(name: str | None) -> str | None:

@@ -8,7 +8,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model_cards.results import load_results, publishable
+from model_cards.results import publishable
+from model_cards.runs import FinishedRun
 
 #: Files beside the weights of a model or adapter: configuration, processor, tokenizer, modelling code.
 _BESIDE = (
@@ -71,7 +72,7 @@ def without_own_paths(config):
             for key, value in config.items()
             if key not in ("_name_or_path", "name_or_path") or not value
         }
-    return [without_own_paths(one) for one in config] if isinstance(config, list) else config
+    return [without_own_paths(entry) for entry in config] if isinstance(config, list) else config
 
 
 def _without_absent_processor(config, source: Path):
@@ -79,22 +80,21 @@ def _without_absent_processor(config, source: Path):
     the processor it was taken from.
     """
     if isinstance(config, list):
-        return [_without_absent_processor(one, source) for one in config]
+        return [_without_absent_processor(entry, source) for entry in config]
     if not isinstance(config, dict):
         return config
     config = {name: _without_absent_processor(value, source) for name, value in config.items()}
     target = (config.get("auto_map") or {}).get("AutoProcessor")
     if target is not None and not (source / f"{target.split('.')[0]}.py").is_file():
-        config["auto_map"] = {name: one for name, one in config["auto_map"].items() if name != "AutoProcessor"}
+        config["auto_map"] = {name: module for name, module in config["auto_map"].items() if name != "AutoProcessor"}
     return config
 
 
-def stage_results(folder: Path, staged: Staged, repo: str, base_repo: str | None = None) -> None:
+def stage_results(run: FinishedRun, staged: Staged, repo: str, base_repo: str | None = None) -> None:
     """The results as JSON; films, texts and scores that `eval` keeps beside them stay here."""
-    target = staged.folder / "results"
-    target.mkdir(exist_ok=True)
-    for name, result in load_results(folder).items():
-        (target / name).write_text(json.dumps(publishable(result, repo, base_repo), indent=2) + "\n")
+    for name, result in run.results.items():
+        publishable(result, repo, base_repo).save(staged.folder / "results" / name)
+    folder = run.results_dir
     staged.left_out += [f"{folder.name}/{path.name}" for path in sorted(folder.iterdir()) if path.suffix != ".json"]
 
 

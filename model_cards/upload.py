@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,26 +11,18 @@ from typing import TypeVar
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     HfHubHTTPError,
-    HFValidationError,
     HTTPError,
     LocalTokenNotFoundError,
     RepositoryNotFoundError,
 )
-from huggingface_hub.utils import validate_repo_id
+
+from model_cards.publication import PublishError
+from model_cards.refusals.hub import WHAT, wrong_base, wrong_owner, wrong_target
 
 _ATTEMPTS = 4
-#: Of a base, what rebuilds its heads where this package is not installed.
-HEADS_FILE = "modeling_chexficient_heads.py"
-#: The weights of a model; other tensors may lie beside them.
-_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
-_WHAT = {"model": "a model", "adapter": "an adapter", "dataset": "a dataset"}
 #: How a connection breaks: in the client, below it, and in hf_xet, which sends the large files.
 _BROKEN = (HTTPError, ConnectionError, TimeoutError, RuntimeError)
 Result = TypeVar("Result")
-
-
-class PublishError(ValueError):
-    """Something cannot be published; the message says why, and what to do."""
 
 
 class Hub:
@@ -55,18 +46,7 @@ class Hub:
 
     def check_owner(self, repo: str) -> None:
         """Raises PublishError if `repo` is no ORG/NAME, or ORG neither the user nor an organisation of the user."""
-        try:
-            validate_repo_id(repo)
-        except HFValidationError as error:
-            raise PublishError(f"--repo {repo}: {error}") from error
-        if repo.count("/") != 1:
-            raise PublishError(f"--repo {repo}: give ORG/NAME, such as {self.user['name']}/{repo}")
-        owners = [self.user["name"], *(one["name"] for one in self.user.get("orgs", []))]
-        if repo.split("/")[0] not in owners:
-            raise PublishError(
-                f"--repo {repo}: the token is of {self.user['name']}, who may write to {', '.join(owners)}; publish "
-                "there, or use a token of the owner"
-            )
+        _refuse(wrong_owner(repo, self.user))
 
     def commit_of(self, repo: str, weights_sha256: str, revision: str | None = None, code: str | None = None) -> str:
         """The commit of the base model `repo` at `revision` (default: now).
@@ -75,27 +55,14 @@ class Hub:
             code: file of its code without which its adapters cannot be loaded.
 
         Raises:
-            PublishError: it is not there, or its weights are others (told where they are in one file: the Hub keeps the
-                hash of each file), or it lacks `code`.
+            PublishError: it is not there, or not what the adapter needs (`model_cards.refusals.hub.wrong_base`).
         """
         try:
             with self._plain_errors(repo):
                 info = self.api.model_info(repo, revision=revision, files_metadata=True)
         except RepositoryNotFoundError as error:
             raise PublishError(f"--base_repo {repo} is not there, or not for you: publish the base first") from error
-        weights = [file for file in info.siblings if _WEIGHTS.fullmatch(file.rfilename)]
-        if not weights:
-            raise PublishError(f"--base_repo {repo} holds no weights (safetensors): name the repository of the base")
-        if len(weights) == 1 and weights[0].lfs is not None and weights[0].lfs.sha256 != weights_sha256:
-            raise PublishError(
-                f"--base_repo {repo} (commit {info.sha[:12]}) holds other weights ({weights[0].lfs.sha256[:12]}...) "
-                f"than the adapter was trained on ({weights_sha256[:12]}...): name the repository of that base"
-            )
-        if code is not None and code not in {file.rfilename for file in info.siblings}:
-            raise PublishError(
-                f"--base_repo {repo} (commit {info.sha[:12]}) has code of an earlier version, without {code}: save "
-                "that model anew (AutoModel.from_pretrained, save_pretrained) and publish it again with --update"
-            )
+        _refuse(wrong_base(repo, info, weights_sha256, code))
         return info.sha
 
     def check_target(self, repo: str, kind: str, public: bool, update: bool) -> None:
@@ -107,18 +74,7 @@ class Hub:
                 info = self.api.repo_info(repo, repo_type="dataset" if kind == "dataset" else "model")
         except RepositoryNotFoundError:
             return
-        files = {file.rfilename for file in info.siblings} - {".gitattributes"}
-        found = _kind_of(files)
-        if files and found != kind:
-            raise PublishError(f"{repo} is there and holds {_WHAT.get(found, 'something else')}: choose another --repo")
-        if files and not update:
-            raise PublishError(f"{repo} is there already: choose another --repo, or replace its content with --update")
-        if info.private == public:
-            there, wanted = ("private", "--public") if info.private else ("public", "without --public")
-            raise PublishError(
-                f"{repo} is there and {there}, and you publish {wanted}: change that on its settings page, or "
-                "choose another --repo"
-            )
+        _refuse(wrong_target(repo, info, kind, public, update))
 
     def push(self, folder: Path, repo: str, kind: str, public: bool) -> str:
         """Create the repository where it is not there, and make `folder` its whole content in one commit.
@@ -136,7 +92,7 @@ class Hub:
                     repo_id=repo,
                     folder_path=folder,
                     repo_type=repo_type,
-                    commit_message=f"Publish {_WHAT[kind]} of CheXficient",
+                    commit_message=f"Publish {WHAT[kind]} of CheXficient",
                     # What an earlier version had and this one has not, goes.
                     delete_patterns="*",
                 )
@@ -161,6 +117,11 @@ class Hub:
             ) from None
 
 
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise PublishError(reason)
+
+
 def retry(action: Callable[[], Result], attempts: int = _ATTEMPTS, pause: float = 2.0) -> Result:
     """The result of `action`, tried again after errors that pass: of the connection, and of an overloaded server."""
     for attempt in range(1, attempts + 1):
@@ -183,12 +144,3 @@ def _explain(error: HfHubHTTPError, what: str) -> str:
         return f"{what}: the token may not write there: use one of its owner with the right to write"
     reason = error.response.headers.get("X-Error-Message") or error.response.reason_phrase
     return f"{what}: the Hub answers {status} ({reason}); if it passes, give the same command again"
-
-
-def _kind_of(files: set[str]) -> str | None:
-    """What a repository holds, by the names of its files."""
-    if "adapter_config.json" in files:
-        return "adapter"
-    if any(name.endswith(".parquet") for name in files):
-        return "dataset"
-    return "model" if "config.json" in files else None

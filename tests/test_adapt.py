@@ -62,7 +62,7 @@ def test_a_run_of_findings(base, tiny_corpus, tmp_path, capsys):
     assert run["base"]["name"] == str(base)
     assert f"trainable: {run['trainable_parameters']:,} of {run['all_parameters']:,}" in out
     assert run["trainable_share"] == run["trainable_parameters"] / run["all_parameters"]
-    assert run["flops"] > 0
+    assert run["flops"]["total"] == run["flops"]["trained"] > 0
     assert run["steps"] == 4
     assert run["sources"] == ["synthetic"]
     assert run["adapter_bytes"] == (tmp_path / "run" / "adapter" / "adapter_model.safetensors").stat().st_size

@@ -190,7 +190,7 @@ def test_a_run_with_a_new_language_model_learns_to_tell_films_apart(base, corpus
     longer = ["--max_steps", "60", "--eval_steps", "30", "--learning_rate", "1e-2", "--freeze_tower", "false"]
     main(demo_words(base, corpus, out, *longer))
     run = json.loads((out / "run.json").read_text())
-    assert (run["task"], run["method"], run["reports_cut"]) == ("report-generation", "full", 1)
+    assert (run["task"], run["method"], run["facts"]["reports_cut"]) == ("report-generation", "full", 1)
     assert -0.5 < run["validation"]["log_likelihood"] < 0
     generator = load_evaluation_model(str(out / "model"))
     films = [film(number)["image"] for number in range(300, 312)]

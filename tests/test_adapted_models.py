@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +41,9 @@ from modeling_chexficient import (
 )
 from modeling_chexficient.adapters_chexficient import save_adapter
 from modeling_chexficient.base_identity_chexficient import identify_base
-from tests.conftest import REPOSITORY
 from tests.run_records import adapt_run, pretrain_run
 from tests.tiny_models import SIDE, TEXT, VISION, tiny_tokenizer
+from tests.warm import run_python
 
 LABELS = {0: "Nodule", 1: "Edema", 2: "Mass"}
 STRUCTURES = {0: "heart", 1: "box", 2: "disc"}
@@ -392,29 +389,11 @@ def test_two_processes_judge_heads_as_one(run_folder, tiny_corpus, tmp_path):
         run_folder("image-classification", "of-synthetic", labels),
         run_folder("semantic-segmentation", "of-synthetic", {0: "heart", 1: "right_lung", 2: "left_lung"}),
     ]
-    words = [sys.executable, "-m", "eval.run", "--suite", "synthetic", "--limit", "30", "--resamples", "20"]
-    words += [
-        "--batch_size",
-        "8",
-        "--decoder_epochs",
-        "1",
-        "--label_shares",
-        "1",
-        "--data",
-        str(tiny_corpus),
-        "--model",
-        *map(str, models),
-    ]
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    started = [
-        subprocess.Popen(
-            [words[0], *extra, *words[1:], "--out", str(tmp_path / out)],
-            cwd=REPOSITORY, env=environment, stderr=subprocess.DEVNULL,
-        )
-        for out, extra in (("one", []), ("two", launcher))
-    ]  # fmt: skip
-    assert [process.wait(timeout=600) for process in started] == [0, 0]
+    words = ["-m", "eval.run", "--suite", "synthetic", "--limit", "30", "--resamples", "20", "--batch_size", "8"]
+    words += ["--decoder_epochs", "1", "--label_shares", "1", "--data", str(tiny_corpus), "--model", *map(str, models)]
+    for processes, out in ((1, "one"), (2, "two")):
+        done = run_python([*words, "--out", str(tmp_path / out)], processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
     paths = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").glob("*/*.json"))
     judged = [str(path) for path in paths if path.parent.name != "artifacts"]
     for path in judged:

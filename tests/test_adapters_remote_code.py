@@ -1,10 +1,6 @@
 """The lines of a card load adapters with peft and transformers alone, in a process that cannot import this package."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,16 +20,10 @@ from tests.adapter_files import (
     shake,
 )
 from tests.tiny_models import save_tiny_model
+from tests.warm import run_python, run_without_project
 
 SCRIPT = """
 import json, sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("modeling_chexficient", "train", "eval", "data_scripts"):
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Blocker())
 snippet, inputs, result = sys.argv[1:]
 exec(open(snippet).read())
 import torch
@@ -46,18 +36,12 @@ json.dump({"logits": logits.tolist(), "modules": modules, "processor": type(proc
 """
 
 
-def run_without_the_package(snippet, inputs, folder) -> dict:
-    (folder / "script.py").write_text(SCRIPT)
+def run_snippet(snippet, inputs, folder) -> dict:
     (folder / "snippet.py").write_text(snippet)
     save_file(inputs, folder / "inputs.safetensors")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
-    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf"), "HF_MODULES_CACHE": str(folder / "code")}
-    files = [str(folder / name) for name in ("script.py", "snippet.py", "inputs.safetensors", "result.json")]
-    done = subprocess.run(
-        [sys.executable, "-I", *files], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((folder / "result.json").read_text())
+    files = [folder / name for name in ("snippet.py", "inputs.safetensors", "result.json")]
+    run_without_project(SCRIPT, files, folder, ("modeling_chexficient", "train", "eval", "data_scripts"))
+    return json.loads(files[-1].read_text())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +56,7 @@ def run_without_the_package(snippet, inputs, folder) -> dict:
 def test_heads(tmp_path, task, kind, lora):
     base = save_base(tmp_path / "model", kind)
     saved = make_adapter(base, tmp_path / "adapter", task, ("left lung", 'the "heart"', "tube"), **lora)
-    result = run_without_the_package(loading_snippet(saved.folder), {"pixel_values": pixels()}, tmp_path)
+    result = run_snippet(loading_snippet(saved.folder), {"pixel_values": pixels()}, tmp_path)
     assert all(module.startswith("transformers_modules.") for module in result["modules"])
     assert result["processor"] == type(AutoImageProcessor.from_pretrained(saved.folder)).__name__
     torch.testing.assert_close(torch.tensor(result["logits"]), saved.logits, rtol=0, atol=1e-6)
@@ -96,7 +80,7 @@ def test_a_report_model(tmp_path):
     assert torch.equal(load_adapter(tmp_path / "adapter", task="report-generation")(**inputs).logits, expected)
     snippet = loading_snippet(tmp_path / "adapter")
     assert "AutoModelForImageTextToText" in snippet
-    result = run_without_the_package(snippet, inputs, tmp_path)
+    result = run_snippet(snippet, inputs, tmp_path)
     torch.testing.assert_close(torch.tensor(result["logits"]), expected, rtol=0, atol=1e-5)
 
     # A run that made its own base has it beside the adapter, wherever it was moved to.
@@ -111,8 +95,7 @@ def test_models_without_adapters_need_no_peft():
         "import sys; sys.modules['peft'] = None; import modeling_chexficient as m; m.identify_base; "
         "import modeling_chexficient.adapters_chexficient"
     )
-    root = Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
+    done = run_python(["-c", code])
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,15 @@ from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.repocard import metadata_load
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
-from eval.records.results import load_result
+from eval.records.results import RESULTS, load_results
 from eval.run import main as judge
 from model_cards.corpora import hub_licence, training_sources
 from model_cards.datasets import read_dataset, render_dataset_card
 from model_cards.filling import flops, hours, number, percent
 from model_cards.render import main as render
 from model_cards.render import render_base_card
-from model_cards.results import TASKS, exposure, headline, load_results
+from model_cards.results import TASKS, exposure, headline
+from model_cards.runs import read_run
 from modeling_chexficient import CheXficientModel
 from tests.published_runs import adapt, pretrain
 
@@ -51,12 +53,11 @@ def saved_card(run: Path, part: str = "model") -> tuple[str, Path]:
 
 def test_headlines_are_those_of_eval(finished):
     results = load_results(finished / "results")
-    assert [result["task"] for result in results.values()] == list(TASKS)
-    for name, result in results.items():
-        typed, figure = load_result(finished / "results" / name), headline(result)
-        title, estimate = typed.headline
-        assert figure.name.replace(",", "") == title.replace(",", "")
-        assert (figure.value, figure.low, figure.high) == (estimate.value, estimate.low, estimate.high)
+    assert [result.task for result in results.values()] == list(TASKS) == list(RESULTS)
+    for result in results.values():
+        (name, estimate), (title, expected) = headline(result), result.headline
+        assert name.replace(",", "") == title.replace(",", "")
+        assert estimate == expected
 
 
 def test_every_result_is_in_the_index_and_in_the_text(finished):
@@ -68,17 +69,15 @@ def test_every_result_is_in_the_index_and_in_the_text(finished):
     results = load_results(finished / "results")
     assert len(entries) == len(results) == 5
     for entry, result in zip(entries, results.values(), strict=True):
-        figure, provenance = headline(result), result["provenance"]
-        assert (entry.dataset_type, entry.dataset_split) == (result["benchmark"], "test")
+        (name, figure), provenance = headline(result), result.provenance
+        assert (entry.dataset_type, entry.dataset_split) == (result.benchmark, "test")
         assert entry.metric_value == round(figure.value, 4)
         assert entry.metric_args == {"low_95": round(figure.low, 4), "high_95": round(figure.high, 4)}
-        assert entry.dataset_args["films"] == provenance["films"]
+        assert entry.dataset_args["films"] == provenance.films
         assert entry.dataset_args["corpus_in_training"] == "yes: synthetic"
-        row = (
-            f"{figure.name} | {number(figure.value)} | {number(figure.low)} to {number(figure.high)} | yes: synthetic |"
-        )
+        row = f"{name} | {number(figure.value)} | {number(figure.low)} to {number(figure.high)} | yes: synthetic |"
         assert row in text
-        assert f"<code>{result['benchmark']}</code>" in text
+        assert f"<code>{result.benchmark}</code>" in text
 
 
 def test_the_card_tells_of_training_curation_and_cost(finished):
@@ -124,7 +123,8 @@ def test_trials_unknown_exposure_and_undefined_figures_are_told(run):
     assert text.count("is partial: not all films of the split were judged") == 5
     assert "| macro AUROC | not defined | – | not known |" in text
     assert len(model_index_to_eval_results(metadata_load(file)["model-index"])[1]) == 4
-    assert exposure({"provenance": {"seen_sources": [], "pretraining_sources": ["brax"]}}) == "no"
+    provenance = next(iter(load_results(run / "results").values())).provenance
+    assert exposure(replace(provenance, pretraining_sources=["brax"])) == "no"
 
 
 def test_the_rule_is_described_by_the_run_itself(run):
@@ -155,11 +155,11 @@ def test_names_cannot_break_the_card(run):
 
 
 def test_the_name_of_the_repository_is_how_it_is_loaded(finished):
-    private = str(render_base_card(finished, "ward/model", private=True))
+    private = str(render_base_card(read_run(finished), "ward/model", private=True))
     assert 'AutoModel.from_pretrained("ward/model", trust_remote_code=True)' in private
     assert "hf auth login" in private
     assert str(finished) not in private
-    assert "hf auth login" not in str(render_base_card(finished, "ward/model"))
+    assert "hf auth login" not in str(render_base_card(read_run(finished), "ward/model"))
 
 
 def test_closed_corpora_change_licence_and_limits(run):

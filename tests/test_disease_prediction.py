@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from data_scripts.prepared.patients import draw_patients
+from data_scripts.prepared.patient_sample import draw_patients
 from eval.benchmarks import Benchmark
 from eval.records.results import load_result
 from eval.scores import ZeroShotScores, scores_path

@@ -15,13 +15,13 @@ from eval.metrics import (
     bootstrap_weights,
     label_aurocs,
     label_average_precisions,
-    percentile_interval,
     resample_weights,
     weighted_auroc,
     weighted_average_precision,
 )
 from eval.models.load import load_evaluation_model
 from eval.prompts import find_prompts
+from eval.records.estimates import percentile_interval
 from eval.records.results import Estimate, ZeroShotResult, load_result
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path

@@ -2,12 +2,9 @@
 
 import importlib
 import json
-import os
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +30,8 @@ from eval.studies.models import compare_folders, compare_results, format_differe
 from eval.subgroups import subgroups
 from eval.suite import judge, judge_model
 from eval.tables import Row, format_rows
-from tests.conftest import REPOSITORY
 from tests.tiny_models import save_tiny_model
+from tests.warm import Program, run_python
 
 QUICK = ["--resamples", "20", "--batch_size", "16"]
 SETTINGS = EvaluationSettings(resamples=20, batch_size=16)
@@ -228,32 +225,19 @@ def test_results_of_different_versions_are_not_compared(clip, data, tmp_path):
     assert fine.difference.macro.value == 0
 
 
-def start(words: list[str], processes: int | None = None) -> subprocess.Popen:
-    """`python -m eval.run WORDS`, or that many processes of it."""
-    launcher = [] if processes is None else ["-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
-    launcher += [] if processes is None else ["--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "eval.run", *words],
-        cwd=REPOSITORY,
-        env=environment,
-        stderr=subprocess.DEVNULL,
-    )
-
-
 def test_a_suite_that_is_killed_continues(clip, data, tmp_path):
     words = ["--model", clip, "--suite", "synthetic", "--data", str(data), "--out", str(tmp_path / "out"), *QUICK]
     words += ["--limit", "20"]
     first = tmp_path / "out" / "zero_shot_findings.json"
-    process = start(words)
+    program = Program(["-m", "eval.run", *words])
     try:
-        deadline = time.monotonic() + 120
-        while not first.is_file() and process.poll() is None and time.monotonic() < deadline:
+        deadline = time.monotonic() + 600
+        while not first.is_file() and program.process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.02)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+        program.process.kill()
+        done = program.wait()
+    assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "out" / "synthetic_reports.json").exists()
     written = first.stat().st_mtime_ns
     names = ["zero_shot_findings", "synthetic_retrieval"]
@@ -269,8 +253,9 @@ def test_two_processes_are_one(clip, data, tmp_path):
     """To the last digit: the figures of all five kinds of task, scores of films, and the embeddings behind them."""
     words = ["--model", clip, "--suite", "synthetic", "--data", str(data), *QUICK, "--limit", "40"]
     words += ["--decoder_epochs", "1", "--label_shares", "0.5", "1"]
-    processes = [start([*words, "--out", str(tmp_path / "one")]), start([*words, "--out", str(tmp_path / "two")], 2)]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    for processes, out in ((1, "one"), (2, "two")):
+        done = run_python(["-m", "eval.run", *words, "--out", str(tmp_path / out)], processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
     for name in SUITES["synthetic"]:
         one, two = (tmp_path / folder / f"{name}.json" for folder in ("one", "two"))
         assert figures(one) == figures(two)

@@ -35,7 +35,7 @@ def compute(module: str, *calls: dict) -> list:
         input=json.dumps(calls),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.split("RESULTS")[1])

@@ -1,9 +1,6 @@
 """One folder serves every task, with the package and, by remote code, in a process that cannot import it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +26,7 @@ from modeling_chexficient import (
     CheXficientModel,
     CheXficientProcessor,
 )
+from tests.warm import run_without_project
 
 CODE_FILES = {
     "configuration_chexficient.py",
@@ -42,16 +40,8 @@ CODE_FILES = {
 }
 STRUCTURES = {0: "lungs", 1: "heart", 2: "tube"}
 FINDINGS = {0: "edema", 1: "mass"}
-# Runs without the package: its name is blocked at the import system, since an editable install is always visible.
 SCRIPT = """
 import json, sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "modeling_chexficient":
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Blocker())
 import torch
 from PIL import Image
 import transformers as hf
@@ -91,10 +81,7 @@ with torch.no_grad():
         if task == "image-segmentation":
             found = [{**one, "mask": sum(one["mask"].tobytes()) // 255} for one in found]
         result["pipelines"][task] = found
-try:
-    import modeling_chexficient
-except ModuleNotFoundError:
-    print("RESULT" + json.dumps(result))
+print("RESULT" + json.dumps(result))
 """
 
 
@@ -131,12 +118,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 def remote(folders, tmp_path_factory) -> dict:
     """What a process without the package gets out of the folders."""
     place = tmp_path_factory.mktemp("remote")
-    (place / "script.py").write_text(SCRIPT)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
-    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(place / "hf"), "HF_MODULES_CACHE": str(place / "code")}
-    command = [sys.executable, "-I", str(place / "script.py"), *map(str, folders.values()), str(place / "again")]
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
-    assert "RESULT" in done.stdout, done.stderr[-3000:]
+    done = run_without_project(SCRIPT, [*folders.values(), place / "again"], place)
     return {**json.loads(done.stdout.split("RESULT")[1]), "again": place / "again"}
 
 
@@ -161,7 +143,7 @@ def test_auto_model_gives_what_a_folder_holds(folders):
     }
     for name, kind in kinds.items():
         assert type(AutoModel.from_pretrained(folders[name])) is kind
-    assert type(AutoModel.from_config(CheXficientConfig())) is CheXficientModel
+    assert type(AutoModel.from_config(CheXficientConfig.from_pretrained(folders["whole"]))) is CheXficientModel
 
 
 def test_folders_hold_all_the_code_and_name_no_class_they_cannot_serve(folders, remote):

@@ -124,7 +124,7 @@ def hub(tmp_path_factory):
 
 def wait_for(address: str) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(300):
+    for _ in range(1200):
         try:
             opener.open(address, timeout=1)
             return

@@ -1,9 +1,6 @@
 """Saved folders load with trust_remote_code in a process that cannot import the package, and with it by default."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +15,11 @@ from modeling_chexficient import (
     CheXficientModel,
     CheXficientProcessor,
 )
+from tests.warm import run_without_project
 
 LABELS = ["pneumonia", "no pneumonia"]
-# Runs without the package: its name is blocked at the import system, since an editable install is always visible.
 SCRIPT = """
 import json, sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "modeling_chexficient":
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Blocker())
 import torch
 from PIL import Image
 import transformers as hf
@@ -55,10 +45,7 @@ with torch.no_grad():
         "zero_shot": zero_shot(**inputs).logits_per_image.tolist(),
         "pipeline": classify(image, candidate_labels=labels, hypothesis_template="{}"),
     }
-try:
-    import modeling_chexficient
-except ModuleNotFoundError:
-    print("RESULT" + json.dumps(result))
+print("RESULT" + json.dumps(result))
 """
 
 
@@ -81,19 +68,10 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
-def run_without_the_package(folder: Path, tmp_path: Path) -> dict:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
-    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "HF_MODULES_CACHE": str(tmp_path / "code")}
-    command = [sys.executable, "-I", str(tmp_path / "script.py"), str(folder), str(tmp_path / "again")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert "RESULT" in done.stdout, done.stderr[-3000:]
-    return json.loads(done.stdout.split("RESULT")[1])
-
-
 @torch.no_grad()
 def test_remote_code_equals_the_package(folder, tmp_path):
-    result = run_without_the_package(folder, tmp_path)
+    done = run_without_project(SCRIPT, [folder, tmp_path / "again"], tmp_path)
+    result = json.loads(done.stdout.split("RESULT")[1])
     assert all(module.startswith("transformers_modules.") for module in result["modules"])
 
     model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)

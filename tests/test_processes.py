@@ -38,7 +38,7 @@ def test_what_one_process_runs_into_stops_all(tmp_path):
     # Long before any time-out of an exchange.
     subprocess.run(
         [*launcher, str(tmp_path / "script.py"), str(tmp_path)],
-        timeout=300,
+        timeout=600,
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
         stderr=subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +16,12 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 
+from eval.records.results import load_result
+from eval.records.runs import Adaptation, PretrainRun
 from model_cards import upload
 from model_cards.publish import main
 from model_cards.refusals import forbidden_files, leaks, missing_code, wrong_content
+from model_cards.refusals.hub import HEADS_FILE
 from model_cards.results import publishable
 from model_cards.upload import retry
 from tests.published_runs import adapt, pretrain
@@ -137,13 +141,23 @@ def test_pickles_under_other_names_and_broken_weights(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("notes", "message"),
+    [
+        (["seen in /home/ward/films"], "holds a local path"),
+        (["C:\\films\\one"], "holds a local path"),
+        (["\\\\pacs\\films"], "holds a local path"),
+        (["/cluster/ward/films"], "holds a local path"),
+        (["hf_" + "a1" * 15], "looks like an access token"),
+    ],
+)
+def test_results_that_tell_of_the_machine(run, notes, message):
+    change_json(result_file(run), lambda result: result.update(notes=notes))
+    assert message in refusal(run)
+
+
+@pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("notes", ["seen in /home/ward/films"], "holds a local path"),
-        ("notes", ["C:\\films\\one"], "holds a local path"),
-        ("notes", ["\\\\pacs\\films"], "holds a local path"),
-        ("notes", ["/cluster/ward/films"], "holds a local path"),
-        ("notes", ["hf_" + "a1" * 15], "looks like an access token"),
         ("record_id", "synthetic/1", "field record_id holds an id"),
         ("patients_seen", {"patient_ids": [12]}, "field patient_ids holds an id"),
         ("patient_ids", {"p12": 0.3}, "field patient_ids holds an id"),
@@ -152,9 +166,16 @@ def test_pickles_under_other_names_and_broken_weights(tmp_path):
         ("undefined", [" ".join(["effusion"] * 90)], "90 words"),
     ],
 )
-def test_results_that_tell_too_much(run, field, value, message):
+def test_results_that_tell_too_much(run, tmp_path, field, value, message):
+    # Where a record had such a field ...
+    staged = tmp_path / "staged" / "results" / "findings.json"
+    staged.parent.mkdir(parents=True)
+    staged.write_text(json.dumps({"task": "zero_shot", field: value}))
+    (problem,) = leaks(tmp_path / "staged")
+    assert message in problem
+    # ... and as things are: a record with a field that it should not have is not read at all.
     change_json(result_file(run), lambda result: result.update({field: value}))
-    assert message in refusal(run)
+    assert (message if field == "undefined" else f"unexpected keyword argument '{field}'") in refusal(run)
 
 
 def test_reports_and_ids_of_the_training_data_are_found_and_not_repeated(run, tiny_corpus):
@@ -200,7 +221,9 @@ def test_weights_of_closed_data_are_public_only_if_somebody_allowed_it(run):
 
 
 def test_few_patients_of_closed_data_are_told(run, capsys):
-    groups = [{"attribute": "age", "value": "80 or more", "films": 4, "patients": number} for number in (30, 3)]
+    estimate = {"value": 0.5, "low": None, "high": None}
+    group = {"attribute": "age", "value": "80 or more", "films": 4, "estimate": estimate}
+    groups = [group | {"patients": number} for number in (30, 3)]
     change_json(result_file(run), lambda result: result.update(subgroups=groups))
     dry_run(run)
     assert "as few as" not in capsys.readouterr().out
@@ -236,7 +259,7 @@ def test_a_base_whose_code_has_no_heads(monkeypatch):
     with pytest.raises(upload.PublishError, match="holds other weights"):
         hub.commit_of("ward/base", "cd")
     with pytest.raises(upload.PublishError, match=r"without modeling_chexficient_heads\.py"):
-        hub.commit_of("ward/base", "ab", code=upload.HEADS_FILE)
+        hub.commit_of("ward/base", "ab", code=HEADS_FILE)
 
 
 def test_options_that_would_do_nothing(run, films):
@@ -261,12 +284,13 @@ def test_where_it_was_loaded_from_is_left_out(run, capsys):
 
 
 def test_publishable_results_name_no_folder(finished):
-    result = json.loads(result_file(finished).read_text())
-    result["adaptation"] = {"base": str(finished), "method": "lora"}
-    provenance = publishable(result, "ward/model", "ward/base")["provenance"]
-    assert (provenance["model"], provenance["dataset"]) == ("ward/model", "data")
-    assert publishable(result, "ward/model", "ward/base")["adaptation"]["base"] == "ward/base"
-    assert result["adaptation"]["base"] == str(finished)
+    result = replace(load_result(result_file(finished)), adaptation=Adaptation("lora", base=str(finished)))
+    published = publishable(result, "ward/model", "ward/base")
+    assert (published.provenance.model, published.provenance.dataset) == ("ward/model", "data")
+    assert "prompts" in result.provenance.settings
+    assert "prompts" not in published.provenance.settings
+    assert published.adaptation == Adaptation("lora", base="ward/base")
+    assert result.adaptation.base == str(finished)
 
 
 def test_code_that_is_missing(run):
@@ -293,12 +317,14 @@ def test_runs_that_are_not_finished_judged_or_clean(run):
 
 
 def test_records_that_are_damaged_or_of_another_version(run):
+    result, content = result_file(run), result_file(run).read_text()
+    result.write_text("{")
+    assert "is no JSON" in refusal(run)
+    result.write_text(content)
     change_json(run / "run.json", lambda content: content.pop("schedule"))
     assert "lacks a value" in refusal(run)
     change_json(run / "run.json", lambda content: content.pop("selection"))
     assert "lacks a value" in refusal(run)
-    result_file(run).write_text("{")
-    assert "is no JSON" in refusal(run)
     (run / "run.json").write_text("{")
     assert "run.json is damaged" in refusal(run)
 
@@ -408,7 +434,7 @@ def test_changed_and_unfinished_datasets(films):
 def test_a_curated_dataset_is_as_free_as_what_it_was_chosen_from(finished, films, tmp_path, capsys):
     rows = torch.arange(10)
     curated = tmp_path / "curated"
-    run = json.loads((finished / "run.json").read_text())
+    run = PretrainRun.load(finished)
     save_curated_dataset(datasets.load_dataset(str(films), split="train"), rows, run, curated)
     assert "--prepared_from" in refusal(curated)
     dry_run(curated, "--prepared_from", str(films))

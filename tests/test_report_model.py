@@ -1,9 +1,6 @@
 """The model that writes reports: its image tokens, composition, loading with and without the package, and refusals."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +32,7 @@ from modeling_chexficient import (
 from modeling_chexficient.modeling_chexficient_report import patch_tokens
 from modeling_chexficient.prompts_chexficient import chat_prompt, image_token_count, prepare_tokenizer
 from tests.tiny_models import SIDE, VISION_ONLY, save_tiny_model
+from tests.warm import run_without_project
 from train.adapt.report_tokenizer import learn_report_tokenizer
 
 REPORT = "No effusion. Mild edema."
@@ -298,16 +296,8 @@ def test_auto_classes_and_pipeline_load_the_folder(saved):
     assert chat[0]["generated_text"].strip() == prompt[0]["generated_text"].strip() == expected.strip()
 
 
-# Without the package: its name is blocked at the import system, since an editable install is always visible.
 SCRIPT = """
 import json, sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "modeling_chexficient":
-            raise ModuleNotFoundError(name)
-
-sys.meta_path.insert(0, Blocker())
 import torch
 from PIL import Image
 import transformers as hf
@@ -329,20 +319,12 @@ model.save_pretrained(again)
 processor.save_pretrained(again)
 result = {"modules": [type(one).__module__ for one in (model, model.config, processor.image_processor)],
           "logits": logits, "tokens": tokens, "text": text[0]["generated_text"]}
-try:
-    import modeling_chexficient
-except ModuleNotFoundError:
-    print("RESULT" + json.dumps(result))
+print("RESULT" + json.dumps(result))
 """
 
 
 def test_remote_code_equals_the_package(saved, tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
-    environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "HF_MODULES_CACHE": str(tmp_path / "code")}
-    command = [sys.executable, "-I", str(tmp_path / "script.py"), str(saved), str(tmp_path / "again")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert "RESULT" in done.stdout, done.stderr[-3000:]
+    done = run_without_project(SCRIPT, [saved, tmp_path / "again"], tmp_path)
     result = json.loads(done.stdout.split("RESULT")[1])
     assert all(module.startswith("transformers_modules.") for module in result["modules"])
 

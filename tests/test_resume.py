@@ -1,7 +1,6 @@
 """A run that is killed and goes on ends bit by bit as one that was left alone."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -14,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training import RECIPE, make_trainer, run_recipe, run_without_room
+from tests.warm import CONTEXT
 from train.pretrain.__main__ import main
 from train.runs.checkpoints import MANIFEST_FILE, STAGING, check_same_run, newest_checkpoint, why_incomplete
 
@@ -72,13 +72,13 @@ def newest_step(out: Path) -> int:
     return max((int(path.name.split("-")[1]) for path in out.glob("checkpoint-*")), default=0)
 
 
-def run_and_kill(context, corpus: Path, out: Path, chooser: random.Random) -> bool:
+def run_and_kill(corpus: Path, out: Path, chooser: random.Random) -> bool:
     """One run in a process of its own, killed some steps on; whether it came to its end instead.
 
     Counted in checkpoints, so that a busy machine does not decide where it is hit, and then a moment longer, so that
     anything may be under way: a step, a save, the move of a finished checkpoint.
     """
-    process = context.Process(target=main, args=(words(corpus, out, *LAST),))
+    process = CONTEXT.Process(target=main, args=(words(corpus, out, *LAST),))
     goal = newest_step(out) + chooser.randint(0, 4)
     process.start()
     while process.is_alive() and newest_step(out) < goal:
@@ -95,13 +95,10 @@ def run_and_kill(context, corpus: Path, out: Path, chooser: random.Random) -> bo
 
 @pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_change_nothing(tiny_corpus, undisturbed, tmp_path, kills):
-    # The fork server has the libraries loaded: starting takes no time.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train.pretrain.__main__"])
     chooser, killed, number, phases = random.Random(0), 0, 0, set()
     while killed < kills or newest_step(tmp_path / str(number)) > 0:
         out = tmp_path / str(number)
-        if run_and_kill(context, tiny_corpus, out, chooser):
+        if run_and_kill(tiny_corpus, out, chooser):
             assert_equal_runs(out, undisturbed)
             number += 1
             continue

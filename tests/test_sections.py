@@ -8,7 +8,6 @@ from data_scripts.reading.sections import (
     SPECIAL_STUDIES,
     Section,
     conclusion,
-    parse_plain_report,
     parse_report,
     section_name,
     special_conclusion,
@@ -115,17 +114,3 @@ def test_special_studies():
     text = "".join(chr(ord("a") + i % 26) for i in range(400))
     assert special_conclusion("51410602", text) == text[47:320]
     assert special_conclusion("58235663", REPORT) == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "sections"),
-    [
-        ("FINDINGS: clear\nIMPRESSION: normal", ("clear", "normal")),
-        ("Name: X\r\nFindings:\r\n  Two\r\n  lines.\r\n\r\nConclusion: ok", ("Two\nlines.", "ok")),
-        ("HISTORY: cough\n\nIMPRESSION:\nnormal", ("", "normal")),
-        ("The lungs are clear.", None),
-        ("HISTORY: cough", None),
-    ],
-)
-def test_plain_reports(text, sections):
-    assert parse_plain_report(text) == sections

@@ -32,6 +32,7 @@ from modeling_chexficient import (
 from modeling_chexficient.adapters_chexficient import identify_base, save_adapter
 from tests.dicom_files import ramp, write_dicom
 from tests.page_files import load_page_films
+from tests.run_records import adapt_run
 from tests.tiny_models import SIDE, TEXT, VISION, save_tiny_model, tiny_tokenizer
 
 STRUCTURES = {0: "left_lung", 1: "heart"}
@@ -242,7 +243,7 @@ def test_the_licence_is_that_of_all_it_was_trained_on(model, head, tmp_path, pre
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(config | {"pretraining_sources": [pretraining]}))
     run = shutil.copytree(head, tmp_path / "run" / "model").parent
-    (run / "run.json").write_text(json.dumps({"sources": adapted}))
+    adapt_run(sources=adapted).write(run)
     out = build_space(tmp_path / "space", SpaceArguments(str(base), segmentation=str(run)))
     assert SpaceCard.load(out / "README.md").data.license == licence
 
@@ -380,7 +381,7 @@ def test_the_folder_works_without_this_project(space, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
     command = [sys.executable, "-I", "-c", ALONE, str(tmp_path / "film.png"), str(tmp_path / "film.dcm")]
-    done = subprocess.run(command, cwd=space, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=space, env=environment, capture_output=True, text=True, timeout=600)
     assert "RESULT" in done.stdout, done.stderr[-3000:]
     models = load_space(space)
     score = models.score(models.read(film()), app_findings.parse_findings("edema"))[0][0]
@@ -485,7 +486,7 @@ def test_bad_uploads_over_http_get_their_sentence_and_are_deleted(served, client
 def test_the_page_asks_nothing_of_other_hosts(served):
     from urllib.request import urlopen
 
-    page = urlopen(served[0], timeout=20).read().decode()
+    page = urlopen(served[0], timeout=120).read().decode()
     assert "not a medical device" in page
     for host in ("fonts.googleapis", "fonts.gstatic", "cdnjs", "jsdelivr", "unpkg"):
         assert host not in page

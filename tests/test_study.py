@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from train.adapt.__main__ import ARGUMENTS as ADAPT_ARGUMENTS
-from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.model import ModelArguments
+from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
 from train.runs.recipes import DataArguments, parse_recipe
 from train.studies.reading import read_study
 from train.studies.running import commands_left, training_command

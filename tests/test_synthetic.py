@@ -1,7 +1,6 @@
 """The synthetic corpus: its truth (labels, masks, words), its defects, and that it can be made in any order."""
 
 import re
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -254,18 +253,6 @@ def test_reports_are_short_and_varied(cases):
     assert 22 <= np.median(words) <= 45
     assert max(words) <= 70
     assert len(set(reports)) > 0.95 * len(reports)
-
-
-def test_speed():
-    cases = [make_case(index, OPTIONS) for index in range(300)]
-    rates = []
-    for _ in range(2):
-        start = time.process_time()
-        for case in cases:
-            draw_film(case, SIZE)
-            write_report(case)
-        rates.append(len(cases) / (time.process_time() - start))
-    assert max(rates) >= 250, f"{max(rates):.0f} films per second"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,8 @@
 """Shared by the tests of training: a trainer on the tiny corpus, and whole runs through the command line."""
 
 import importlib
-import multiprocessing
-import os
 import resource
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from tests.warm import CONTEXT, run_python
 from train.objectives.batch import PairBatch
 from train.pretrain.__main__ import build_trainer
-from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.model import ModelArguments
+from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
 from train.pretrain.trainer import CuratedTrainer
 from train.runs.recipes import DataArguments, parse_recipe
 from train.runs.trainer import RunTrainer
@@ -47,21 +43,17 @@ def run_recipe(
     program: Sequence[str] = ("-m", "train.pretrain"),
 ) -> Path:
     """A whole run in processes of its own, through the command line."""
-    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"]
-    launcher += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     words = [*program, recipe, "--dataset_dir", str(corpus), "--output_dir", str(out), *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, *(launcher if processes > 1 else []), *words]
-    finished = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300)
+    finished = run_python(words, processes=processes)
     assert finished.returncode == 0, finished.stderr[-3000:]
     return out
 
 
 def run_without_room(module: str, words: list[str], step: int) -> str:
     """A run in a process of its own, on a disk that is full from `step` on; the error that it ends with."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
+    receiver, sender = CONTEXT.Pipe(duplex=False)
     arguments = (module, words, step, sender)
-    process = multiprocessing.get_context("spawn").Process(target=_save_without_room, args=arguments)
+    process = CONTEXT.Process(target=_save_without_room, args=arguments)
     process.start()
     process.join()
     assert receiver.poll(), "the run met no error"

@@ -29,12 +29,12 @@ from data_scripts.prepared.films import PairDataset, load_split
 from modeling_chexficient import CheXficientModel
 from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
 from train.objectives.batch import PairBatch
+from train.objectives.collator import PairCollator
 from train.objectives.contrastive import ContrastiveObjective, contrastive_loss
 from train.objectives.encoding import Chunk, Encoder
 from train.objectives.gradient_cache import backward_in_chunks
-from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.collator import PairCollator
-from train.pretrain.model import ModelArguments, build_model
+from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.model import build_model
 from train.runs.flops import PairFlops
 from train.runs.recipes import parse_recipe
 from train.selection.curator import Curator

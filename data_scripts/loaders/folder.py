@@ -23,9 +23,19 @@ from typing import ClassVar, NamedTuple
 import pandas as pd
 from PIL import Image
 
-from data_scripts.films.dicom import FRAMES
+from data_scripts.films.dicom import FRAMES, read_header
 from data_scripts.films.images import open_image
 from data_scripts.reading.ages import require_age
+from data_scripts.reading.blanks import cell
+from data_scripts.reading.identities import (
+    HEADER_IDS,
+    HEADER_NAMES,
+    HEADER_PHRASES,
+    Identity,
+    identity_of,
+    without_identity,
+)
+from data_scripts.reading.markup import plain_text
 from data_scripts.reading.own_files import (
     ByName,
     Film,
@@ -38,7 +48,7 @@ from data_scripts.reading.own_files import (
     read_film,
     without_suffix,
 )
-from data_scripts.reading.sections import parse_plain_report
+from data_scripts.reading.plain_reports import parse_plain_report
 from data_scripts.reading.splits import split_by_patient
 from data_scripts.reading.tables import read_table, require_columns, rows_of
 from data_scripts.reading.views import normalise_sex, normalise_view, view_of_header
@@ -57,6 +67,8 @@ SOURCE = Source(
         "Record ids are file names (numbers for DICOM); `skipped.jsonl` and `.prepare/` name files: keep them in the "
         "house. With --hash_ids none of them does.",
         "Text burned into the pixels of a film is not removed.",
+        "With --hash_ids, report text has ___ for names, ids, birth dates and institutions that header and table know, "
+        "and for dates, names after a title and numbers after words such as MRN; names that nothing tells stay.",
     ),
 )
 
@@ -159,11 +171,19 @@ class Options:
     allow_crossing_patients: bool = field(
         default=False, metadata={"help": "Accept a split_column that has films of a patient in several splits."}
     )
+    identity_columns: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "With hash_ids: columns with names or ids that are searched for in the report text (besides those "
+            "whose name says so, such as patient_name or mrn)."
+        },
+    )
     hash_ids: str | None = field(
         default=None,
         metadata={
-            "help": "Salt (8 characters or more): patient, study and record ids become salted hashes. Not stored. The "
-            "lists of raw files are deleted at the end."
+            "help": "Salt (8 characters or more): patient, study and record ids become salted hashes, and "
+            "what header and table know of the patient is removed from report text. Not stored. The lists of raw files "
+            "are deleted at the end."
         },
     )
     report_origin: str = field(
@@ -235,7 +255,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     names = Names(options.hash_ids, digest_of(raw, films))
     if table is None:
         for film in films:
-            yield _read_one(raw, film, {}, [], {}, film, reports, names, options)
+            yield _read_one(raw, film, {}, [], {}, film, reports, names, options, {})
     else:
         yield from _read_table(raw, name, table, films, reports, names, options)
     # Masks may be of kinds that films are not: GIF.
@@ -258,12 +278,16 @@ def _open_table(path: Path, options: Options) -> pd.DataFrame:
             f"a folder of texts (--reports). The table has {list(table.columns)}"
         )
     key_column = options.match_column or options.image_column
-    require_columns(table, [key_column, *columns.values(), *options.label_columns, *options.mask_columns], path)
+    require_columns(
+        table,
+        [key_column, *columns.values(), *options.label_columns, *options.mask_columns, *options.identity_columns],
+        path,
+    )
     return table
 
 
 def _mask_paths(table: pd.DataFrame, options: Options) -> set[str]:
-    return {_normal(path) for column in options.mask_columns for path in table[column] if path.strip()}
+    return {_normal(path) for column in options.mask_columns for path in table[column] if cell(path)}
 
 
 def _read_table(
@@ -280,11 +304,11 @@ def _read_table(
     index = _Index(raw, films, options) if options.match_column else None
     used = set()
     for number, row in rows_of(table):
-        where, key = f"{name} row {number}", row[key_column].strip()
+        where, key = f"{name} row {number}", cell(row[key_column])
         if not key:
             yield Skipped(where, f"column {key_column!r} is blank", "no image named")
             continue
-        values = {held: row[column].strip() for held, column in columns.items()}
+        values = {held: cell(row[column]) for held, column in columns.items()}
         try:
             matches = index.find(key) if index else [_normal(f"{options.image_root}/{key}")]
             if not matches:
@@ -297,10 +321,10 @@ def _read_table(
         except DataError as error:
             yield Skipped(where, str(error), error.kind)
             continue
-        named = [one for one in options.mask_columns if row[one].strip()]
+        named = [one for one in options.mask_columns if cell(row[one])]
         masks = {one: Mask("file", _normal(row[one]), values=inside.get(one)) for one in named}
         for match in matches:
-            yield _read_one(raw, match, values, labels, masks, where, reports, names, options)
+            yield _read_one(raw, match, values, labels, masks, where, reports, names, options, row)
     for film in films:
         if film not in used:
             yield Skipped(film, f"{name} has no row for it (see also --image_root)", "film without a row")
@@ -348,6 +372,7 @@ def _read_one(
     reports: ReportFiles | None,
     names: Names,
     options: Options,
+    row: dict[str, str],
 ) -> Record | Skipped:
     """The record of one film, or why there is none."""
     try:
@@ -358,6 +383,10 @@ def _read_one(
         check_chest(film, options.modalities, options.any_body_part, options.multi_frame)
         check_intent(film, options.for_processing, options.burned_in)
         record = _record(film, values, labels, masks, text, names, options)
+        if options.hash_ids:
+            known = _identity(raw, film, values, row, names, options)
+            record.findings = without_identity(record.findings, known)
+            record.impression = without_identity(record.impression, known)
     except DataError as error:
         return Skipped(where, str(error), error.kind)
     if options.views and record.view not in options.views:
@@ -365,18 +394,35 @@ def _read_one(
     return record
 
 
+def _identity(
+    raw: Path, film: Film, values: dict[str, str], row: dict[str, str], names: Names, options: Options
+) -> Identity:
+    """What is known of the patient, to be searched for in the text."""
+    header = read_header(raw / film.path, (*HEADER_NAMES, *HEADER_IDS, *HEADER_PHRASES)) if film.header else {}
+    ids = [values.get(name, "") for name in ("id", "patient", "study")]
+    ids += [_ids(film, values, names, options).split_by] if options.patient_pattern else []
+    # File names are accession numbers more often than not.
+    keys = [Path(film.path).stem, row.get(options.match_column or "", "")]
+    return identity_of(header, row, options.identity_columns, [*ids, *(key for key in keys if _has_digits(key))])
+
+
+def _has_digits(key: str) -> bool:
+    return sum(letter.isdigit() for letter in key) >= 4
+
+
 def _vocabulary(table, options: Options) -> list[str]:
     """All findings that `labels_column` ever lists, sorted."""
     if options.labels_column is None:
         return []
-    texts = [text for text in table[options.labels_column].unique() if text.strip() not in options.unlabelled_values]
+    texts = [cell(text) for text in table[options.labels_column].unique()]
+    texts = [text for text in texts if text not in options.unlabelled_values]
     return sorted({part.strip() for text in texts for part in text.split(options.label_separator)} - {""})
 
 
 def _labels(row: dict[str, str], vocabulary: list[str], options: Options) -> list[Label]:
     labels = []
     for name in options.label_columns:
-        value = row[name].strip()
+        value = cell(row[name])
         if value and value not in _LABEL_VALUES:
             raise DataError(
                 f"label {name!r} is {value!r}: allowed are 1 (present), 0 (absent), -1 (uncertain), blank",
@@ -384,7 +430,7 @@ def _labels(row: dict[str, str], vocabulary: list[str], options: Options) -> lis
             )
         if value:
             labels.append(Label(name, _LABEL_VALUES[value]))
-    listed = row[options.labels_column].strip() if options.labels_column else ""
+    listed = cell(row[options.labels_column]) if options.labels_column else ""
     if listed and listed not in options.unlabelled_values:
         present = {part.strip() for part in listed.split(options.label_separator)}
         labels += [Label(name, int(name in present)) for name in vocabulary]
@@ -441,8 +487,9 @@ def _ids(film: Film, values: dict[str, str], names: Names, options: Options) -> 
 
 def _text(values: dict[str, str], text: str, options: Options) -> tuple[str, str]:
     """Findings and impression: of the table's columns, else of its whole report or the text file."""
-    findings, impression = values.get("findings", ""), values.get("impression", "")
+    findings, impression = (cell(plain_text(values.get(name, ""))) for name in ("findings", "impression"))
     whole = "" if findings else values.get("report", "") or ("" if impression else text)
+    whole = cell(plain_text(whole))
     parsed = parse_plain_report(whole) if options.parse_sections else None
     if parsed is None:
         return findings or whole, impression

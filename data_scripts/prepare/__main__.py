@@ -33,6 +33,7 @@ from data_scripts.prepare.mapping import read_mapping
 from data_scripts.prepare.rows import COUNTED, Job
 from data_scripts.prepare.shards import Shard, run_shards
 from data_scripts.prepared.duplicates import write_duplicates
+from data_scripts.progress import quiet_libraries
 from data_scripts.schema import SPLITS, DataError, Skipped
 
 
@@ -188,6 +189,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0].startswith("-"):
         raise SystemExit(f"usage: python -m data_scripts.prepare LOADER --out DIR ...; LOADER is one of {LOADERS}")
+    quiet_libraries()
     try:
         loader = load_loader(arguments[0])
         parser = HfArgumentParser((PrepareArguments, loader.Options), prog=f"data_scripts.prepare {arguments[0]}")

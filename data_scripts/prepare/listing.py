@@ -13,14 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tqdm import tqdm
-
 from data_scripts.extraction import report_labels, report_text
 from data_scripts.prepare.shards import SHOWN_PROBLEMS, describe_problems
+from data_scripts.progress import progress
 from data_scripts.schema import SPLITS, DataError, Record, Skipped, check_record, is_file, within
 
 #: Bump when the same raw data would give other rows.
-VERSION = 3
+VERSION = 4
 #: Bytes that a pixel of a film takes in the Parquet file, as measured (see `images.encode_film`), to size the files.
 _BYTES_PER_PIXEL = 0.43
 #: Where films keep their size: bytes in the Parquet file for a byte of the raw file. JPEG grows, 16 bits shrink.
@@ -97,7 +96,7 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
     digest = hashlib.sha256(json.dumps(_settings(loader, options, arguments), sort_keys=True).encode())
     lists = {split: _Lists(staging, split, raw, arguments) for split in SPLITS}
     skipped, problems, patients = [], [], Patients()
-    for record in tqdm(usable_records(loader, raw, options, arguments), desc="listing", unit=" records"):
+    for record in progress(usable_records(loader, raw, options, arguments), desc="listing", unit=" records"):
         if isinstance(record, Skipped):
             skipped.append(record)
             if not (arguments.skip_bad or record.on_request):

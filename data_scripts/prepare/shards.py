@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from data_scripts.prepare.rows import COUNTED, Job, Rows, make_rows
+from data_scripts.progress import progress
 from data_scripts.schema import FEATURES, DataError, Skipped, is_file, record_from_json
 
 #: How many problems an error names.
@@ -97,7 +98,7 @@ def run_shards(shards: list[Shard], job: Job, num_workers: int, skip_bad: bool) 
     """
     todo = [shard for shard in shards if not shard.is_current(Path(job.raw), skip_bad)]
     sizes = {shard: _count_lines(shard.listing) for shard in shards}
-    with tqdm(total=sum(sizes.values()), desc="preparing", unit=" films", smoothing=0.05) as bar:
+    with progress(total=sum(sizes.values()), desc="preparing", unit=" films", smoothing=0.05) as bar:
         bar.update(sum(sizes.values()) - sum(sizes[shard] for shard in todo))
         chunks = (lines for shard in todo for lines in _chunks(shard.listing))
         with closing(_in_order(job, chunks, num_workers)) as made:

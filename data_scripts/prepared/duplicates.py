@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from datasets import load_dataset
-from tqdm import tqdm
 
 from data_scripts.prepared.fingerprints import as_words, difference_hash, look_alikes, pixel_hash
+from data_scripts.progress import progress
 
 COLUMNS = ("record_id", "patient_id", "source", "split", "pixels", "difference")
 
@@ -24,7 +24,7 @@ def read_fingerprints(folder: Path) -> pd.DataFrame:
     rows = []
     for name, split in load_dataset(str(folder)).items():
         ids = split.select_columns(["record_id", "patient_id", "source", "image"])
-        for row in tqdm(ids, desc=f"fingerprints of {folder.name}/{name}", unit=" films"):
+        for row in progress(ids, desc=f"fingerprints of {folder.name}/{name}", unit=" films"):
             film = row.pop("image")
             rows.append({**row, "split": name, "pixels": pixel_hash(film), "difference": difference_hash(film)})
     return pd.DataFrame(rows, columns=list(COLUMNS))

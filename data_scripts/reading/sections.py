@@ -1,7 +1,7 @@
-"""Sections of plain-text reports: which part is findings, which impression.
+"""Sections of the reports of MIMIC-CXR: which part is findings, which impression.
 
-Written for the reports of MIMIC-CXR, and fit for any text whose sections begin with "HEADER:" in capitals. The rules,
-down to the 54 studies with rules of their own, agree with the official parser of MIMIC-CXR, so that texts do too:
+The rules, down to the 54 studies with rules of their own, agree with the official parser, so that texts do too (those
+of hospitals have rules of their own, `data_scripts.reading.plain_reports`):
 https://github.com/MIT-LCP/mimic-cxr (`txt/section_parser.py`, `txt/create_section_files.py`).
 """
 
@@ -43,8 +43,6 @@ _EXAMINATION_NAMES = re.compile(
     "chest|portable|pa and lat|lateral and pa|ap and lateral|lateral and ap|frontal and|two views|frontal view|pa view"
     "|ap view|one view|lateral view|bone window|frontal upright|frontal semi-upright|ribs"
 )
-
-_PLAIN_HEADER = re.compile(r"^\s*(?:findings?|impression|conclusion)\s*:", re.IGNORECASE | re.MULTILINE)
 
 #: Studies of MIMIC-CXR whose conclusion is in a section of another name ...
 _IN_SECTION = {
@@ -130,19 +128,6 @@ def section_name(header: str) -> str:
 def parse_report(text: str) -> dict[str, str]:
     """The text of every section by name, stripped; of several of one name, the last."""
     return {section.name: section.text.strip() for section in split_sections(text)}
-
-
-def parse_plain_report(text: str) -> tuple[str, str] | None:
-    """Findings and impression of a report as hospitals write it; None if neither has a header.
-
-    Headers begin a line, the first too, with or without indent; those of findings and impression in any letters.
-    """
-    text = _PLAIN_HEADER.sub(lambda match: match[0].upper(), text)
-    sections = parse_report("\n" + "".join(f" {line.strip()}\n" for line in text.splitlines()))
-    if not {"findings", "impression"} & set(sections):
-        return None
-    findings, impression = (sections.get(name, "") for name in ("findings", "impression"))
-    return findings.replace("\n ", "\n"), impression.replace("\n ", "\n")
 
 
 def special_conclusion(study_id: str, text: str) -> str:

@@ -7,31 +7,14 @@ from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
-import numpy as np
-
-from eval.metrics import percentile_interval
+from eval.records.estimates import Estimate
 from eval.records.json_values import from_json, write_json
 from eval.records.provenance import Provenance, git_commit, package_versions
 from eval.records.runs import Adaptation
 
 #: Version of the format of the files; bump when a field changes its meaning.
 FORMAT_VERSION = 1
-
-
-@dataclass
-class Estimate:
-    """A figure with its 95 % bootstrap interval; None where it is not defined (one class is missing)."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-    @classmethod
-    def of_resamples(cls, values: np.ndarray) -> Estimate:
-        """The first of `values` [1 + resamples] is the figure itself, the others its resamples."""
-        if np.isnan(values[0]):
-            return cls(None, None, None)
-        return cls(float(values[0]), *percentile_interval(values[1:]))
+_ANEW = "judge the model again with `python -m eval.run`"
 
 
 @dataclass
@@ -78,18 +61,21 @@ class TaskResult:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Raises ValueError if the file is no result of this task in this format version."""
+        """Raises ValueError if the file is no result of this task in this format version; it says how to make one."""
         values = _read(path)
         if values.get("task") != cls.task or values.get("format_version") != FORMAT_VERSION:
             raise ValueError(
                 f"{path}: task {values.get('task')!r}, format {values.get('format_version')!r}; expected "
-                f"{cls.task!r}, {FORMAT_VERSION}"
+                f"{cls.task!r}, {FORMAT_VERSION}: {_ANEW}"
             )
         del values["task"]
         try:
             return from_json(cls, values)
-        except (TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not a result of task {cls.task!r}: {error}") from error
+        except TypeError as error:
+            raise ValueError(
+                f"{path} is not a result of task {cls.task!r}: it lacks a value or has an unknown one ({error}), as if "
+                f"another version had written it: {_ANEW}"
+            ) from error
 
 
 @dataclass
@@ -398,19 +384,38 @@ def load_result(path: Path) -> TaskResult:
     """The result in a file, of the class of its task.
 
     Raises:
-        ValueError: the file is no result, or of another format version.
+        ValueError: the file is no result, or of another format version; the message says how to make one.
     """
-    task = _read(path).get("task")
+    task = _task_in(path)
     if task not in RESULTS:
-        raise ValueError(f"{path} is not a result: its task is {task!r}, known are {sorted(RESULTS)}")
+        raise ValueError(f"{path} is not a result: its task is {task!r}, known are {sorted(RESULTS)}: {_ANEW}")
     return RESULTS[task].load(path)
 
 
+def load_results(folder: Path) -> dict[str, TaskResult]:
+    """The results in a folder by file name, in the order of `RESULTS`; JSON files of something else are left out.
+
+    Raises:
+        ValueError: there is none, or a file is damaged or of another format version; the message says how to make one.
+    """
+    files = [file for file in sorted(folder.glob("*.json")) if _task_in(file) in RESULTS]
+    if not files:
+        raise ValueError(f"{folder} holds no result: judge the model first with `python -m eval.run`")
+    results = {file.name: load_result(file) for file in files}
+    order = list(RESULTS)
+    return dict(sorted(results.items(), key=lambda item: (order.index(item[1].task), item[0])))
+
+
+def _task_in(path: Path) -> str:
+    return str(_read(path).get("task"))
+
+
 def _read(path: Path) -> dict:
+    """What a JSON file holds; nothing where that is no mapping."""
     try:
         values = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is not a result: no JSON ({error})") from error
+        raise ValueError(f"{path} is not a result: it is no JSON ({error}): {_ANEW}") from error
     return values if isinstance(values, dict) else {}
 
 
@@ -440,5 +445,6 @@ __all__ = [
     "ZeroShotResult",
     "git_commit",
     "load_result",
+    "load_results",
     "package_versions",
 ]

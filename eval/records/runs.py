@@ -85,22 +85,24 @@ class Run:
         """
         file = Path(folder) / RUN_FILE
         if not file.is_file():
-            raise ValueError(f"{folder} is not a finished run: {file} is missing")
+            raise ValueError(f"{folder} is not a finished run: {file} is missing: finish it with {_commands(cls)}")
         try:
             values = json.loads(file.read_text())
         except ValueError as error:
-            raise ValueError(f"{file} is damaged ({error}): run it again") from error
+            raise ValueError(f"{file} is damaged ({error}): make the run anew with {_commands(cls)}") from error
         if not isinstance(values, dict):
-            raise ValueError(f"{file} is damaged (no mapping): run it again")
-        kind = KINDS.get(values.pop("kind", None) or ("adaptation" if "method" in values else "pretraining"))
+            raise ValueError(f"{file} is damaged (no mapping): make the run anew with {_commands(cls)}")
+        told = values.pop("kind", None) or ("adaptation" if "method" in values else "pretraining")
+        kind = KINDS.get(str(told))
         if kind is None or not issubclass(kind, cls):
-            raise ValueError(f"{file} is of another kind of run than {cls.kind}: make one with `{cls.command}`")
+            expected = " or ".join(name for name, known in KINDS.items() if issubclass(known, cls))
+            raise ValueError(f"{file} is of a run of {told}, expected {expected}: make one with {_commands(cls)}")
         try:
             return from_json(kind, _of_this_version(kind, values))
-        except (TypeError, AttributeError, KeyError) as error:
+        except (TypeError, KeyError) as error:
             raise ValueError(
                 f"{file} lacks a value or has an unknown one ({error}), as if another version had written it: make the "
-                f"run anew with `{kind.command}`"
+                f"run anew with {_commands(kind)}"
             ) from error
 
 
@@ -181,19 +183,27 @@ class AdaptRun(Run):
 
 
 KINDS: dict[str, type[Run]] = {kind.kind: kind for kind in (PretrainRun, AdaptRun)}
-Run.kind = " or ".join(KINDS)
-Run.command = " or ".join(kind.command for kind in KINDS.values())
+
+
+def _commands(kind: type[Run]) -> str:
+    """What makes runs of a kind; of `Run` itself, all that make any."""
+    return " or ".join(f"`{known.command}`" for known in KINDS.values() if issubclass(known, kind))
 
 
 def _of_this_version(kind: type[Run], values: dict) -> dict:
-    """The values of a file as the class has them: FLOP were a number in adaptations, and facts lay among the rest."""
+    """The values of a file as the class has them. In version 1, FLOP of adaptations were a number, and facts lay among
+    the rest. Raises TypeError for a version that is not known yet.
+    """
+    version = values.get("format_version", 1)
+    if version not in range(1, FORMAT_VERSION + 1):
+        raise TypeError(f"format_version: {version!r}, known are 1 to {FORMAT_VERSION}")
     flops = values.get("flops")
     if isinstance(flops, dict):
         values["flops"] = {name: flops[name] for name in ("trained", "scored")}
     elif flops is not None:
         values["flops"] = {"trained": flops}
-    if kind is AdaptRun and values.get("format_version", 1) < FORMAT_VERSION:
-        known = {one.name for one in dataclasses.fields(kind)}
+    if kind is AdaptRun and version < FORMAT_VERSION:
+        known = {own.name for own in dataclasses.fields(kind)}
         values["facts"] = {name: values.pop(name) for name in sorted(values.keys() - known)}
     values["format_version"] = FORMAT_VERSION
     return values

@@ -11,7 +11,7 @@ import numpy as np
 from datasets import DatasetDict
 
 from data_scripts.prepared.labels import chosen_labels, label_targets
-from data_scripts.prepared.patients import draw_patients
+from data_scripts.prepared.patient_sample import draw_patients
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
 from eval.models.encoders import EvaluationModel

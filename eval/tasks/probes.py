@@ -16,9 +16,9 @@ from accelerate import PartialState
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
-from data_scripts.prepared.patients import draw_patients
+from data_scripts.prepared.patient_sample import draw_patients
+from data_scripts.progress import progress
 from eval.metrics import auroc, label_aurocs
 from eval.records.results import Estimate, ProbeLabel, ProbeShare
 from eval.significance import resample_by_patient
@@ -144,8 +144,8 @@ def probe_share(
     """
     train, validation, test = (splits[name] for name in ("train", "validation", "test"))
     fits = []
-    progress = {"desc": f"probes on {share:.0%} of the labels", "disable": not PartialState().is_main_process}
-    for seed in tqdm(seeds, unit=" draws", **progress):
+    shown = {"desc": f"probes on {share:.0%} of the labels", "disable": not PartialState().is_main_process}
+    for seed in progress(seeds, unit=" draws", **shown):
         drawn = train.rows(draw_patients(train.patients, share, seed))
         fits.append(fit_probe(names, drawn, validation, test.features))
     aurocs = resample_by_patient(

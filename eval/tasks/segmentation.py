@@ -16,9 +16,9 @@ from accelerate import PartialState
 from accelerate.utils import broadcast
 from datasets import Dataset, DatasetDict
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from data_scripts.prepared.masks import judged_rows, mask_names
+from data_scripts.progress import progress
 from eval.benchmarks import Benchmark
 from eval.models.encoders import EvaluationModel
 from eval.processes import share_batches
@@ -192,7 +192,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         decoders = {name: build([one.shape[1] for one in pyramid], len(names)) for name, build in DECODERS.items()}
-    progress = tqdm(
+    bar = progress(
         total=epochs * len(decoders),
         desc="training decoders",
         unit=" epochs",
@@ -200,11 +200,11 @@ def fit(
     )
 
     def validate(decoder: nn.Module) -> float:
-        progress.update()
+        bar.update()
         return mean_dice(decoder, validation)
 
     best = train_decoders(decoders, training, validate, epochs, BATCH_SIZE, settings.seed)
-    progress.close()
+    bar.close()
     about = {
         name: {
             "trainable": sum(one.numel() for one in decoder.parameters()),

@@ -23,6 +23,7 @@ from huggingface_hub import SpaceCard, SpaceCardData
 from transformers import AutoImageProcessor, AutoModel, HfArgumentParser, PreTrainedModel
 
 import modeling_chexficient
+from eval.records.runs import adaptation_behind, weights_folder
 from model_cards.corpora import hub_licence, training_sources
 from model_cards.space.reports import frequent_labels, load_public, write_reports
 from model_cards.space_files.space_app.findings import parse_findings
@@ -179,10 +180,8 @@ def _sources(arguments: SpaceArguments, model: CheXficientModel, data: dict[str,
     if not names:
         return []
     for path in filter(None, (getattr(arguments, task) for task in HEADS)):
-        record = next(
-            (file for file in (Path(path) / "run.json", Path(path).parent / "run.json") if file.is_file()), None
-        )
-        names += (json.loads(record.read_text()).get("sources") or []) if record else ["own"]
+        run = adaptation_behind(weights_folder(path))
+        names += ["own"] if run is None else run.sources
     return sorted({*names, *(name for split in (data or {}).values() for name in split.unique("source"))})
 
 

@@ -21,6 +21,7 @@ import torch
 from transformers import set_seed
 
 from data_scripts.prepared.mixture import Mixture
+from data_scripts.progress import quiet_libraries
 from eval.benchmarks import Benchmark
 from eval.records.provenance import git_commit, package_versions
 from eval.records.results import TaskResult
@@ -235,6 +236,7 @@ def plain_message(error: Exception) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    quiet_libraries()
     try:
         adapt(Arguments(*parse_recipe(ARGUMENTS, sys.argv[1:] if arguments is None else arguments)))
     except (ValueError, OSError, FloatingPointError) as error:

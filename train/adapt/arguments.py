@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from train.runs.arguments import RunArguments
-
 from modeling_chexficient.tasks_chexficient import TASKS
+from train.runs.arguments import RunArguments
 
 METHODS = ("lora", "linear", "full")
 #: Arguments that one task alone reads.

@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 
 from data_scripts.prepared.mixture import Mixture, load_mixture
-from data_scripts.prepared.patients import draw_patients
+from data_scripts.prepared.patient_sample import draw_patients
 from data_scripts.schema import DataError
 
 #: Where no validation split can judge, this share of the training patients is held out.

@@ -20,13 +20,14 @@ from datasets import Dataset
 from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.labels import prevalences
 from data_scripts.prepared.mixture import load_mixture
+from data_scripts.progress import quiet_libraries
 from eval.records.provenance import git_commit, package_versions
 from eval.records.runs import PretrainRun
 from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
 from train.objectives import OBJECTIVES
-from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.collator import PairCollator
-from train.pretrain.model import ModelArguments, build_model, build_tokenizer
+from train.objectives.collator import PairCollator
+from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.model import build_model, build_tokenizer
 from train.pretrain.trainer import CuratedTrainer
 from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.distributed import leave_together, wait_for_all, world_size
@@ -73,6 +74,7 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    quiet_libraries()
     try:
         pretrain(*parse_recipe(ARGUMENTS, sys.argv[1:] if arguments is None else arguments))
     except (ValueError, OSError, FloatingPointError) as error:

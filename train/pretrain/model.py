@@ -2,68 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, set_seed
 
 from modeling_chexficient import CheXficientConfig, CheXficientModel
+from train.pretrain.arguments import ModelArguments
 from train.pretrain.vocabulary import learn_vocabulary
-
-
-@dataclass
-class ModelArguments:
-    """Where the model comes from: a whole one to go on from (continual pretraining), two pretrained towers (a name or
-    folder each), or two new ones (a configuration each). A whole model brings its tokenizer and image size.
-    """
-
-    model: str | None = field(default=None, metadata={"help": "Name or folder of a whole model to go on from."})
-    vision_model: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained vision tower."})
-    text_model: str | None = field(default=None, metadata={"help": "Name or folder of a pretrained text tower."})
-    vision_config: str | None = field(
-        default=None, metadata={"help": "Configuration of a new vision tower: a mapping in YAML, JSON here."}
-    )
-    text_config: str | None = field(
-        default=None, metadata={"help": "Configuration of a new text tower: a mapping in YAML, JSON here."}
-    )
-    tokenizer: str | None = field(
-        default=None,
-        metadata={
-            "help": "Name or folder of the tokenizer; default: the model's or text tower's. With a new text tower and "
-            "none given, a vocabulary is learnt from the training reports."
-        },
-    )
-    image_size: int = field(default=378, metadata={"help": "Side of the square image the model sees, in pixels."})
-    projection_dim: int = field(default=512, metadata={"help": "Size of the joint embedding space."})
-    text_pooling: str = field(
-        default="eos",
-        metadata={
-            "help": "Which text state stands for the report (published: eos).",
-            "choices": ["eos", "cls", "mean"],
-        },
-    )
-    logit_scale_init_value: float = field(
-        default=math.log(100), metadata={"help": "Initial logarithm of the inverse temperature (published: ln 100)."}
-    )
-    max_text_length: int = field(default=256, metadata={"help": "Longest report, in tokens."})
-
-    def __post_init__(self):
-        for name in ("vision_config", "text_config"):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                setattr(self, name, json.loads(value))
-        ways = [["model"], ["vision_model", "text_model"], ["vision_config", "text_config"]]
-        given = [name for way in ways for name in way if getattr(self, name) is not None]
-        if given not in ways:
-            raise ValueError(
-                "give model (a whole one), or vision_model and text_model (pretrained towers), or vision_config and "
-                f"text_config (new ones), not {' with '.join(given) or 'neither'}"
-            )
-        if self.model is not None and self.tokenizer is not None:
-            raise ValueError("model brings its own tokenizer: leave tokenizer out")
 
 
 def build_tokenizer(arguments: ModelArguments, reports: Iterable[str]):

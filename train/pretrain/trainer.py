@@ -20,10 +20,10 @@ from eval.settings import EvaluationSettings
 from eval.tasks.zero_shot import judge, score_split
 from train.objectives import OBJECTIVES
 from train.objectives.batch import PairBatch
+from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.pretrain.arguments import CuratedTrainingArguments
-from train.pretrain.collator import PairCollator
 from train.runs.distributed import average_gradients, gather_uneven, rank, sum_over_processes, world_size
 from train.runs.flops import PairFlops
 from train.runs.nonfinite import NonFiniteError

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import yaml
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, TrainingArguments
 
 from data_scripts.prepared.mixture import Mixture, Part, read_mixture
+from data_scripts.progress import shows_bars
 from train.runs.arguments import RECORDED, RESUME
 
 
@@ -75,6 +76,8 @@ def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str]) -> tuple:
             does), or a value is of the wrong type or none of the choices.
     """
     parser = _Parser(dataclasses)
+    if any(issubclass(one, TrainingArguments) for one in dataclasses):
+        parser.set_defaults(disable_tqdm=not shows_bars())
     if arguments and not arguments[0].startswith("-"):
         recipe = _read_recipe(Path(arguments[0]), [one.name for cls in dataclasses for one in fields(cls)])
         # Through the parser, so that types and choices are checked as on the command line; only it has no null.

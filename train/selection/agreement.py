@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.mixture import Mixture, load_mixture
+from data_scripts.progress import progress
 from eval.records.runs import PretrainRun
 from modeling_chexficient import CheXficientModel, CheXficientProcessor
 from train.objectives.batch import PairBatch
+from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
-from train.pretrain.collator import PairCollator
 from train.runs.flops import PairFlops
 from train.selection.curator import evaluation_mode
 from train.selection.rule import Candidates, When
@@ -69,7 +69,7 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
     collator = PairCollator(tokenizer, full, tokenizer.model_max_length)
     loader = DataLoader(dataset, batch_sampler=[part.tolist() for part in batches], collate_fn=collator)
     with evaluation_mode(model):
-        for number, batch in enumerate(tqdm(loader, desc="scoring", unit=" super-batches")):
+        for number, batch in enumerate(progress(loader, desc="scoring", unit=" super-batches")):
             batch = batch.to(device)
             whole = chosen(batch, full, number)
             for size in sizes:

@@ -11,9 +11,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, SequentialSampler, Subset
-from tqdm import tqdm
 
 from data_scripts.prepared.films import PairDataset
+from data_scripts.progress import progress
 from train.objectives.batch import PairBatch
 from train.objectives.encoding import Encoder, pair_features
 from train.runs.distributed import (
@@ -242,7 +242,7 @@ class Curator:
         # Processes may have different numbers of batches: nothing in the loop may wait for the others.
         share_buffers(model)
         parts = [torch.empty(0, 2 * model.config.projection_dim)]
-        for batch in tqdm(loader, desc=title, unit=" batches", disable=self.args.disable_tqdm or rank() > 0):
+        for batch in progress(loader, desc=title, unit=" batches", disable=self.args.disable_tqdm or rank() > 0):
             parts.append(joined(*self.score(model, batch.to(self.args.device))).to("cpu", torch.float32))
         self.pairs_scored += len(rows)
         return gather_to_cpu(torch.cat(parts), self.args.device)

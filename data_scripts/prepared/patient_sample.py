@@ -1,4 +1,4 @@
-"""Random shares of the patients of a split."""
+"""A random share of the patients of a split, such as those whose labels are used."""
 
 from __future__ import annotations
 

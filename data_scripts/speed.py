@@ -1,0 +1,95 @@
+"""How fast the synthetic corpus is drawn and reports are read for findings, as ratios to a fixed piece of numpy work.
+
+    python -m data_scripts.speed
+
+Seconds differ from machine to machine and with what else runs on it; the ratio of two pieces of work that take turns in
+one process differs much less. A ratio that grows between two commits on one machine says that the work became slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+
+from data_scripts.extraction.rules import extract_findings, judge_sentence
+from data_scripts.synthetic import SyntheticOptions, draw_film, make_case, write_report
+
+#: Side of the films in pixels, as in `make demo`.
+SIZE = 112
+
+
+def numpy_work() -> None:
+    """The unit of all ratios, about 3 ms on one core of 2020: noise of 256 x 256 pixels, blurred by its spectrum."""
+    noise = np.random.default_rng(0).standard_normal((256, 256))
+    spectrum = np.fft.rfft2(noise)
+    np.fft.irfft2(spectrum * np.exp(-np.arange(spectrum.shape[1]) / 16))
+
+
+def time_ratios(works: dict[str, Callable[[], None]], reference: Callable[[], None], repeats: int) -> dict[str, float]:
+    """Processor time of each work in units of `reference`, by its name: the median over `repeats` turns.
+
+    In a turn the reference and then every work run once, so that a busy machine slows all alike. One turn before
+    the first fills caches and is not counted.
+    """
+
+    def seconds(work: Callable[[], None]) -> float:
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+
+    turns = []
+    for _ in range(repeats + 1):
+        # The clock's tick is no less than a microsecond.
+        before = max(seconds(reference), 1e-6)
+        turns.append({name: seconds(work) / before for name, work in works.items()})
+    return {name: median(turn[name] for turn in turns[1:]) for name in works}
+
+
+def measure(films: int, repeats: int) -> dict[str, float]:
+    """Ratios for one film and for one report, of `films` synthetic ones."""
+    cases = [make_case(index, SyntheticOptions(num_records=films, seed=3)) for index in range(films)]
+    texts = ["\n\n".join(write_report(case)) for case in cases]
+
+    def draw_films() -> None:
+        for case in cases:
+            draw_film(case, SIZE)
+
+    def write_reports() -> None:
+        for case in cases:
+            write_report(case)
+
+    def read_findings() -> None:
+        # Sentences that were judged before are remembered.
+        judge_sentence.cache_clear()
+        for text in texts:
+            extract_findings(text)
+
+    def reference() -> None:
+        for _ in range(films):
+            numpy_work()
+
+    works = {
+        "a film drawn": draw_films,
+        "a report written": write_reports,
+        "a report read for findings": read_findings,
+    }
+    return time_ratios(works, reference, repeats)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="data_scripts.speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--films", type=int, default=200, help="Films drawn in a turn.")
+    parser.add_argument("--repeats", type=int, default=5, help="Turns; the medians are shown.")
+    parsed = parser.parse_args(arguments)
+    if parsed.films < 1 or parsed.repeats < 1:
+        parser.error("--films and --repeats must be at least 1")
+    for work, ratio in measure(parsed.films, parsed.repeats).items():
+        print(f"{work}: {ratio:.2f} times the fixed numpy work")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""The benchmarks of drawing, reading and bookkeeping: what they print, never how fast this machine is."""
+
+import re
+
+import pytest
+
+from data_scripts import speed
+from train.selection import speed as selection_speed
+
+
+def test_ratios_are_the_medians_of_turns_after_the_first(monkeypatch):
+    """By a clock of our own: the reference takes 2 s, the work 100 s in the first turn and then 2, 4 and 12 s."""
+    now = [0.0]
+    monkeypatch.setattr(speed.time, "process_time", lambda: now[0])
+    durations = iter((100.0, 2.0, 4.0, 12.0))
+
+    def take(seconds: float) -> None:
+        now[0] += seconds
+
+    ratios = speed.time_ratios({"work": lambda: take(next(durations))}, lambda: take(2.0), repeats=3)
+    assert ratios == {"work": 2.0}
+
+
+def test_commands_print_a_ratio_for_each_work(capsys):
+    speed.main(["--films", "2", "--repeats", "1"])
+    drawing = capsys.readouterr().out
+    selection_speed.main(["--pairs", "9000", "20000", "--repeats", "1"])
+    bookkeeping = capsys.readouterr().out
+    assert re.findall(r"^(.+): \d+\.\d+ times", drawing, flags=re.MULTILINE) == [
+        "a film drawn",
+        "a report written",
+        "a report read for findings",
+    ]
+    assert re.findall(r"^bookkeeping of ([\d,]+) pairs: \d+\.\d times", bookkeeping, flags=re.MULTILINE) == [
+        "9,000",
+        "20,000",
+    ]
+    with pytest.raises(SystemExit):
+        speed.main(["--films", "0"])
+
+
+def test_the_books_hold_a_quarter():
+    assert int(selection_speed.keep_books(20_000).kept.sum()) == 5_000
