@@ -142,12 +142,14 @@ class Mask:
         data: a path (or list of paths) below the raw folder, a list of run lengths, or a list of shapes.
         size: (height, width) of the frame of runs and shapes; not for files and `rle_coco`, which carry it.
         width: thickness of `polylines` in pixels of the frame.
+        values: of a `file` that is a label map, the values that are inside.
     """
 
     kind: str
     data: Any
     size: tuple[int, int] | None = None
     width: int | None = None
+    values: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -262,7 +264,8 @@ def record_from_json(line: str) -> Record:
 
 
 def _mask_from_json(values: dict) -> Mask:
-    return Mask(**{**values, "size": values["size"] and tuple(values["size"])})
+    pairs = {name: values.get(name) and tuple(values[name]) for name in ("size", "values")}
+    return Mask(**{**values, **pairs})
 
 
 def is_file(path: Path) -> bool:

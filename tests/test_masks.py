@@ -137,12 +137,15 @@ def test_files_of_ones_of_any_grey_and_with_not_judged(tmp_path):
     pixels[5:20, 5:30] = 1
     pixels[20:30, 5:30] = 127
     for mode in ("L", "RGB", "P", "RGBA"):
+        save(tmp_path / "one.png", pixels == 1, mode)
+        assert np.array_equal(pixels_of(Mask("file", "one.png"), tmp_path) == 255, pixels == 1), mode
         save(tmp_path / "m.png", pixels, mode)
-        assert np.array_equal(pixels_of(Mask("file", "m.png"), tmp_path), np.where(pixels, 255, 0)), mode
+        with pytest.raises(DataError, match="label map with the values"):
+            decode_mask(Mask("file", "m.png"), tmp_path)
         judged = pixels_of(Mask("file_ignore127", ["m.png"]), tmp_path)
         assert np.array_equal(judged, np.where(pixels == 1, 255, pixels)), mode
-    Image.fromarray(pixels.astype(np.uint16) * 256).save(tmp_path / "deep.png")
-    assert (pixels_of(Mask("file", "deep.png"), tmp_path) == np.where(pixels, 255, 0)).all()
+    Image.fromarray((pixels == 1).astype(np.uint16) * 256).save(tmp_path / "deep.png")
+    assert (pixels_of(Mask("file", "deep.png"), tmp_path) == np.where(pixels == 1, 255, 0)).all()
 
 
 def test_several_files_are_united_and_must_agree(tmp_path):

@@ -20,8 +20,14 @@ from data_scripts.schema import DataError
 from modeling_chexficient import to_eight_bit
 
 SUFFIXES = (".dcm", ".dicom")
-#: All that is ever taken from a header into a dataset: nothing here tells who the patient is.
-TECHNICAL_FIELDS = ("Modality", "BodyPartExamined", "ViewPosition", "PhotometricInterpretation", "NumberOfFrames")
+#: What decides whether and as which view a film is taken; of these only the view ever gets into a dataset.
+TECHNICAL_FIELDS = (
+    *("Modality", "BodyPartExamined", "ViewPosition", "PhotometricInterpretation", "NumberOfFrames"),
+    *("ViewCodeSequence", "SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription"),
+    *("PresentationIntentType", "BurnedInAnnotation", "SOPClassUID"),
+)
+#: SOP classes of detector data before any processing: digital X-ray, mammography, intra-oral X-ray (PS3.4 B.5).
+FOR_PROCESSING = tuple(f"1.2.840.10008.5.1.4.1.1.1.{kind}.1" for kind in (1, 2, 3))
 #: Read to group and match films; never written, `data_scripts.loaders.folder` numbers or hashes them.
 LINKING_FIELDS = ("PatientID", "StudyInstanceUID", "AccessionNumber")
 FRAMES = ("first", "middle")
@@ -46,13 +52,20 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_header(path: Path, fields: tuple[str, ...]) -> dict[str, str]:
-    """The named header fields as text, "" where absent.
+    """The named header fields as text, "" where absent; of a sequence of codes "value meaning" of the first.
 
     Raises:
         DataError: not readable as DICOM, or pydicom is not installed.
     """
     dataset = _read(path, stop_before_pixels=True)
-    return {name: str(dataset.get(name, "") or "").strip() for name in fields}
+    return {name: _as_text(dataset.get(name, "")) for name in fields}
+
+
+def _as_text(value) -> str:
+    if type(value).__name__ == "Sequence":
+        code = value[0] if value else {}
+        return f"{code.get('CodeValue') or code.get('LongCodeValue') or ''} {code.get('CodeMeaning') or ''}".strip()
+    return str(value or "").strip()
 
 
 def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
@@ -77,7 +90,31 @@ def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
     except (AttributeError, TypeError, ValueError) as error:
         # Of the header's numbers that were checked.
         raise DataError(f"{path}: header or grey values cannot be used ({error})", dicom_display.DAMAGED) from error
-    return to_eight_bit(stored) if stored.ndim == 3 else Image.fromarray(to_display(path, dataset, stored))
+    if stored.ndim == 2:
+        film = Image.fromarray(to_display(path, dataset, stored))
+    else:
+        film = to_eight_bit(Image.fromarray(_squared(path, dataset, np.asarray(to_eight_bit(stored)))))
+    if any(dicom_display.turns(dataset)):
+        film.info["turned"] = "\\".join(map(str, dataset.PatientOrientation))
+    return film
+
+
+def read_stored(path: Path) -> np.ndarray:
+    """The stored values [H, W] or [H, W, 3] of a DICOM file that is a mask, upright; raises as `read_dicom`."""
+    dataset = _read(path)
+    try:
+        return dicom_display.decode(dataset, _checked_frame(path, dataset, None))
+    except DataError:
+        raise
+    except DisplayError as error:
+        raise DataError(f"{path}: {error}", error.kind) from error
+
+
+def _squared(path: Path, dataset, film: np.ndarray) -> np.ndarray:
+    try:
+        return dicom_display.square(dataset, film)
+    except DisplayError as error:
+        raise DataError(f"{path}: {error}", error.kind) from error
 
 
 def require_pydicom():

@@ -1,7 +1,8 @@
 """Stored DICOM pixels as the eight-bit film that a viewer shows: the one implementation for training and for the page.
 
 The order is that of DICOM PS3.4 N.2: stored values, modality LUT or rescale, VOI LUT or window, then the polarity of
-the photometric interpretation or of the presentation LUT. Pixel padding is left out of all of it and is black.
+the photometric interpretation or of the presentation LUT. Pixel padding is left out of all of it and is black. The film
+is turned upright as Patient Orientation says, and oblong pixels are made square.
 
 `model_cards.space` copies this file into a Space: it imports nothing of this project, only numpy and, where it is
 needed, pydicom.
@@ -26,6 +27,17 @@ _HEADER_ERRORS = (
 #: Kinds of `DisplayError`.
 BLANK = "image blank"
 DAMAGED = "DICOM damaged"
+#: Nearly all pixels of a film: a bright letter or a few hot pixels are less than the rest.
+_NEARLY_ALL = 0.98
+#: Stored values that lie closer together than this are one flat area; greys of a window that is of use lie further.
+FLAT_STORED, _FLAT_GREYS = 16, 4
+#: Fewer stored values than this are noise that must not be stretched to a film where a window or hot pixels hide them.
+_FEWEST_LEVELS = 64
+#: Body Part Examined of a film of the chest holds one of these.
+CHEST = ("CHEST", "THORAX", "LUNG", "TORAX", "THORACIC CAVITY")
+#: In this order, (vertical, horizontal) size of a pixel. A difference of less than a hundredth is not seen.
+_PIXEL_SIZES = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+_SQUARE, _LONGEST = 1.01, 4
 
 
 class DisplayError(ValueError):
@@ -39,7 +51,8 @@ class DisplayError(ValueError):
 def decode(dataset, frame: int | None = None) -> np.ndarray:
     """Stored values of a dataset that `pydicom.dcmread` has read: [H, W], or [H, W, 3] uint8 or uint16 for colour.
 
-    What a share of public films lacks is added to the header first: transfer syntax, bits stored, high bit.
+    What a share of public films lacks is added to the header first: transfer syntax, bits stored, high bit. The bits
+    outside of those stored (old overlays with names) are removed, and the film is turned upright (`turns`).
 
     Args:
         frame: number of the frame to decode, from 0; None where there is one.
@@ -56,7 +69,13 @@ def decode(dataset, frame: int | None = None) -> np.ndarray:
             warnings.simplefilter("ignore")
             if syntax.is_compressed and not pixels.get_decoder(syntax).is_available:
                 raise NotImplementedError("no installed decoder reads it")
-            stored = pixels.pixel_array(dataset, index=frame)
+            grey = dataset.get("SamplesPerPixel", 1) == 1 and dataset.PhotometricInterpretation != "PALETTE COLOR"
+            keeps_bits = grey and (not syntax.is_encapsulated or syntax == "1.2.840.10008.1.2.5")
+            # All allocated bits as they are: pydicom looks for the stored ones at the lower end only.
+            whole = {"bits_stored": dataset.BitsAllocated} if keeps_bits else {}
+            stored = pixels.pixel_array(dataset, index=frame, **whole)
+            if grey and stored.dtype.kind in "iu":
+                stored = _stored_bits(dataset, stored)
     except (*_HEADER_ERRORS, RuntimeError, OSError, MemoryError) as error:
         raise _decoding_error(dataset, error) from error
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
@@ -67,7 +86,81 @@ def decode(dataset, frame: int | None = None) -> np.ndarray:
     colour = stored.ndim == 3 and stored.shape[2] == 3 and stored.dtype in (np.uint8, np.uint16)
     if stored.ndim != 2 and not colour:
         raise DisplayError(f"pixels of shape {stored.shape}, {stored.dtype} are no film")
-    return stored
+    return _upright(dataset, stored)
+
+
+def _stored_bits(dataset, decoded: np.ndarray) -> np.ndarray:
+    """The values within the bits stored (PS3.5 8.1.1), without what lies above or below them."""
+    bits, allocated = int(dataset.BitsStored), 8 * decoded.dtype.itemsize
+    if not 1 <= bits < allocated:
+        return decoded
+    raw = decoded.view(f"u{decoded.dtype.itemsize}")
+    # Above its usual place the high bit is often a slip: then no value needs the bits above.
+    above = int(dataset.HighBit) - (bits - 1)
+    if 0 < above <= allocated - bits and raw.max() >= 2**bits:
+        raw = raw >> above
+    left = allocated - bits
+    if decoded.dtype.kind == "i":
+        # Up and down again extends the sign.
+        return ((raw << left).view(decoded.dtype) >> left).astype(decoded.dtype, copy=False)
+    return raw & decoded.dtype.type(2**bits - 1) if raw.max() >= 2**bits else raw
+
+
+def turns(dataset) -> tuple[bool, bool, bool]:
+    """What makes the film upright (PS3.3 C.7.6.1.1.1): exchange rows and columns, then left and right, top and bottom.
+
+    Of a frontal film the patient's left comes to the right of the picture. A film from the side may look either way.
+    Directions that are absent, unknown, of a slice or of another part of the body say nothing.
+    """
+    part = str(dataset.get("BodyPartExamined") or "").upper()
+    if part and not any(word in part for word in CHEST):
+        return False, False, False
+    given = dataset.get("PatientOrientation")
+    ends = [] if not given or isinstance(given, str) else [str(end).strip().upper()[:1] for end in given]
+    if len(ends) != 2:
+        return False, False, False
+    exchange = ends[0] in "HF" and ends[0] != ""
+    right, down = reversed(ends) if exchange else ends
+    if not right or not down or right not in "LRAP" or down not in "HF":
+        return False, False, False
+    return exchange, right == "R", down == "H"
+
+
+def _upright(dataset, stored: np.ndarray) -> np.ndarray:
+    exchange, across, down = turns(dataset)
+    turned = stored.swapaxes(0, 1) if exchange else stored
+    turned = turned[:, ::-1] if across else turned
+    return np.ascontiguousarray(turned[::-1] if down else turned)
+
+
+def square(dataset, film: np.ndarray) -> np.ndarray:
+    """The upright film, uint8 [H, W] or [H, W, 3], enlarged along the side on which its pixels are longer.
+
+    Raises:
+        DisplayError: one side of a pixel is more than four times the other.
+    """
+    from PIL import Image
+
+    sizes = (_two_numbers(dataset.get(name)) for name in _PIXEL_SIZES)
+    down, across = next((size for size in sizes if size is not None), (1.0, 1.0))
+    if turns(dataset)[0]:
+        down, across = across, down
+    longer = max(down, across) / min(down, across)
+    if longer < _SQUARE:
+        return film
+    if longer > _LONGEST:
+        raise DisplayError(f"pixels of {down:g} x {across:g} (spacing or aspect ratio) are of no film")
+    height, width = film.shape[:2]
+    size = (width, round(height * longer)) if down > across else (round(width * longer), height)
+    return np.asarray(Image.fromarray(film).resize(size, Image.Resampling.BICUBIC))
+
+
+def _two_numbers(value) -> tuple[float, float] | None:
+    try:
+        first, second = (float(number) for number in value)
+    except (TypeError, ValueError):
+        return None
+    return (first, second) if 0 < first < np.inf and 0 < second < np.inf else None
 
 
 def _complete_header(dataset) -> None:
@@ -101,55 +194,100 @@ def _first_line(error: BaseException) -> str:
 
 
 def to_display(dataset, stored: np.ndarray) -> np.ndarray:
-    """Stored values [H, W] to uint8 [H, W] with air black, whatever the stored polarity.
+    """Stored values [H, W] as `decode` gives them to uint8 [H, W] with air black, whatever the stored polarity.
 
     The range of the window or VOI LUT becomes 0 to 255; without one, the film's own lowest to highest value. Of
-    several windows or LUTs the first counts, and a LUT before a window. One that leaves a single grey counts as none.
+    several windows or LUTs the first counts, and a LUT before a window. One that leaves nearly all of the film (98 %)
+    in two flat greys or fewer counts as none; where a few hot pixels do that, the ends are cut half a percent inside.
 
     Args:
         dataset: the header; it needs PhotometricInterpretation, and for a window BitsStored and PixelRepresentation.
 
     Raises:
-        DisplayError: all pixels have one value (kind `BLANK`), or the header's values cannot be used.
+        DisplayError: nearly all pixels have one or two values (kind `BLANK`), or the header cannot be used.
     """
     try:
-        if stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
-            levels, places = np.unique(stored, return_inverse=True)
-            return _grey_levels(dataset, levels)[places.reshape(stored.shape)]
+        codes, levels, found = _codes(stored)
+        counts = np.bincount(codes.ravel(), minlength=len(found))
+        region = _padding_region(dataset, levels, codes, found)
+        if region is not None:
+            counts = counts - np.bincount(codes[region], minlength=len(found))
         # Every step depends on a pixel's value alone: at most 65,536 values are computed, then looked up.
-        native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
-        unsigned = f"u{stored.dtype.itemsize}"
-        # numpy looks up fastest by its own type of indices.
-        codes = native.view(unsigned).astype(np.intp)
-        found = np.zeros(2 ** (8 * stored.dtype.itemsize), bool)
-        found[codes] = True
-        levels = np.flatnonzero(found).astype(unsigned).view(native.dtype)
         table = np.zeros(len(found), np.uint8)
-        table[found] = _grey_levels(dataset, levels)
-        return table.take(codes)
+        table[found] = _grey_levels(dataset, levels, counts[found])
+        shown = table.take(codes)
+        if region is not None:
+            shown[region] = 0
+        return square(dataset, shown)
     except DisplayError:
         raise
     except _HEADER_ERRORS as error:
         raise DisplayError(f"header or grey values cannot be used ({error})") from error
 
 
-def _grey_levels(dataset, levels: np.ndarray) -> np.ndarray:
-    """The greys, uint8 [N], of a film's distinct stored values [N]."""
-    padding = _padding(dataset, levels)
-    film = ~padding
+def _codes(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A code for each pixel [H, W], the distinct stored values [N], and which of M codes there are, bool [M]."""
+    if stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
+        levels, places = np.unique(stored, return_inverse=True)
+        return places.reshape(stored.shape), levels, np.ones(len(levels), bool)
+    native = np.ascontiguousarray(stored.astype(stored.dtype.newbyteorder("="), copy=False))
+    unsigned = f"u{stored.dtype.itemsize}"
+    # numpy looks up fastest by its own type of indices.
+    codes = native.view(unsigned).astype(np.intp)
+    found = np.zeros(2 ** (8 * stored.dtype.itemsize), bool)
+    found[codes] = True
+    return codes, np.flatnonzero(found).astype(unsigned).view(native.dtype), found
+
+
+def _grey_levels(dataset, levels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The greys, uint8 [N], of a film's distinct stored values [N], of which `counts` [N] pixels are no padding."""
+    film = counts > 0
     values = _modality_values(dataset, levels)
     if not np.isfinite(values).all():
         raise DisplayError("some grey values are no finite numbers")
-    grey = _stretch(*_voi_values(dataset, values))
-    if grey is None or grey[film].min() == grey[film].max():
-        grey = _stretch(values, float(values[film].min()), float(values[film].max()))
-    if grey is None:
+    low, high = float(values[film].min()), float(values[film].max())
+    if low == high:
         raise DisplayError("all pixels have one grey value", BLANK)
+    if levels.dtype.kind in "iu" and is_flat(levels, counts):
+        raise DisplayError("nearly all pixels have one or two grey values", BLANK)
+    grey = _stretch(*_voi_values(dataset, values))
+    if grey is None or is_flat(grey, counts, _FLAT_GREYS):
+        grey = _stretch(values, low, high)
+        if is_flat(grey, counts, _FLAT_GREYS):
+            grey = _stretch_inside(values, levels, counts)
     # The shape of the presentation LUT says the same as MONOCHROME1 (PS3.3 C.8.11.3.1.2), mostly together with it.
     if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
         grey = 255 - grey
-    grey[padding] = 0
     return grey
+
+
+def is_flat(values: np.ndarray, counts: np.ndarray, width: int = FLAT_STORED) -> bool:
+    """Whether two ranges of less than `width` hold nearly all pixels, `counts` [N] of which have each of `values` [N].
+
+    Two, since a blank film may have a border; nearly, since it may have a letter.
+    """
+    order = np.argsort(values)
+    ordered, pixels = values[order].astype(np.float64), counts[order].astype(np.int64)
+    ends = np.searchsorted(ordered, ordered + width, "left")
+    covered = 0
+    for _ in range(2):
+        sums = np.concatenate([[0], np.cumsum(pixels)])
+        inside = sums[ends] - sums[:-1]
+        start = int(inside.argmax())
+        covered += int(inside[start])
+        pixels[start : ends[start]] = 0
+    return covered >= _NEARLY_ALL * counts.sum()
+
+
+def _stretch_inside(values: np.ndarray, levels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Greys of a film in which a few pixels lie far from all others: those become black or white."""
+    order = np.argsort(values, kind="stable")
+    places = np.searchsorted(np.cumsum(counts[order]), np.array([0.005, 0.995]) * counts.sum())
+    first, last = order[places]
+    apart = abs(float(levels[last]) - float(levels[first]))
+    if values[first] == values[last] or (levels.dtype.kind in "iu" and apart < _FEWEST_LEVELS):
+        raise DisplayError("nearly all pixels have one or two grey values", BLANK)
+    return _stretch(values, float(values[first]), float(values[last]))
 
 
 def _stretch(values: np.ndarray, low: float | None, high: float | None) -> np.ndarray | None:
@@ -170,6 +308,25 @@ def _padding(dataset, levels: np.ndarray) -> np.ndarray:
         ends = [end - 2**16 if end >= 2**15 else end for end in ends]
     padding = (levels >= min(ends)) & (levels <= max(ends))
     return padding & (not padding.all())
+
+
+def _padding_region(dataset, levels: np.ndarray, codes: np.ndarray, found: np.ndarray) -> np.ndarray | None:
+    """Which pixels are padding, bool [H, W]; None if there is none.
+
+    Where padding is the film's lowest or highest value, metal or air within the film may have it too: then only what
+    a straight line from an edge reaches is padding, which is all that lies outside of a convex film.
+    """
+    padding = _padding(dataset, levels)
+    if not padding.any():
+        return None
+    table = np.zeros(len(found), bool)
+    table[found] = padding
+    region = table.take(codes)
+    if padding[levels.argmin()] or padding[levels.argmax()]:
+        reach = np.logical_and.accumulate
+        sideways = reach(region, axis=1) | reach(region[:, ::-1], axis=1)[:, ::-1]
+        region = sideways | reach(region, axis=0) | reach(region[::-1], axis=0)[::-1]
+    return region
 
 
 def _modality_values(dataset, levels: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ A decoded mask is of mode "L": 0 outside, 255 inside, 127 not judged (to be left
 
 | kind | data | reads |
 |---|---|---|
-| `file` | path below the raw folder, or a list of paths (union) | whatever is not zero is inside (JPEG: 128 or more) |
+| `file` | path below the raw folder, or a list of paths (union) | see `data_scripts.films.mask_files` |
 | `file_ignore127` | the same | 127 is not judged, any other non-zero value is inside |
 | `rle_relative` | strings "gap length gap length ..." | down the columns, each gap from the end of the last run |
 | `rle_absolute` | strings "start length start length ..." | along the rows, the first pixel is 1 |
@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_scripts.films.images import open_image
 from data_scripts.films.limits import MAX_PIXELS
-from data_scripts.schema import INSIDE, NOT_JUDGED, DataError, Mask, within
+from data_scripts.films.mask_files import read_mask_file
+from data_scripts.schema import INSIDE, DataError, Mask, within
 
 
 def decode_mask(mask: Mask, raw: Path) -> Image.Image:
@@ -38,7 +38,7 @@ def decode_mask(mask: Mask, raw: Path) -> Image.Image:
     """
     try:
         if mask.kind in ("file", "file_ignore127"):
-            return _union(_read_file(within(raw, path), mask.kind) for path in _as_list(mask.data))
+            return _union(read_mask_file(within(raw, path), mask) for path in _as_list(mask.data))
         if mask.kind == "rle_coco":
             return _union(_from_coco(one) for one in mask.data)
         height, width = _checked_size(mask.size)
@@ -112,21 +112,6 @@ def _checked_size(size) -> tuple[int, int]:
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise DataError(f"the frame of a mask is {height} x {width} (height x width)", "mask malformed")
     return height, width
-
-
-def _read_file(path: Path, kind: str) -> np.ndarray:
-    image = open_image(path)
-    if image.mode in ("P", "RGB", "RGBA", "LA"):
-        # A palette's dark colour is not outside; transparency is not part of the mask.
-        pixels = np.asarray(image.convert("RGB")).max(axis=2)
-    else:
-        pixels = np.asarray(image)
-    # JPEG leaves faint greys around every edge.
-    inside = pixels >= 128 if image.format == "JPEG" else pixels != 0
-    decoded = np.where(inside, INSIDE, 0).astype(np.uint8)
-    if kind == "file_ignore127":
-        decoded[pixels == NOT_JUDGED] = NOT_JUDGED
-    return decoded
 
 
 def _pairs(text: str) -> np.ndarray:

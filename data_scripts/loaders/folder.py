@@ -37,13 +37,21 @@ from data_scripts.reading.identities import (
     without_identity,
 )
 from data_scripts.reading.markup import plain_text
-from data_scripts.reading.own_files import Film, Headers, check_chest, digest_of, find_films, without_suffix
+from data_scripts.reading.own_files import (
+    Film,
+    Headers,
+    check_chest,
+    check_intent,
+    digest_of,
+    find_films,
+    without_suffix,
+)
 from data_scripts.reading.own_ids import Names, Owner, Owners
 from data_scripts.reading.plain_reports import parse_plain_report
 from data_scripts.reading.report_files import Accessions, ByName, ReportFiles
 from data_scripts.reading.splits import split_by_patient
 from data_scripts.reading.tables import mend_ids, read_table, require_columns, rows_of
-from data_scripts.reading.views import normalise_sex, normalise_view
+from data_scripts.reading.views import normalise_sex, normalise_view, view_of_header
 from data_scripts.schema import (
     REPORT_ORIGINS,
     SPLITS,
@@ -135,6 +143,10 @@ class Options:
             "help": "Columns with a mask file (relative to the raw folder) or blank, each named after its structure."
         },
     )
+    mask_values: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Label maps: the values of a mask column that are inside, as lung=1,2 heart=3."},
+    )
     id_column: str | None = field(default=None, metadata={"help": "Unique id; default: the image path."})
     patient_column: str | None = field(default=None, metadata={"help": "Patient; needed for splits by patient."})
     patient_pattern: str | None = field(
@@ -156,6 +168,12 @@ class Options:
         default_factory=lambda: ["CR", "DX", "DR", "RG", "XR"], metadata={"help": "DICOM: accepted modalities."}
     )
     any_body_part: bool = field(default=False, metadata={"help": "DICOM: accept body parts other than the chest."})
+    for_processing: bool = field(
+        default=False, metadata={"help": "DICOM: also take raw detector data (PresentationIntentType FOR PROCESSING)."}
+    )
+    burned_in: bool = field(
+        default=False, metadata={"help": "DICOM: also take films whose BurnedInAnnotation is YES (text in the pixels)."}
+    )
     multi_frame: str | None = field(
         default=None, metadata={"help": "DICOM: which of several frames; default: refuse.", "choices": list(FRAMES)}
     )
@@ -212,6 +230,8 @@ class Options:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, allowed: {allowed}")
         if set(self.views) - set(VIEWS):
             raise ValueError(f"views are {self.views}, allowed: {VIEWS}")
+        if set(self.values_inside()) - set(self.mask_columns):
+            raise ValueError(f"mask_values names {sorted(self.values_inside())}, mask_columns are {self.mask_columns}")
         if self.hash_ids and self.keep_names:
             raise ValueError("hash_ids hides the names that keep_names keeps: give one of them")
         try:
@@ -236,6 +256,17 @@ class Options:
         held = {"report", "findings", "impression", "labels"} & set(self.columns())
         return not (held or self.label_columns or self.mask_columns or self.reports)
 
+    def values_inside(self) -> dict[str, tuple[int, ...]]:
+        """The values of a label map that are inside, by mask column."""
+        inside = {}
+        for given in self.mask_values:
+            name, _, values = given.rpartition("=")
+            try:
+                inside[name] = tuple(int(value) for value in values.split(","))
+            except ValueError as error:
+                raise ValueError(f"mask_values: {given!r} is not like lung=1,2") from error
+        return inside
+
     def columns(self) -> dict[str, str]:
         """The named columns by what they hold."""
         named = {name: getattr(self, f"{name}_column") for name in _COLUMN_ARGUMENTS}
@@ -258,7 +289,8 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
             yield _read_one(corpus, film, {}, [], {}, film, options, {})
     else:
         yield from _read_table(corpus, name, table, options)
-    yield from (one for one in found if isinstance(one, Skipped))
+    # Masks may be of kinds that films are not: GIF.
+    yield from (one for one in found if isinstance(one, Skipped) and one.key not in masks)
     if corpus.reports is not None:
         yield from corpus.reports.left_over()
 
@@ -322,7 +354,7 @@ def _mask_paths(table: pd.DataFrame, options: Options) -> set[str]:
 
 
 def _read_table(corpus: _Corpus, name: str, table: pd.DataFrame, options: Options) -> Iterator[Record | Skipped]:
-    vocabulary = _vocabulary(table, options)
+    vocabulary, inside = _vocabulary(table, options), options.values_inside()
     rows, used = [], set()
     for row, found, films in _match_rows(corpus, name, table, options):
         used |= set(films)
@@ -337,7 +369,8 @@ def _read_table(corpus: _Corpus, name: str, table: pd.DataFrame, options: Option
         except DataError as error:
             yield Skipped(found.where, str(error), error.kind)
             continue
-        masks = {one: Mask("file", _normal(row[one])) for one in options.mask_columns if cell(row[one])}
+        named = [column for column in options.mask_columns if cell(row[column])]
+        masks = {column: Mask("file", _normal(row[column]), values=inside.get(column)) for column in named}
         for film in found.films:
             yield _read_one(corpus, film, found.values, labels, masks, found.where, options, row)
     for film in corpus.films:
@@ -463,6 +496,7 @@ def _read_one(
         # Asked for first: the report of a film that is refused has its film.
         text = corpus.reports.text_of(film, _key(path, options)) if corpus.reports else ""
         check_chest(film, options.modalities, options.any_body_part, options.multi_frame)
+        check_intent(film, options.for_processing, options.burned_in)
         record = _record(film, values, labels, masks, text, corpus, options)
         if options.hash_ids:
             known = _identity(corpus, film, values, row, options)
@@ -612,7 +646,7 @@ def _record(
         language=options.language,
         labels=labels,
         masks=masks,
-        view=normalise_view(values.get("view") or film.get("ViewPosition")),
+        view=normalise_view(values["view"]) if values.get("view") else view_of_header(film.header),
         sex=normalise_sex(values.get("sex") or film.get("PatientSex")),
         age_years=_age(values.get("age") or film.get("PatientAge"), options),
         licence=values.get("licence") or None,

@@ -67,6 +67,12 @@ def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, d
         image, masks = loader.read_image(raw, record, options)
     else:
         image, masks = open_image(within(raw, record.image_path)), {}
+    if record.masks and "turned" in image.info:
+        raise DataError(
+            f"{record.image_path}: PatientOrientation is {image.info['turned']}, so the film is turned, and nothing "
+            "tells whether its masks were drawn before or after: leave the masks out, or export the film upright",
+            "mask of a turned film",
+        )
     masks = masks | decode_masks(record.masks, raw, image.size)
     film = prepare_film(image, job.image_size)
     row = {

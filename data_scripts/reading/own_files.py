@@ -8,7 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_scripts.films.dicom import LINKING_FIELDS, SUFFIXES, TECHNICAL_FIELDS, is_dicom, read_header
+from data_scripts.films.dicom import (
+    FOR_PROCESSING,
+    LINKING_FIELDS,
+    SUFFIXES,
+    TECHNICAL_FIELDS,
+    is_dicom,
+    read_header,
+)
+from data_scripts.films.dicom_display import CHEST
 from data_scripts.schema import DataError, Skipped, is_file, within
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *SUFFIXES)
@@ -28,8 +36,6 @@ _OTHER_SUFFIXES = (
     ".html",
 )
 _OTHER_NAMES = ("DICOMDIR", "Thumbs.db", "desktop.ini", "LICENSE", "VERSION")
-#: Codes of DICOM's Body Part Examined (and free text) that mean the chest hold one of these.
-_CHEST = ("CHEST", "THORAX", "LUNG", "TORAX", "THORACIC CAVITY")
 _AGE_FIELDS = ("PatientAge", "PatientSex")
 
 
@@ -130,10 +136,25 @@ def check_chest(film: Film, modalities: list[str], any_body_part: bool, multi_fr
         raise DataError(
             f"{film.path}: modality is {modality!r}, accepted are {modalities} (--modalities)", "other modality"
         )
-    if part and not any_body_part and not any(word in part for word in _CHEST):
+    if part and not any_body_part and not any(word in part for word in CHEST):
         raise DataError(f"{film.path}: body part is {part!r}, not the chest (--any_body_part)", "other body part")
     frames = film.get("NumberOfFrames")
     if frames.isdigit() and int(frames) > 1 and multi_frame is None:
         raise DataError(
             f"{film.path}: {frames} frames (--multi_frame first or middle takes one)", "DICOM with several frames"
+        )
+
+
+def check_intent(film: Film, for_processing: bool, burned_in: bool) -> None:
+    """Raise `DataError` if the header says that these are raw detector data or that text is burned into the pixels."""
+    intent, raw_class = film.get("PresentationIntentType").upper(), film.get("SOPClassUID") in FOR_PROCESSING
+    if not for_processing and (intent == "FOR PROCESSING" or raw_class):
+        found = f"PresentationIntentType is {intent!r}" if intent else "SOPClassUID is one for processing"
+        raise DataError(
+            f"{film.path}: {found}: raw detector data, no picture (--for_processing takes them)", "raw detector data"
+        )
+    if not burned_in and film.get("BurnedInAnnotation").upper() == "YES":
+        raise DataError(
+            f"{film.path}: BurnedInAnnotation is 'YES': text in the pixels may name the patient (--burned_in takes it)",
+            "burned-in annotation",
         )
