@@ -271,7 +271,7 @@ def test_tables_with_surplus_fields_are_refused_and_lists_are_text(tmp_path):
     assert read_table(tmp_path / "latin.csv")["a"][0].endswith("é")
 
 
-@pytest.mark.parametrize("age", ["-5", "nan", "inf", "999"])
+@pytest.mark.parametrize("age", ["-5", "inf", "999"])
 def test_impossible_ages_are_named(raw, tmp_path, age):
     text = (raw / "t.csv").read_text().splitlines()
     (raw / "t.csv").write_text("\n".join([text[0] + ",age", *(f"{line},{age}" for line in text[1:])]))
