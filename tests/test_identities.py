@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data_scripts.loaders import folder
-from data_scripts.reading.identities import Identity, identity_of, without_identity
+from data_scripts.own_files.identities import Identity, identity_of, without_identity
 from data_scripts.schema import DataError, Record, Skipped
 from tests.dicom_files import ramp, write_dicom
 

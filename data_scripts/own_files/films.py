@@ -81,6 +81,11 @@ def digest_of(raw: Path, films: list[str]) -> str:
     return digest.hexdigest()[:8]
 
 
+def normal_path(path: str) -> str:
+    """As `find_films` writes paths; exports of Windows programs have backslashes."""
+    return str(Path(path.strip().replace("\\", "/")))
+
+
 def without_suffix(path: str) -> str:
     """The path without an image suffix; a UID is a name with dots, of which none begins a suffix."""
     return str(Path(path).with_suffix("")) if Path(path).suffix.lower() in IMAGE_SUFFIXES else path

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from data_scripts.own_files.films import Film
 from data_scripts.reading.encodings import decode_text
-from data_scripts.reading.own_files import Film
 from data_scripts.schema import DataError, Skipped
 
 

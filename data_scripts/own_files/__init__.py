@@ -1,0 +1,1 @@
+"""A group's own films: what the loader `folder` is made of."""
