@@ -62,6 +62,8 @@ FEATURES = Features(
         ),
         # Named masks of the size of the image: 255 inside, 0 outside, 127 not judged; structures may overlap.
         "masks": List({"name": Value("string"), "image": Image()}),
+        # Measures of the pixels that tell broken films (`data_scripts.films.quality`); None without a film.
+        "quality": {"flat_share": Value("float32"), "neighbour_correlation": Value("float32")},
         # Known defects of the record, for studies of curation: "wrong_report", "broken_image", "near_duplicate".
         "flags": List(Value("string")),
         "patient_id": Value("string"),
@@ -247,7 +249,7 @@ def _check_mask(where: str, mask: Mask) -> None:
 
 def to_row(record: Record) -> dict:
     """The record as a row of `FEATURES`, without its image and masks."""
-    row = {name: getattr(record, name) for name in FEATURES if name not in ("image", "masks", "labels")}
+    row = {name: getattr(record, name) for name in FEATURES if name not in ("image", "masks", "labels", "quality")}
     row["labels"] = [vars(label) for label in record.labels]
     return row
 

@@ -1,3 +1,9 @@
-"""Renamed: `python -m eval.studies`."""
+"""Renamed: `python -m eval.studies`, which this runs."""
 
-raise SystemExit("eval.compare is now eval.studies: python -m eval.studies --help")
+import sys
+
+from eval.studies.__main__ import main
+
+if __name__ == "__main__":
+    print("eval.compare is now eval.studies: give that name in its place", file=sys.stderr)
+    main()

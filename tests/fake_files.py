@@ -1,4 +1,4 @@
-"""Tiny films for the fake raw trees: noise as PNG, and valid DICOM files."""
+"""Tiny films for the fake raw trees: random clouds as PNG, and valid DICOM files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 SIZE = (48, 40)
 
 
-def noise(size: tuple[int, int] = SIZE, bits: int = 8, seed: int = 0) -> np.ndarray:
-    """Random pixels [height, width] of so many bits, uint8 or uint16; `size` is (width, height)."""
-    pixels = np.random.default_rng(seed).integers(0, 2**bits, (size[1], size[0]))
-    return pixels.astype(np.uint8 if bits <= 8 else np.uint16)
+def clouds(size: tuple[int, int] = SIZE, bits: int = 8, seed: int = 0) -> np.ndarray:
+    """Random clouds [height, width] of so many bits, uint8 or uint16; `size` is (width, height).
+
+    Not noise of single pixels, which `data_scripts.films.quality` takes for a broken film.
+    """
+    chance = np.random.default_rng(seed)
+    coarse = Image.fromarray(chance.random((6, 5), dtype=np.float32)).resize(size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(coarse) + 0.02 * chance.random((size[1], size[0]))
+    pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min()) * (2**bits - 1)
+    return pixels.round().astype(np.uint8 if bits <= 8 else np.uint16)
 
 
 def write_png(path: Path, size: tuple[int, int] = SIZE, bits: int = 8, mode: str | None = None, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(noise(size, bits, seed))
+    image = Image.fromarray(clouds(size, bits, seed))
     (image if mode is None else image.convert(mode)).save(path, format="PNG")
 
 

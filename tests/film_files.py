@@ -9,13 +9,13 @@ import numpy as np
 from PIL import Image
 
 from data_scripts.schema import Record, Skipped
+from tests.fake_files import clouds
 
 
 def write_film(path: Path, size: tuple[int, int] = (64, 64), mode: str = "L", seed: int = 0) -> None:
-    """Noise of `size` (width, height)."""
+    """Random clouds of `size` (width, height)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0]), dtype=np.uint8)
-    Image.fromarray(pixels).convert(mode).save(path)
+    Image.fromarray(clouds(size, seed=seed)).convert(mode).save(path)
 
 
 def write_mask(path: Path, box: tuple[int, int, int, int], size: tuple[int, int] = (64, 64), value: int = 255) -> None:

@@ -13,7 +13,7 @@ from data_scripts.prepare.__main__ import PrepareArguments, prepare
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.schema import DataError, Record, Skipped
 from tests.conftest import load_raw_tree
-from tests.fake_files import noise, write_dicom
+from tests.fake_files import clouds, write_dicom
 
 TREE = load_raw_tree("open_i")
 
@@ -104,8 +104,8 @@ def test_what_is_skipped(raw):
 
 
 def test_dicom_films_are_found(raw):
-    write_dicom(raw / "NLMCXR_dcm" / "11" / "11_IM-0067-1001.dcm", noise())
-    write_dicom(raw / "NLMCXR_dcm" / "1" / "1_IM-0001-3001.dcm", noise())
+    write_dicom(raw / "NLMCXR_dcm" / "11" / "11_IM-0067-1001.dcm", clouds())
+    write_dicom(raw / "NLMCXR_dcm" / "1" / "1_IM-0001-3001.dcm", clouds())
     records, _ = read(raw)
     assert records[TREE.MISSING].image_path == "NLMCXR_dcm/11/11_IM-0067-1001.dcm"
     assert records["CXR1_1_IM-0001-3001"].image_path.endswith(".png"), "the PNG goes first"

@@ -11,7 +11,7 @@ from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import vindr_cxr
 from data_scripts.schema import DataError, Label, Record, Skipped
 from tests.conftest import load_raw_tree
-from tests.fake_files import noise
+from tests.fake_files import clouds
 
 TREE = load_raw_tree("vindr_cxr")
 
@@ -78,7 +78,7 @@ def test_boxes_of_all_readers_are_united(raw):
 
 def test_monochrome1_is_shown_with_black_air(raw):
     (sick, normal, _), _ = read(raw)
-    stored = {record: noise(bits=12, seed=seed).ravel() for record, seed in (("sick", 1), ("normal", 2))}
+    stored = {record: clouds(bits=12, seed=seed).ravel() for record, seed in (("sick", 1), ("normal", 2))}
     for name, record, sign in (("sick", sick, -1), ("normal", normal, 1)):
         shown = np.asarray(open_image(raw / record.image_path)).ravel()
         assert sign * np.corrcoef(stored[name], shown)[0, 1] > 0.99

@@ -9,8 +9,7 @@ from data_scripts.loaders import folder, nih_chestxray14
 from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Record, Skipped, within
 from tests.conftest import load_raw_tree
-
-film = load_raw_tree("nih_chestxray14").film
+from tests.film_files import write_film
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def test_nih_reads_labels_splits_and_quirks(nih_raw):
 
 
 def test_nih_lists_films_without_a_row(nih_raw):
-    film(nih_raw / "images_002" / "images" / "00000009_000.png")
+    write_film(nih_raw / "images_002" / "images" / "00000009_000.png")
     (nih_raw / "test_list.txt").write_text("00000002_000.png\n00000008_000.png")
     outcome = list(nih_chestxray14.read_records(nih_raw, nih_chestxray14.Options()))
     assert [one.key for one in outcome if isinstance(one, Skipped) and one.kind == "film without a row"] == [
@@ -55,8 +54,8 @@ def test_nih_lists_films_without_a_row(nih_raw):
 
 
 def test_nih_lists_what_is_in_no_list_or_twice(nih_raw):
-    film(nih_raw / "images_002" / "images" / "00000003_000.png")
-    film(nih_raw / "images_099" / "images" / "00000002_000.png")
+    write_film(nih_raw / "images_002" / "images" / "00000003_000.png")
+    write_film(nih_raw / "images_099" / "images" / "00000002_000.png")
     outcome = list(nih_chestxray14.read_records(nih_raw, nih_chestxray14.Options()))
     assert [(one.key, one.kind) for one in outcome if isinstance(one, Skipped)] == [
         ("Data_Entry_2017_v2020.csv row 4", "film in no list"),

@@ -20,6 +20,7 @@ from data_scripts.prepared.folder import load_prepared
 from data_scripts.reading.tables import read_table
 from data_scripts.schema import FEATURES, DataError
 from modeling_chexficient import CheXficientImageProcessor
+from tests.fake_files import write_png
 
 OPTIONS = folder.Options(table="t.csv", report_column="report", patient_column="patient", source_name="own")
 
@@ -29,8 +30,8 @@ def write_raw(raw: Path, count: int = 12) -> Path:
     generator = np.random.default_rng(0)
     lines = ["image,report,patient"]
     for number in range(count):
-        pixels = generator.integers(0, 256, (generator.integers(60, 140), generator.integers(60, 140)), dtype=np.uint8)
-        Image.fromarray(pixels).save(raw / f"{number}.png")
+        size = (int(generator.integers(60, 140)), int(generator.integers(60, 140)))
+        write_png(raw / f"{number}.png", size, seed=number)
         lines.append(f"{number}.png,Report {number}.,P{number}")
     (raw / "t.csv").write_text("\n".join(lines) + "\n")
     return raw
@@ -206,7 +207,7 @@ def test_real_films(real_cxr, tmp_path, loader):
         )
     else:
         raw, options = real_cxr / "nih_chestxray14", nih_chestxray14.Options()
-    summary = prepare(loader, arguments(raw, tmp_path / "out", skip_bad=True, num_workers=2), options)
+    summary = prepare(loader, arguments(raw, tmp_path / "out", skip_bad=True, num_workers=2, image_size=64), options)
     assert summary["read"] == {"folder": 140, "nih_chestxray14": 246}[loader]
     if loader == "folder":
         assert summary["skipped_reasons"] == {"duplicate id": 2}

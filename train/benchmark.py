@@ -1,3 +1,9 @@
-"""Renamed: `python -m train.speed`."""
+"""Renamed: `python -m train.speed`, which this runs."""
 
-raise SystemExit("train.benchmark is now train.speed: python -m train.speed --help")
+import sys
+
+from train.speed import main
+
+if __name__ == "__main__":
+    print("train.benchmark is now train.speed: give that name in its place", file=sys.stderr)
+    main()

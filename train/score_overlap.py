@@ -1,3 +1,9 @@
-"""Renamed: `python -m train.selection.agreement`."""
+"""Renamed: `python -m train.selection.agreement`, which this runs."""
 
-raise SystemExit("train.score_overlap is now train.selection.agreement: python -m train.selection.agreement --help")
+import sys
+
+from train.selection.agreement import main
+
+if __name__ == "__main__":
+    print("train.score_overlap is now train.selection.agreement: give that name in its place", file=sys.stderr)
+    main()

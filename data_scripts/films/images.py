@@ -43,7 +43,7 @@ def open_image(path: Path, frame: str | None = None) -> Image.Image:
     if is_dicom(path):
         return read_dicom(path, frame)
     image = decode_image(path)
-    if _is_blank(image):
+    if is_blank(image):
         raise DataError(f"{path}: nearly all pixels have one or two grey values", BLANK)
     return image
 
@@ -98,7 +98,7 @@ def _inverted(image: Image.Image) -> Image.Image:
     return Image.fromarray((highest - pixels.astype(np.int64)).astype(pixels.dtype))
 
 
-def _is_blank(image: Image.Image) -> bool:
+def is_blank(image: Image.Image) -> bool:
     grey = image if image.mode in ("1", "L", "F") or image.mode.startswith("I") else image.convert("RGB").convert("L")
     step = max(1, round((grey.width * grey.height / _SAMPLE) ** 0.5))
     sample = np.asarray(grey)[::step, ::step]

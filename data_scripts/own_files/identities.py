@@ -156,6 +156,12 @@ def without_identity(text: str, identity: Identity) -> str:
     return text if _WORD.search(text.replace(REMOVED_SPAN, "")) else ""
 
 
+def tells_identity(text: str) -> bool:
+    """Whether the text holds something that looks as if it told whose it is: a form such as MRN 12345, a date, an
+    e-mail address, a signature, a name after a title."""
+    return any(form.search(text) for form in (*_FORMS, _TITLED))
+
+
 def _unbroken_name(word: re.Match, names: frozenset[str]) -> str:
     """The word without the hyphen at the line's end, if it is a name then."""
     whole = word[1] + word[2]

@@ -16,7 +16,7 @@ _NOBODY = re.compile(
     re.IGNORECASE,
 )
 #: One id of more than this share of the films, and of so many films, is no patient.
-_MOST, _MANY = 0.5, 10
+MOST, MANY = 0.5, 10
 
 
 def means_nobody(patient: str) -> bool:
@@ -47,14 +47,14 @@ class Owners:
         patients = Counter(one.patient for one in owners if one.patient)
         self.nobody = set() if keep_ids else {one for one in patients if means_nobody(one)}
         studies = Counter(one.study for one in owners if one.study)
-        most = max(_MOST * len(owners), _MANY - 1)
+        most = max(MOST * len(owners), MANY - 1)
         self.no_study = set() if keep_ids else {one for one, count in studies.items() if count > most}
         by_patient = defaultdict(set)
         for number, one in enumerate(owners):
             by_patient[one.patient].add(one.study if one.study and one.study not in self.no_study else number)
         if not keep_ids:
             # Many films of one study are one patient's.
-            common = {one for one, count in patients.items() if count > most and len(by_patient[one]) >= _MANY}
+            common = {one for one, count in patients.items() if count > most and len(by_patient[one]) >= MANY}
             self.nobody |= common
         self.of_study = defaultdict(set)
         for one in map(self._without_nobody, owners):

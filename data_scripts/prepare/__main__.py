@@ -59,7 +59,10 @@ class PrepareArguments:
         default=None, metadata={"help": "YAML file with any arguments of the loader; those given here come first."}
     )
     skip_bad: bool = field(
-        default=False, metadata={"help": "List what cannot be used in skipped.jsonl and go on, instead of stopping."}
+        default=False,
+        metadata={
+            "help": "List what cannot be used, and films that look broken, in skipped.jsonl and go on; else stop."
+        },
     )
     allow_empty_reports: bool = field(
         default=False,
@@ -118,7 +121,14 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
         for paths in listing.paths.values()
         for path in paths
     ]
-    job = Job(loader_name, dataclasses.asdict(options), str(raw), arguments.image_size or None, arguments.compression)
+    job = Job(
+        loader_name,
+        dataclasses.asdict(options),
+        str(raw),
+        arguments.image_size or None,
+        arguments.compression,
+        arguments.skip_bad,
+    )
     own = shards[arguments.shard_index :: arguments.num_shards]
     run_shards(own, job, arguments.num_workers, arguments.skip_bad)
     complete = [shard for shard in shards if shard.is_complete()]
@@ -245,6 +255,10 @@ def _report(summary: dict, out: str) -> None:
         print("  --patient_column or --patient_pattern")
     if summary["colour_images"]:
         print(f"  {summary['colour_images']:,} images have colour and were kept in RGB")
+    for kind, count in summary["broken"].items():
+        print(
+            f"  warning: {count:,}: {kind}; --skip_bad leaves them out, `python -m data_scripts.check {out}` names them"
+        )
     for name, counts in summary["duplicates"].items():
         if counts["films"]:
             print(

@@ -39,6 +39,9 @@ Masks: {% for name, count in summary.masks.items() -%}
 {% if summary.patients_across_splits %}
 **{{ "{:,}".format(summary.patients_across_splits) }} patients have films in several splits.**
 {% endif %}
+{% for kind, count in summary.broken.items() -%}
+{{ "{:,}".format(count) }}: {{ kind }} (column `quality`).
+{% endfor %}
 {% for kind, found in summary.duplicates.items() -%}
 Duplicates ({{ kind }}): {{ "{:,}".format(found.films) }} films in {{ "{:,}".format(found.groups) }} groups;
 {{ "{:,}".format(found.across_splits) }} groups cross splits, {{ "{:,}".format(found.across_patients) }} patients.

@@ -19,7 +19,7 @@ from data_scripts.progress import progress
 from data_scripts.schema import SPLITS, DataError, Record, Skipped, check_record, is_file, within
 
 #: Bump when the same raw data would give other rows.
-VERSION = 5
+VERSION = 6
 #: Bytes that a pixel of a film takes in the Parquet file, as measured (see `images.encode_film`), to size the files.
 _BYTES_PER_PIXEL = 0.43
 #: Where films keep their size: bytes in the Parquet file for a byte of the raw file. JPEG grows, 16 bits shrink.

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from data_scripts.films.images import encode_film, encode_mask, open_image, prepare_film, prepare_mask
 from data_scripts.films.masks import decode_masks
+from data_scripts.films.quality import FilmQuality, film_quality
 from data_scripts.loaders import load_loader
 from data_scripts.prepared.fingerprints import difference_hashes, pixel_hash
 from data_scripts.schema import FEATURES, TEXT_ALONE, DataError, Record, Skipped, record_from_json, to_row, within
@@ -18,13 +19,17 @@ from data_scripts.schema import FEATURES, TEXT_ALONE, DataError, Record, Skipped
 
 @dataclass(frozen=True)
 class Job:
-    """How the records of one corpus are made into rows; `image_size` None keeps the size."""
+    """How the records of one corpus are made into rows; `image_size` None keeps the size.
+
+    `skip_broken`: films that look broken (`FilmQuality.looks_broken`) are skipped; otherwise they are counted.
+    """
 
     loader: str
     options: dict
     raw: str
     image_size: int | None
     compression: str
+    skip_broken: bool = False
 
 
 @dataclass
@@ -54,7 +59,7 @@ def make_rows(job: Job, lines: list[str]) -> Rows:
         rows.append(row)
         fingerprints += [fingerprint] if fingerprint else []
         mode = row["image"].pop("mode") if row["image"] else TEXT_ALONE
-        _count(counts, record, mode, [mask["name"] for mask in row["masks"]])
+        _count(counts, record, mode, row)
     return Rows(pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema), counts, fingerprints, skipped)
 
 
@@ -62,7 +67,7 @@ def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, d
     """The row and its fingerprint; a text alone has none, and its image is None."""
     raw = Path(job.raw)
     if record.image_path is None and not hasattr(loader, "read_image"):
-        return {**to_row(record), "image": None, "masks": []}, None
+        return {**to_row(record), "image": None, "masks": [], "quality": None}, None
     if hasattr(loader, "read_image"):
         image, masks = loader.read_image(raw, record, options)
     else:
@@ -75,8 +80,16 @@ def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, d
         )
     masks = masks | decode_masks(record.masks, raw, image.size)
     film = prepare_film(image, job.image_size)
+    quality = film_quality(film)
+    if job.skip_broken and quality.looks_broken():
+        raise DataError(
+            f"{record.image_path or record.record_id}: looks broken: {quality.flat_share:.0%} of it are flat, and "
+            f"neighbouring pixels correlate by {quality.neighbour_correlation:.2f}",
+            BROKEN,
+        )
     row = {
         **to_row(record),
+        "quality": quality._asdict(),
         # File names may hold ids of patients: the bytes alone are kept.
         "image": {"bytes": encode_film(film, job.compression), "path": None, "mode": film.mode},
         "masks": [
@@ -89,16 +102,20 @@ def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, d
     return row, {**fingerprint, "pixels": pixel_hash(film), "difference": difference, "inverted": inverted}
 
 
-COUNTED = ("modes", "views", "sexes", "flags", "masks", "origins", "positives", "negatives", "uncertain")
+#: The kind of films that look broken, skipped or counted.
+BROKEN = "film looks broken (flat or noise)"
+COUNTED = ("modes", "views", "sexes", "flags", "masks", "origins", "broken", "positives", "negatives", "uncertain")
 _LABEL_COUNT = {1: "positives", 0: "negatives", -1: "uncertain"}
 
 
-def _count(counts: dict[str, Counter], record: Record, mode: str, masks: list[str]) -> None:
+def _count(counts: dict[str, Counter], record: Record, mode: str, row: dict) -> None:
     counts["modes"][mode] += 1
     counts["views"][record.view] += 1
     counts["sexes"][record.sex or "unknown"] += 1
     counts["flags"].update(record.flags)
-    counts["masks"].update(masks)
+    counts["masks"].update(mask["name"] for mask in row["masks"])
+    if row["quality"] and FilmQuality(**row["quality"]).looks_broken():
+        counts["broken"][BROKEN] += 1
     counts["origins"][record.report_origin if record.report else "none"] += 1
     for label in record.labels:
         counts[_LABEL_COUNT[label.value]][label.name] += 1

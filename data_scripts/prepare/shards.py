@@ -66,14 +66,17 @@ class Shard:
         return outcome["rows"] == 0 or (self.target.is_file() and self.target.stat().st_size == outcome["bytes"])
 
     def is_current(self, raw: Path, skip_bad: bool) -> bool:
-        """Whether it is complete and nothing that was skipped is to be tried again.
+        """Whether it is complete, nothing that was skipped is to be tried again and no broken film to be skipped.
 
         It is where bad records are not to be skipped, and where one of their files was put there since then (the
         change time, unlike the time of modification, cannot be older than that).
         """
         if not self.is_complete():
             return False
-        skipped = {one["key"] for one in json.loads(self.outcome.read_text())["skipped"]}
+        outcome = json.loads(self.outcome.read_text())
+        if skip_bad and outcome["broken"]:
+            return False
+        skipped = {one["key"] for one in outcome["skipped"]}
         if not skipped or not skip_bad:
             return not skipped
         made = self.outcome.stat().st_mtime_ns

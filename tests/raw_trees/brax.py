@@ -5,7 +5,7 @@ as DICOM (one MONOCHROME1).
 
 from pathlib import Path
 
-from tests.fake_files import noise, write_dicom, write_png
+from tests.fake_files import clouds, write_dicom, write_png
 
 HEADER = (
     ",DicomPath,PngPath,PatientID,PatientSex,PatientAge,AccessionNumber,StudyDate,No Finding,"
@@ -37,7 +37,7 @@ def build(root: Path) -> Path:
         )
         write_png(raw / f"images/{path}.png", bits=16 if number == 1 else 8, seed=number)
         photometric = "MONOCHROME1" if number == 1 else "MONOCHROME2"
-        write_dicom(raw / f"Anonymized_DICOMs/{path}.dcm", noise(bits=12, seed=number), photometric)
+        write_dicom(raw / f"Anonymized_DICOMs/{path}.dcm", clouds(bits=12, seed=number), photometric)
     write_png(raw / "images/id_p9/Study_1/Series_1/image-9.png")
     (raw / "master_spreadsheet_update.csv").write_text("\n".join(lines) + "\n")
     return raw

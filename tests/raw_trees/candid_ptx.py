@@ -5,7 +5,7 @@ without a patient, an absent film, a film and a mask without a row.
 
 from pathlib import Path
 
-from tests.fake_files import noise, write_dicom
+from tests.fake_files import clouds, write_dicom
 
 PREFIX = "1.2.826.0.1.3680043.8.498"
 #: Rows 0 to 2 of column 0 and rows 0 to 1 of column 1 of 1024 rows, as gap and length; then rows 8 to 15 of column 8.
@@ -34,7 +34,7 @@ def build(root: Path) -> Path:
     (raw / "Rib_fracture_mask_rle.csv").write_text(f"anon_SOPUID,annotation ref,MASK_RLE\n{PREFIX}.1.1,a,{RUNS}\n")
     # Squares, as all films are: the masks' frame of 1024 x 1024 fits them.
     for number, ending in ((1, ""), (2, ".dcm"), (3, ""), (4, ""), (5, ""), (7, "")):
-        pixels = noise((1024, 1024) if number == 1 else (64, 64), seed=number)
+        pixels = clouds((1024, 1024) if number == 1 else (64, 64), seed=number)
         photometric = "MONOCHROME1" if number == 2 else "MONOCHROME2"
         write_dicom(raw / "dataset" / f"{PREFIX}.{number}.1{ending}", pixels, photometric)
     return raw

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.fake_files import noise
+from tests.fake_files import clouds
 
 HEADER = (
     "ExamID,ImageID,PatientID,ImageDir,StudyDate,PatientAge,PatientGender,PatientPosition,PositionView,Projection,"
@@ -61,4 +61,4 @@ def build(root: Path) -> Path:
 
 def save(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise(seed=len(path.name))).save(path, format="JPEG")
+    Image.fromarray(clouds(seed=len(path.name))).save(path, format="JPEG")

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from tests.film_files import write_film
 
 ROWS = (
     "file,text,conclusion,patient,proj,split,age,Cardiomegaly,Edema",
@@ -30,7 +29,6 @@ def build(root: Path) -> Path:
     raw = root / "own"
     (raw / "films").mkdir(parents=True)
     for number in range(4):
-        pixels = np.random.default_rng(number).integers(0, 256, (80, 90), dtype=np.uint8)
-        Image.fromarray(pixels).save(raw / "films" / f"{number}.png")
+        write_film(raw / "films" / f"{number}.png", (90, 80), seed=number)
     (raw / "films.csv").write_text("\n".join(ROWS) + "\n", encoding="utf-8-sig")
     return raw

@@ -13,9 +13,10 @@ def build(root: Path) -> Path:
     raw = root / "jsrt"
     films = raw / "All247images"
     films.mkdir(parents=True)
-    values = np.full((2048, 2048), 1024, dtype=">u2")
-    # The top half is air: bright in the raw file.
-    values[:1024] = 4095
+    # The top half is air: bright in the raw file. A slope, since films are not flat.
+    slope = np.linspace(0, 448, 2048).round()
+    values = np.broadcast_to(1024 + slope, (2048, 2048)).astype(">u2")
+    values[:1024] = 4095 - slope
     for name in ("JPCLN001", "JPCNN002"):
         (films / f"{name}.IMG").write_bytes(values.tobytes())
     write_table(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.fake_files import noise
+from tests.fake_files import clouds
 
 METADATA = (
     "dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,StudyDate,StudyTime,"
@@ -97,7 +97,7 @@ def build(root: Path) -> Path:
     for seed, (film, subject, study, _, _) in enumerate(FILMS):
         folder = raw / "files" / f"p{subject[:2]}" / f"p{subject}" / f"s{study}"
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noise(seed=seed)).save(folder / f"{film}.jpg")
+        Image.fromarray(clouds(seed=seed)).save(folder / f"{film}.jpg")
         if study in REPORTS:
             report = raw / "mimic-cxr-reports" / folder.relative_to(raw).with_suffix(".txt")
             report.parent.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,7 @@ called `Infiltrate`, one of a film that does not exist. The films with boxes are
 
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from tests.film_files import write_film
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -27,13 +26,6 @@ BOX_ROWS = (
 )
 
 
-def film(path: Path, size: tuple[int, int] = (90, 80), mode: str = "L", seed: int = 0) -> None:
-    """Noise of `size` (width, height)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0]), dtype=np.uint8)
-    Image.fromarray(pixels).convert(mode).save(path)
-
-
 def build(root: Path) -> Path:
     raw = root / "nih"
     raw.mkdir(parents=True)
@@ -41,7 +33,7 @@ def build(root: Path) -> Path:
     (raw / "BBox_List_2017.csv").write_text("\n".join(BOX_ROWS) + "\n")
     (raw / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png")
     (raw / "test_list.txt").write_text("00000002_000.png")
-    film(raw / "images_001" / "images" / "00000001_000.png", (64, 64))
-    film(raw / "images_001" / "images" / "00000001_001.png", mode="RGBA")
-    film(raw / "images_002" / "images" / "00000002_000.png")
+    write_film(raw / "images_001" / "images" / "00000001_000.png", (64, 64))
+    write_film(raw / "images_001" / "images" / "00000001_001.png", (90, 80), mode="RGBA")
+    write_film(raw / "images_002" / "images" / "00000002_000.png", (90, 80))
     return raw

@@ -4,15 +4,15 @@ labels (not read).
 
 from pathlib import Path
 
-from tests.fake_files import noise, write_dicom
+from tests.fake_files import clouds, write_dicom
 from tests.film_files import write_table
 
 
 def build(root: Path) -> Path:
     raw = root / "rsna"
     for number, name in enumerate(("aaaa-1", "bbbb-2", "cccc-3")):
-        write_dicom(raw / "stage_2_train_images" / f"{name}.dcm", noise((64, 64), seed=number))
-    write_dicom(raw / "stage_2_test_images" / "dddd-4.dcm", noise((64, 64)))
+        write_dicom(raw / "stage_2_train_images" / f"{name}.dcm", clouds((64, 64), seed=number))
+    write_dicom(raw / "stage_2_test_images" / "dddd-4.dcm", clouds((64, 64)))
     write_table(
         raw / "stage_2_train_labels.csv",
         "patientId,x,y,width,height,Target",

@@ -4,7 +4,7 @@ three folders deep, the test folder labelled by the table of stage 2 but for one
 
 from pathlib import Path
 
-from tests.fake_files import noise, write_dicom
+from tests.fake_files import clouds, write_dicom
 from tests.film_files import write_table
 
 #: Column 0 from row 0, three pixels; after a gap of 1,021 pixels, at the top of column 1, two more.
@@ -16,7 +16,7 @@ def build(root: Path) -> Path:
     for folder, name in (("train", "1.2.3.1"), ("train", "1.2.3.2"), ("test", "1.2.3.3"), ("test", "1.2.3.4")):
         write_dicom(
             raw / f"dicom-images-{folder}" / f"study{name}" / "series" / f"{name}.dcm",
-            noise((64, 64), seed=int(name[-1])),
+            clouds((64, 64), seed=int(name[-1])),
         )
     write_table(
         raw / "stage_2_train.csv",

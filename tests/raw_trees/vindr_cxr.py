@@ -5,7 +5,7 @@ without a row, boxes without a film, a reader listed twice, a damaged header.
 
 from pathlib import Path
 
-from tests.fake_files import noise, write_dicom
+from tests.fake_files import clouds, write_dicom
 
 LABELS = (
     "Aortic enlargement,Atelectasis,Calcification,Cardiomegaly,Clavicle fracture,Consolidation,Edema,Emphysema,"
@@ -55,10 +55,10 @@ def build(root: Path) -> Path:
         f"image_id,class_name,x_min,y_min,x_max,y_max\n{TESTED},ILD,1.5,2.5,20.5,30.5\n"
     )
     about = {"PatientSex": "F", "PatientAge": "054Y"}
-    write_dicom(raw / f"train/{SICK}.dicom", noise(bits=12, seed=1), "MONOCHROME1", **about)
-    write_dicom(raw / f"train/{NORMAL}.dicom", noise(bits=12, seed=2))
-    write_dicom(raw / f"train/{TWICE}.dicom", noise(bits=12, seed=3))
+    write_dicom(raw / f"train/{SICK}.dicom", clouds(bits=12, seed=1), "MONOCHROME1", **about)
+    write_dicom(raw / f"train/{NORMAL}.dicom", clouds(bits=12, seed=2))
+    write_dicom(raw / f"train/{TWICE}.dicom", clouds(bits=12, seed=3))
     (raw / f"train/{BROKEN}.dicom").write_bytes(b"no film")
-    write_dicom(raw / f"test/{TESTED}.dicom", noise(bits=12, seed=4), PatientSex="O", PatientAge="")
-    write_dicom(raw / f"test/{'0' * 32}.dicom", noise(bits=12, seed=5))
+    write_dicom(raw / f"test/{TESTED}.dicom", clouds(bits=12, seed=4), PatientSex="O", PatientAge="")
+    write_dicom(raw / f"test/{'0' * 32}.dicom", clouds(bits=12, seed=5))
     return raw

@@ -4,7 +4,7 @@ positive, one reader a film; MONOCHROME1.
 
 from pathlib import Path
 
-from tests.fake_files import noise, write_dicom
+from tests.fake_files import clouds, write_dicom
 
 LABELS = (
     "No finding,Bronchitis,Brocho-pneumonia,Other disease,Bronchiolitis,Situs inversus,Pneumonia,Pleuro-pneumonia,"
@@ -32,7 +32,7 @@ def build(root: Path) -> Path:
         f"{NORMAL},R2,No finding,,,,,0\n"
     )
     (raw / "annotations_test.csv").write_text(f"{box_header}\n{TESTED},R3,Bronchial thickening,5,5,9,9,1\n")
-    write_dicom(raw / f"train/{SICK}.dicom", noise(seed=1), "MONOCHROME1", PatientSex="M", PatientAge="018M")
-    write_dicom(raw / f"train/{NORMAL}.dicom", noise(seed=2), PatientAge="003D")
-    write_dicom(raw / f"test/{TESTED}.dicom", noise(seed=3))
+    write_dicom(raw / f"train/{SICK}.dicom", clouds(seed=1), "MONOCHROME1", PatientSex="M", PatientAge="018M")
+    write_dicom(raw / f"train/{NORMAL}.dicom", clouds(seed=2), PatientAge="003D")
+    write_dicom(raw / f"test/{TESTED}.dicom", clouds(seed=3))
     return raw
