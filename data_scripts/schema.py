@@ -182,9 +182,9 @@ class Record:
     @property
     def files(self) -> list[str]:
         """Paths, relative to the raw folder, of the image and of masks that are files."""
-        given = [mask for one in self.masks.values() for mask in (one if isinstance(one, list) else [one])]
+        given = [mask for entry in self.masks.values() for mask in (entry if isinstance(entry, list) else [entry])]
         paths = [mask.data for mask in given if mask.kind in ("file", "file_ignore127")]
-        paths = [path for one in paths for path in (one if isinstance(one, list) else [one])]
+        paths = [path for entry in paths for path in (entry if isinstance(entry, list) else [entry])]
         return [*([self.image_path] if self.image_path else []), *paths]
 
     @property
@@ -257,7 +257,7 @@ def record_from_json(line: str) -> Record:
     values = json.loads(line)
     values["labels"] = [Label(**label) for label in values["labels"]]
     values["masks"] = {
-        name: [_mask_from_json(one) for one in given] if isinstance(given, list) else _mask_from_json(given)
+        name: [_mask_from_json(part) for part in given] if isinstance(given, list) else _mask_from_json(given)
         for name, given in values["masks"].items()
     }
     return Record(**values)

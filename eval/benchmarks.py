@@ -230,10 +230,10 @@ _VALIDATION = replace(_SYNTHETIC, name="zero_shot_findings_validation", split="v
 _CHEXFICIENT = (*_ZERO_SHOT, *_RETRIEVAL, *_DISEASE_PREDICTION, *_SEGMENTATION, *_REPORT_GENERATION)
 
 BENCHMARKS: dict[str, Benchmark] = {
-    one.name: one for one in (*_CHEXFICIENT, *_OF_SYNTHETIC, *_ON_REAL_SAMPLES, _VALIDATION)
+    benchmark.name: benchmark for benchmark in (*_CHEXFICIENT, *_OF_SYNTHETIC, *_ON_REAL_SAMPLES, _VALIDATION)
 }
 SUITES: dict[str, tuple[str, ...]] = {
-    "chexficient": tuple(one.name for one in _CHEXFICIENT),
-    "synthetic": tuple(one.name for one in _OF_SYNTHETIC),
-    "real_sample": tuple(one.name for one in _ON_REAL_SAMPLES),
+    "chexficient": tuple(benchmark.name for benchmark in _CHEXFICIENT),
+    "synthetic": tuple(benchmark.name for benchmark in _OF_SYNTHETIC),
+    "real_sample": tuple(benchmark.name for benchmark in _ON_REAL_SAMPLES),
 }

@@ -31,9 +31,9 @@ def together() -> Iterator[None]:
     failures = gather_object([told])
     if failure is not None:
         raise failure
-    for number, other in enumerate(failures):
-        if other is not None:
-            bad_data, message = other
+    for number, report in enumerate(failures):
+        if report is not None:
+            bad_data, message = report
             raise (ValueError if bad_data else RuntimeError)(f"process {number}: {message}")
 
 
@@ -56,8 +56,8 @@ def share_batches(
             for batch in progress(mine, desc=description, unit=" batches", disable=not state.is_main_process)
         ]
     if state.num_processes == 1:
-        return [one for results in done for one in results]
+        return [result for results in done for result in results]
     # As (place, results), since processes are gathered one after the other.
     places = range(state.process_index, len(batches), state.num_processes)
     gathered = gather_object(list(zip(places, done, strict=True)))
-    return [one for _, results in sorted(gathered, key=lambda item: item[0]) for one in results]
+    return [result for _, results in sorted(gathered, key=lambda item: item[0]) for result in results]

@@ -128,7 +128,7 @@ class EvaluationArguments:
 
     def settings(self, out: Path) -> EvaluationSettings:
         """The settings of a model whose results go to `out`. Raises ValueError for values out of range."""
-        names = {one.name for one in dataclasses.fields(EvaluationSettings)} & {*vars(self)} - {"out", "cache"}
+        names = {setting.name for setting in dataclasses.fields(EvaluationSettings)} & {*vars(self)} - {"out", "cache"}
         values = {name: getattr(self, name) for name in names}
         values |= {"label_shares": tuple(self.label_shares), "predictions": self.predictions and Path(self.predictions)}
         return EvaluationSettings(
@@ -140,7 +140,7 @@ def folder_names(models: list[str]) -> list[str]:
     """A folder name for each model: the last parts of its path or id, as many as tell them apart."""
     parts = [Path(model).parts for model in models]
     for count in range(1, max(map(len, parts)) + 1):
-        names = ["-".join(one[-count:]).replace("/", "").strip("-") for one in parts]
+        names = ["-".join(part[-count:]).replace("/", "").strip("-") for part in parts]
         if len(set(names)) == len(names):
             return names
     return [f"{number}-{Path(model).name}" for number, model in enumerate(models)]
@@ -215,7 +215,9 @@ def _tables(arguments: EvaluationArguments, rows: list[Row]) -> str:
     differences = compare_folders(arguments.folders, arguments.resamples, arguments.seed)
     if differences:
         text = f"{text}\n\n{format_differences(differences)}"
-        write_json([dataclasses.asdict(one) for one in differences], out / "artifacts" / "differences.json")
+        write_json(
+            [dataclasses.asdict(difference) for difference in differences], out / "artifacts" / "differences.json"
+        )
     (out / "table.md").write_text(text + "\n")
     return text
 

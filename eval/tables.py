@@ -108,21 +108,23 @@ def format_table(result: ZeroShotResult) -> str:
     lines = [f"{'finding':28} {'AUROC [95 % interval]':24} {'positive / films':>16} {'in training':>12}"]
     for group in result.frequencies:
         lines.append(f"-- {group.name} ({group.lowest:.0%} to {group.below:.0%} of training films)")
-        members = [one for one in result.labels if one.name in group.labels]
-        for one in sorted(members, key=lambda one: -one.prevalence):
-            films = f"{one.positives} / {one.films}"
-            lines.append(f"{one.name:28} {format_estimate(one.auroc):24} {films:>16} {one.prevalence:>12.2%}")
+        members = [label for label in result.labels if label.name in group.labels]
+        for label in sorted(members, key=lambda label: -label.prevalence):
+            films = f"{label.positives} / {label.films}"
+            lines.append(f"{label.name:28} {format_estimate(label.auroc):24} {films:>16} {label.prevalence:>12.2%}")
     lines.append("-- mean")
     lines.append(f"{'all':28} {format_estimate(result.macro):24}")
     lines += [f"{group.name:28} {format_estimate(group.auroc):24}" for group in result.frequencies]
     if result.other_prompts:
         lines.append(f"-- mean with other prompts than {result.prompts!r}")
-        lines += [f"{one.name:28} {format_estimate(one.macro):24}" for one in result.other_prompts]
+        lines += [f"{prompts.name:28} {format_estimate(prompts.macro):24}" for prompts in result.other_prompts]
     if result.subgroups:
         lines.append("-- mean by subgroup")
-        for one in result.subgroups:
-            name = f"{one.attribute}: {one.value}"
-            lines.append(f"{name:28} {format_estimate(one.estimate):24} {one.films:>16,} ({one.labels} findings)")
+        for subgroup in result.subgroups:
+            name = f"{subgroup.attribute}: {subgroup.value}"
+            lines.append(
+                f"{name:28} {format_estimate(subgroup.estimate):24} {subgroup.films:>16,} ({subgroup.labels} findings)"
+            )
     return "\n".join([*lines, *_warnings(result)])
 
 

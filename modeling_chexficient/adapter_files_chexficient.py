@@ -174,7 +174,7 @@ def match_names(model: nn.Module, config: LoraConfig, weights: dict[str, Tensor]
         before, part, after = key.partition(LORA_PART)
         name = before.removeprefix("base_model.model.")
         if part:
-            found = next((other for other in _other_names(name) if other in modules), None)
+            found = next((candidate for candidate in _other_names(name) if candidate in modules), None)
             if found is None:
                 unknown.add(name)
             else:

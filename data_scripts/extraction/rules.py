@@ -57,7 +57,7 @@ def _compile(phrase: str) -> str:
         if word == "~":
             joint = _GAP
             continue
-        choices = "|".join(re.escape(one).replace(r"\*", r"\w*") for one in word.rstrip("?").split("|"))
+        choices = "|".join(re.escape(choice).replace(r"\*", r"\w*") for choice in word.rstrip("?").split("|"))
         if not word.endswith("?"):
             pattern += f"{joint}(?:{choices})"
             joint = " "
@@ -227,7 +227,11 @@ def judge_sentence(sentence: str) -> tuple[tuple[str, int], ...]:
         return ()
     cues = _find_cues(sentence)
     judged = [mention._replace(value=_judge(mention, cues)) for mention in mentions]
-    return tuple((one.finding, one.value) for one in _doubt_alternatives(judged, sentence) if one.value is not None)
+    return tuple(
+        (mention.finding, mention.value)
+        for mention in _doubt_alternatives(judged, sentence)
+        if mention.value is not None
+    )
 
 
 @lru_cache(maxsize=1 << 16)
@@ -265,8 +269,10 @@ def find_mentions(sentence: str) -> list[Mention]:
         for match in _PHRASES[number].pattern.finditer(sentence)
         for name in _PHRASES[number].findings
     ]
-    kept = (one for one in mentions if not (_is_exception(one, sentence) or _is_stretched(one, mentions)))
-    return sorted(kept, key=lambda one: (one.end, one.start))
+    kept = (
+        mention for mention in mentions if not (_is_exception(mention, sentence) or _is_stretched(mention, mentions))
+    )
+    return sorted(kept, key=lambda mention: (mention.end, mention.start))
 
 
 def _is_exception(mention: Mention, sentence: str) -> bool:
@@ -302,7 +308,7 @@ def _backward(pattern: re.Pattern, sentence: str) -> Iterable[_Cue]:
     for match in pattern.finditer(sentence):
         verb = _OWN_VERB.search(sentence, 0, match.start())
         start = match.start() if verb is None else verb.start()
-        begin = max((one.end() for one in _SCOPE_BEGIN.finditer(sentence, 0, start)), default=0)
+        begin = max((scope.end() for scope in _SCOPE_BEGIN.finditer(sentence, 0, start)), default=0)
         yield _Cue(start, begin, start)
 
 
@@ -331,4 +337,4 @@ def _doubt_alternatives(mentions: list[Mention], sentence: str) -> list[Mention]
             differ = left.finding != right.finding and left.value == right.value == PRESENT
             if differ and left.end < right.start and _ALTERNATIVE.fullmatch(sentence, left.end, right.start):
                 doubted |= {left, right}
-    return [one._replace(value=UNCERTAIN) if one in doubted else one for one in mentions]
+    return [mention._replace(value=UNCERTAIN) if mention in doubted else mention for mention in mentions]

@@ -79,7 +79,7 @@ def _film_key(path: str) -> str:
 
 def _find_film(raw: Path, key: str) -> str | None:
     candidates = (f"{root}/{key}{suffix}".lstrip("/") for root in _FILM_ROOTS for suffix in (".jpg", ".png"))
-    return next((one for one in candidates if within(raw, one).is_file()), None)
+    return next((candidate for candidate in candidates if within(raw, candidate).is_file()), None)
 
 
 def _read_reports(path: Path) -> dict[str, tuple[str, str]]:

@@ -112,8 +112,8 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
         digest.update(line.encode())
         patients.add(record)
         lists[record.split].add(record, line)
-    for one in lists.values():
-        one.close()
+    for record_list in lists.values():
+        record_list.close()
     if problems:
         raise DataError(describe_problems(problems))
     if patients.crossing and not getattr(options, "allow_crossing_patients", True):
@@ -121,10 +121,10 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
             f"{len(patients.crossing):,} patients have films in several splits, so that films are judged whose "
             "patients were trained on; mend the split column, or pass --allow_crossing_patients"
         )
-    if not any(one.count for one in lists.values()):
-        raise DataError(f"{raw}: no usable record was found; skipped: {dict(Counter(one.kind for one in skipped))}")
+    if not any(record_list.count for record_list in lists.values()):
+        raise DataError(f"{raw}: no usable record was found; skipped: {dict(Counter(skip.kind for skip in skipped))}")
     _adopt(staging, work, digest.hexdigest())
-    paths = {split: one.paths(work) for split, one in lists.items() if one.count}
+    paths = {split: record_list.paths(work) for split, record_list in lists.items() if record_list.count}
     return Listing(paths, skipped, patients.counts)
 
 
@@ -235,9 +235,9 @@ def show_first(loader: ModuleType, raw: Path, options, arguments, count: int = 5
         "patients: {patients:,}, of which {patients_across_splits:,} are in several splits".format(**patients.counts)
     )
     lines += [f"  warning: {note}" for note in getattr(options, "notes", ())]
-    for kind, number in Counter(one.kind for one in skipped).most_common():
-        examples = itertools.islice((one for one in skipped if one.kind == kind), SHOWN_PROBLEMS)
-        lines += [f"  {number:,}: {kind}", *(f"    {one.key}: {one.reason}" for one in examples)]
+    for kind, number in Counter(skip.kind for skip in skipped).most_common():
+        examples = itertools.islice((skip for skip in skipped if skip.kind == kind), SHOWN_PROBLEMS)
+        lines += [f"  {number:,}: {kind}", *(f"    {skip.key}: {skip.reason}" for skip in examples)]
     return "\n".join(lines)
 
 

@@ -73,7 +73,7 @@ class Shard:
         """
         if not self.is_complete():
             return False
-        skipped = {one["key"] for one in json.loads(self.outcome.read_text())["skipped"]}
+        skipped = {skip["key"] for skip in json.loads(self.outcome.read_text())["skipped"]}
         if not skipped or not skip_bad:
             return not skipped
         made = self.outcome.stat().st_mtime_ns
@@ -84,7 +84,7 @@ class Shard:
 
 
 def describe_problems(skipped: list[Skipped]) -> str:
-    shown = "\n".join(f"  {one.key}: {one.reason}" for one in skipped[:SHOWN_PROBLEMS])
+    shown = "\n".join(f"  {skip.key}: {skip.reason}" for skip in skipped[:SHOWN_PROBLEMS])
     return f"these records cannot be used (the first {len(skipped[:SHOWN_PROBLEMS])}):\n{shown}\n" + (
         "mend them, or pass --skip_bad to leave them out (they will be listed in skipped.jsonl)"
     )
@@ -166,7 +166,7 @@ def _write_shard(shard: Shard, made: Iterator[Rows], skip_bad: bool, bar: tqdm) 
     if skipped and not skip_bad:
         temporary.unlink(missing_ok=True)
         raise DataError(describe_problems(skipped))
-    outcome = {"split": shard.split, "rows": writer.rows, "skipped": [dataclasses.asdict(one) for one in skipped]}
+    outcome = {"split": shard.split, "rows": writer.rows, "skipped": [dataclasses.asdict(skip) for skip in skipped]}
     # `load_dataset` fails on a file without rows.
     if writer.rows:
         if fingerprints:

@@ -55,7 +55,7 @@ def find_separator(text: str, usual: str) -> str:
     """The one that cuts header and first rows into equally many fields, `usual` before others; else the most frequent
     of the header."""
     header = text.split("\n", 1)[0]
-    candidates = [usual, *(one for one in _SEPARATORS if one != usual)]
+    candidates = [usual, *(separator for separator in _SEPARATORS if separator != usual)]
     for candidate in candidates:
         if candidate in header and _is_even(text, candidate):
             return candidate

@@ -56,7 +56,9 @@ def films_below(
         DataError: the folder is missing.
     """
     if not (raw / folder).is_dir():
-        archive = next((one for one in (raw / f"{folder}.zip", raw / f"{folder}.tgz") if one.is_file()), None)
+        archive = next(
+            (candidate for candidate in (raw / f"{folder}.zip", raw / f"{folder}.tgz") if candidate.is_file()), None
+        )
         hint = f"unpack {archive}" if archive else f"it is part of the download; {raw} holds {_some_names(raw)}"
         raise DataError(f"{raw / folder}: the folder of films is missing: {hint}", "folder missing")
     films: dict[str, str] = {}

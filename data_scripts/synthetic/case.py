@@ -210,7 +210,7 @@ def _draw_present(rng: Random, name: str, others: list[Present]) -> Present:
     side = rng.choice(row.sides)
     # What belongs together is on the same side: a chest tube in the effusion, atelectasis above it.
     if row.sides != ("",) and name not in ("Central Venous Catheter", "Pacemaker"):
-        one_sided = [other.side for other in others if other.side in ONE_SIDE]
+        one_sided = [another.side for another in others if another.side in ONE_SIDE]
         side = one_sided[0] if one_sided and side != "bilateral" else side
     if not isinstance(row, Finding):
         return Present(name, side)

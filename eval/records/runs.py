@@ -263,7 +263,7 @@ def weights_folder(name: str) -> str:
     run = Path(name)
     if not (run / RUN_FILE).is_file() or (run / "config.json").is_file():
         return name
-    found = [str(run / one) for one in ("adapter", "model") if (run / one).is_dir()]
+    found = [str(run / folder) for folder in ("adapter", "model") if (run / folder).is_dir()]
     if not found:
         raise ValueError(f"{name} is a run folder without `adapter` or `model`: its training did not finish")
     return found[0]

@@ -181,14 +181,14 @@ def _summarise(
 ) -> Cell:
     """The cell `key`; `against` is that of the reference at the same share, which may not be there."""
     own = mean_statistics(resampled[key])
-    other = mean_statistics(resampled[against]) if against in resampled else None
+    compared = mean_statistics(resampled[against]) if against in resampled else None
     flops, of_reference = _mean_flops(members), _mean_flops(groups.get(against or key, ()))
     by_seed = [run.flops and run.flops["total"] for run in members]
     return Cell(
         arm=key[0],
         label_share=key[1],
         seeds=[run.seed for run in members],
-        figures={name: _figure(name, resampled[key], own, other) for name in own},
+        figures={name: _figure(name, resampled[key], own, compared) for name in own},
         seconds=mean(run.record.seconds for run in members),
         flops=flops,
         flops_by_seed=None if flops is None else by_seed,
@@ -198,16 +198,16 @@ def _summarise(
 
 
 def _figure(
-    name: str, runs: Sequence[dict[str, np.ndarray]], own: dict[str, np.ndarray], other: dict[str, np.ndarray] | None
+    name: str, runs: Sequence[dict[str, np.ndarray]], own: dict[str, np.ndarray], compared: dict[str, np.ndarray] | None
 ) -> Figure:
     by_seed = [Estimate.of_resamples(run[name]) for run in runs]
     values = [estimate.value for estimate in by_seed]
     spread = (None, None, None) if None in values else (mean(values), min(values), max(values))
-    if other is None:
+    if compared is None:
         return Figure(by_seed, *spread, Estimate.of_resamples(own[name]), None, None)
-    difference = paired_differences(own, other)[name]
+    difference = paired_differences(own, compared)[name]
     return Figure(
-        by_seed, *spread, Estimate.of_resamples(own[name]), difference, bootstrap_p_value(own[name] - other[name])
+        by_seed, *spread, Estimate.of_resamples(own[name]), difference, bootstrap_p_value(own[name] - compared[name])
     )
 
 

@@ -19,7 +19,7 @@ def overlaps(found: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """
     judged = masks != NOT_JUDGED
     inside, found = masks == INSIDE, found & judged
-    counts = np.stack([one.sum(axis=(-2, -1)) for one in (found & inside, found, inside)], axis=-1)
+    counts = np.stack([mask.sum(axis=(-2, -1)) for mask in (found & inside, found, inside)], axis=-1)
     return np.where(judged.any(axis=(-2, -1))[..., None], counts, np.nan)
 
 

@@ -162,5 +162,5 @@ def _fitted_scores(names: list[str], fit: FittedProbe, test: LabelledFeatures) -
     """The scores of the labels that could be fitted, as they are kept for comparisons of models film by film."""
     fitted = [number for number, name in enumerate(names) if name in fit.regularisation]
     # Picked columns are stored column by column, which a file of scores would not show.
-    scores, targets = (np.ascontiguousarray(one[:, fitted]) for one in (fit.scores, test.targets))
+    scores, targets = (np.ascontiguousarray(columns[:, fitted]) for columns in (fit.scores, test.targets))
     return ZeroShotScores([names[number] for number in fitted], scores, targets, test.patients)

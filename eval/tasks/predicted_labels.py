@@ -191,8 +191,8 @@ def _people(films: Dataset) -> set[tuple[str, str]]:
 def patients_on_both_sides(judged: Dataset, others: dict[str, Dataset], split: str) -> list[str]:
     """A patient of the judged films who is in a training split, too, may be known to the model."""
     patients, notes = set(judged["patient_id"]), []
-    for name, other in others.items():
-        shared = patients & set(other["patient_id"]) if name != split else ()
+    for name, films in others.items():
+        shared = patients & set(films["patient_id"]) if name != split else ()
         if shared:
             notes.append(f"{len(shared):,} of {len(patients):,} judged patients have films in split {name!r} too.")
     return notes

@@ -70,7 +70,7 @@ def fit_probe(names: list[str], train: LabelledFeatures, validation: LabelledFea
     """
     scaler = StandardScaler().fit(train.features)
     train_features, validation_features, test = (
-        scaler.transform(one).astype(np.float32) for one in (train.features, validation.features, test)
+        scaler.transform(split).astype(np.float32) for split in (train.features, validation.features, test)
     )
     paths, aurocs = {}, {}
     for number, name in enumerate(names):

@@ -101,7 +101,7 @@ def retrieval_ranks(
 
 def _best_right(films: np.ndarray, texts: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """The similarity of the best right candidate of every film [n] and text [t]."""
-    film_best, text_best = (np.full(len(one), -np.inf, np.float32) for one in (films, texts))
+    film_best, text_best = (np.full(len(embeddings), -np.inf, np.float32) for embeddings in (films, texts))
     rows = max(1, _BLOCK_ELEMENTS // films.shape[1])
     for begin in range(0, len(pairs.films), rows):
         film, text = pairs.films[begin : begin + rows], pairs.right_texts[begin : begin + rows]

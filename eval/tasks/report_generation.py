@@ -137,18 +137,18 @@ def read_predictions(path: Path, record_ids: Sequence[str]) -> list[str]:
             values = json.loads(line)
         except ValueError as error:
             raise DataError(f"{path} line {number}: no JSON ({error})") from error
-        if not isinstance(values, dict) or not all(isinstance(values.get(one), str) for one in ("record_id", "report")):
+        if not isinstance(values, dict) or not all(isinstance(values.get(key), str) for key in ("record_id", "report")):
             raise DataError(f'{path} line {number}: expected {{"record_id": "...", "report": "..."}}')
         if values["record_id"] in reports:
             raise DataError(f"{path} line {number}: the film of this line was there before")
         reports[values["record_id"]] = values["report"]
-    missing = [row for row, one in enumerate(record_ids) if one not in reports]
+    missing = [row for row, record_id in enumerate(record_ids) if record_id not in reports]
     if missing:
         raise DataError(
             f"{path}: the reports of {len(missing)} of {len(record_ids)} films are missing, first that of row "
             f"{missing[0]} of those with a report; what has no report needs an empty one"
         )
-    return [reports[one] for one in record_ids]
+    return [reports[record_id] for record_id in record_ids]
 
 
 def generate_reports(model: EvaluationModel, films: Dataset, batch_size: int) -> list[str]:
@@ -159,14 +159,16 @@ def generate_reports(model: EvaluationModel, films: Dataset, batch_size: int) ->
     Raises:
         ValueError: the model gives another number of reports than of films.
     """
-    columns = films.select_columns([one for one in ("image", "view", "indication") if one in films.column_names])
+    columns = films.select_columns(
+        [column for column in ("image", "view", "indication") if column in films.column_names]
+    )
     takes_prompts = "prompts" in inspect.signature(model.generate).parameters
 
     def write(positions: list[int]) -> list[str]:
         batch = columns[positions]
         unknown = [None] * len(positions)
         told = zip(batch.get("indication", unknown), batch.get("view", unknown), strict=True)
-        prompts = {"prompts": [report_prompt(*one) for one in told]} if takes_prompts else {}
+        prompts = {"prompts": [report_prompt(*row) for row in told]} if takes_prompts else {}
         written = list(model.generate(batch["image"], **prompts))
         if len(written) != len(positions):
             raise ValueError(f"{model.name} gave {len(written)} reports for {len(positions)} films")

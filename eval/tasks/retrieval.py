@@ -127,8 +127,8 @@ def choose_gallery(
         arrays[f"{name}_ranks"] = ranks[drawn]
         arrays[f"{name}_right"] = np.array(
             [
-                [((one, hit) if to_text else (hit, one)) in right for hit in row]
-                for one, row in zip(drawn, hits, strict=True)
+                [((query, hit) if to_text else (hit, query)) in right for hit in row]
+                for query, row in zip(drawn, hits, strict=True)
             ],
             dtype=np.uint8,
         )

@@ -86,7 +86,7 @@ def run(
             films=len(test),
             patients=len(np.unique(patients)),
         ),
-        structures=[one for structures, _ in results.values() for one in structures],
+        structures=[structure for structures, _ in results.values() for structure in structures],
         macro_dice={name: macro for name, (_, macro) in results.items()},
         decoders=judged.about,
         subgroups=list(_judge_subgroups(test, names, last, counts[last], settings)),
@@ -154,9 +154,9 @@ def draw_training_films(benchmark: Benchmark, splits: DatasetDict, seed: int) ->
         if not any(found.intersection(names) for found in mask_names(train)):
             raise ValueError(f"no training film has a mask of {structure!r} ({list(names)}): it cannot be learnt")
     # The split that is judged must not choose.
-    other = "validation" if benchmark.split != "validation" else None
-    if other in splits and judged_rows(splits[other], benchmark.structures, benchmark.no_mask_is_empty):
-        validation = _with_masks(benchmark, splits, other)
+    split = "validation" if benchmark.split != "validation" else None
+    if split in splits and judged_rows(splits[split], benchmark.structures, benchmark.no_mask_is_empty):
+        validation = _with_masks(benchmark, splits, split)
     else:
         patients = np.unique(train["patient_id"])
         if len(patients) < 2:
@@ -191,7 +191,7 @@ def fit(
     epochs = settings.decoder_epochs or max(LEAST_EPOCHS, -(-LEAST_STEPS // steps))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        decoders = {name: build([one.shape[1] for one in pyramid], len(names)) for name, build in DECODERS.items()}
+        decoders = {name: build([level.shape[1] for level in pyramid], len(names)) for name, build in DECODERS.items()}
     bar = progress(
         total=epochs * len(decoders),
         desc="training decoders",
@@ -207,7 +207,7 @@ def fit(
     bar.close()
     about = {
         name: {
-            "trainable": sum(one.numel() for one in decoder.parameters()),
+            "trainable": sum(parameter.numel() for parameter in decoder.parameters()),
             "films": len(training),
             "validation_films": len(validation),
             "epochs": epochs,
@@ -254,13 +254,13 @@ def _judge_subgroups(
     patients = np.asarray(films["patient_id"])
     for attribute, value, rows in subgroups(films):
         structures, macro = judge(decoder, names, counts[rows], patients[rows], settings.resamples, settings.seed)
-        defined = sum(one.dice.value is not None for one in structures)
+        defined = sum(structure.dice.value is not None for structure in structures)
         yield Subgroup(attribute, value, int(rows.sum()), len(np.unique(patients[rows])), macro, defined)
 
 
 def _notes(structures: list[StructureResult]) -> list[str]:
     return [
-        f"No judged film shows {one.structure!r}: its Dice is not defined and left out of the mean."
-        for one in structures
-        if one.films == 0
+        f"No judged film shows {structure.structure!r}: its Dice is not defined and left out of the mean."
+        for structure in structures
+        if structure.films == 0
     ]

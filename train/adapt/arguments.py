@@ -88,7 +88,7 @@ class TaskArguments:
             raise ValueError("max_pos_weight limits the weights of class_balance: give pos_weight or effective as well")
         for name in ("labels", "structures"):
             values = getattr(self, name)
-            repeated = sorted({one for one in values if values.count(one) > 1})
+            repeated = sorted({value for value in values if values.count(value) > 1})
             if repeated:
                 raise ValueError(f"{name} {repeated} are named twice")
         for name, task in _OF_TASK.items():

@@ -74,7 +74,7 @@ def _features(task: FindingsTask, loader: DataLoader, device: torch.device) -> t
     hook = model.classifier.register_forward_pre_hook(keep)
     targets = []
     for batch in loader:
-        batch = {name: one.to(device) for name, one in batch.items()}
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
         model(pixel_values=task.inputs(batch, None)["pixel_values"])
         targets.append(batch["labels"].cpu())
     hook.remove()

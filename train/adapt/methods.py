@@ -119,7 +119,9 @@ def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
     targets, found = config.target_modules, False
     for name, module in model.named_modules():
         whole = isinstance(targets, str) and re.fullmatch(targets, name)
-        listed = not isinstance(targets, str) and any(name == one or name.endswith(f".{one}") for one in targets)
+        listed = not isinstance(targets, str) and any(
+            name == target or name.endswith(f".{target}") for target in targets
+        )
         if not (whole or listed):
             continue
         found = True
@@ -139,11 +141,11 @@ def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
 
 def count_trainable(model: nn.Module) -> Trainable:
     """Parameters that get a gradient, and all; PEFT's copies of trained modules replace the originals."""
-    trainable = sum(one.numel() for one in model.parameters() if one.requires_grad)
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     frozen = sum(
-        one.numel()
-        for name, one in model.named_parameters()
-        if not one.requires_grad and ".original_module." not in name
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if not parameter.requires_grad and ".original_module." not in name
     )
     return Trainable(trainable, trainable + frozen)
 
@@ -158,9 +160,9 @@ def hold_frozen(tower: nn.Module) -> None:
 
     A tower without trainable parameters as a whole, else its batch normalisations whose parameters are frozen.
     """
-    if not any(one.requires_grad for one in tower.parameters()):
+    if not any(parameter.requires_grad for parameter in tower.parameters()):
         tower.eval()
         return
     for module in tower.modules():
-        if isinstance(module, _BatchNorm) and not any(one.requires_grad for one in module.parameters()):
+        if isinstance(module, _BatchNorm) and not any(parameter.requires_grad for parameter in module.parameters()):
             module.eval()

@@ -67,7 +67,7 @@ class StructuresTask(Task):
         masks = batch["masks"]
         judged, inside = masks != NOT_JUDGED, masks == INSIDE
         found = (output.logits > 0) & judged
-        counts = torch.stack([one.sum((-2, -1)) for one in (found & inside, found, inside)], dim=-1).float()
+        counts = torch.stack([mask.sum((-2, -1)) for mask in (found & inside, found, inside)], dim=-1).float()
         return counts.masked_fill(~judged.any(-1).any(-1)[..., None], float("nan"))
 
     def figures(self, measured: np.ndarray) -> dict[str, float]:
@@ -156,11 +156,11 @@ def parse_structures(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
         ValueError: a name or mask is empty, or a name is given twice.
     """
     structures: dict[str, tuple[str, ...]] = {}
-    for one in given:
-        name, sign, masks = one.partition("=")
+    for argument in given:
+        name, sign, masks = argument.partition("=")
         names = tuple(part.strip() for part in masks.split(",")) if sign else (name,)
         if not name.strip() or not all(names):
-            raise ValueError(f"structures: {one!r} is neither NAME nor NAME=MASK,MASK")
+            raise ValueError(f"structures: {argument!r} is neither NAME nor NAME=MASK,MASK")
         if name in structures:
             raise ValueError(f"structures: {name!r} is named twice")
         structures[name] = names

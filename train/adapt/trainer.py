@@ -145,7 +145,7 @@ class AdaptTrainer(RunTrainer):
         if figure > best.figure:
             best.figure, best.metrics, best.not_better = figure, figures, 0
             best.epoch, best.step = float(self.state.epoch or 0), self.state.global_step
-            best.weights = {name: one.detach().cpu().clone() for name, one in trained_tensors(self.model).items()}
+            best.weights = {name: tensor.detach().cpu().clone() for name, tensor in trained_tensors(self.model).items()}
             return
         best.not_better += 1
         self.control.should_training_stop |= self._out_of_patience()
@@ -198,9 +198,9 @@ class AdaptTrainer(RunTrainer):
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters with gradient, and all buffers that are saved, as running statistics are; tied ones once."""
-    parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     saved = model.state_dict()
-    return parameters | {name: one for name, one in model.named_buffers() if name in saved}
+    return parameters | {name: buffer for name, buffer in model.named_buffers() if name in saved}
 
 
 @torch.no_grad()
@@ -210,5 +210,5 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     if present.keys() != tensors.keys():
         different = sorted(present.keys() ^ tensors.keys())
         raise ValueError(f"the checkpoint's tensors are not those of the model: {different[:5]} of {len(different)}")
-    for name, one in present.items():
-        one.copy_(tensors[name])
+    for name, tensor in present.items():
+        tensor.copy_(tensors[name])

@@ -204,7 +204,9 @@ class CuratedTrainer(RunTrainer):
             split = score_split(encoder, dataset, (), "published", settings)
         _, macros = judge(split, self.prevalence, RARE_BELOW, resamples=0, seed=self.args.seed)
         metrics = {
-            f"{metric_key_prefix}_{name}_auroc": one.value for name, one in macros.items() if one.value is not None
+            f"{metric_key_prefix}_{name}_auroc": macro.value
+            for name, macro in macros.items()
+            if macro.value is not None
         }
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

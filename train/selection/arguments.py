@@ -113,7 +113,11 @@ class SelectionArguments(constants_of(RULES)):
                 f"keep_share {self.keep_share} of super_batch_size {self.super_batch_size} keeps less than 2 pairs a "
                 "step, too few for a contrastive loss: raise one of them"
             )
-        defaults = {one.name: one.default for other in RULES.values() for one in dataclasses.fields(other.constants)}
+        defaults = {
+            constant.name: constant.default
+            for known_rule in RULES.values()
+            for constant in dataclasses.fields(known_rule.constants)
+        }
         given = [name for name in defaults if getattr(self, name, defaults[name]) != defaults[name]]
         foreign = [name for name in given if name not in rule.constants.names()]
         if foreign:
