@@ -64,7 +64,7 @@ def label_average_precisions(scores: np.ndarray, targets: np.ndarray, weights: n
 
 
 def _by_label(figure: Callable, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`figure` [R, labels] of the films that are judged for each label, in blocks of resamples."""
+    """`figure` [R, labels] of the films that are evaluated for each label, in blocks of resamples."""
     columns = []
     for number, films in enumerate(np.isfinite(targets).T):
         own, truth = scores[films, number], targets[films, number]

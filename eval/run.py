@@ -1,4 +1,4 @@
-"""Judge models on prepared data.
+"""Evaluate models on prepared data.
 
     python -m eval.run --model runs/demo/model --data runs/demo/data
     python -m eval.run --model runs/demo/model --suite chexficient --data DIR
@@ -56,7 +56,7 @@ class EvaluationArguments:
         default=None, metadata={"help": "Results folder; default: results/ beside the model or in the run."}
     )
     cache: str | None = field(default=None, metadata={"help": "Folder of embeddings; default: OUT/.cache."})
-    again: bool = field(default=False, metadata={"help": "Judge also what is finished."})
+    again: bool = field(default=False, metadata={"help": "Evaluate also what is finished."})
     prompts: str | None = field(
         default=None,
         metadata={
@@ -147,7 +147,7 @@ def folder_names(models: list[str]) -> list[str]:
 
 
 def judge_models(arguments: EvaluationArguments) -> tuple[list[Row], list[TaskResult]]:
-    """Rows of all models and benchmarks, and the results of those judged; the table so far is saved after each.
+    """Rows of all models and benchmarks, and the results of those evaluated; the table so far is saved after each.
 
     Raises:
         OSError, ValueError: the only model cannot be loaded; of several, that is a row.
@@ -195,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
             first = rows[0]
             hint = f"its data are absent, prepare them with `{first.note}`" if first.status == "absent" else first.note
             more = f"\n{format_rows(rows)}" if len(rows) > 1 else ""
-            raise ValueError(f"nothing was judged: {hint}{more}" if more else hint)
+            raise ValueError(f"nothing was evaluated: {hint}{more}" if more else hint)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if not PartialState().is_main_process:

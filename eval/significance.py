@@ -188,7 +188,8 @@ def resample_statistics(
 ) -> list[dict[str, np.ndarray]]:
     """For each run its figures by name [1 + resamples], the whole first; see `resample_by_patient`.
 
-    All runs are judged on the same draws of patients, so what makes a draw easy or hard for all cancels in differences.
+    All runs are evaluated on the same samples of patients, so what makes a sample easy or hard for all cancels in the
+    differences.
 
     Args:
         runs: each takes weights [R, films] and gives figures [R] by name, the same names for all.

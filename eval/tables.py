@@ -14,7 +14,7 @@ class Row:
     """What became of a benchmark with a model.
 
     `status` is "judged" (now or before), "absent" (its data), or "refused"; `note` says how to get the data, or why.
-    `metric`, `estimate`, `films` and `partial` are of a judged one.
+    `metric`, `estimate`, `films` and `partial` are of an evaluated one.
     """
 
     model: str
@@ -58,22 +58,22 @@ def format_rows(rows: Sequence[Row]) -> str:
     lines = [f"| benchmark | metric | films | {' | '.join(models)} |", "|---|---|---:|" + "---|" * len(models)]
     for name in dict.fromkeys(row.benchmark for row in rows):
         of_model = {row.model: row for row in rows if row.benchmark == name}
-        judged = [row for row in of_model.values() if row.status == "judged"]
+        evaluated = [row for row in of_model.values() if row.status == "judged"]
         # What all have of the metric's name stands in front, the rest beside each figure.
-        metrics = {row.metric for row in judged} or {BENCHMARKS[name].metric}
-        metric = metrics.pop() if len(metrics) == 1 else judged[0].metric.split(", ")[0]
-        films = _films(name, judged[0].films if judged else None)
+        metrics = {row.metric for row in evaluated} or {BENCHMARKS[name].metric}
+        metric = metrics.pop() if len(metrics) == 1 else evaluated[0].metric.split(", ")[0]
+        films = _films(name, evaluated[0].films if evaluated else None)
         cells = [_cell(of_model.get(model), metric) for model in models]
         lines.append(f"| {name} | {metric} | {films} | {' | '.join(cells)} |")
     return "\n".join([*lines, *_notes(rows)])
 
 
-def _films(name: str, judged: int | None) -> str:
-    """Films judged, and how many the complete benchmark has where that is another number: figures do not compare."""
+def _films(name: str, evaluated: int | None) -> str:
+    """Films evaluated, and how many the complete benchmark has where that is another number: figures do not compare."""
     expected = BENCHMARKS[name].expected
-    if judged is None:
+    if evaluated is None:
         return f"({expected:,})" if expected else ""
-    return f"{judged:,}" if expected in (None, judged) else f"{judged:,} of {expected:,}"
+    return f"{evaluated:,}" if expected in (None, evaluated) else f"{evaluated:,} of {expected:,}"
 
 
 def _cell(row: Row | None, metric: str) -> str:

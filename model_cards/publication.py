@@ -58,7 +58,7 @@ def read_source(
     """What a folder holds, as the argument `run` or `dataset` of a `Publication`.
 
     Raises:
-        ValueError: it is none of these, not finished, not judged, or damaged.
+        ValueError: it is none of these, not finished, not evaluated, or damaged.
     """
     if is_dataset(source):
         return {"dataset": read_dataset(source, prepared_from or [])}

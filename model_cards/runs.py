@@ -20,7 +20,7 @@ EXPECTED = (ValueError, OSError, KeyError, UndefinedError)
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that was finished and judged.
+    """A run that was finished and evaluated.
 
     Args:
         folder: of the run; of a "report_base", the folder `base` in it.

@@ -500,8 +500,8 @@ def test_an_earlier_adaptation_is_replaced(base, discs, tmp_path):
     [
         (["--rank", "100"], r"rank 100 is larger than layer vision_model\."),
         (["--label_share", "0"], "label_share is 0.0, it must lie in"),
-        (["--benchmark", "nonsense"], "--benchmark nonsense does not judge image-classification, these do"),
-        (["--benchmark", "synthetic_segmentation"], "does not judge image-classification"),
+        (["--benchmark", "nonsense"], "--benchmark nonsense does not evaluate image-classification, these do"),
+        (["--benchmark", "synthetic_segmentation"], "does not evaluate image-classification"),
         (["--structures", "heart"], "structures belongs to task segmentation"),
         (["--load_best_model_at_end", "true"], "load_best_model_at_end is not supported"),
         (["--eval_strategy", "no"], "eval_strategy no would leave nothing"),

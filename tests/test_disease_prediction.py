@@ -260,7 +260,7 @@ def test_without_validation_some_training_patients_choose(films):
 def test_patients_on_both_sides_are_shown(films):
     both = DatasetDict({**films, "train": make_films("test", 30, 5)})
     result = run(BENCHMARK, PixelModel(), both, SETTINGS)
-    assert result.notes[0] == "30 of 60 judged patients have films in split 'train' too."
+    assert result.notes[0] == "30 of 60 evaluated patients have films in split 'train' too."
 
 
 def test_a_label_that_training_lacks_is_undefined(films):

@@ -32,7 +32,7 @@ SOURCE = Source(
     traps=(
         "The reports do not tell patients: each of the 3,955 reports counts as one.",
         "About one report in five repeats the text of another: equal texts occur in all splits.",
-        "The customary test split of R2Gen is part of this corpus: leave it out of training to judge on it.",
+        "The customary test split of R2Gen is part of this corpus: leave it out of training to evaluate on it.",
         "The licence forbids passing on modified copies: keep the prepared dataset private.",
         "Reports tell no view; without the Kaggle table all views are unknown.",
         "A finding that no MeSH heading names counts as absent, though the indexers may have left it out.",

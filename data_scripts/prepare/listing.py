@@ -118,7 +118,7 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
         raise DataError(describe_problems(problems))
     if patients.crossing and not getattr(options, "allow_crossing_patients", True):
         raise DataError(
-            f"{len(patients.crossing):,} patients have films in several splits, so that films are judged whose "
+            f"{len(patients.crossing):,} patients have films in several splits, so that films are evaluated whose "
             "patients were trained on; mend the split column, or pass --allow_crossing_patients"
         )
     if not any(record_list.count for record_list in lists.values()):

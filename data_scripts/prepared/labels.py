@@ -21,7 +21,7 @@ def label_matrix(dataset: Dataset, unlisted_is_absent: bool = False) -> tuple[li
     values = np.full((len(rows), len(names)), 0.0 if unlisted_is_absent else np.nan)
     for number, row in enumerate(rows):
         for label in row:
-            # An uncertain label (-1) is no truth to judge against.
+            # An uncertain label (-1) is no truth to evaluate against.
             values[number, column[label["name"]]] = label["value"] if label["value"] in (0, 1) else np.nan
     return names, values
 

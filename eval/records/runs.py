@@ -114,7 +114,7 @@ class PretrainRun(Run):
         selection: name of the rule that chose, or "none".
         selection_words: what that rule does, in a few words; empty in runs of early versions.
         keep_share_asked: share of the corpus to keep; None: the rule's published constants.
-        keep_share_reached: share of the judged pairs that was kept.
+        keep_share_reached: share of the scored pairs that was kept.
         corpus_pairs, kept_pairs: of the training split, and those of them that were chosen.
         corpus_fingerprint: of the training split (`PairDataset.fingerprint`); None in runs of early versions.
         schedule: batches of each phase (`train.selection.sampler.Schedule` as a dict).

@@ -23,7 +23,7 @@ MAIN, OTHER, SOFT = "#1f6f8b", "#c8553d", "#8d959d"
 _WIDTH = 7.4
 _STYLE = {"font.size": 9, "svg.fonttype": "path", "svg.hashsalt": "results", "axes.spines.top": False}
 _STYLE |= {"axes.spines.right": False, "legend.frameon": False, "axes.titlesize": 9.5, "axes.titlelocation": "left"}
-#: Curves are drawn for so many findings, the most frequent in the judged films, in rows of `_COLUMNS`.
+#: Curves are drawn for so many findings, the most frequent in the evaluated films, in rows of `_COLUMNS`.
 CURVES, _COLUMNS = 9, 3
 #: Resamples of the band around a ROC curve.
 _BAND_RESAMPLES = 200

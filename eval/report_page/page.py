@@ -101,7 +101,7 @@ def _conditions(result: TaskResult) -> dict[str, object]:
 
 
 def _other_rows(folder: Path) -> list[dict]:
-    """Benchmarks that were not judged, as `eval.run` noted them."""
+    """Benchmarks that were not evaluated, as `eval.run` noted them."""
     table = folder / ARTIFACTS / "table.json"
     return [row for row in json.loads(table.read_text()) if row["status"] != "judged"] if table.is_file() else []
 
@@ -149,7 +149,7 @@ def _draw_zero_shot(section: Section, result: ZeroShotResult, path: Path) -> Non
 
 
 def render_page(sections: list[Section], others: list[dict]) -> str:
-    """The page as HTML; `others` are benchmarks that were not judged, with `benchmark`, `model`, `status`, `note`."""
+    """The page as HTML; `others`: benchmarks that were not evaluated, with `benchmark`, `model`, `status`, `note`."""
     environment = page_environment(_TEMPLATE.parent)
     environment.filters |= {"estimate": format_estimate, "svg": svg_uri, "figure": format_figure}
     environment.filters["constant_baselines"] = galleries.constant_baselines

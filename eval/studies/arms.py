@@ -1,4 +1,4 @@
-"""Judged runs as the cells of one question: runs that differ in nothing but their seed are one cell."""
+"""Evaluated runs as the cells of one question: runs that differ in nothing but their seed are one cell."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def _check_same_question(first: JudgedRun, run: JudgedRun) -> None:
         "benchmark": lambda run: run.result.benchmark,
         "benchmark version": lambda run: run.result.benchmark_version,
         "prompts": lambda run: run.prompts,
-        "number of judged films": lambda run: run.result.provenance.films,
-        "judged films": lambda run: run.result.provenance.dataset_fingerprint,
+        "number of evaluated films": lambda run: run.result.provenance.films,
+        "evaluated films": lambda run: run.result.provenance.dataset_fingerprint,
         "labels or structures": lambda run: run.names,
         "which findings are rare": lambda run: run.rare,
         "weights of the base": lambda run: run.record.base["weights_sha256"] if run.label_share else None,

@@ -28,7 +28,7 @@ class Figure:
 
     Args:
         by_seed: of every run, with its 95 % interval by patient.
-        mean, lowest, highest: over the seeds; None where no label can be judged.
+        mean, lowest, highest: over the seeds; None where no label can be evaluated.
         interval: of the mean over seeds.
         difference: the mean minus that of the reference at the same share, paired by film; None without one.
         p_value: two-sided, of the difference.

@@ -23,7 +23,7 @@ _STEP = 1.07
 
 
 def _groups(cells: Sequence[Cell]) -> list[str]:
-    """Groups of findings that can be judged; there may be no rare ones."""
+    """Groups of findings that can be evaluated; there may be no rare ones."""
     return [group for group in GROUPS if all(cell.figures[group].mean is not None for cell in cells)]
 
 

@@ -53,7 +53,7 @@ def compare_results(first: Path, second: Path, resamples: int, seed: int) -> Pai
         for path, result in zip((first, second), results, strict=True)
     ]
     if scores[0].names != scores[1].names or not np.array_equal(scores[0].targets, scores[1].targets, equal_nan=True):
-        raise ValueError(f"{first} and {second} cannot be compared: they judged other labels")
+        raise ValueError(f"{first} and {second} cannot be compared: they evaluated other labels")
     difference = compare_models(
         scores[0].names, scores[0].scores, scores[1].scores, scores[0].targets, scores[0].patients, resamples, seed
     )
@@ -62,7 +62,7 @@ def compare_results(first: Path, second: Path, resamples: int, seed: int) -> Pai
 
 
 def compare_folders(folders: Sequence[Path], resamples: int, seed: int) -> list[PairedDifference]:
-    """Every benchmark that the first folder and another both judged and keep scores of, first minus other.
+    """Every benchmark that the first folder and another both evaluated and keep scores of, first minus other.
 
     Old results lie there, too: a pair that cannot be compared says why, and costs the others nothing.
     """

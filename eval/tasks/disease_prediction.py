@@ -1,6 +1,6 @@
 """Disease prediction: logistic regression on frozen image features, at several shares of the training labels.
 
-Of the model nothing is trained here. One that was adapted before (`train.adapt`) is judged by its own head.
+Of the model nothing is trained here. One that was adapted before (`train.adapt`) is evaluated by its own head.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class _Share(NamedTuple):
 
 
 def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings) -> ProbeResult:
-    """Fit probes on the training split, choose their penalty on validation, judge them on the benchmark's split.
+    """Fit probes on the training split, choose their penalty on validation, evaluate them on the benchmark's split.
 
-    A model that `predict_labels` is judged by what it predicts instead (see `judge_head`).
+    A model that `predict_labels` is evaluated by what it predicts instead (see `judge_head`).
 
     Raises:
-        ValueError: there are no training films apart from those that are judged, a label asked for is missing there or
-            among the judged films, no label has both classes on validation, or none could be fitted and judged.
+        ValueError: there are no training films apart from the evaluated ones, a label asked for is missing there or
+            among the evaluated films, no label has both classes on validation, or none could be fitted and evaluated.
     """
     if hasattr(model, "predict_labels"):
         return judge_head(benchmark, model, splits, settings)
@@ -99,7 +99,7 @@ def prepare_features(
         )
     names, targets = chosen_labels(splits[benchmark.split], benchmark.labels, benchmark.unlisted_is_absent)
     used = {"train": "train", "test": benchmark.split}
-    # The split that is judged must not choose.
+    # The split that is evaluated must not choose.
     if benchmark.split != "validation" and len(splits.get("validation", ())):
         used["validation"] = "validation"
     parts = {}

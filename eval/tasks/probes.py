@@ -1,8 +1,8 @@
-"""Logistic regression on frozen features, with few and with all labels: the draws, the fits, the figures.
+"""Logistic regression on frozen features, with few and with all labels: the samples, the fits, the figures.
 
-For every draw of patients: features are standardised by the drawn films, a model for each label is fitted for each
-strength of the penalty in `C_GRID`, the strength is chosen by AUROC on validation, the test is judged once. Validation
-is used whole, however few labels are trained on.
+For every sample of patients: features are standardised by the sampled films, a model for each label is fitted for each
+strength of the penalty in `C_GRID`, the strength is chosen by AUROC on validation, the test is evaluated once. The
+whole validation split is used, however few labels are trained on.
 """
 
 from __future__ import annotations
@@ -78,10 +78,9 @@ def fit_probe(names: list[str], train: LabelledFeatures, validation: LabelledFea
         if len(np.unique(train.targets[films, number])) < 2:
             continue
         paths[name] = _fit_path(train_features[films], train.targets[films, number])
-        judged = np.isfinite(validation.targets[:, number])
+        known = np.isfinite(validation.targets[:, number])
         aurocs[name] = [
-            auroc(validation_features[judged] @ weights, validation.targets[judged, number])
-            for weights, _ in paths[name]
+            auroc(validation_features[known] @ weights, validation.targets[known, number]) for weights, _ in paths[name]
         ]
     best, together = _choose(aurocs)
     scores = np.full((len(test), len(names)), np.nan, dtype=np.float32)
@@ -130,7 +129,7 @@ def probe_share(
     resamples: int,
     bootstrap_seed: int,
 ) -> tuple[ProbeShare, list[FittedProbe]]:
-    """All draws of one label share, judged on the test split.
+    """All draws of one label share, evaluated on the test split.
 
     A label's figure is the mean over the draws in which it could be fitted, and the macro mean is of the labels that
     could be in every draw; intervals are over the patients of the test, for the mean over the draws.

@@ -79,7 +79,7 @@ def run(
     return ReportResult(
         benchmark.name,
         benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
+        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were evaluated.
         provenance=replace(
             describe_adapted(benchmark, model, whole, settings),
             films=len(test),

@@ -33,7 +33,7 @@ SUBGROUP_CUTOFF = 5
 def run(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
 ) -> RetrievalResult:
-    """Judge a model on the films of `benchmark.split` that have a text.
+    """Evaluate a model on the films of `benchmark.split` that have a text.
 
     Raises:
         ValueError: the model has no text tower, the data have no sections of reports, or there are fewer than two
@@ -62,7 +62,7 @@ def run(
     return RetrievalResult(
         benchmark.name,
         benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
+        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were evaluated.
         provenance=replace(
             describe(benchmark, model, whole, settings), films=len(rows), patients=len(np.unique(patients))
         ),
@@ -71,7 +71,7 @@ def run(
         n_images=len(rows),
         n_texts=len(rows),
         n_distinct_texts=len(pairs.texts),
-        subgroups=list(_judge_subgroups(films, film_ranks, patients, settings)),
+        subgroups=list(_evaluate_subgroups(films, film_ranks, patients, settings)),
         notes=_notes(pairs, len(whole) - len(rows)),
     )
 
@@ -135,7 +135,7 @@ def choose_gallery(
     return arrays
 
 
-def _judge_subgroups(
+def _evaluate_subgroups(
     films: Dataset, ranks: np.ndarray, patients: np.ndarray, settings: EvaluationSettings
 ) -> Iterator[Subgroup]:
     """R@5 from the films of each group to all texts: the candidates are those of the whole."""

@@ -1,8 +1,8 @@
-"""Segmentation with frozen features: a linear and a U-Net decoder, trained here, judged by Dice and IoU.
+"""Segmentation with frozen features: a linear and a U-Net decoder, trained here, evaluated by Dice and IoU.
 
-A model that was adapted before (`train.adapt`) is judged by its own decoder, and nothing is trained. All figures are of
-the central square of each film in the film's own resolution, whatever the model's image size, so that models can be
-compared; what was not judged (127) is in neither loss nor metric.
+A model that was adapted before (`train.adapt`) is evaluated by its own decoder, and nothing is trained. All figures are
+of the central square of each film in the film's own resolution, whatever the model's image size, so that models can be
+compared; pixels that nobody judged (127) are in neither loss nor metric.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ MEMORY = 4 << 30
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """The films to judge and the decoders to judge by name, each from their maps and a side to logits; notes."""
+class _Evaluated:
+    """Films and decoders (by name) to evaluate, and notes; a decoder makes logits of maps and a side."""
 
     films: FilmFeatures
     decoders: dict[str, Callable[[list[Tensor], int], Tensor]]
@@ -57,9 +57,9 @@ class _Judged:
 def run(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
 ) -> SegmentationResult:
-    """Train both decoders on the training split, choose their epoch on validation, judge them on the benchmark's split.
+    """Train both decoders on the training split, choose their epoch on validation, evaluate on the benchmark's split.
 
-    A model that `predict_masks` is judged by these instead.
+    A model that `predict_masks` is evaluated by these instead.
 
     Raises:
         ValueError: a split lacks the masks, a mask is not of its image's size (DataError, with its row), the processor
@@ -68,19 +68,19 @@ def run(
     names = list(benchmark.structures)
     test = _with_masks(benchmark, splits, benchmark.split)
     prepare = _trained_before if hasattr(model, "predict_masks") else _train
-    judged = prepare(benchmark, model, splits, test, settings)
-    counts = {name: measure(decoder, judged.films) for name, decoder in judged.decoders.items()}
+    evaluated = prepare(benchmark, model, splits, test, settings)
+    counts = {name: measure(decoder, evaluated.films) for name, decoder in evaluated.decoders.items()}
     patients = np.asarray(test["patient_id"])
     results = {
         name: judge(name, names, of_decoder, patients, settings.resamples, settings.seed)
         for name, of_decoder in counts.items()
     }
-    last = list(judged.decoders)[-1]
-    keep_examples(benchmark, judged.decoders[last], judged.films, counts, patients, settings)
+    last = list(evaluated.decoders)[-1]
+    keep_examples(benchmark, evaluated.decoders[last], evaluated.films, counts, patients, settings)
     return SegmentationResult(
         benchmark.name,
         benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
+        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were evaluated.
         provenance=replace(
             describe_adapted(benchmark, model, splits[benchmark.split], settings),
             films=len(test),
@@ -88,27 +88,27 @@ def run(
         ),
         structures=[structure for structures, _ in results.values() for structure in structures],
         macro_dice={name: macro for name, (_, macro) in results.items()},
-        decoders=judged.about,
-        subgroups=list(_judge_subgroups(test, names, last, counts[last], settings)),
-        notes=judged.notes + _notes(results[last][0]),
+        decoders=evaluated.about,
+        subgroups=list(_evaluate_subgroups(test, names, last, counts[last], settings)),
+        notes=evaluated.notes + _notes(results[last][0]),
         adaptation=model.adaptation,
     )
 
 
 def _trained_before(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, test: Dataset, settings: EvaluationSettings
-) -> _Judged:
+) -> _Evaluated:
     """The decoder of an adapted model."""
     decoder, share = trained_decoder(benchmark, model), seen_share(model)
     films = PredictedMasks(
         model, test, range(len(test)), benchmark, model.image_size, share, batch_size=settings.batch_size
     )
-    return _Judged(films, {model.adaptation.method: decoder}, {}, training_notes(benchmark, model, splits))
+    return _Evaluated(films, {model.adaptation.method: decoder}, {}, training_notes(benchmark, model, splits))
 
 
 def _train(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, test: Dataset, settings: EvaluationSettings
-) -> _Judged:
+) -> _Evaluated:
     """Both decoders, trained on frozen features."""
     train, validation, notes = draw_training_films(benchmark, splits, settings.seed)
     share = seen_share(model)
@@ -121,11 +121,11 @@ def _train(
     # A quarter for validation, which is smaller but read as often.
     training, validating = features(train, MEMORY * 3 // 4), features(validation, MEMORY // 4)
     decoders, about = fit(training, validating, list(benchmark.structures), settings)
-    return _Judged(features(test, 0), decoders, about, adaptation_notes(benchmark, model) + notes)
+    return _Evaluated(features(test, 0), decoders, about, adaptation_notes(benchmark, model) + notes)
 
 
 def _with_masks(benchmark: Benchmark, splits: DatasetDict, split: str) -> Dataset:
-    """The films of a split that have something to judge.
+    """The films of a split that have something to evaluate.
 
     Raises:
         ValueError: there is no such split, or none of its films has a mask of the structures.
@@ -153,7 +153,7 @@ def draw_training_films(benchmark: Benchmark, splits: DatasetDict, seed: int) ->
     for structure, names in benchmark.structures.items():
         if not any(found.intersection(names) for found in mask_names(train)):
             raise ValueError(f"no training film has a mask of {structure!r} ({list(names)}): it cannot be learnt")
-    # The split that is judged must not choose.
+    # The split that is evaluated must not choose.
     split = "validation" if benchmark.split != "validation" else None
     if split in splits and judged_rows(splits[split], benchmark.structures, benchmark.no_mask_is_empty):
         validation = _with_masks(benchmark, splits, split)
@@ -184,7 +184,7 @@ def fit(
     """The trained decoders by name, in evaluation mode, and what there is to say of their training.
 
     Every process trains them: it takes minutes, in which processes that only waited would run into the time-out of
-    their exchange. All are of one seed; those of the main process are judged, so that all judge the same.
+    their exchange. All are of one seed; those of the main process are evaluated, so that all evaluate the same.
     """
     pyramid, _ = training.batch([0])
     steps = -(-len(training) // BATCH_SIZE)
@@ -247,7 +247,7 @@ def _batches(count: int) -> list[list[int]]:
     return [list(range(start, min(start + BATCH_SIZE, count))) for start in range(0, count, BATCH_SIZE)]
 
 
-def _judge_subgroups(
+def _evaluate_subgroups(
     films: Dataset, names: list[str], decoder: str, counts: np.ndarray, settings: EvaluationSettings
 ) -> Iterator[Subgroup]:
     """The mean Dice of one decoder among the films of each group."""
@@ -260,7 +260,7 @@ def _judge_subgroups(
 
 def _notes(structures: list[StructureResult]) -> list[str]:
     return [
-        f"No judged film shows {structure.structure!r}: its Dice is not defined and left out of the mean."
+        f"No evaluated film shows {structure.structure!r}: its Dice is not defined and left out of the mean."
         for structure in structures
         if structure.films == 0
     ]

@@ -1,7 +1,7 @@
 """Films, masks and frozen features for segmentation, all of one geometry: the film's central square.
 
 Processors differ in what of a film they show a tower: some cut the border off. `seen_share` measures it, and
-`show_whole` lays as much black around the square, so that every model is judged on the same pixels.
+`show_whole` lays as much black around the square, so that every model is evaluated on the same pixels.
 """
 
 from __future__ import annotations

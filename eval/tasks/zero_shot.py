@@ -36,7 +36,7 @@ _NO_PROBABILITY = (
 def run(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
 ) -> ZeroShotResult:
-    """Judge a model on `benchmark.split` of `splits`.
+    """Evaluate a model on `benchmark.split` of `splits`.
 
     Raises:
         ValueError: the model has no text tower, labels or prompts do not match the data, a split is empty, no label
@@ -200,8 +200,8 @@ def _detail(
     threshold = None
     if chosen is not None:
         name, other_scores, other_targets = chosen
-        judged = np.isfinite(other_targets[:, number])
-        other_scores, other_targets = other_scores[judged, number], other_targets[judged, number]
+        known = np.isfinite(other_targets[:, number])
+        other_scores, other_targets = other_scores[known, number], other_targets[known, number]
         value = choose_threshold(other_scores, other_targets, settings.threshold)
         if value is not None:
             where = f"{name} ({int(other_targets.sum())} of {len(other_targets)} films positive)"

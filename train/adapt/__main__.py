@@ -4,9 +4,9 @@
     torchrun --nproc_per_node 2 -m train.adapt train/recipes/segmentation.yaml ... --use_cpu
 
 Writes into `output_dir`: `adapter/` (methods lora and linear: a PEFT adapter with its head) or `model/` (method full),
-`results/` (the data's test split, or `--benchmark`, judged by `eval`), `log.json` and, last, `run.json` (what was done,
-from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps 0.1` a run
-that was stopped goes on by `--resume_from_checkpoint last`.
+`results/` (the data's test split, or `--benchmark`, evaluated by `eval`), `log.json` and, last, `run.json` (what was
+done, from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps 0.1`
+a run that was stopped goes on by `--resume_from_checkpoint last`.
 """
 
 from __future__ import annotations

@@ -152,10 +152,10 @@ class MethodArguments:
 
 @dataclass
 class AdaptTrainingArguments(RunArguments):
-    """`TrainingArguments`, and how a run stops and is judged.
+    """`TrainingArguments`, and how a run stops and is evaluated.
 
     Defaults that differ from `TrainingArguments`: `learning_rate` 1e-3 with a cosine after a warm-up of 5 % of the
-    steps, `weight_decay` 0.05, batches of 64, 20 judgements on validation in a run; and those of `RunArguments`.
+    steps, `weight_decay` 0.05, batches of 64, 20 evaluations on validation in a run; and those of `RunArguments`.
     """
 
     refused: ClassVar[dict[str, str]] = RunArguments.refused | {
@@ -173,24 +173,24 @@ class AdaptTrainingArguments(RunArguments):
     per_device_train_batch_size: int = 64
     per_device_eval_batch_size: int = 64
     logging_steps: float = 0.05
-    # When the weights are judged decides which are the best.
+    # When the weights are evaluated decides which are the best.
     eval_strategy: str = field(
-        default="steps", metadata={"help": "When weights are judged: steps or epoch.", "resume": "equal"}
+        default="steps", metadata={"help": "When weights are evaluated: steps or epoch.", "resume": "equal"}
     )
     eval_steps: float | None = field(
-        default=0.05, metadata={"help": "Steps between two judgements; below 1: a share.", "resume": "equal"}
+        default=0.05, metadata={"help": "Steps between two evaluations; below 1: a share.", "resume": "equal"}
     )
     eval_delay: float = field(
-        default=0, metadata={"help": "Steps or epochs before the first judgement.", "resume": "equal"}
+        default=0, metadata={"help": "Steps or epochs before the first evaluation.", "resume": "equal"}
     )
 
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many judgements on validation without a better one."}
+        default=None, metadata={"help": "Stop after so many evaluations on validation without a better one."}
     )
     benchmark: str | None = field(
         default=None,
         metadata={
-            "help": "Benchmark of `eval` that judges the result; default: the data's own test split.",
+            "help": "Benchmark of `eval` that evaluates the result; default: the data's own test split.",
             "resume": "free",
         },
     )

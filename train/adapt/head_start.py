@@ -42,10 +42,10 @@ def start_head(task: FindingsTask, device: torch.device, batch_size: int, num_wo
         parts[part] = _features(task, loader, device)
     features, targets = parts["train"]
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
-    judged = (parts["validation"][0] - mean) / deviation
+    evaluated = (parts["validation"][0] - mean) / deviation
     heads = _fit((features - mean) / deviation, targets)
     aurocs = [
-        np.nanmean(label_aurocs(judged @ weight.T, parts["validation"][1], np.ones((1, len(judged)))))
+        np.nanmean(label_aurocs(evaluated @ weight.T, parts["validation"][1], np.ones((1, len(evaluated)))))
         for weight, _ in heads
     ]
     # As few films of validation as these may show no label both present and absent: then the strongest penalty.

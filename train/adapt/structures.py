@@ -37,7 +37,7 @@ _IGNORED = 255
 class StructuresTask(Task):
     """Segmentation of overlapping structures; see `Task`.
 
-    Films and masks are the central square of each film, as `eval` judges them.
+    Films and masks are the central square of each film, as `eval` evaluates them.
 
     Args:
         structures: mask names by structure, in the order of the head.
@@ -118,11 +118,11 @@ def build_structures(
     def usable(split: Dataset) -> np.ndarray:
         return np.asarray(judged_rows(split, structures, arguments.no_mask_is_empty), dtype=np.int64)
 
-    def can_judge(split: Dataset, rows: np.ndarray) -> bool:
+    def can_choose(split: Dataset, rows: np.ndarray) -> bool:
         wanted = {name for names in structures.values() for name in names}
         return any(there[id(split)][row] & wanted for row in rows)
 
-    splits = choose_films(train, validation, usable, can_judge, arguments.label_share, seed)
+    splits = choose_films(train, validation, usable, can_choose, arguments.label_share, seed)
     set_seed(seed)
     head = {
         "id2label": dict(enumerate(structures)),

@@ -25,13 +25,13 @@ WEIGHTS_FILE, BEST_FILE = "weights.safetensors", "best.safetensors"
 
 @dataclass
 class Best:
-    """The best judgement on validation so far, and the weights then."""
+    """The best evaluation on validation so far, and the weights then."""
 
     figure: float = -math.inf
     metrics: dict[str, float] = field(default_factory=dict)
     epoch: float = 0.0
     step: int = 0
-    #: Step of the last judgement, and how many since the best one were not better.
+    #: Step of the last evaluation, and how many since the best one were not better.
     judged_step: int = -1
     not_better: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class AdaptTrainer(RunTrainer):
 
     Attributes:
         task: model, films, and how they come together.
-        best: the best judgement on validation; `restore_best` puts its weights back.
+        best: the best evaluation on validation; `restore_best` puts its weights back.
         flops_a_film: floating-point operations of a film's forward and backward pass, as torch counts them on the first
             batch (matrix products, convolutions and attention).
     """
@@ -122,7 +122,7 @@ class AdaptTrainer(RunTrainer):
 
     @torch.no_grad()
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Judge the weights on validation, keep them if they are the best so far, and end the run if it is time."""
+        """Evaluate the weights on validation, keep them if they are the best so far, and end the run if it is time."""
         training = self.model.training
         self.model.eval()
         measured = []
@@ -133,13 +133,13 @@ class AdaptTrainer(RunTrainer):
             measured.append(self.accelerator.gather_for_metrics(self.task.measure(output, batch)).cpu().numpy())
         self.model.train(training)
         figures = self.task.figures(np.concatenate(measured))
-        self._judge(figures)
+        self._note_evaluation(figures)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _judge(self, figures: dict[str, float]) -> None:
+    def _note_evaluation(self, figures: dict[str, float]) -> None:
         best, figure = self.best, figures[self.task.metric]
         best.judged_step = self.state.global_step
         if figure > best.figure:
@@ -158,7 +158,7 @@ class AdaptTrainer(RunTrainer):
         return super().nothing_left() or self._out_of_patience()
 
     def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:
-        """As Trainer does; the weights at the start and at the end are judged as well, and the best ones put back."""
+        """As Trainer does; the weights at the start and at the end are evaluated, too, and the best ones put back."""
         if resume_from_checkpoint is None:
             # A head that starts well may be the best there is.
             self.evaluate()
@@ -167,7 +167,7 @@ class AdaptTrainer(RunTrainer):
             self.evaluate()
         if not self.best.weights:
             raise NonFiniteError(
-                f"no judgement on validation gave a figure ({self.task.metric} is NaN): lower learning_rate"
+                f"no evaluation on validation gave a figure ({self.task.metric} is NaN): lower learning_rate"
             )
         load_tensors(self.model, self.best.weights)
         return output

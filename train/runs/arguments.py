@@ -63,7 +63,7 @@ class RunArguments(TrainingArguments):
     """
 
     refused: ClassVar[dict[str, str]] = {
-        "load_best_model_at_end": "Trainer 5.x leaves renamed tensors as they were; judge checkpoints with eval.run",
+        "load_best_model_at_end": "Trainer 5.x leaves renamed tensors as they were; evaluate checkpoints with eval.run",
         "auto_find_batch_size": "a run is planned, and resumed, with one batch size; lower per_device_train_batch_size",
         "save_only_model": "a run goes on from its optimiser and random numbers too",
         "save_on_each_node": "a checkpoint is one folder, on a file system that all hosts share",

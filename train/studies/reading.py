@@ -19,8 +19,8 @@
           - {cells: {arm: lora, label_share: 0.01}, arguments: {rank: 4}}
         compare: {arguments: {out: runs/my_study/findings_compared}}
 
-A trainer that does not judge its result has `evaluate: {arguments: {data: DIR}, results: [zero_shot_findings]}` in its
-grid. All paths are as seen from where the command is started.
+A trainer that does not evaluate its result has `evaluate: {arguments: {data: DIR}, results: [zero_shot_findings]}` in
+its grid. All paths are as seen from where the command is started.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def _has_checkpoint(cell: Cell) -> bool:
 
 
 def evaluation_command(cell: Cell) -> list[list[str]]:
-    """The command that judges a trained cell, in a list; an empty one where the trainer does that itself."""
+    """The command that evaluates a trained cell, in a list; an empty one where the trainer does that itself."""
     evaluate = cell.evaluate
     return [as_command(evaluate.command, {"model": str(cell.folder), **evaluate.arguments})] if evaluate else []
 
