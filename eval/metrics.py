@@ -97,11 +97,11 @@ def resample_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndar
 
 
 def bootstrap_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Weights [resamples, n]: how often each of n films is drawn when patients are drawn with replacement.
+    """Weights [resamples, n]: how often each of n films is sampled when patients are sampled with replacement.
 
-    Films of one patient are not independent: they are drawn together.
+    Films of one patient are not independent: they are sampled together.
     """
     _, index = np.unique(patients, return_inverse=True)
     count = index.max() + 1
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return draws[:, index].astype(np.float64)
+    counts = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return counts[:, index].astype(np.float64)

@@ -239,7 +239,7 @@ def test_the_same_run_gives_the_same_figures(films):
 
 def test_without_validation_some_training_patients_choose(films):
     held_out = (
-        "Penalties were chosen on 48 films of 24 patients drawn by the seed and held out of training, since no "
+        "Penalties were chosen on 48 films of 24 patients sampled by the seed and held out of training, since no "
         "validation split has a label with both classes."
     )
     ill = films["validation"].filter(lambda row: row["labels"][0]["value"] == row["labels"][1]["value"] == 1)

@@ -54,7 +54,7 @@ VARIANTS = ("published", "ours", "chunks", "small", "scoring")
 class BenchmarkArguments:
     """Arguments of the benchmark, beside the model's."""
 
-    super_batch_size: int = field(default=64, metadata={"help": "Pairs judged together."})
+    super_batch_size: int = field(default=64, metadata={"help": "Pairs scored together."})
     keep_share: float = field(default=0.227, metadata={"help": "Share of them that is trained on."})
     selection: str = field(
         default=DEFAULT_RULE, metadata={"choices": [rule.name for rule in RULES.values() if rule.uses_prototypes]}

@@ -29,7 +29,7 @@ SOURCE = Source(
     traps=(
         "Exposure: the films are of CheXpert's training list. A corpus of CheXpert or CheXpert Plus must leave out the "
         "966 patients, not the 1,000 films alone: other studies of these patients say much the same.",
-        "The films were drawn without a seed: only the published table is the benchmark.",
+        "The films were sampled without a seed: only the published table is the benchmark.",
         "The labels are machine-read from reports (CheXpert labeller), not of radiologists.",
         "998 of the 1,000 films have a report in CheXpert Plus.",
     ),

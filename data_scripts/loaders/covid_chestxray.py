@@ -2,7 +2,7 @@
 
 Layout (github.com/ieee8023/covid-chestxray-dataset): `metadata.csv` and films at `folder`/`filename`. `--mask_dir` is a
 folder of lung outlines, files named as the film (or with "_mask" behind): `annotations/lungVAE-masks` of that project,
-or outlines drawn from github.com/v7labs/covid-19-xray-dataset; 127 in them is not judged (arrows, devices).
+or outlines taken from github.com/v7labs/covid-19-xray-dataset; 127 in them is not judged (arrows, devices).
 
 `finding` is a comma-separated list in copies of 2020, later a path such as `Pneumonia/Viral/COVID-19`, here and there a
 phrase such as "Mycoplasma Bacterial Pneumonia"; all are read.

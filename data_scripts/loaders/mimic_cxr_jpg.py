@@ -193,7 +193,7 @@ def read_labels(raw: Path) -> tuple[dict[str, list[Label]], list[Skipped]]:
 
 
 def report_folder(raw: Path, named: str | None, metadata: pd.DataFrame) -> Path:
-    """The folder whose `files/` holds the reports, judged by the first studies of the metadata.
+    """The folder whose `files/` holds the reports, found by the first studies of the metadata.
 
     Raises:
         DataError: there is none.

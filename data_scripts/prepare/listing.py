@@ -24,7 +24,7 @@ VERSION = 5
 _BYTES_PER_PIXEL = 0.43
 #: Where films keep their size: bytes in the Parquet file for a byte of the raw file. JPEG grows, 16 bits shrink.
 _GROWTH = {".jpg": 4.0, ".jpeg": 4.0, ".dcm": 0.4, ".dicom": 0.4}
-#: Pixels of a film that is drawn or decoded by its loader, where nothing better is known.
+#: Pixels of a film that is rendered or decoded by its loader, where nothing better is known.
 _USUAL_PIXELS = 1024**2
 
 

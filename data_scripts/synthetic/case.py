@@ -44,7 +44,7 @@ class Case:
     """All that film and report are made from.
 
     `present` is what the film shows, `reported` what the report tells (another person's if it is a wrong report).
-    The keys seed the drawing: patients look alike on all their films, near-duplicates share `study_key` with film
+    The keys seed the rendering: patients look alike on all their films, near-duplicates share `study_key` with film
     `duplicate_of`, and `film_key` is each film's own. `broken` is "" or one of `BROKEN_KINDS`.
     """
 
@@ -174,7 +174,7 @@ def _study(patient_key: str, study_key: str) -> tuple[str, tuple[Present, ...]]:
     """The view and findings of a study.
 
     A patient with a chronic finding has the same findings on all films; other patients have new ones each time,
-    drawn among those without chronic findings, which leaves the prevalences as they are in the table.
+    sampled among those without chronic findings, which leaves the prevalences as they are in the table.
     """
     rng = Random(f"{patient_key}/findings")
     view, present = draw_findings(rng)

@@ -217,7 +217,7 @@ class Adaptation:
         method: "lora", "linear" (the head alone), "full", or "head" where nobody recorded it.
         base, base_revision, base_sha256: the model it was adapted from, its commit and the hash of its weights.
         label_share: share of the training patients whose labels were used, above 0 up to 1.
-        seed: of the draw of these and of the training.
+        seed: of the sample of these and of the training.
         train_films, train_patients: that it was trained on.
         trainable_parameters, all_parameters: numbers of weights.
         adapter_bytes: size of the saved adapter.

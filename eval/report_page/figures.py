@@ -23,7 +23,7 @@ MAIN, OTHER, SOFT = "#1f6f8b", "#c8553d", "#8d959d"
 _WIDTH = 7.4
 _STYLE = {"font.size": 9, "svg.fonttype": "path", "svg.hashsalt": "results", "axes.spines.top": False}
 _STYLE |= {"axes.spines.right": False, "legend.frameon": False, "axes.titlesize": 9.5, "axes.titlelocation": "left"}
-#: Curves are drawn for so many findings, the most frequent in the evaluated films, in rows of `_COLUMNS`.
+#: Curves are plotted for so many findings, the most frequent in the evaluated films, in rows of `_COLUMNS`.
 CURVES, _COLUMNS = 9, 3
 #: Resamples of the band around a ROC curve.
 _BAND_RESAMPLES = 200
@@ -70,7 +70,7 @@ def draw_aurocs(result: ZeroShotResult) -> str:
 
 
 def _frequent(scores: ZeroShotScores) -> list[int]:
-    """Columns of the labels to draw: both classes there, most positives first."""
+    """Columns of the labels to plot: both classes there, most positives first."""
     positives = np.nansum(scores.targets, axis=0)
     negatives = (scores.targets == 0).sum(axis=0)
     order = np.argsort(-positives, kind="stable")
@@ -180,7 +180,7 @@ def draw_recall(result: RetrievalResult) -> str:
 
 
 def draw_label_shares(result: ProbeResult) -> str:
-    """Macro AUROC by share of the training labels: every draw, and the mean with its interval by patient.
+    """Macro AUROC by share of the training labels: every sample, and the mean with its interval by patient.
 
     A line joins shares whose mean is of the same labels: with few films some labels cannot be fitted.
     """
@@ -191,8 +191,8 @@ def draw_label_shares(result: ProbeResult) -> str:
         for number, share in enumerate(shares):
             panel.plot([number] * 2, [share.macro.low, share.macro.high], color=MAIN, linewidth=2.5, alpha=0.4)
             panel.plot(number, share.macro.value, "o", color=MAIN, markersize=6)
-            draws = [value for value in share.macro_by_seed if value is not None]
-            panel.plot([number] * len(draws), draws, "_", color=OTHER, markersize=9)
+            samples = [value for value in share.macro_by_seed if value is not None]
+            panel.plot([number] * len(samples), samples, "_", color=OTHER, markersize=9)
             if number and fitted[number] == fitted[number - 1]:
                 before = shares[number - 1].macro.value
                 panel.plot([number - 1, number], [before, share.macro.value], color=MAIN, linewidth=1, alpha=0.5)

@@ -1,4 +1,4 @@
-"""The page: results read, pictures drawn, the template filled."""
+"""The page: results read, figures plotted, the template filled."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TASKS = {
 
 @dataclass
 class Section:
-    """One result with its figures (SVG text by name), its films, and what could not be drawn and why.
+    """One result with its figures (SVG text by name), its films, and what could not be plotted and why.
 
     `marks` say in what it is unlike the other results of its benchmark.
     """
@@ -107,7 +107,7 @@ def _other_rows(folder: Path) -> list[dict]:
 
 
 def make_section(path: Path, show_films: bool = False) -> Section:
-    """A result with all that can be drawn of it. Raises ValueError where the file is no result."""
+    """A result with all that can be plotted of it. Raises ValueError where the file is no result."""
     result = load_result(path)
     section = Section(result, BENCHMARKS.get(result.benchmark))
     artifact = load_artifact(path.parent, path.stem)

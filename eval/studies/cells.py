@@ -107,7 +107,7 @@ class Comparison:
     seed: int
     reference: str
     cells: list[Cell]
-    interval: str = "95 % percentile interval of a bootstrap over patients, the same draws for all; seeds are not drawn"
+    interval: str = "95 % percentile interval of a bootstrap over patients, one for all runs; seeds are not resampled"
     format_version: int = FORMAT_VERSION
 
 
@@ -140,8 +140,8 @@ def compare_runs(
     """
     groups = group_runs(runs, by)
     reference = choose_reference(groups, reference, runs[0])
-    drawn = resample_statistics([run.figures for run in runs], runs[0].patients, resamples, seed)
-    by_folder = {run.folder: values for run, values in zip(runs, drawn, strict=True)}
+    of_runs = resample_statistics([run.figures for run in runs], runs[0].patients, resamples, seed)
+    by_folder = {run.folder: values for run, values in zip(runs, of_runs, strict=True)}
     resampled = {key: [by_folder[run.folder] for run in members] for key, members in groups.items()}
     cells = [
         _summarise(key, groups[key], resampled, None if key[0] == reference else (reference, key[1]), groups)

@@ -58,7 +58,7 @@ def plot_flops(comparison: Comparison, path: Path) -> bool:
     """A panel for each group of findings: macro AUROC of every seed, and of their mean, against counted FLOPs.
 
     Where the reference counted its FLOPs, its AUROC is a dotted line and its FLOPs are 100 % on the upper axis. A note
-    names the arms that did not count them. Returns whether there was any arm to draw.
+    names the arms that did not count them. Returns whether there was any arm to plot.
     """
     cells = {cell.arm: cell for cell in comparison.cells if cell.flops}
     if not cells:

@@ -42,7 +42,7 @@ def _nonzero(values: np.ndarray) -> np.ndarray:
 def with_structure(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`values` [films, structures] where the reference has the structure, NaN elsewhere.
 
-    A film without it has no Dice that says how well it was drawn: 0 for one wrong pixel, undefined for none.
+    A film without it has no Dice that says how well it was outlined: 0 for one wrong pixel, undefined for none.
     """
     return np.where(counts[..., 2] > 0, values, np.nan)
 

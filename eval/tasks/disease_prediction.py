@@ -33,7 +33,7 @@ VALIDATION_SHARE = 0.2
 
 
 class _Share(NamedTuple):
-    """One label share and the probes of its draws."""
+    """One label share and the probes of its samples."""
 
     result: ProbeShare
     fits: list[FittedProbe]
@@ -54,13 +54,13 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
     test, dataset = parts["test"], splits[benchmark.split]
     shares = []
     for share in sorted(set(settings.label_shares)):
-        # All labels are one draw, whatever the seed.
+        # All labels are one sample, whatever the seed.
         seeds = range(settings.seed, settings.seed + (settings.num_seeds if share < 1 else 1))
         shares.append(_Share(*probe_share(names, parts, share, list(seeds), settings.resamples, settings.seed)))
     last = shares[-1]
     if last.result.macro.value is None:
         raise ValueError(
-            f"no label of {names} could be fitted in all draws of {last.result.label_share:.0%} of the training "
+            f"no label of {names} could be fitted in all samples of {last.result.label_share:.0%} of the training "
             f"patients and has both classes in split {benchmark.split!r}: there is no AUROC"
         )
     scores = _fitted_scores(names, last.fits[0], test)
@@ -73,7 +73,7 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
         undefined=[label.name for label in last.result.labels if label.auroc.value is None],
         scores_sha256=save_scores(scores, settings.out, benchmark.name),
         features=settings.probe_features,
-        # Of the largest label share (its first draw).
+        # Of the largest label share (its first sample).
         subgroups=list(judge_subgroups(dataset, scores, settings)),
         adaptation=model.adaptation,
         notes=[
@@ -116,7 +116,7 @@ def prepare_features(
     apart = "of the validation split"
     if "validation" not in parts or not _can_choose(parts["validation"]):
         parts["train"], parts["validation"] = _hold_out(parts["train"], settings.seed)
-        apart = "drawn by the seed and held out of training, since no validation split has a label with both classes"
+        apart = "sampled by the seed and held out of training, since no validation split has a label with both classes"
     if not _can_choose(parts["validation"]):
         raise ValueError("no label has both positive and negative films on validation: no penalty can be chosen")
     films, patients = len(parts["validation"].patients), len(np.unique(parts["validation"].patients))
@@ -145,8 +145,8 @@ def share_notes(names: list[str], share: ProbeShare, fits: list[FittedProbe]) ->
     if any(missing.values()):
         listed = ", ".join(f"{name} in {count}" for name, count in missing.items() if count)
         notes.append(
-            f"{share.label_share:.0%} of labels, draws: {len(fits)}; labels not fitted, so not in the macro mean (one "
-            f"value only among the drawn films): {listed}. Means of different labels do not compare."
+            f"{share.label_share:.0%} of labels, samples: {len(fits)}; labels not fitted, so not in the macro mean "
+            f"(one value only among the sampled films): {listed}. Means of different labels do not compare."
         )
     for reason, attribute in (
         ("took the penalty that is best for the others (one value only on validation)", "chosen_together"),

@@ -44,13 +44,13 @@ class LabelledFeatures:
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """The probes of one draw: `scores` [n, labels] of the test films, NaN for labels that could not be fitted.
+    """The probes of one sample: `scores` [n, labels] of the test films, NaN for labels that could not be fitted.
 
     Args:
         regularisation: C by label; labels that were not fitted are missing.
         chosen_together: labels without both classes on validation; their C is the best of the others in the mean.
         not_converged: labels whose chosen probe was still improving at the last iteration.
-        films, patients: of the draw; `positives` [labels] of it.
+        films, patients: of the sample; `positives` [labels] of it.
     """
 
     scores: np.ndarray
@@ -65,7 +65,7 @@ class FittedProbe:
 def fit_probe(names: list[str], train: LabelledFeatures, validation: LabelledFeatures, test: np.ndarray) -> FittedProbe:
     """Fit one probe a label, choose its penalty on validation and score the test features [n, D].
 
-    A label with one class in the draw cannot be fitted; nor can any where no fitted label has both classes on
+    A label with one class in the sample cannot be fitted; nor can any where no fitted label has both classes on
     validation, for then nothing tells which penalty is good.
     """
     scaler = StandardScaler().fit(train.features)
@@ -129,24 +129,24 @@ def probe_share(
     resamples: int,
     bootstrap_seed: int,
 ) -> tuple[ProbeShare, list[FittedProbe]]:
-    """All draws of one label share, evaluated on the test split.
+    """All samples of one label share, evaluated on the test split.
 
-    A label's figure is the mean over the draws in which it could be fitted, and the macro mean is of the labels that
-    could be in every draw; intervals are over the patients of the test, for the mean over the draws.
+    A label's figure is the mean over the samples in which it could be fitted, and the macro mean is of the labels that
+    could be in every sample; intervals are over the patients of the test, for the mean over the samples.
 
     Args:
         names: of the labels.
         splits: "train", "validation" and "test".
         share: of the training patients, above 0 and up to 1.
-        seeds: one draw each.
+        seeds: one sample each.
         resamples, bootstrap_seed: of the intervals.
     """
     train, validation, test = (splits[name] for name in ("train", "validation", "test"))
     fits = []
     shown = {"desc": f"probes on {share:.0%} of the labels", "disable": not PartialState().is_main_process}
-    for seed in progress(seeds, unit=" draws", **shown):
-        drawn = train.rows(draw_patients(train.patients, share, seed))
-        fits.append(fit_probe(names, drawn, validation, test.features))
+    for seed in progress(seeds, unit=" samples", **shown):
+        sampled = train.rows(draw_patients(train.patients, share, seed))
+        fits.append(fit_probe(names, sampled, validation, test.features))
     aurocs = resample_by_patient(
         lambda weights: np.stack([_fitted_aurocs(fit.scores, test.targets, weights) for fit in fits], axis=1),
         test.patients,

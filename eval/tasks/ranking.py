@@ -120,8 +120,8 @@ def chance_levels(right: np.ndarray, candidates: int) -> dict[str, float]:
     """Expected R@k of a random order, for queries with `right` [q] right candidates each."""
     levels = {}
     for cutoff in CUTOFFS:
-        drawn = np.arange(min(cutoff, candidates))
-        missed = np.clip(candidates - right[:, None] - drawn, 0, None) / (candidates - drawn)
+        taken = np.arange(min(cutoff, candidates))
+        missed = np.clip(candidates - right[:, None] - taken, 0, None) / (candidates - taken)
         levels[str(cutoff)] = float(1 - missed.prod(axis=1).mean())
     return levels
 
@@ -146,7 +146,7 @@ def judge_ranks(
 ) -> tuple[Direction, Direction]:
     """R@k, median and mean rank from films to texts and from texts to films, with intervals by patient.
 
-    Patients are drawn as queries; the candidates stay. A text of several films weighs as much as they do in the mean,
+    Patients are sampled as queries; the candidates stay. A text of several films weighs as much as they do in the mean,
     so every distinct text counts once in the whole.
     """
     own = (np.arange(len(film_ranks)), pairs.text_of_film)

@@ -98,7 +98,7 @@ def choose_gallery(
     rows: np.ndarray,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Queries drawn by the seed with their first hits, in each direction: rows of the split, no films and no texts.
+    """Queries sampled by the seed with their first hits, in each direction: rows of the split, no films and no texts.
 
     A text is named by the row of the first film that has it.
 
@@ -120,15 +120,15 @@ def choose_gallery(
         ("text_to_image", texts, films, text_ranks),
     ):
         to_text = name == "image_to_text"
-        drawn = np.sort(generator.permutation(len(queries))[:GALLERY_QUERIES])
-        hits = top_hits(queries[drawn], candidates, GALLERY_HITS)
-        asked, found = (drawn, first_film[hits]) if to_text else (first_film[drawn], hits)
+        sampled = np.sort(generator.permutation(len(queries))[:GALLERY_QUERIES])
+        hits = top_hits(queries[sampled], candidates, GALLERY_HITS)
+        asked, found = (sampled, first_film[hits]) if to_text else (first_film[sampled], hits)
         arrays[f"{name}_queries"], arrays[f"{name}_hits"] = rows[asked], rows[found]
-        arrays[f"{name}_ranks"] = ranks[drawn]
+        arrays[f"{name}_ranks"] = ranks[sampled]
         arrays[f"{name}_right"] = np.array(
             [
                 [((query, hit) if to_text else (hit, query)) in right for hit in row]
-                for query, row in zip(drawn, hits, strict=True)
+                for query, row in zip(sampled, hits, strict=True)
             ],
             dtype=np.uint8,
         )

@@ -36,7 +36,7 @@ from eval.tasks.segmentation_examples import keep_examples, segment
 BATCH_SIZE = 16
 #: Unless told otherwise: as many epochs as make this many steps, but at least so many.
 LEAST_STEPS, LEAST_EPOCHS = 300, 4
-#: More films than these are left out, drawn by the seed: decoders of frozen features need no more.
+#: More films than these are left out, sampled by the seed: decoders of frozen features need no more.
 TRAINING_FILMS, VALIDATION_FILMS = 4_000, 500
 #: Where no validation film has masks, this share of the training patients is held out.
 VALIDATION_SHARE = 0.2
@@ -168,7 +168,7 @@ def draw_training_films(benchmark: Benchmark, splits: DatasetDict, seed: int) ->
         notes.append(f"No validation split with masks: {count} of {len(patients)} training patients chose the epoch.")
     for name, dataset, most in (("training", train, TRAINING_FILMS), ("validation", validation, VALIDATION_FILMS)):
         if len(dataset) > most:
-            notes.append(f"{most:,} of {len(dataset):,} {name} films, drawn by the seed, were used.")
+            notes.append(f"{most:,} of {len(dataset):,} {name} films, sampled by the seed, were used.")
     return _draw(train, TRAINING_FILMS, seed), _draw(validation, VALIDATION_FILMS, seed), notes
 
 

@@ -89,7 +89,7 @@ def frequent_labels(folder: str, count: int = 14) -> list[str]:
 
 
 def distinct_texts(split: Dataset, count: int) -> list[str]:
-    """Up to `count` different reports of the split, drawn with a fixed seed."""
+    """Up to `count` different reports of the split, sampled with a fixed seed."""
     texts = dict.fromkeys(split.shuffle(seed=0)["report"])
     return [text for text in texts if text and text.strip()][:count]
 

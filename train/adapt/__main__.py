@@ -135,8 +135,8 @@ def adapt(arguments: Arguments) -> None:
 
 
 def build_trainer(arguments: Arguments, task: Task, base: BaseIdentity, resumes: bool = False) -> AdaptTrainer:
-    """The trainer of a run, with all that is new in the model drawn by the seed; the head of a run that goes on is in
-    its checkpoint.
+    """The trainer of a run. What is new in the model is initialised by the seed; a run that goes on has its head in the
+    checkpoint.
     """
     args, by_probe, started = arguments.training, arguments.task.head_start == "probe", time.perf_counter()
     if isinstance(task, FindingsTask) and task.new_head and by_probe and not resumes:

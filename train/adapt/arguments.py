@@ -48,7 +48,8 @@ class TaskArguments:
         default=False, metadata={"help": "A film without a mask does not show the structure; else nobody outlined it."}
     )
     label_share: float = field(
-        default=1.0, metadata={"help": "Share of the training patients, drawn by the seed; smaller shares are nested."}
+        default=1.0,
+        metadata={"help": "Share of the training patients, sampled by the seed; smaller shares are nested."},
     )
     class_balance: str = field(
         default="none",

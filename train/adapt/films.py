@@ -62,7 +62,7 @@ def choose_films(
     Args:
         usable: rows of a split that the task can use.
         can_choose: whether these rows of a split can tell good weights from bad.
-        share: of the training patients, drawn by the seed after the held-out ones were left out.
+        share: of the training patients, sampled by the seed after the held-out ones were left out.
 
     Raises:
         DataError: no training film is usable, or nothing is left to choose the weights by.
@@ -91,9 +91,9 @@ def choose_films(
             f"No validation split that can evaluate: {len(chooser_rows):,} training films of {VALIDATION_SHARE:.0%} of "
             f"the patients, sampled by seed {seed}, were held out and chose the weights."
         )
-    drawn = rows[draw_patients(_patients(train, rows), share, seed)] if share < 1 else rows
-    splits = Splits(train, drawn, chooser, chooser_rows, notes)
-    shared = set(_patients(train, drawn)) & set(_patients(chooser, chooser_rows))
+    sampled = rows[draw_patients(_patients(train, rows), share, seed)] if share < 1 else rows
+    splits = Splits(train, sampled, chooser, chooser_rows, notes)
+    shared = set(_patients(train, sampled)) & set(_patients(chooser, chooser_rows))
     if shared:
         splits.notes.append(f"{len(shared):,} patients have films both in training and in validation.")
     return splits

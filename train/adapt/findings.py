@@ -201,4 +201,4 @@ def _notes(labels: tuple[str, ...], targets: np.ndarray) -> list[str]:
     one_sided = [name for name, column in zip(labels, targets.T, strict=True) if not both_classes(column)]
     if not one_sided:
         return []
-    return [f"The training films drawn show one value only of these labels, so nothing is learnt of them: {one_sided}."]
+    return [f"The sampled training films show one value only of these labels, so they are not learnt: {one_sided}."]

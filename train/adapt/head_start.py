@@ -30,7 +30,7 @@ _ITERATIONS = 200
 def start_head(task: FindingsTask, device: torch.device, batch_size: int, num_workers: int = 0) -> str:
     """Fit the classifier of the task's model, in place; says how in words.
 
-    The films are not augmented, and as many as `FILMS`, drawn by the seed. A label that has one value only among them
+    The films are not augmented, and as many as `FILMS`, sampled by the seed. A label that has one value only among them
     gets a bias that says so.
     """
     parts = {}

@@ -188,4 +188,4 @@ def _scale(mask: np.ndarray, size: int) -> np.ndarray:
 def _notes(structures: Mapping[str, tuple[str, ...]], there: Sequence[set[str]]) -> list[str]:
     shown = set().union(*there)
     hidden = [name for name, masks in structures.items() if not shown.intersection(masks)]
-    return [f"No training film drawn shows these structures, so nothing is learnt of them: {hidden}."] if hidden else []
+    return [f"No sampled training film shows these structures, so they are not learnt: {hidden}."] if hidden else []

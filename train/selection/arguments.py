@@ -36,7 +36,7 @@ class SelectionArguments(constants_of(RULES)):
         metadata={"help": "Share of the corpus to keep, in (0, 1]; null in YAML: the rule's published constants."},
     )
     super_batch_size: int = field(
-        default=480, metadata={"help": "Pairs judged together in the curation epoch, over all processes."}
+        default=480, metadata={"help": "Pairs scored together in the curation epoch, over all processes."}
     )
     num_prototypes: int = field(
         default=6, metadata={"help": "Prototypes; published: 6, and 32 for the rule of the second version."}

@@ -80,7 +80,7 @@ class Curator:
         args: of the run: `SelectionArguments` that are `TrainingArguments` too.
         state, encoder, dataset: see their classes.
         collator: makes a batch of pairs.
-        pairs_scored: how many pairs went through the towers to be judged, over all processes.
+        pairs_scored: how many pairs went through the towers to be scored, over all processes.
         reuses_scores: whether scored embeddings stand for the first pass of gradient caching.
     """
 

@@ -41,7 +41,7 @@ _RUN_FIELDS = (
 
 @dataclass(frozen=True)
 class RoleCount:
-    """How many judged pairs have a role, in words; `role` is the name of the `Role`."""
+    """How many scored pairs have a role, in words; `role` is the name of the `Role`."""
 
     role: str
     words: str
@@ -52,7 +52,7 @@ class RoleCount:
 
 @dataclass(frozen=True)
 class Moment:
-    """One entry of the log: share kept of the pairs judged so far, and the prototypes' health where there are any."""
+    """One entry of the log: share kept of the pairs scored so far, and the prototypes' health where there are any."""
 
     step: int
     kept_share: float | None
@@ -62,7 +62,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Prototype:
-    """Pairs nearest to a prototype when they were judged, how many were kept, and how many updates it received."""
+    """Pairs nearest to a prototype when they were scored, how many were kept, and how many updates it received."""
 
     pairs: int
     kept: int
@@ -133,7 +133,7 @@ def collect_numbers(run: PretrainRun, log: list[dict], state: CurationState, col
     """The numbers of a run: its `run.json` and `log.json`, what it chose, and the columns of its corpus.
 
     Raises:
-        ValueError: no pair was judged, or the rule of the run is not known.
+        ValueError: no pair was scored, or the rule of the run is not known.
     """
     roles = state.roles.numpy()
     seen = roles >= 0
@@ -178,7 +178,7 @@ def _count_roles(roles: np.ndarray, words: Mapping[Role, str]) -> list[RoleCount
 
 
 def _course(log: list[dict], first: int) -> list[Moment]:
-    """The log from step `first` on: before, nothing is judged."""
+    """The log from step `first` on: before, nothing is scored."""
     names = ("kept_share", "prototype_usage_entropy", "prototype_mean_cosine")
     entries = [entry for entry in log if "kept_share" in entry and entry["step"] > first]
     return [Moment(entry["step"], *(entry.get(name) for name in names)) for entry in entries]
