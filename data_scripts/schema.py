@@ -8,7 +8,7 @@ A loader is a module of `data_scripts.loaders` with
   data lists but cannot give; what stops the reading altogether (a missing table) raises `DataError`;
 - optionally `read_image(raw, record, options)`: the pixels of a record whose image is not a plain file, and a dict of
   masks of the image's size (0, 255, 127 = not judged) beside those of `record.masks`;
-- optionally a method `conceal(skipped)` of `Options`, true `hash_ids` given: what may be kept of it beside hashed ids;
+- optionally a method `conceal(skipped)` of `Options`: what may be kept of a `Skipped` where `hash_ids` is set;
 - optionally attributes of `Options` that are no arguments: `text_optional`, set where `--allow_empty_reports` is given,
   `films_alone`, whether they name films and neither text nor labels, and `notes`, sentences on the whole corpus that
   the user is told;

@@ -14,9 +14,10 @@ from data_scripts.progress import progress
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Around work that only some processes may fail at: what one of them raises stops all, each at the same place.
+    """Context for work at which single processes may fail: an error of one of them stops all, at the same place.
 
-    Without it the others would wait in their next exchange until its time-out. All processes must come here.
+    Without it the others would wait in their next collective call until its time-out. It is a barrier: all processes
+    must come here.
 
     Raises:
         ValueError: another process met bad data (ValueError or OSError); its message is passed on.

@@ -59,7 +59,7 @@ def format_rows(rows: Sequence[Row]) -> str:
     for name in dict.fromkeys(row.benchmark for row in rows):
         of_model = {row.model: row for row in rows if row.benchmark == name}
         evaluated = [row for row in of_model.values() if row.status == "judged"]
-        # What all have of the metric's name stands in front, the rest beside each figure.
+        # The part of the metric's name that all models share stands in front, the rest beside each figure.
         metrics = {row.metric for row in evaluated} or {BENCHMARKS[name].metric}
         metric = metrics.pop() if len(metrics) == 1 else evaluated[0].metric.split(", ")[0]
         films = _films(name, evaluated[0].films if evaluated else None)

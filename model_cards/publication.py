@@ -36,7 +36,7 @@ class Publication:
 
     @property
     def kind(self) -> str:
-        """That of the run (`FinishedRun`), or "dataset"."""
+        """The kind of the run (`FinishedRun`), or "dataset"."""
         return "dataset" if self.run is None else self.run.kind
 
     @property

@@ -95,8 +95,8 @@ class CheXficientImageProcessor(BaseImageProcessor):
     def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
         """Save into `processor_config.json`, where the processor of a whole model keeps its image processor, too.
 
-        Arguments as everywhere in transformers, which would write `preprocessor_config.json`: beside that one,
-        pipelines look for a video processor and ask on the terminal whether to run its code.
+        Arguments as everywhere in transformers. Transformers itself would write `preprocessor_config.json`; where that
+        file is, pipelines look for a video processor and ask on the terminal whether to run its code.
         """
         super().save_pretrained(save_directory)
         written, file = Path(save_directory) / IMAGE_PROCESSOR_NAME, Path(save_directory) / PROCESSOR_NAME

@@ -1,4 +1,4 @@
-"""From the logits of a segmentation to masks and class maps of the film that the model saw a part of.
+"""From the logits of a segmentation to masks and class maps of the whole film, of which the model saw a part.
 
 A square is (top, left, height, width) in pixels of the film, as floats: the part that was cut out and resized for the
 model. Logits [L, h, w] cover it; what lies outside was never seen. Structures are taken one after the other, so that

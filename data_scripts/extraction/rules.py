@@ -154,9 +154,9 @@ def extract_findings(text: str) -> dict[str, int]:
         for finding, value in judge_sentence(sentence):
             if finding not in found or _WEIGHT[value] > _WEIGHT[found[finding]]:
                 found[finding] = value
-    judged = [value for name, value in found.items() if name != _DEVICES]
-    if judged or any(map(_is_well, sentences)):
-        all_absent = all(value == ABSENT for value in judged)
+    values = [value for name, value in found.items() if name != _DEVICES]
+    if values or any(map(_is_well, sentences)):
+        all_absent = all(value == ABSENT for value in values)
         found[NO_FINDING] = int(all_absent and not any(map(tells_other_abnormality, sentences)))
     return found
 
@@ -226,10 +226,10 @@ def judge_sentence(sentence: str) -> tuple[tuple[str, int], ...]:
     if not mentions:
         return ()
     cues = _find_cues(sentence)
-    judged = [mention._replace(value=_judge(mention, cues)) for mention in mentions]
+    valued = [mention._replace(value=_mention_value(mention, cues)) for mention in mentions]
     return tuple(
         (mention.finding, mention.value)
-        for mention in _doubt_alternatives(judged, sentence)
+        for mention in _doubt_alternatives(valued, sentence)
         if mention.value is not None
     )
 
@@ -242,7 +242,7 @@ def tells_other_abnormality(sentence: str) -> bool:
     if not mentions:
         return False
     cues = _find_cues(sentence)
-    return any(_judge(mention, cues) in (PRESENT, UNCERTAIN) for mention in mentions)
+    return any(_mention_value(mention, cues) in (PRESENT, UNCERTAIN) for mention in mentions)
 
 
 def _find_cues(sentence: str) -> dict[str, list[_Cue]]:
@@ -312,7 +312,7 @@ def _backward(pattern: re.Pattern, sentence: str) -> Iterable[_Cue]:
         yield _Cue(start, begin, start)
 
 
-def _judge(mention: Mention, cues: dict[str, list[_Cue]]) -> int | None:
+def _mention_value(mention: Mention, cues: dict[str, list[_Cue]]) -> int | None:
     """What becomes of a mention: its value, or None where nobody judged it."""
     starts = {
         kind: min((cue.start for cue in given if cue.first <= mention.end <= cue.last), default=None)
@@ -321,7 +321,7 @@ def _judge(mention: Mention, cues: dict[str, list[_Cue]]) -> int | None:
     if starts["not judged"] is not None:
         return None
     if mention.value == ABSENT:
-        # "Not normal" says nothing of what it is.
+        # "Not normal" does not say which finding it is.
         return ABSENT if starts["denied"] is None and starts["doubted"] is None else None
     denied, doubted = starts["denied"], starts["doubted"]
     if denied is not None and (doubted is None or denied < doubted):

@@ -38,8 +38,8 @@ class Owner:
 
 
 class Owners:
-    """The owners of all films, so that an id of most of the corpus is seen, and a film without a patient's id is kept
-    with those of its study."""
+    """The owners of all films: they show an id that most of the corpus has, and keep a film without a patient's id with
+    the others of its study."""
 
     def __init__(self, owners: Iterable[Owner], keep_ids: bool = False):
         """`keep_ids`: also take words such as ANONYMOUS, and an id of most films, for one patient."""

@@ -68,8 +68,8 @@ class Shard:
     def is_current(self, raw: Path, skip_bad: bool) -> bool:
         """Whether it is complete and nothing that was skipped is to be tried again.
 
-        It is where bad records are not to be skipped, and where one of their files was put there since then (the
-        change time, unlike the time of modification, cannot be older than that).
+        A skipped record is tried again where bad records are not to be skipped, and where one of its files has appeared
+        since (its change time tells, which unlike the time of modification cannot be older).
         """
         if not self.is_complete():
             return False

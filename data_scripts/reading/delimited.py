@@ -110,7 +110,7 @@ def _check_widths(rows: list[tuple[int, list[str]]], first_line: int, separator:
 def _check_swallowed(rows: list[tuple[int, list[str]]], first_line: int, separator: str) -> None:
     """Raise `_QuoteError` where a line within a quoted field looks like a row of its own.
 
-    It does if it has as many fields, of which all but that of the text are written like those of other rows.
+    A line does so if it has as many fields, and all fields but the text are written like those of other rows.
     """
     shapes: list[set[str]] | None = None
     for number, (line, fields) in enumerate(rows[1:], start=1):

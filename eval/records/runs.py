@@ -68,7 +68,7 @@ class Run:
         return [part["folder"] for part in parts] or ([folders] if isinstance(folders, str) else list(folders))
 
     def write(self, folder: Path) -> Path:
-        """Write `run.json` into the folder of the run, whole or not at all."""
+        """Write `run.json` into the folder of the run, atomically."""
         values = dataclasses.asdict(self)
         if self.flops is not None:
             values["flops"]["total"] = self.flops.total

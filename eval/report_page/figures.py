@@ -137,7 +137,7 @@ def draw_roc(result: ZeroShotResult, scores: ZeroShotScores) -> str | None:
 
 
 def draw_reliability(result: ZeroShotResult, scores: ZeroShotScores) -> str | None:
-    """How often a finding is there among films of a given softmax, and, below, how many films have that softmax."""
+    """How often a finding is present among films of a given softmax; below, how many films have that softmax."""
     columns, by_name = _frequent(scores), {label.name: label for label in result.labels}
     if not columns:
         return None

@@ -41,7 +41,7 @@ TASKS = {
 class Section:
     """One result with its figures (SVG text by name), its films, and what could not be plotted and why.
 
-    `marks` say in what it is unlike the other results of its benchmark.
+    `marks` name its differences from the other results of its benchmark.
     """
 
     result: TaskResult

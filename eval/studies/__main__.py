@@ -72,7 +72,7 @@ def write_comparison(comparison: Comparison, out: str) -> list[str]:
         return paths
     plot_arms(comparison, Path(paths[2]))
     flops = Path(f"{out}.flops.png")
-    # A picture of an earlier comparison must not stand for this one.
+    # A picture of an earlier comparison must not be taken for this one's.
     flops.unlink(missing_ok=True)
     return [*paths, str(flops)] if plot_flops(comparison, flops) else paths
 

@@ -15,9 +15,9 @@ from eval.studies.arms import CellKey, group_runs
 from eval.studies.runs import JudgedRun
 
 FORMAT_VERSION = 2
-#: The figures by name, and what they are over.
+#: The figures by name, and the findings that each is a mean over.
 GROUPS = {"macro": "all findings", "macro_common": "common findings", "macro_rare": "rare findings"}
-#: The method that others are set against in adaptations.
+#: The method that other adaptations are compared with.
 _REFERENCE_METHOD = "lora"
 _METRICS = {"zero_shot": "zero-shot AUROC", "disease_prediction": "macro AUROC", "segmentation": "mean Dice"}
 

@@ -31,7 +31,7 @@ class JudgedRun:
     Args:
         names: labels or structures.
         patients: [films], numbers.
-        targets: [films, names], what was judged and, of findings, the answer (NaN: not judged).
+        targets: [films, names], what was evaluated and, of findings, the answer (NaN: not judged).
         figures: "macro", and of a pretraining "macro_common" and "macro_rare".
     """
 

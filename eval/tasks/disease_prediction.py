@@ -1,6 +1,6 @@
 """Disease prediction: logistic regression on frozen image features, at several shares of the training labels.
 
-Of the model nothing is trained here. One that was adapted before (`train.adapt`) is evaluated by its own head.
+The model itself is not trained here. A model that was adapted before (`train.adapt`) is evaluated by its own head.
 """
 
 from __future__ import annotations

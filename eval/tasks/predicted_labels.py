@@ -142,7 +142,7 @@ def describe_adapted(
 
 
 def _exposed(benchmark: Benchmark, model: EvaluationModel) -> set[str]:
-    """Corpora of the head's training that share films with the benchmark; its own training split is what it is for."""
+    """Corpora of the head's training that share films with the benchmark, other than the benchmark's own data."""
     sources = model.adaptation.sources if model.adaptation is not None else []
     return (set(benchmark.exposure) - {benchmark.dataset, benchmark.train_dataset}) & set(sources)
 
@@ -177,7 +177,7 @@ def training_notes(benchmark: Benchmark, model: EvaluationModel, splits: Dataset
             )
     if found:
         return notes
-    # Not known what it was adapted to: the benchmark's own data are the likeliest.
+    # The data of the adaptation are not recorded: the benchmark's own data are the likeliest.
     others = {name: splits[name] for name in ("train", "validation") if name in splits}
     return notes + patients_on_both_sides(evaluated, others, benchmark.split)
 

@@ -92,7 +92,7 @@ def retrieval_ranks(
         block = slice(begin, begin + rows)
         similarities = films[block] @ texts.T
         first, last = np.searchsorted(pairs.films, (begin, begin + rows))
-        # What is right is no competitor.
+        # Right candidates do not compete with each other.
         similarities[pairs.films[first:last] - begin, pairs.right_texts[first:last]] = -np.inf
         film_ranks[block] += np.count_nonzero(similarities >= film_bar[block, None], axis=1)
         text_ranks += np.count_nonzero(similarities >= text_bar, axis=0)

@@ -1,4 +1,4 @@
-"""Report generation: reports of any generator against the written ones, beside what needs no generator.
+"""Report generation: reports of any generator against the written ones, beside baselines without a generator.
 
 What is scored is, in this order: a file of predictions, the reports of a model that generates, or (for an encoder
 alone) the training report whose film is nearest in the model's image embeddings. Two baselines always stand beside: the
@@ -35,7 +35,7 @@ from eval.tasks.report_scores import score_findings, score_reports
 from eval.tasks.text_metrics import finding_matrix, micro_f1, tokenise, weighted_agreement
 from modeling_chexficient.prompts_chexficient import report_prompt
 
-#: Names of the two baselines, and of what stands for a generator that there is not.
+#: Names of the two baselines, and the name that stands in for a missing generator.
 MOST_FREQUENT, NEAREST = "most frequent report", "nearest neighbour"
 #: Similarities that are held at once: 128 MiB of fp32.
 _BLOCK = 1 << 25
@@ -79,7 +79,7 @@ def run(
     return ReportResult(
         benchmark.name,
         benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were evaluated.
+        # The fingerprint of the whole split, so that a finished benchmark is recognised; the numbers of evaluated films.
         provenance=replace(
             describe_adapted(benchmark, model, whole, settings),
             films=len(test),

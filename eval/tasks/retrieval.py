@@ -62,7 +62,7 @@ def run(
     return RetrievalResult(
         benchmark.name,
         benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were evaluated.
+        # The fingerprint of the whole split, so that a finished benchmark is recognised; the numbers of evaluated films.
         provenance=replace(
             describe(benchmark, model, whole, settings), films=len(rows), patients=len(np.unique(patients))
         ),

@@ -80,7 +80,7 @@ def run(
     return SegmentationResult(
         benchmark.name,
         benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were evaluated.
+        # The fingerprint of the whole split, so that a finished benchmark is recognised; the numbers of evaluated films.
         provenance=replace(
             describe_adapted(benchmark, model, splits[benchmark.split], settings),
             films=len(test),
@@ -181,10 +181,10 @@ def _draw(dataset: Dataset, most: int, seed: int) -> Dataset:
 def fit(
     training: FilmFeatures, validation: FilmFeatures, names: list[str], settings: EvaluationSettings
 ) -> tuple[dict[str, nn.Module], dict[str, dict[str, int | float]]]:
-    """The trained decoders by name, in evaluation mode, and what there is to say of their training.
+    """The trained decoders by name, in evaluation mode, and facts about their training.
 
-    Every process trains them: it takes minutes, in which processes that only waited would run into the time-out of
-    their exchange. All are of one seed; those of the main process are evaluated, so that all evaluate the same.
+    Every process trains them: it takes minutes, in which processes that only waited at a barrier would run into its
+    time-out. All use one seed; the decoders of rank 0 are broadcast and evaluated, so that all evaluate the same.
     """
     pyramid, _ = training.batch([0])
     steps = -(-len(training) // BATCH_SIZE)

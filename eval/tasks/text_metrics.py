@@ -4,7 +4,7 @@ A metric is computed from counts that are kept for every report, so that a resam
 the clinical F1 are figures of a whole corpus, no means over reports.
 
 All metrics of words see `tokenise`: small letters, words and numbers, no punctuation. Figures of other tokenisations
-(R2Gen, for one, keeps full stops as words and cuts long references) differ by some points and cannot be set beside.
+(R2Gen, for one, keeps full stops as words and cuts long references) differ by some points and cannot be compared.
 """
 
 from __future__ import annotations

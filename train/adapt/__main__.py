@@ -99,7 +99,7 @@ BUILDERS: dict[str, Callable[[Arguments, Mixture], Task]] = {
 
 
 def build_task(arguments: Arguments, mixture: Mixture) -> Task:
-    """The task of a run; the first process reads (and caches) the data, the others find them ready."""
+    """The task of a run; rank 0 reads (and caches) the data, the other ranks find them ready."""
     with arguments.training.main_process_first(desc="loading the dataset"):
         return BUILDERS[arguments.task.task](arguments, mixture)
 
@@ -108,7 +108,7 @@ def adapt(arguments: Arguments) -> None:
     args, run_dir, mixture = arguments.training, Path(arguments.training.output_dir), arguments.data.read()
     check_run_folder(run_dir, arguments.task.model)
     task = build_task(arguments, mixture)
-    # Before training: a benchmark that does not exist is not to be found out at the end.
+    # Before training, so that a missing benchmark is not found out at the end.
     benchmark = find_benchmark(task, args, mixture)
     base = identify_base(arguments.task.model, arguments.task.revision)
     checkpoint = checkpoint_to_resume(args)

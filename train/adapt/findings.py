@@ -1,4 +1,4 @@
-"""Findings: one logit a label, learnt from what the films' labels say and nobody's silence."""
+"""Findings: one logit a label, learnt from the films' labels; a finding without a label teaches nothing."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from eval.metrics import label_aurocs
 from train.adapt.findings import FindingsTask, both_classes
 
-#: Most films whose features are computed for it, of either split.
+#: Features of at most so many films of each split are computed for it.
 FILMS = 5_000
 #: Inverse strengths of the L2 penalty that validation chooses from, the strongest first.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

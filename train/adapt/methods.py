@@ -57,7 +57,7 @@ def apply_method(model: PreTrainedModel, parts: Parts, arguments: MethodArgument
         ValueError: a rank larger than a layer allows, or no layer to put LoRA on.
     """
     if arguments.method == "full":
-        # A tower that stays as it is: what was frozen before loading has been thawed by it.
+        # Also where the tower stays as it is: loading has made trainable again what was frozen before.
         model.get_submodule(parts.tower).requires_grad_(not arguments.freeze_tower)
         return model
     if arguments.method == "linear":
@@ -70,7 +70,7 @@ def apply_method(model: PreTrainedModel, parts: Parts, arguments: MethodArgument
 def lora_config(model: PreTrainedModel, parts: Parts, arguments: MethodArguments) -> LoraConfig:
     """PEFT's configuration: the layers to adapt by name, head and final norm to be trained whole."""
     given = arguments.target_modules
-    # One with characters that no name has is meant as an expression.
+    # A target with characters that no name has is a regular expression.
     expression = len(given) == 1 and re.search(r"[\\*+?|()\[\]^$]", given[0])
     targets = given[0] if expression else given or default_targets(model, parts.adapted)
     return LoraConfig(

@@ -41,7 +41,7 @@ class Best:
 
 
 class AdaptTrainer(RunTrainer):
-    """Trains what a task's model has trainable; see `train.adapt.tasks`. Its samples are films.
+    """Trains the trainable part of a task's model; see `train.adapt.tasks`. Its samples are films.
 
     Args:
         settings: what must be equal in a run that is resumed.

@@ -124,7 +124,7 @@ def _changed(arguments, counts) -> dict:
         value, default = getattr(arguments, argument.name), argument.default
         if argument.default_factory is not dataclasses.MISSING:
             default = argument.default_factory()
-        # What is switched off by False where the default is None was not changed.
+        # False in place of a default of None changes nothing.
         if value != default and (value or default):
             plain = isinstance(value, (int, float, str, bool, dict, list))
             settings[argument.name] = value if plain else str(value)

@@ -108,7 +108,7 @@ def _share_scale(numbers: CurationNumbers):
     """Where a share kept lies on the little scales of the page, in per cent of their width."""
     # Wide intervals of small groups are cut off rather than press the others together.
     values = [share.value for group in numbers.groups for share in group.shares if share.total >= 20]
-    # Of a choice that kept nothing, everything lies at 0.
+    # Where nothing was kept, everything lies at 0.
     end = min(1.0, max([2.5 * numbers.kept_share, *(1.2 * value for value in values)])) or 1.0
     return lambda value: round(100 * min(value / end, 1), 2)
 

@@ -106,7 +106,7 @@ class Tail:
 class CurationNumbers:
     """All of the report. `run` is taken from `run.json`; `phases` are the first steps of curation and subset phase.
 
-    Everything is told of the `judged` pairs; `kept` is what was chosen of them. `prototypes` is empty where the
+    All numbers are of the `judged` pairs; `kept` of them were chosen. `prototypes` is empty where the
     selection has none, `duplicates` None where originals are not known.
     """
 
