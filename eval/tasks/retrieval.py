@@ -62,7 +62,7 @@ def run(
     return RetrievalResult(
         benchmark.name,
         benchmark.version,
-        # The fingerprint of the whole split, so that a finished benchmark is recognised; the numbers of evaluated films.
+        # The fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
         provenance=replace(
             describe(benchmark, model, whole, settings), films=len(rows), patients=len(np.unique(patients))
         ),

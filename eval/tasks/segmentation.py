@@ -80,7 +80,7 @@ def run(
     return SegmentationResult(
         benchmark.name,
         benchmark.version,
-        # The fingerprint of the whole split, so that a finished benchmark is recognised; the numbers of evaluated films.
+        # The fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
         provenance=replace(
             describe_adapted(benchmark, model, splits[benchmark.split], settings),
             films=len(test),
