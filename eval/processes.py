@@ -48,7 +48,8 @@ def share_batches(
     Raises:
         ValueError, RuntimeError: see `together`.
     """
-    state, positions = PartialState(), list(range(count))
+    state = PartialState()
+    positions = list(range(count))
     batches = [positions[start : start + batch_size] for start in positions[::batch_size]]
     mine = batches[state.process_index :: state.num_processes]
     with together():

@@ -152,7 +152,8 @@ def judge_models(arguments: EvaluationArguments) -> tuple[list[Row], list[TaskRe
     Raises:
         OSError, ValueError: the only model cannot be loaded; of several, that is a row.
     """
-    out, names = arguments.results_folder, arguments.benchmarks
+    out = arguments.results_folder
+    names = arguments.benchmarks
     rows, results = [], []
     for model_name, folder in zip(arguments.model, arguments.folders, strict=True):
         try:
@@ -211,7 +212,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _tables(arguments: EvaluationArguments, rows: list[Row]) -> str:
     """The table of all models, and where there are several the paired differences; saved, too."""
-    text, out = format_rows(rows), arguments.results_folder
+    text = format_rows(rows)
+    out = arguments.results_folder
     differences = compare_folders(arguments.folders, arguments.resamples, arguments.seed)
     if differences:
         text = f"{text}\n\n{format_differences(differences)}"

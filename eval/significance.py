@@ -164,7 +164,8 @@ def resample_by_patient(
     """
     _, index = np.unique(patients, return_inverse=True)
     count = int(index.max()) + 1
-    generator, rows = np.random.default_rng(seed), max(1, block_elements // len(index))
+    generator = np.random.default_rng(seed)
+    rows = max(1, block_elements // len(index))
     parts = [function(np.ones((1, len(index))))]
     for begin in range(0, resamples, rows):
         counts = generator.multinomial(count, np.full(count, 1 / count), size=min(rows, resamples - begin))

@@ -70,13 +70,15 @@ def render_adapted_card(
     Raises:
         ValueError: its results are of other weights.
     """
-    record, weights_dir = run.record, weights_dir or run.weights_dir
+    record = run.record
+    weights_dir = weights_dir or run.weights_dir
     assert isinstance(record, AdaptRun)
     adapter = (weights_dir / "chexficient_adapter.json").is_file()
     check_weights(run.results, weights_sha256(weights_dir), weights_dir)
     classes, problem_type = _outputs(record, weights_dir)
     sources = adaptation_sources(record)
-    title, location = (repo or run.folder.resolve().name).split("/")[-1], repo or str(weights_dir)
+    title = (repo or run.folder.resolve().name).split("/")[-1]
+    location = repo or str(weights_dir)
     task = TASKS_ON_THE_HUB[record.task]
     data = ModelCardData(
         model_name=title,

@@ -70,7 +70,8 @@ def read_dataset(folder: Path, prepared_from: list[str]) -> DatasetFolder:
     if not shards:
         raise ValueError(f"{folder}/data holds no Parquet files: prepare the data again")
     loaders = [summary["loader"]] if summary else _loaders_of(folder, shards, [Path(path) for path in prepared_from])
-    splits, sources = Counter(), set()
+    splits = Counter()
+    sources = set()
     for shard in shards:
         file = pq.ParquetFile(shard)
         splits[shard.name.split("-")[0]] += file.metadata.num_rows

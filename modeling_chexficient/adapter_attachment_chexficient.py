@@ -27,7 +27,8 @@ TOWER_HEADS = {task.hub_name: HEADS[task.auto_model] for task in TASKS.values() 
 
 def load_head(record: AdapterRecord, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """The model that an adapter is put on, from the folder of its base; its head has no trained weights yet."""
-    config, arguments = AutoConfig.from_pretrained(folder), record.head_arguments
+    config = AutoConfig.from_pretrained(folder)
+    arguments = record.head_arguments
     verbosity = logging.get_verbosity()
     # That the head's weights are not in the base is no news here.
     logging.set_verbosity_error()

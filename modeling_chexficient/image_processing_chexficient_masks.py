@@ -59,7 +59,8 @@ def structure_masks(
     logits: torch.Tensor, overlapping: bool, grid: torch.Tensor | None, threshold: float
 ) -> torch.Tensor:
     """bool [L, H, W]: where the probability of each structure exceeds `threshold`, from 0 to 1."""
-    sample, limit = sampler(grid, logits.device), _logit(threshold)
+    sample = sampler(grid, logits.device)
+    limit = _logit(threshold)
     return torch.stack([sample(structure_odds) > limit for structure_odds in log_odds(logits, overlapping)])
 
 
@@ -82,7 +83,8 @@ def segments(
         the map [H, W] int64 with the numbers of the structures, -1 elsewhere, and for each structure in it
         {"id", "label_id", "score"}, the score being the probability of its surest pixel.
     """
-    sample, limit = sampler(grid, logits.device), _logit(mask_threshold)
+    sample = sampler(grid, logits.device)
+    limit = _logit(mask_threshold)
     odds = log_odds(logits, overlapping)
     best = torch.full_like(sample(odds[0]), -math.inf)
     found = torch.full(best.shape, NOTHING, device=best.device)

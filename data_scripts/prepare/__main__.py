@@ -107,7 +107,9 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
     Raises:
         DataError: the raw data cannot be used; the first ten culprits are named.
     """
-    loader, raw, out = load_loader(loader_name), _raw_folder(loader_name, arguments), Path(arguments.out)
+    loader = load_loader(loader_name)
+    raw = _raw_folder(loader_name, arguments)
+    out = Path(arguments.out)
     work = out / ".prepare"
     listing = list_records(loader, raw, options, arguments, work)
     # Written last: a folder without it is not finished.

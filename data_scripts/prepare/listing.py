@@ -99,7 +99,9 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
     staging.mkdir(parents=True)
     digest = hashlib.sha256(json.dumps(_settings(loader, options, arguments), sort_keys=True).encode())
     lists = {split: _Lists(staging, split, raw, arguments) for split in SPLITS}
-    skipped, problems, patients = [], [], Patients()
+    skipped = []
+    problems = []
+    patients = Patients()
     for record in progress(usable_records(loader, raw, options, arguments), desc="listing", unit=" records"):
         if isinstance(record, Skipped):
             skipped.append(record)
@@ -216,7 +218,10 @@ def _adopt(staging: Path, work: Path, digest: str) -> None:
 
 def show_first(loader: ModuleType, raw: Path, options, arguments, count: int = 5) -> str:
     """What a preparation would read, as text: the first records without ids and without their text, and all counts."""
-    records, counts, skipped, patients = [], Counter(), [], Patients()
+    records = []
+    counts = Counter()
+    skipped = []
+    patients = Patients()
     for record in usable_records(loader, raw, options, arguments):
         if isinstance(record, Skipped):
             skipped.append(record)

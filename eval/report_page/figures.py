@@ -138,7 +138,8 @@ def draw_roc(result: ZeroShotResult, scores: ZeroShotScores) -> str | None:
 
 def draw_reliability(result: ZeroShotResult, scores: ZeroShotScores) -> str | None:
     """How often a finding is present among films of a given softmax; below, how many films have that softmax."""
-    columns, by_name = _frequent(scores), {label.name: label for label in result.labels}
+    columns = _frequent(scores)
+    by_name = {label.name: label for label in result.labels}
     if not columns:
         return None
     with plt.rc_context(_STYLE):

@@ -64,7 +64,8 @@ def plot_flops(comparison: Comparison, path: Path) -> bool:
     if not cells:
         return False
     left_out = [cell.arm for cell in comparison.cells if not cell.flops]
-    reference, groups = comparison.reference, _groups(list(cells.values()))
+    reference = comparison.reference
+    groups = _groups(list(cells.values()))
     unit, size = flops_unit([flops for cell in cells.values() for flops in cell.flops_by_seed])
     height = (2.1 + 0.16 * len(cells)) * len(groups)
     figure, grid = plt.subplots(

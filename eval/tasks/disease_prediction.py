@@ -51,7 +51,8 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
     if hasattr(model, "predict_labels"):
         return judge_head(benchmark, model, splits, settings)
     names, parts, notes = prepare_features(benchmark, model, splits, settings)
-    test, dataset = parts["test"], splits[benchmark.split]
+    test = parts["test"]
+    dataset = splits[benchmark.split]
     shares = []
     for share in sorted(set(settings.label_shares)):
         # All labels are one sample, whatever the seed.

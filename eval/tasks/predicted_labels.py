@@ -165,10 +165,12 @@ def adaptation_notes(benchmark: Benchmark, model: EvaluationModel) -> list[str]:
 
 def training_notes(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict) -> list[str]:
     """`adaptation_notes`, and whether the evaluated patients were among those that the model was adapted to."""
-    notes, evaluated = adaptation_notes(benchmark, model), splits[benchmark.split]
+    notes = adaptation_notes(benchmark, model)
+    evaluated = splits[benchmark.split]
     found = [folder for folder in model.training_folders if Path(folder).is_dir()]
     for folder in found:
-        trained, patients = load_prepared(folder, ("patient_id",)).get("train"), _people(evaluated)
+        trained = load_prepared(folder, ("patient_id",)).get("train")
+        patients = _people(evaluated)
         shared = patients & _people(trained) if trained is not None else ()
         if shared:
             notes.append(
@@ -190,7 +192,8 @@ def _people(films: Dataset) -> set[tuple[str, str]]:
 
 def patients_on_both_sides(evaluated: Dataset, others: dict[str, Dataset], split: str) -> list[str]:
     """A patient of the evaluated films who is in a training split, too, may be known to the model."""
-    patients, notes = set(evaluated["patient_id"]), []
+    patients = set(evaluated["patient_id"])
+    notes = []
     for name, films in others.items():
         shared = patients & set(films["patient_id"]) if name != split else ()
         if shared:

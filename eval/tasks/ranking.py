@@ -156,7 +156,8 @@ def judge_ranks(
         return np.hstack([_figures(film_ranks, weights), _figures(text_ranks, (membership.T @ weights.T).T)])
 
     estimates = by_patient_intervals(figures, patients, resamples, seed)
-    half, right = len(estimates) // 2, (np.bincount(pairs.films), np.bincount(pairs.right_texts))
+    half = len(estimates) // 2
+    right = (np.bincount(pairs.films), np.bincount(pairs.right_texts))
     return (
         _direction(estimates[:half], film_ranks, right[0], len(text_ranks)),
         _direction(estimates[half:], text_ranks, right[1], len(film_ranks)),

@@ -62,7 +62,8 @@ def run(
     if not rows:
         raise ValueError(f"no film of split {benchmark.split!r} has a report to compare with")
     test = whole.select(rows)
-    references, patients = test["report"][:], np.asarray(test["patient_id"])
+    references = test["report"][:]
+    patients = np.asarray(test["patient_id"])
     left_out = len(whole) - len(test)
     notes = [f"{left_out:,} of {len(whole):,} films have no report and were left out."] if left_out else []
     texts = {} if "train" not in splits else training_baselines(model, splits["train"], whole, rows, settings)
@@ -79,7 +80,7 @@ def run(
     return ReportResult(
         benchmark.name,
         benchmark.version,
-        # The fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
+        # Fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
         provenance=replace(
             describe_adapted(benchmark, model, whole, settings),
             films=len(test),

@@ -62,7 +62,7 @@ def run(
     return RetrievalResult(
         benchmark.name,
         benchmark.version,
-        # The fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
+        # Fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
         provenance=replace(
             describe(benchmark, model, whole, settings), films=len(rows), patients=len(np.unique(patients))
         ),
@@ -114,7 +114,8 @@ def choose_gallery(
     # For each text the first of its films.
     first_film = np.unique(pairs.text_of_film, return_index=True)[1]
     right = set(zip(pairs.films.tolist(), pairs.right_texts.tolist(), strict=True))
-    generator, arrays = np.random.default_rng(seed), {}
+    generator = np.random.default_rng(seed)
+    arrays = {}
     for name, queries, candidates, ranks in (
         ("image_to_text", films, texts, film_ranks),
         ("text_to_image", texts, films, text_ranks),

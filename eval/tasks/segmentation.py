@@ -80,7 +80,7 @@ def run(
     return SegmentationResult(
         benchmark.name,
         benchmark.version,
-        # The fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
+        # Fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
         provenance=replace(
             describe_adapted(benchmark, model, splits[benchmark.split], settings),
             films=len(test),
@@ -99,7 +99,8 @@ def _trained_before(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, test: Dataset, settings: EvaluationSettings
 ) -> _Evaluated:
     """The decoder of an adapted model."""
-    decoder, share = trained_decoder(benchmark, model), seen_share(model)
+    decoder = trained_decoder(benchmark, model)
+    share = seen_share(model)
     films = PredictedMasks(
         model, test, range(len(test)), benchmark, model.image_size, share, batch_size=settings.batch_size
     )
@@ -149,7 +150,8 @@ def draw_training_films(benchmark: Benchmark, splits: DatasetDict, seed: int) ->
     Raises:
         ValueError: there are no training films with masks, or a structure is in none of them.
     """
-    train, notes = _with_masks(benchmark, splits, "train"), []
+    train = _with_masks(benchmark, splits, "train")
+    notes = []
     for structure, names in benchmark.structures.items():
         if not any(found.intersection(names) for found in mask_names(train)):
             raise ValueError(f"no training film has a mask of {structure!r} ({list(names)}): it cannot be learnt")

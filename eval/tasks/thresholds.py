@@ -47,7 +47,8 @@ def judge_threshold(
 
     The intervals cover the choice of the patients evaluated, not that of the patients the threshold was chosen on.
     """
-    called, positive = scores >= value, targets > 0
+    called = scores >= value
+    positive = targets > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         sensitivity = weights @ (called & positive) / (weights @ positive)
         specificity = weights @ (~called & ~positive) / (weights @ ~positive)

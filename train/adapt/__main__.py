@@ -105,7 +105,9 @@ def build_task(arguments: Arguments, mixture: Mixture) -> Task:
 
 
 def adapt(arguments: Arguments) -> None:
-    args, run_dir, mixture = arguments.training, Path(arguments.training.output_dir), arguments.data.read()
+    args = arguments.training
+    run_dir = Path(arguments.training.output_dir)
+    mixture = arguments.data.read()
     check_run_folder(run_dir, arguments.task.model)
     task = build_task(arguments, mixture)
     # Before training, so that a missing benchmark is not found out at the end.
@@ -138,7 +140,9 @@ def build_trainer(arguments: Arguments, task: Task, base: BaseIdentity, resumes:
     """The trainer of a run. What is new in the model is initialised by the seed; a run that goes on has its head in the
     checkpoint.
     """
-    args, by_probe, started = arguments.training, arguments.task.head_start == "probe", time.perf_counter()
+    args = arguments.training
+    by_probe = arguments.task.head_start == "probe"
+    started = time.perf_counter()
     if isinstance(task, FindingsTask) and task.new_head and by_probe and not resumes:
         task.notes.append(start_head(task, args.device, args.per_device_eval_batch_size, args.dataloader_num_workers))
     # LoRA's new weights.

@@ -67,7 +67,8 @@ def choose_films(
     Raises:
         DataError: no training film is usable, or nothing is left to choose the weights by.
     """
-    rows, notes = usable(train), []
+    rows = usable(train)
+    notes = []
     if len(rows) == 0:
         raise DataError(f"none of the {len(train):,} training films can be used for this task")
     if validation is not None and can_choose(validation, usable(validation)):

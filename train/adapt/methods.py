@@ -116,7 +116,8 @@ def final_norms(model: PreTrainedModel, tower: str) -> list[str]:
 
 def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
     """Raise ValueError where a layer's matrix has no such rank, or no layer is meant."""
-    targets, found = config.target_modules, False
+    targets = config.target_modules
+    found = False
     for name, module in model.named_modules():
         whole = isinstance(targets, str) and re.fullmatch(targets, name)
         listed = not isinstance(targets, str) and any(

@@ -140,7 +140,8 @@ class AdaptTrainer(RunTrainer):
         return metrics
 
     def _note_evaluation(self, figures: dict[str, float]) -> None:
-        best, figure = self.best, figures[self.task.metric]
+        best = self.best
+        figure = figures[self.task.metric]
         best.judged_step = self.state.global_step
         if figure > best.figure:
             best.figure, best.metrics, best.not_better = figure, figures, 0

@@ -68,7 +68,9 @@ def checkpoint_to_resume(args: TrainingArguments) -> Path | None:
         ValueError: the one named is not whole, another process does not see it whole, or there are checkpoints and no
             word about them.
     """
-    output_dir, problem, checkpoint = Path(args.output_dir), None, None
+    output_dir = Path(args.output_dir)
+    problem = None
+    checkpoint = None
     if rank() == 0:
         try:
             if args.resume_from_checkpoint:

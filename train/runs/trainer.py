@@ -169,7 +169,8 @@ class RunTrainer(Trainer):
         Raises:
             OSError: there is no room; the checkpoint before is as it was.
         """
-        run_dir, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
+        run_dir = Path(self._get_output_dir(trial))
+        name = f"checkpoint-{self.state.global_step}"
         state = self.run_state()
         if self.args.should_save:
             shutil.rmtree(run_dir / STAGING, ignore_errors=True)
