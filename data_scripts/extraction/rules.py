@@ -285,11 +285,11 @@ def _is_exception(mention: Mention, sentence: str) -> bool:
 def _is_stretched(mention: Mention, mentions: list[Mention]) -> bool:
     """Whether a shorter mention within says the opposite: "heart normal" in "heart normal with enlarged aorta"."""
     return any(
-        other.finding == mention.finding
-        and other.value != mention.value
-        and mention.start <= other.start
-        and other.end <= mention.end
-        for other in mentions
+        shorter.finding == mention.finding
+        and shorter.value != mention.value
+        and mention.start <= shorter.start
+        and shorter.end <= mention.end
+        for shorter in mentions
     )
 
 
