@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	PIP_CONSTRAINT=constraints.txt $(PY) -m pip install --quiet --editable ".[dev]"
 	touch $@
 
-# Synthetic corpus -> curated pretraining -> zero-shot judgement -> card, all under runs/demo.
+# Synthetic corpus -> curated pretraining -> zero-shot evaluation -> card, all under runs/demo.
 DEMO := runs/demo
 demo: install
 	$(PY) -m data_scripts.prepare synthetic --out $(DEMO)/data --image_size 112 --num_records 50000 \
@@ -28,7 +28,7 @@ demo: install
 
 # Cells of a study that run at a time; they share the cores.
 JOBS ?= 1
-# Every selection from one base model, three seeds each, judged side by side (about an hour on two cores).
+# Every selection from one base model, three seeds each, evaluated side by side (about an hour on two cores).
 study: install
 	$(PY) -m train.study train/studies/selection.yaml --jobs $(JOBS)
 

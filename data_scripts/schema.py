@@ -8,7 +8,7 @@ A loader is a module of `data_scripts.loaders` with
   data lists but cannot give; what stops the reading altogether (a missing table) raises `DataError`;
 - optionally `read_image(raw, record, options)`: the pixels of a record whose image is not a plain file, and a dict of
   masks of the image's size (0, 255, 127 = not judged) beside those of `record.masks`;
-- optionally a method `conceal(skipped)` of `Options`, true `hash_ids` given: what may be kept of it beside hashed ids;
+- optionally a method `conceal(skipped)` of `Options`: what may be kept of a `Skipped` where `hash_ids` is set;
 - optionally attributes of `Options` that are no arguments: `text_optional`, set where `--allow_empty_reports` is given,
   `films_alone`, whether they name films and neither text nor labels, and `notes`, sentences on the whole corpus that
   the user is told;
@@ -184,9 +184,9 @@ class Record:
     @property
     def files(self) -> list[str]:
         """Paths, relative to the raw folder, of the image and of masks that are files."""
-        given = [mask for one in self.masks.values() for mask in (one if isinstance(one, list) else [one])]
+        given = [mask for entry in self.masks.values() for mask in (entry if isinstance(entry, list) else [entry])]
         paths = [mask.data for mask in given if mask.kind in ("file", "file_ignore127")]
-        paths = [path for one in paths for path in (one if isinstance(one, list) else [one])]
+        paths = [path for entry in paths for path in (entry if isinstance(entry, list) else [entry])]
         return [*([self.image_path] if self.image_path else []), *paths]
 
     @property
@@ -259,7 +259,7 @@ def record_from_json(line: str) -> Record:
     values = json.loads(line)
     values["labels"] = [Label(**label) for label in values["labels"]]
     values["masks"] = {
-        name: [_mask_from_json(one) for one in given] if isinstance(given, list) else _mask_from_json(given)
+        name: [_mask_from_json(part) for part in given] if isinstance(given, list) else _mask_from_json(given)
         for name, given in values["masks"].items()
     }
     return Record(**values)

@@ -1,4 +1,4 @@
-"""How fast the synthetic corpus is drawn and reports are read for findings, as ratios to a fixed piece of numpy work.
+"""How fast the synthetic corpus is rendered and reports are read, as ratios to a fixed piece of numpy work.
 
     python -m data_scripts.speed
 
@@ -63,7 +63,7 @@ def measure(films: int, repeats: int) -> dict[str, float]:
             write_report(case)
 
     def read_findings() -> None:
-        # Sentences that were judged before are remembered.
+        # Sentences that were read before are remembered.
         judge_sentence.cache_clear()
         for text in texts:
             extract_findings(text)
@@ -82,7 +82,7 @@ def measure(films: int, repeats: int) -> dict[str, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="data_scripts.speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--films", type=int, default=200, help="Films drawn in a turn.")
+    parser.add_argument("--films", type=int, default=200, help="Films rendered in a turn.")
     parser.add_argument("--repeats", type=int, default=5, help="Turns; the medians are shown.")
     parsed = parser.parse_args(arguments)
     if parsed.films < 1 or parsed.repeats < 1:

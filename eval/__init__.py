@@ -1,1 +1,1 @@
-"""Judging a model: benchmark records, a runner for each kind of task, metrics and typed results."""
+"""Evaluating a model: benchmark records, a runner for each kind of task, metrics and typed results."""

@@ -1,4 +1,4 @@
-"""What pictures are drawn from: small arrays and plain values that a runner leaves beside its result.
+"""What figures are plotted from: small arrays and plain values that a runner leaves beside its result.
 
 They hold no ids. Films and texts belong in them only where these may be shown: `EvaluationSettings.show_films`.
 """

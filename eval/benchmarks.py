@@ -28,8 +28,8 @@ class Benchmark:
         task: one of `TASKS`.
         dataset: name of the prepared folder below `--data`, and of the loader that reads it.
         metric: the headline figure.
-        split: that the model is judged on; "all": every film of the data.
-        labels: judged findings, in this order; empty: all labels of the data.
+        split: that the model is evaluated on; "all": every film of the data.
+        labels: evaluated findings, in this order; empty: all labels of the data.
         prompts: name of the prompt family (`eval.prompts`).
         unlisted_is_absent: a finding not listed for a film is absent, not unjudged (MIMIC-CXR: blank = 0).
         views: films of other views are left out; empty: all views.
@@ -223,17 +223,17 @@ _ON_REAL_SAMPLES = (
     replace(_COVID, name="covid_retrieval", task="retrieval", metric="R@5", split="all", structures={}),
 )  # fmt: skip
 
-#: Judging while developing: never on the films of a test.
+#: Evaluating while developing: never on the films of a test.
 _VALIDATION = replace(_SYNTHETIC, name="zero_shot_findings_validation", split="validation", threshold_split=None)
 
 #: The twenty benchmarks of the suite "chexficient", by kind of task.
 _CHEXFICIENT = (*_ZERO_SHOT, *_RETRIEVAL, *_DISEASE_PREDICTION, *_SEGMENTATION, *_REPORT_GENERATION)
 
 BENCHMARKS: dict[str, Benchmark] = {
-    one.name: one for one in (*_CHEXFICIENT, *_OF_SYNTHETIC, *_ON_REAL_SAMPLES, _VALIDATION)
+    benchmark.name: benchmark for benchmark in (*_CHEXFICIENT, *_OF_SYNTHETIC, *_ON_REAL_SAMPLES, _VALIDATION)
 }
 SUITES: dict[str, tuple[str, ...]] = {
-    "chexficient": tuple(one.name for one in _CHEXFICIENT),
-    "synthetic": tuple(one.name for one in _OF_SYNTHETIC),
-    "real_sample": tuple(one.name for one in _ON_REAL_SAMPLES),
+    "chexficient": tuple(benchmark.name for benchmark in _CHEXFICIENT),
+    "synthetic": tuple(benchmark.name for benchmark in _OF_SYNTHETIC),
+    "real_sample": tuple(benchmark.name for benchmark in _ON_REAL_SAMPLES),
 }

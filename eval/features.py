@@ -26,8 +26,8 @@ def image_embeddings(
 ) -> Tensor:
     """Embeddings [n, D] of the images of `dataset`, fp32, on the CPU.
 
-    With several processes each embeds every so-manieth batch; batches are cut at the same films for any number of
-    processes, so the embeddings are the same. All processes must call it, and all get the whole.
+    With n processes each embeds every n-th batch; batches are cut at the same films for any number of
+    processes, so the embeddings are the same. All processes must call it, and all get all embeddings.
 
     Args:
         method: of the model, from pixels to [B, D]: "embed_images" and "tower_features" give unit length,
@@ -55,7 +55,7 @@ def image_embeddings(
         )
     if path is not None and state.is_main_process:
         _save(embeddings, path)
-    # Nobody looks for the file before it is there.
+    # A barrier: no process looks for the file before it is written.
     state.wait_for_everyone()
     return embeddings
 
@@ -128,7 +128,7 @@ def _cache_key(model: EvaluationModel, dataset: Dataset, settings: EvaluationSet
 
 
 def _save(embeddings: Tensor, path: Path) -> None:
-    """Written whole or not at all, so that a run that was stopped leaves no half of a file."""
+    """Written atomically, so that a run that was stopped leaves no half of a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     save_file({"embeddings": embeddings.contiguous()}, unfinished)

@@ -16,13 +16,16 @@ _COMMON, _RARE = "#1f6f8b", "#c8553d"
 
 def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
     """AUROC of every finding with its interval, most frequent on top, rare findings in another colour."""
-    labels = sorted((one for one in result.labels if one.auroc.value is not None), key=lambda one: one.prevalence)
+    labels = sorted(
+        (finding for finding in result.labels if finding.auroc.value is not None),
+        key=lambda finding: finding.prevalence,
+    )
     figure, axes = plt.subplots(figsize=(8.5, max(3.2, 1.6 + 0.3 * len(labels))), layout="constrained")
     for height, label in enumerate(labels):
         colour = _RARE if label.rare else _COMMON
         axes.plot([label.auroc.low, label.auroc.high], [height, height], color=colour, linewidth=2, alpha=0.5)
         axes.plot(label.auroc.value, height, "o", color=colour, markersize=6)
-    names = [f"{one.name}  ({one.prevalence:.1%}, n = {one.positives})" for one in labels]
+    names = [f"{finding.name}  ({finding.prevalence:.1%}, n = {finding.positives})" for finding in labels]
     axes.set_yticks(range(len(labels)), names)
     axes.axvline(0.5, color="grey", linewidth=1, linestyle=":")
     groups = [("common", result.macro_common, _COMMON), ("rare", result.macro_rare, _RARE)]
@@ -31,7 +34,7 @@ def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
             axes.axvline(
                 estimate.value, color=colour, linewidth=1, linestyle="--", label=f"{name} {estimate.value:.3f}"
             )
-    axes.set_xlim(min([0.45, *(one.auroc.low for one in labels)]) - 0.02, 1.01)
+    axes.set_xlim(min([0.45, *(finding.auroc.low for finding in labels)]) - 0.02, 1.01)
     axes.set_xlabel("AUROC with 95 % interval by patient")
     axes.set_ylabel(f"finding (share of {result.prevalence_from} films, n positive)")
     partial = ", PARTIAL" if result.provenance.limited else ""

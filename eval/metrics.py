@@ -64,7 +64,7 @@ def label_average_precisions(scores: np.ndarray, targets: np.ndarray, weights: n
 
 
 def _by_label(figure: Callable, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`figure` [R, labels] of the films that are judged for each label, in blocks of resamples."""
+    """`figure` [R, labels] of the films that are evaluated for each label, in blocks of resamples."""
     columns = []
     for number, films in enumerate(np.isfinite(targets).T):
         own, truth = scores[films, number], targets[films, number]
@@ -97,11 +97,11 @@ def resample_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndar
 
 
 def bootstrap_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Weights [resamples, n]: how often each of n films is drawn when patients are drawn with replacement.
+    """Weights [resamples, n]: how often each of n films is sampled when patients are sampled with replacement.
 
-    Films of one patient are not independent: they are drawn together.
+    Films of one patient are not independent: they are sampled together.
     """
     _, index = np.unique(patients, return_inverse=True)
     count = index.max() + 1
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return draws[:, index].astype(np.float64)
+    counts = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    return counts[:, index].astype(np.float64)

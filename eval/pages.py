@@ -20,5 +20,5 @@ def page_environment(folder: Path) -> Environment:
 
 
 def svg_uri(svg: str) -> str:
-    """An SVG as an image of its own, so that names inside of one figure do not meet those of another."""
+    """An SVG as an image of its own, so that names inside one figure do not clash with those of another."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -14,9 +14,10 @@ from data_scripts.progress import progress
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Around work that only some processes may fail at: what one of them raises stops all, each at the same place.
+    """Context for work at which single processes may fail: an error of one of them stops all, at the same place.
 
-    Without it the others would wait in their next exchange until its time-out. All processes must come here.
+    Without it the others would wait in their next collective call until its time-out. It is a barrier: all processes
+    must come here.
 
     Raises:
         ValueError: another process met bad data (ValueError or OSError); its message is passed on.
@@ -31,9 +32,9 @@ def together() -> Iterator[None]:
     failures = gather_object([told])
     if failure is not None:
         raise failure
-    for number, other in enumerate(failures):
-        if other is not None:
-            bad_data, message = other
+    for number, report in enumerate(failures):
+        if report is not None:
+            bad_data, message = report
             raise (ValueError if bad_data else RuntimeError)(f"process {number}: {message}")
 
 
@@ -47,7 +48,8 @@ def share_batches(
     Raises:
         ValueError, RuntimeError: see `together`.
     """
-    state, positions = PartialState(), list(range(count))
+    state = PartialState()
+    positions = list(range(count))
     batches = [positions[start : start + batch_size] for start in positions[::batch_size]]
     mine = batches[state.process_index :: state.num_processes]
     with together():
@@ -56,8 +58,8 @@ def share_batches(
             for batch in progress(mine, desc=description, unit=" batches", disable=not state.is_main_process)
         ]
     if state.num_processes == 1:
-        return [one for results in done for one in results]
+        return [result for results in done for result in results]
     # As (place, results), since processes are gathered one after the other.
     places = range(state.process_index, len(batches), state.num_processes)
     gathered = gather_object(list(zip(places, done, strict=True)))
-    return [one for _, results in sorted(gathered, key=lambda item: item[0]) for one in results]
+    return [result for _, results in sorted(gathered, key=lambda item: item[0]) for result in results]

@@ -92,7 +92,9 @@ def _family(name: str, values) -> PromptFamily:
         if not isinstance(label, str):
             raise ValueError(f"{name}: the finding {label!r} is no text: put it in quotation marks")
         if not (
-            isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, str) and one.strip() for one in pair)
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(isinstance(prompt, str) and prompt.strip() for prompt in pair)
         ):
             raise ValueError(f"{name}: {label!r} is {pair!r}, expected a list of two texts: positive, negative")
     return PromptFamily(name, *templates, {label.lower(): tuple(pair) for label, pair in pairs.items()})

@@ -46,7 +46,7 @@ def describe(benchmark: Benchmark, model: EvaluationModel, films: Dataset, setti
 
 
 def films_fingerprint(benchmark: Benchmark, films: Dataset) -> str:
-    """Hash of what the task judges against: labels, and the texts where it is about texts."""
+    """Hash of what the task evaluates against: labels, and the texts where it is about texts."""
     texts = ("findings", "impression") if benchmark.task in ("retrieval", "report_generation") else ()
     return fingerprint(films, ("record_id", "labels", *texts))
 

@@ -1,4 +1,4 @@
-"""Judge models on prepared data.
+"""Evaluate models on prepared data.
 
     python -m eval.run --model runs/demo/model --data runs/demo/data
     python -m eval.run --model runs/demo/model --suite chexficient --data DIR
@@ -56,7 +56,7 @@ class EvaluationArguments:
         default=None, metadata={"help": "Results folder; default: results/ beside the model or in the run."}
     )
     cache: str | None = field(default=None, metadata={"help": "Folder of embeddings; default: OUT/.cache."})
-    again: bool = field(default=False, metadata={"help": "Judge also what is finished."})
+    again: bool = field(default=False, metadata={"help": "Evaluate also what is finished."})
     prompts: str | None = field(
         default=None,
         metadata={
@@ -128,7 +128,7 @@ class EvaluationArguments:
 
     def settings(self, out: Path) -> EvaluationSettings:
         """The settings of a model whose results go to `out`. Raises ValueError for values out of range."""
-        names = {one.name for one in dataclasses.fields(EvaluationSettings)} & {*vars(self)} - {"out", "cache"}
+        names = {setting.name for setting in dataclasses.fields(EvaluationSettings)} & {*vars(self)} - {"out", "cache"}
         values = {name: getattr(self, name) for name in names}
         values |= {"label_shares": tuple(self.label_shares), "predictions": self.predictions and Path(self.predictions)}
         return EvaluationSettings(
@@ -140,19 +140,20 @@ def folder_names(models: list[str]) -> list[str]:
     """A folder name for each model: the last parts of its path or id, as many as tell them apart."""
     parts = [Path(model).parts for model in models]
     for count in range(1, max(map(len, parts)) + 1):
-        names = ["-".join(one[-count:]).replace("/", "").strip("-") for one in parts]
+        names = ["-".join(part[-count:]).replace("/", "").strip("-") for part in parts]
         if len(set(names)) == len(names):
             return names
     return [f"{number}-{Path(model).name}" for number, model in enumerate(models)]
 
 
 def judge_models(arguments: EvaluationArguments) -> tuple[list[Row], list[TaskResult]]:
-    """Rows of all models and benchmarks, and the results of those judged; the table so far is saved after each.
+    """Rows of all models and benchmarks, and the results of those evaluated; the table so far is saved after each.
 
     Raises:
         OSError, ValueError: the only model cannot be loaded; of several, that is a row.
     """
-    out, names = arguments.results_folder, arguments.benchmarks
+    out = arguments.results_folder
+    names = arguments.benchmarks
     rows, results = [], []
     for model_name, folder in zip(arguments.model, arguments.folders, strict=True):
         try:
@@ -195,7 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
             first = rows[0]
             hint = f"its data are absent, prepare them with `{first.note}`" if first.status == "absent" else first.note
             more = f"\n{format_rows(rows)}" if len(rows) > 1 else ""
-            raise ValueError(f"nothing was judged: {hint}{more}" if more else hint)
+            raise ValueError(f"nothing was evaluated: {hint}{more}" if more else hint)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if not PartialState().is_main_process:
@@ -211,11 +212,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _tables(arguments: EvaluationArguments, rows: list[Row]) -> str:
     """The table of all models, and where there are several the paired differences; saved, too."""
-    text, out = format_rows(rows), arguments.results_folder
+    text = format_rows(rows)
+    out = arguments.results_folder
     differences = compare_folders(arguments.folders, arguments.resamples, arguments.seed)
     if differences:
         text = f"{text}\n\n{format_differences(differences)}"
-        write_json([dataclasses.asdict(one) for one in differences], out / "artifacts" / "differences.json")
+        write_json(
+            [dataclasses.asdict(difference) for difference in differences], out / "artifacts" / "differences.json"
+        )
     (out / "table.md").write_text(text + "\n")
     return text
 

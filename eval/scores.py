@@ -51,9 +51,9 @@ class ZeroShotScores:
             ValueError: there is no such file, or its hash is not `sha256`.
         """
         if not path.is_file():
-            raise ValueError(f"{path} is missing: judge the model again with `python -m eval.run`")
+            raise ValueError(f"{path} is missing: evaluate the model again with `python -m eval.run`")
         if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            raise ValueError(f"{path} does not belong to the result beside it: judge the model again")
+            raise ValueError(f"{path} does not belong to the result beside it: evaluate the model again")
         with safe_open(path, framework="numpy") as file:
             names = json.loads(file.metadata()["labels"])
             scores, targets, patients = (file.get_tensor(name) for name in ("scores", "targets", "patients"))

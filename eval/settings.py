@@ -43,7 +43,7 @@ class EvaluationSettings:
         prompts: name of a prompt family or path of a file of one's own; None: the benchmark's.
         threshold: rule by which a threshold is chosen on validation: "youden" or "sensitivity=0.95".
         label_shares: shares of the training labels for probes, each 0 to 1, nested.
-        num_seeds: draws of each label share below 1.
+        num_seeds: samples of each label share below 1.
         probe_features: what probes see of a film, of unit length: "tower" (the tower's pooled feature, for a ViT the
             CLS token, as published) or "embedding" (what a dual encoder compares with texts).
         decoder_epochs: passes over the training films of a decoder (segmentation, reports); None: the runner's.

@@ -153,22 +153,23 @@ def resample_by_patient(
     seed: int,
     block_elements: int = _BLOCK_ELEMENTS,
 ) -> np.ndarray:
-    """Values [1 + resamples, ...] of a weighted statistic: of the whole, then of patients drawn with replacement.
+    """Values [1 + resamples, ...] of a weighted statistic: of the whole, then of patients sampled with replacement.
 
     Args:
         function: takes weights [R, n], how often each film counts, and gives values [R, ...].
         patients: [n], whose film each is.
-        resamples: how often patients are drawn.
-        seed: the same seed and patients are the same draws, as those of `eval.metrics.bootstrap_weights`.
+        resamples: how often patients are sampled.
+        seed: the same seed and patients give the same resamples, those of `eval.metrics.bootstrap_weights`.
         block_elements: how many weights are held at once; the values do not depend on it.
     """
     _, index = np.unique(patients, return_inverse=True)
     count = int(index.max()) + 1
-    generator, rows = np.random.default_rng(seed), max(1, block_elements // len(index))
+    generator = np.random.default_rng(seed)
+    rows = max(1, block_elements // len(index))
     parts = [function(np.ones((1, len(index))))]
     for begin in range(0, resamples, rows):
-        draws = generator.multinomial(count, np.full(count, 1 / count), size=min(rows, resamples - begin))
-        parts.append(function(draws[:, index].astype(np.float64)))
+        counts = generator.multinomial(count, np.full(count, 1 / count), size=min(rows, resamples - begin))
+        parts.append(function(counts[:, index].astype(np.float64)))
     return np.concatenate(parts)
 
 
@@ -188,7 +189,8 @@ def resample_statistics(
 ) -> list[dict[str, np.ndarray]]:
     """For each run its figures by name [1 + resamples], the whole first; see `resample_by_patient`.
 
-    All runs are judged on the same draws of patients, so what makes a draw easy or hard for all cancels in differences.
+    All runs are evaluated on the same resamples of patients, so what makes a resample easy or hard for all runs cancels
+    in the differences.
 
     Args:
         runs: each takes weights [R, films] and gives figures [R] by name, the same names for all.
@@ -205,12 +207,12 @@ def resample_statistics(
 
 
 def mean_statistics(runs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Means over runs (seeds) of each figure, draw by draw; of `resample_statistics`."""
+    """Means over runs (seeds) of each figure, resample by resample; of `resample_statistics`."""
     return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]}
 
 
 def paired_differences(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, Estimate]:
-    """First minus second for each figure, with its 95 % percentile interval; both over the same draws of patients.
+    """First minus second for each figure, with its 95 % percentile interval; both over the same resamples of patients.
 
     The interval says nothing about other seeds: those runs were not trained.
     """

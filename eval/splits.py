@@ -38,7 +38,7 @@ def find_folders(benchmark: Benchmark, data: Path, alone: bool) -> list[Path] | 
     if all(folder.is_dir() for folder in folders):
         return folders
     # Where prepared folders lie below, it is no prepared folder itself: this one's is absent.
-    below = any((one / "summary.json").is_file() or (one / ".prepare").is_dir() for one in data.glob("*/"))
+    below = any((folder / "summary.json").is_file() or (folder / ".prepare").is_dir() for folder in data.glob("*/"))
     return [data] if alone and len(names) == 1 and not below else None
 
 

@@ -1,4 +1,4 @@
-"""Judging models on benchmarks, one after the other; what is finished is kept, so that a stopped run continues."""
+"""Evaluating models on benchmarks, one after the other; what is finished is kept, so that a stopped run continues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from eval.tables import Row
 def judge_model(
     model: EvaluationModel, names: Sequence[str], data: Path, settings: EvaluationSettings, again: bool = False
 ) -> Iterator[tuple[Row, TaskResult | None]]:
-    """Judge a model on benchmarks in order, saving each result in `settings.out` as soon as it is there.
+    """Evaluate a model on benchmarks in order, saving each result in `settings.out` as soon as it is there.
 
     Data that are absent and benchmarks that refuse (a model without text tower, labels that do not match, an empty
     split) become rows that say so, and the others go on.
@@ -34,7 +34,7 @@ def judge_model(
     Args:
         names: of the benchmarks.
         data: a folder of prepared folders; a prepared folder itself where all benchmarks are of one dataset.
-        again: judge also what is finished.
+        again: evaluate also what is finished.
     """
     alone = len({BENCHMARKS[name].dataset for name in names}) == 1
     for name in names:

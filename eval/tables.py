@@ -14,7 +14,7 @@ class Row:
     """What became of a benchmark with a model.
 
     `status` is "judged" (now or before), "absent" (its data), or "refused"; `note` says how to get the data, or why.
-    `metric`, `estimate`, `films` and `partial` are of a judged one.
+    `metric`, `estimate`, `films` and `partial` are of an evaluated one.
     """
 
     model: str
@@ -58,22 +58,22 @@ def format_rows(rows: Sequence[Row]) -> str:
     lines = [f"| benchmark | metric | films | {' | '.join(models)} |", "|---|---|---:|" + "---|" * len(models)]
     for name in dict.fromkeys(row.benchmark for row in rows):
         of_model = {row.model: row for row in rows if row.benchmark == name}
-        judged = [row for row in of_model.values() if row.status == "judged"]
-        # What all have of the metric's name stands in front, the rest beside each figure.
-        metrics = {row.metric for row in judged} or {BENCHMARKS[name].metric}
-        metric = metrics.pop() if len(metrics) == 1 else judged[0].metric.split(", ")[0]
-        films = _films(name, judged[0].films if judged else None)
+        evaluated = [row for row in of_model.values() if row.status == "judged"]
+        # The part of the metric's name that all models share stands in front, the rest beside each figure.
+        metrics = {row.metric for row in evaluated} or {BENCHMARKS[name].metric}
+        metric = metrics.pop() if len(metrics) == 1 else evaluated[0].metric.split(", ")[0]
+        films = _films(name, evaluated[0].films if evaluated else None)
         cells = [_cell(of_model.get(model), metric) for model in models]
         lines.append(f"| {name} | {metric} | {films} | {' | '.join(cells)} |")
     return "\n".join([*lines, *_notes(rows)])
 
 
-def _films(name: str, judged: int | None) -> str:
-    """Films judged, and how many the complete benchmark has where that is another number: figures do not compare."""
+def _films(name: str, evaluated: int | None) -> str:
+    """Films evaluated, and how many the complete benchmark has where that is another number: figures do not compare."""
     expected = BENCHMARKS[name].expected
-    if judged is None:
+    if evaluated is None:
         return f"({expected:,})" if expected else ""
-    return f"{judged:,}" if expected in (None, judged) else f"{judged:,} of {expected:,}"
+    return f"{evaluated:,}" if expected in (None, evaluated) else f"{evaluated:,} of {expected:,}"
 
 
 def _cell(row: Row | None, metric: str) -> str:
@@ -108,21 +108,23 @@ def format_table(result: ZeroShotResult) -> str:
     lines = [f"{'finding':28} {'AUROC [95 % interval]':24} {'positive / films':>16} {'in training':>12}"]
     for group in result.frequencies:
         lines.append(f"-- {group.name} ({group.lowest:.0%} to {group.below:.0%} of training films)")
-        members = [one for one in result.labels if one.name in group.labels]
-        for one in sorted(members, key=lambda one: -one.prevalence):
-            films = f"{one.positives} / {one.films}"
-            lines.append(f"{one.name:28} {format_estimate(one.auroc):24} {films:>16} {one.prevalence:>12.2%}")
+        members = [label for label in result.labels if label.name in group.labels]
+        for label in sorted(members, key=lambda label: -label.prevalence):
+            films = f"{label.positives} / {label.films}"
+            lines.append(f"{label.name:28} {format_estimate(label.auroc):24} {films:>16} {label.prevalence:>12.2%}")
     lines.append("-- mean")
     lines.append(f"{'all':28} {format_estimate(result.macro):24}")
     lines += [f"{group.name:28} {format_estimate(group.auroc):24}" for group in result.frequencies]
     if result.other_prompts:
         lines.append(f"-- mean with other prompts than {result.prompts!r}")
-        lines += [f"{one.name:28} {format_estimate(one.macro):24}" for one in result.other_prompts]
+        lines += [f"{prompts.name:28} {format_estimate(prompts.macro):24}" for prompts in result.other_prompts]
     if result.subgroups:
         lines.append("-- mean by subgroup")
-        for one in result.subgroups:
-            name = f"{one.attribute}: {one.value}"
-            lines.append(f"{name:28} {format_estimate(one.estimate):24} {one.films:>16,} ({one.labels} findings)")
+        for subgroup in result.subgroups:
+            name = f"{subgroup.attribute}: {subgroup.value}"
+            lines.append(
+                f"{name:28} {format_estimate(subgroup.estimate):24} {subgroup.films:>16,} ({subgroup.labels} findings)"
+            )
     return "\n".join([*lines, *_warnings(result)])
 
 

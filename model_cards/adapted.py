@@ -44,7 +44,7 @@ inputs = processor(images=film, text=prompt, return_tensors="pt")
 tokens = model.generate(**inputs, max_new_tokens=200)
 print(processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
 
-#: By name of a task (`tasks_chexficient.TASKS`), how its model is asked.
+#: Code that uses the model of a task, by name of the task (`tasks_chexficient.TASKS`).
 USAGE = {"classification": _FINDINGS, "segmentation": _STRUCTURES, "report_generation": _REPORTS}
 _LORA_SETTINGS = {"r": "LoRA rank", "lora_alpha": "LoRA alpha", "lora_dropout": "LoRA dropout"}
 
@@ -70,13 +70,15 @@ def render_adapted_card(
     Raises:
         ValueError: its results are of other weights.
     """
-    record, weights_dir = run.record, weights_dir or run.weights_dir
+    record = run.record
+    weights_dir = weights_dir or run.weights_dir
     assert isinstance(record, AdaptRun)
     adapter = (weights_dir / "chexficient_adapter.json").is_file()
     check_weights(run.results, weights_sha256(weights_dir), weights_dir)
     classes, problem_type = _outputs(record, weights_dir)
     sources = adaptation_sources(record)
-    title, location = (repo or run.folder.resolve().name).split("/")[-1], repo or str(weights_dir)
+    title = (repo or run.folder.resolve().name).split("/")[-1]
+    location = repo or str(weights_dir)
     task = TASKS_ON_THE_HUB[record.task]
     data = ModelCardData(
         model_name=title,
@@ -99,7 +101,7 @@ def render_adapted_card(
         sources=sources,
         seen_sources=run.seen_sources,
         only_drawn=bool(sources) and all(source.access == "synthetic" for source in sources),
-        # A folder of this machine is nobody else's name for it.
+        # A folder of this machine means nothing to others.
         base=base_repo or (record.base["name"] if repo is None else None),
         base_link=f"https://huggingface.co/{base_repo}" if base_repo else record.base["name"],
         revision=base_revision,
@@ -180,7 +182,7 @@ def _outputs(run: AdaptRun, weights_dir: Path) -> tuple[list[str], str | None]:
 
 
 def adaptation_sources(run: AdaptRun) -> list[TrainingSource]:
-    """The corpora that a head was trained on, all its films of one where there is just one."""
+    """The corpora that a head was trained on; where there is just one, all films are of it."""
     counts = {run.sources[0]: run.train_films} if len(run.sources) == 1 else {}
     return training_sources(run.sources, counts, None)
 

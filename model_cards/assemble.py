@@ -17,7 +17,7 @@ from model_cards.staging import Staged, stage_base, stage_files, stage_results
 
 
 def assemble(publication: Publication, folder: Path) -> Staged:
-    """Put what will be published into the empty `folder`, card included; whether it may go is not looked at here.
+    """Put what will be published into the empty `folder`, card included; whether it may go is not checked here.
 
     Raises:
         ValueError: the results are of other weights, or a file is damaged.

@@ -69,8 +69,9 @@ def read_dataset(folder: Path, prepared_from: list[str]) -> DatasetFolder:
     shards = sorted((folder / "data").glob("*.parquet"))
     if not shards:
         raise ValueError(f"{folder}/data holds no Parquet files: prepare the data again")
-    loaders = [summary["loader"]] if summary else _loaders_of(folder, shards, [Path(one) for one in prepared_from])
-    splits, sources = Counter(), set()
+    loaders = [summary["loader"]] if summary else _loaders_of(folder, shards, [Path(path) for path in prepared_from])
+    splits = Counter()
+    sources = set()
     for shard in shards:
         file = pq.ParquetFile(shard)
         splits[shard.name.split("-")[0]] += file.metadata.num_rows
@@ -93,13 +94,18 @@ def _loaders_of(folder: Path, shards: list[Path], prepared: list[Path]) -> list[
             f"{folder} is a curated dataset, which does not tell who prepared it: name the folders it was chosen from "
             "with --prepared_from"
         )
-    summaries = [_read(one / "summary.json") for one in prepared]
+    summaries = [_read(data / "summary.json") for data in prepared]
     if None in summaries:
         raise ValueError(
             f"--prepared_from {prepared[summaries.index(None)]}: there is no summary.json of a preparation"
         )
-    known = {one for data in prepared for shard in sorted((data / "data").glob("*.parquet")) for one in _ids(shard)}
-    strangers = sum(one not in known for shard in shards for one in _ids(shard))
+    known = {
+        record_id
+        for data in prepared
+        for shard in sorted((data / "data").glob("*.parquet"))
+        for record_id in _ids(shard)
+    }
+    strangers = sum(record_id not in known for shard in shards for record_id in _ids(shard))
     if strangers:
         raise ValueError(f"{folder}: {strangers} records are in none of --prepared_from: name all folders it came from")
     return [summary["loader"] for summary in summaries]
@@ -139,7 +145,7 @@ def public_summary(summary: dict) -> dict:
 
 def render_dataset_card(data: DatasetFolder, repo: str, private: bool, cleared_by: str | None = None) -> DatasetCard:
     """The card: sources, licences, counts and columns; no text and no id of a record."""
-    licences = {HUB_LICENCES.get(one.licence, "other") for one in data.corpora}
+    licences = {HUB_LICENCES.get(corpus.licence, "other") for corpus in data.corpora}
     licence = licences.pop() if len(licences) == 1 else "other"
     films = sum(data.splits.values())
     card_data = DatasetCardData(
@@ -163,7 +169,7 @@ def render_dataset_card(data: DatasetFolder, repo: str, private: bool, cleared_b
         splits=data.splits,
         columns=data.columns,
         labels=list(dict.fromkeys(names)),
-        traps=[trap for one in data.corpora for trap in one.traps],
+        traps=[trap for corpus in data.corpora for trap in corpus.traps],
         only_drawn=data.accesses == {"synthetic"},
         cleared_by=cleared_by if "own" in data.accesses else None,
         private=private,

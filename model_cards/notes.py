@@ -1,4 +1,4 @@
-"""What whoever publishes a model should think of; nothing that forbids it (that is in `model_cards.refusals`)."""
+"""What somebody who publishes a model should consider; what forbids it is in `model_cards.refusals`."""
 
 from __future__ import annotations
 

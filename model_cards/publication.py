@@ -36,7 +36,7 @@ class Publication:
 
     @property
     def kind(self) -> str:
-        """That of the run (`FinishedRun`), or "dataset"."""
+        """The kind of the run (`FinishedRun`), or "dataset"."""
         return "dataset" if self.run is None else self.run.kind
 
     @property
@@ -58,7 +58,7 @@ def read_source(
     """What a folder holds, as the argument `run` or `dataset` of a `Publication`.
 
     Raises:
-        ValueError: it is none of these, not finished, not judged, or damaged.
+        ValueError: it is none of these, not finished, not evaluated, or damaged.
     """
     if is_dataset(source):
         return {"dataset": read_dataset(source, prepared_from or [])}

@@ -111,7 +111,7 @@ def _architecture(model_dir: Path, config: dict) -> dict[str, str]:
 def pretrained_towers(settings: dict) -> list[str] | None:
     """Ids on the Hub that the model was started from, None for new towers and folders."""
     ids = [hub_id(settings.get(name)) for name in ("model", "vision_model", "text_model")]
-    return [one for one in ids if one] or None
+    return [name for name in ids if name] or None
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -66,12 +66,12 @@ def check_weights(results: dict[str, TaskResult], sha256: str, weights: Path) ->
         if measured != sha256:
             raise ValueError(
                 f"{name}: {result.benchmark} was measured on other weights (SHA-256 {str(measured)[:12]}...) than "
-                f"those in {weights} ({sha256[:12]}...): judge them again with `python -m eval.run`"
+                f"those in {weights} ({sha256[:12]}...): evaluate them again with `python -m eval.run`"
             )
 
 
 def exposure(provenance: Provenance) -> str:
-    """Whether the model was trained on films of the same corpora as it was judged on, in words."""
+    """Whether the model was trained on films of the same corpora as it was evaluated on, in words."""
     if provenance.seen_sources:
         return "yes: " + ", ".join(provenance.seen_sources)
     return "no" if provenance.pretraining_sources else "not known"

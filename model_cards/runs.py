@@ -20,7 +20,7 @@ EXPECTED = (ValueError, OSError, KeyError, UndefinedError)
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that was finished and judged.
+    """A run that was finished and evaluated.
 
     Args:
         folder: of the run; of a "report_base", the folder `base` in it.
@@ -77,7 +77,7 @@ def read_run(folder: Path, results_dir: Path | None = None) -> FinishedRun:
         results_dir: of its results; default: `results/` of the run.
 
     Raises:
-        ValueError: it is no run, or one that was not finished or not judged, or a record of it is damaged.
+        ValueError: it is no run, or one that was not finished or not evaluated, or a record of it is damaged.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder")

@@ -33,7 +33,7 @@ class Staged:
     Args:
         folder: what goes to the Hub, in full.
         left_out: names of files that were there and are not published.
-        notes: what whoever publishes should know.
+        notes: what somebody who publishes should know.
     """
 
     folder: Path

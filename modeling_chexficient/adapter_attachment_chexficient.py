@@ -21,13 +21,14 @@ from .tasks_chexficient import TASKS, TASKS_ON_THE_HUB
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
 
-#: By a task's name on the Hub, its head on the image tower.
+#: Head on the image tower, by the task's name on the Hub.
 TOWER_HEADS = {task.hub_name: HEADS[task.auto_model] for task in TASKS.values() if task.head_on_tower}
 
 
 def load_head(record: AdapterRecord, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model that an adapter is put on, from the folder of its base; its head is yet to get its weights."""
-    config, arguments = AutoConfig.from_pretrained(folder), record.head_arguments
+    """The model that an adapter is put on, from the folder of its base; its head has no trained weights yet."""
+    config = AutoConfig.from_pretrained(folder)
+    arguments = record.head_arguments
     verbosity = logging.get_verbosity()
     # That the head's weights are not in the base is no news here.
     logging.set_verbosity_error()
@@ -63,7 +64,7 @@ def adapter_weights(peft_model: PeftModel, name: str) -> dict[str, Tensor]:
     from peft import get_peft_model_state_dict
 
     weights = get_peft_model_state_dict(peft_model, adapter_name=name, save_embedding_layers=False)
-    # A tower that several heads share bears adapters that PEFT does not know of, by whose names theirs are longer.
+    # On a tower that several heads share, the tensors of the other adapters have longer names; PEFT does not know them.
     return {key: tensor for key, tensor in weights.items() if key.partition(LORA_PART)[2].count(".") < 2}
 
 

@@ -1,6 +1,6 @@
 """The files of an adapter: those of PEFT, and `chexficient_adapter.json`, which names the base, the task and the head.
 
-Read with every doubt: a file that is missing, broken, pickled or made for something else is refused by name.
+Nothing is taken on trust: a file that is missing, broken, pickled or made for something else is refused by name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 RECORD_FILE = "chexficient_adapter.json"
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
-# What loading an adapter of the Hub fetches: pickles never.
+# The files that are fetched to load an adapter from the Hub; never a pickle.
 ADAPTER_FILES = ("*.json", "*.py", "*.jinja", "*.txt", WEIGHTS_FILE)
 
 # Starts of LoRA's `init_lora_weights` that take a part out of the base's weights.
@@ -174,7 +174,7 @@ def match_names(model: nn.Module, config: LoraConfig, weights: dict[str, Tensor]
         before, part, after = key.partition(LORA_PART)
         name = before.removeprefix("base_model.model.")
         if part:
-            found = next((other for other in _other_names(name) if other in modules), None)
+            found = next((candidate for candidate in _other_names(name) if candidate in modules), None)
             if found is None:
                 unknown.add(name)
             else:

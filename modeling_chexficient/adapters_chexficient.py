@@ -131,7 +131,7 @@ def load_adapter(
     if base is None and base_by_run and not Path(place).is_dir() and beside.is_dir():
         place = str(beside)
     if base is None and record.base.revision is None and not Path(place).is_dir():
-        # Nor is the Hub asked for it, which would tell the name of a folder to others.
+        # The Hub is not asked for it either: that would tell others the name of a folder.
         raise OSError(
             f"{directory} was trained on a base in the folder {place}, which is not here: say where that is with "
             "load_adapter(..., base=FOLDER)"

@@ -74,7 +74,7 @@ def identify_base(model_name_or_path: str | Path, revision: str | None = None) -
 def local_folder(name: str | Path, revision: str | None = None, patterns: tuple[str, ...] = BASE_FILES) -> Path:
     """The folder itself, or the local copy of a Hub repository at `revision`, whose name is the commit.
 
-    Of the Hub only files that match `patterns` are fetched. Raises OSError where there is neither.
+    From the Hub, only files that match `patterns` are fetched. Raises OSError where there is neither.
     """
     if Path(name).is_dir():
         return Path(name)

@@ -71,7 +71,7 @@ class CheXficientConfig(PretrainedConfig):
     ]
 
     if TYPE_CHECKING:
-        # Labels there are always, once the parent's constructor has run.
+        # After the parent's constructor there are always labels.
         id2label: dict[int, str]
 
         @property

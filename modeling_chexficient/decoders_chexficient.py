@@ -44,7 +44,7 @@ def output_maps(
         raise ValueError(f"{type(vision_model).__name__} gives no hidden states, so there are no feature maps")
     # The first is of the embedding, before any block.
     states = states[1:][-depth:]
-    return [one if one.ndim == 4 else _tokens_as_map(vision_model, one, pixel_values) for one in states]
+    return [state if state.ndim == 4 else _tokens_as_map(vision_model, state, pixel_values) for state in states]
 
 
 def pyramid_channels(config: PretrainedConfig, depth: int = PYRAMID_DEPTH) -> list[int]:
@@ -106,7 +106,7 @@ class UNetDecoder(nn.Module):
     def forward(self, pyramid: list[torch.Tensor], size: int | Sequence[int]) -> torch.Tensor:
         """Logits [B, structures, H, W]; `size` is (H, W), or the side of a square."""
         size = _pair(size)
-        maps = [enter(one) for enter, one in zip(self.inputs, reversed(pyramid), strict=True)]
+        maps = [enter(level) for enter, level in zip(self.inputs, reversed(pyramid), strict=True)]
         x = maps[0]
         for step, skip in zip(self.steps, maps[1:], strict=True):
             sides = zip(x.shape[-2:], skip.shape[-2:], size, strict=True)

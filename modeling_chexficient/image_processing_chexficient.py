@@ -95,8 +95,8 @@ class CheXficientImageProcessor(BaseImageProcessor):
     def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
         """Save into `processor_config.json`, where the processor of a whole model keeps its image processor, too.
 
-        Arguments as everywhere in transformers, which would write `preprocessor_config.json`: beside that one,
-        pipelines look for a video processor and ask on the terminal whether to run its code.
+        Arguments as everywhere in transformers. Transformers itself would write `preprocessor_config.json`; where that
+        file is, pipelines look for a video processor and ask on the terminal whether to run its code.
         """
         super().save_pretrained(save_directory)
         written, file = Path(save_directory) / IMAGE_PROCESSOR_NAME, Path(save_directory) / PROCESSOR_NAME
@@ -161,18 +161,18 @@ class CheXficientImageProcessor(BaseImageProcessor):
         overlapping = getattr(outputs, "background_logits", None) is not None
         limits = threshold, mask_threshold, overlap_mask_area_threshold
         found = [segments(logits, overlapping, grid, *limits) for logits, grid in self._films(outputs, target_sizes)]
-        return [{"segmentation": one, "segments_info": entries} for one, entries in found]
+        return [{"segmentation": segmentation, "segments_info": entries} for segmentation, entries in found]
 
     def _films(self, outputs, target_sizes: Sequence[tuple[int, int]] | None) -> list[tuple]:
         """Logits of every film, and where the film's pixels lie in them."""
         logits = outputs.logits
         if target_sizes is None:
-            return [(one, None) for one in logits]
+            return [(film_logits, None) for film_logits in logits]
         if len(target_sizes) != len(logits):
             raise ValueError(f"{len(target_sizes)} target sizes for {len(logits)} films: pass one (height, width) each")
         return [
-            (one, self._grid(int(height), int(width)))
-            for one, (height, width) in zip(logits, target_sizes, strict=True)
+            (film_logits, self._grid(int(height), int(width)))
+            for film_logits, (height, width) in zip(logits, target_sizes, strict=True)
         ]
 
     def _grid(self, height: int, width: int) -> torch.Tensor:

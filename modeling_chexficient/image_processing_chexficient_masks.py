@@ -1,4 +1,4 @@
-"""From the logits of a segmentation to masks and class maps of the film that the model saw a part of.
+"""From the logits of a segmentation to masks and class maps of the whole film, of which the model saw a part.
 
 A square is (top, left, height, width) in pixels of the film, as floats: the part that was cut out and resized for the
 model. Logits [L, h, w] cover it; what lies outside was never seen. Structures are taken one after the other, so that
@@ -26,12 +26,12 @@ def sampling_grid(film: tuple[int, int], square: tuple[float, float, float, floa
 def sampler(grid: torch.Tensor | None, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function that brings a map [h, w] onto the film, bilinearly, -inf where nothing was seen; None: no change."""
     if grid is None:
-        return lambda one: one.float()
+        return lambda values: values.float()
     grid = grid.to(device)
     seen = (grid[0].abs() <= 1).all(-1)
 
-    def sample(one: torch.Tensor) -> torch.Tensor:
-        values = F.grid_sample(one.float()[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
+    def sample(scores: torch.Tensor) -> torch.Tensor:
+        values = F.grid_sample(scores.float()[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
         return values.masked_fill(~seen, -math.inf)
 
     return sample
@@ -48,8 +48,8 @@ def class_map(logits: torch.Tensor, overlapping: bool, grid: torch.Tensor | None
     best = sample(logits[0])
     best = torch.full_like(best, 0.0 if overlapping else -math.inf)
     found = torch.full(best.shape, NOTHING, device=best.device)
-    for number, one in enumerate(logits):
-        value = sample(one)
+    for number, structure_logits in enumerate(logits):
+        value = sample(structure_logits)
         found[value > best] = number
         best = torch.maximum(best, value)
     return found
@@ -59,8 +59,9 @@ def structure_masks(
     logits: torch.Tensor, overlapping: bool, grid: torch.Tensor | None, threshold: float
 ) -> torch.Tensor:
     """bool [L, H, W]: where the probability of each structure exceeds `threshold`, from 0 to 1."""
-    sample, limit = sampler(grid, logits.device), _logit(threshold)
-    return torch.stack([sample(one) > limit for one in log_odds(logits, overlapping)])
+    sample = sampler(grid, logits.device)
+    limit = _logit(threshold)
+    return torch.stack([sample(structure_odds) > limit for structure_odds in log_odds(logits, overlapping)])
 
 
 def segments(
@@ -82,13 +83,14 @@ def segments(
         the map [H, W] int64 with the numbers of the structures, -1 elsewhere, and for each structure in it
         {"id", "label_id", "score"}, the score being the probability of its surest pixel.
     """
-    sample, limit = sampler(grid, logits.device), _logit(mask_threshold)
+    sample = sampler(grid, logits.device)
+    limit = _logit(mask_threshold)
     odds = log_odds(logits, overlapping)
     best = torch.full_like(sample(odds[0]), -math.inf)
     found = torch.full(best.shape, NOTHING, device=best.device)
     claims, scores = {}, {}
-    for number, one in enumerate(odds):
-        value = sample(one)
+    for number, structure_odds in enumerate(odds):
+        value = sample(structure_odds)
         claim = value > limit
         if not claim.any() or (score := value.max().sigmoid().item()) < threshold:
             continue

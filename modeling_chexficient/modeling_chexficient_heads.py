@@ -121,7 +121,7 @@ class CheXficientHead(CheXficientPreTrainedModel):
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Save as every transformers model does; `AutoModel` of the folder gives this head, too."""
         if self._auto_class is not None:
-            # What a folder of the whole model named is not in a folder of the head.
+            # The classes that a folder of the whole model names are not in a folder of the head.
             self.config.auto_map = {"AutoModel": code_reference(type(self))}
         return super().save_pretrained(save_directory, *args, **kwargs)
 
@@ -186,7 +186,7 @@ class CheXficientForImageClassification(CheXficientHead):
             pixel_values: [B, channels, H, W] normalised floats.
             labels: multi-label: [B, num_labels], from 0 to 1, NaN where nobody judged; single-label: integers [B], -100
                 where nobody judged; regression: floats [B, num_labels] (or [B] for one label), NaN where unknown.
-                What is not judged does not enter the loss, a mean; a batch without judgement has the loss 0.
+                Values that nobody judged do not enter the loss, which is a mean; without any value the loss is 0.
             pos_weight: [num_labels], how much more a present finding weighs than an absent one; multi-label only.
             output_attentions, output_hidden_states: also return those of the tower.
 

@@ -97,7 +97,7 @@ def _from_pickle(content: object, path: Path) -> ReleasedCheckpoint:
     ):
         raise ValueError(f"{path} holds neither a state dict nor a dict with one under 'model'")
     if subset is not None:
-        if not isinstance(subset, (set, list, tuple)) or not all(isinstance(one, int) for one in subset):
+        if not isinstance(subset, (set, list, tuple)) or not all(isinstance(index, int) for index in subset):
             raise ValueError(f"{path}: 'subset' is not a collection of whole numbers")
         subset = sorted(subset)
     return ReleasedCheckpoint(dict(content), subset)

@@ -1,4 +1,4 @@
-"""The tasks that a model can be adapted to, each written once; every room adds what it does for a task by its name.
+"""The tasks that a model can be adapted to, each defined once; every room adds its part under the task's name.
 
 A new task on the image tower is six files: a record here; its head, in `HEADS` of `modeling_chexficient_heads.py`; a
 file of `train/adapt` that reads what it learns from, in `BUILDERS` of `train/adapt/__main__.py`; the model that `eval`

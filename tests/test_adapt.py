@@ -380,7 +380,7 @@ def test_without_validation_patients_are_held_out(base, tmp_path, capsys):
     data = write_corpus(tmp_path / "data", train=rows)
     main(words("classification", base, data, tmp_path / "run"))
     out, run = capsys.readouterr().out, json.loads((tmp_path / "run" / "run.json").read_text())
-    assert "8 training films of 20% of the patients, drawn by seed 0, were held out" in out
+    assert "8 training films of 20% of the patients, sampled by seed 0, were held out" in out
     assert "has no test split: there is no figure but that on validation" in out
     assert any("has no test split" in note for note in run["notes"])
     assert (run["train_films"], run["validation"]["films"]) == (32, 8)
@@ -500,8 +500,8 @@ def test_an_earlier_adaptation_is_replaced(base, discs, tmp_path):
     [
         (["--rank", "100"], r"rank 100 is larger than layer vision_model\."),
         (["--label_share", "0"], "label_share is 0.0, it must lie in"),
-        (["--benchmark", "nonsense"], "--benchmark nonsense does not judge image-classification, these do"),
-        (["--benchmark", "synthetic_segmentation"], "does not judge image-classification"),
+        (["--benchmark", "nonsense"], "--benchmark nonsense does not evaluate image-classification, these do"),
+        (["--benchmark", "synthetic_segmentation"], "does not evaluate image-classification"),
         (["--structures", "heart"], "structures belongs to task segmentation"),
         (["--load_best_model_at_end", "true"], "load_best_model_at_end is not supported"),
         (["--eval_strategy", "no"], "eval_strategy no would leave nothing"),

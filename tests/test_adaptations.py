@@ -115,7 +115,7 @@ def test_runs_of_other_questions_are_refused_with_both_named(tmp_path):
         assert str(one) in str(caught.value)
         assert str(folder) in str(caught.value)
 
-    refused(make_run(tmp_path / "b", "full", 1.0, 0, films="others")[0], "differ in judged films: fingerprint and oth")
+    refused(make_run(tmp_path / "b", "full", 1.0, 0, films="others")[0], "differ in evaluated films: fingerprint and")
     refused(make_run(tmp_path / "c", "lora", 1.0, 0, skill=2)[0], "runs with the same seed")
     refused(
         make_run(tmp_path / "f", "full", 1.0, 0, train_films=900)[0],
@@ -155,10 +155,10 @@ def test_folders_that_are_no_judged_runs_are_refused(tmp_path):
         main(["--out", str(tmp_path)])
     with pytest.raises(ValueError, match="is not a finished run"):
         load_runs([tmp_path], None)
-    with pytest.raises(ValueError, match="was not judged on nih_probe"):
+    with pytest.raises(ValueError, match="was not evaluated on nih_probe"):
         load_runs([folder], "nih_probe")
     (folder / "results" / "other.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"was judged on \['findings', 'other'\]: name one"):
+    with pytest.raises(ValueError, match=r"was evaluated on \['findings', 'other'\]: name one"):
         load_runs([folder], None)
     save_file({"weight": np.zeros(3, np.float32)}, folder / "adapter" / "adapter_model.safetensors")
     with pytest.raises(ValueError, match="was measured on other weights than those in"):

@@ -247,13 +247,13 @@ def test_what_the_head_saw_stands_beside_the_figure(run_folder, films, tmp_path)
     assert result.notes == [
         "The model was adapted before (lora) on 24 films of 12 patients (10% of the labels).",
         "It was adapted to nih_chestxray14, which may hold films of this benchmark.",
-        "3 of 20 judged patients have films in split 'train' too.",
+        "3 of 20 evaluated patients have films in split 'train' too.",
     ]
     assert result.provenance.seen_sources == ["nih_chestxray14"]
     films["test"].select(range(8)).to_parquet(tmp_path / "data" / "train.parquet")
     model.training_folders = [str(tmp_path / "data"), str(tmp_path / "gone")]
     told = predict(BENCHMARK, model, films, SETTINGS)
-    assert told.notes[2:] == ["4 of 20 judged patients have films in the split that the model was adapted to."]
+    assert told.notes[2:] == ["4 of 20 evaluated patients have films in the split that the model was adapted to."]
     # What a benchmark's own training split is for needs no warning.
     own = dataclasses.replace(BENCHMARK, dataset="nih_chestxray14")
     assert predict(own, model, films, SETTINGS).provenance.seen_sources == []
@@ -262,7 +262,7 @@ def test_what_the_head_saw_stands_beside_the_figure(run_folder, films, tmp_path)
 def test_labels_that_a_head_lacks(run_folder, films):
     model = load_evaluation_model(str(run_folder("image-classification")))
     asked = dataclasses.replace(BENCHMARK, labels=("Edema", "Gout"))
-    with pytest.raises(ValueError, match=r"does not give \['Gout'\], which findings judges: its labels are \['Nodule'"):
+    with pytest.raises(ValueError, match=r"does not give \['Gout'\], which findings evaluates: its labels are \["):
         predict(asked, model, films, SETTINGS)
     whatever = predict(dataclasses.replace(BENCHMARK, labels=()), model, films, SETTINGS)
     assert [label.name for label in whatever.shares[0].labels] == ["Edema", "Nodule"]
@@ -325,7 +325,7 @@ def test_masks_are_judged_in_the_films_own_resolution(run_folder, tmp_path):
     assert arrays["patients"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert values["decoder"] == "lora"
     lacking = dataclasses.replace(discs, structures={"lungs": ("disc",)})
-    with pytest.raises(ValueError, match=r"does not outline \['lungs'\], which discs judges: its structures are"):
+    with pytest.raises(ValueError, match=r"does not outline \['lungs'\], which discs evaluates: its structures are"):
         segment(lacking, model, splits, SETTINGS)
 
 

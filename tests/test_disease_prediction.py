@@ -239,7 +239,7 @@ def test_the_same_run_gives_the_same_figures(films):
 
 def test_without_validation_some_training_patients_choose(films):
     held_out = (
-        "Penalties were chosen on 48 films of 24 patients drawn by the seed and held out of training, since no "
+        "Penalties were chosen on 48 films of 24 patients sampled by the seed and held out of training, since no "
         "validation split has a label with both classes."
     )
     ill = films["validation"].filter(lambda row: row["labels"][0]["value"] == row["labels"][1]["value"] == 1)
@@ -260,7 +260,7 @@ def test_without_validation_some_training_patients_choose(films):
 def test_patients_on_both_sides_are_shown(films):
     both = DatasetDict({**films, "train": make_films("test", 30, 5)})
     result = run(BENCHMARK, PixelModel(), both, SETTINGS)
-    assert result.notes[0] == "30 of 60 judged patients have films in split 'train' too."
+    assert result.notes[0] == "30 of 60 evaluated patients have films in split 'train' too."
 
 
 def test_a_label_that_training_lacks_is_undefined(films):

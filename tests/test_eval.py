@@ -307,7 +307,7 @@ def test_scores_survive_saving_and_belong_to_one_result(tmp_path):
     with pytest.raises(ValueError, match="does not belong to the result"):
         ZeroShotScores.load(path, digest)
     path.unlink()
-    with pytest.raises(ValueError, match="is missing: judge the model again"):
+    with pytest.raises(ValueError, match="is missing: evaluate the model again"):
         ZeroShotScores.load(path, digest)
 
 

@@ -127,7 +127,7 @@ def test_absent_data_are_listed_and_the_rest_runs(clip, data, tmp_path):
     assert "| kermany_zero_shot | AUROC | (624) | data absent |" in table
     assert "python -m data_scripts.prepare kermany --raw DOWNLOAD --out DATA/kermany" in table
     assert "--out DATA/chexpert_plus" in table
-    with pytest.raises(SystemExit, match="nothing was judged: its data are absent"):
+    with pytest.raises(SystemExit, match="nothing was evaluated: its data are absent"):
         run_main(["--model", clip, "--suite", "chexficient", "--data", str(data), "--out", str(tmp_path / "none")])
 
 

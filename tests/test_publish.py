@@ -309,7 +309,7 @@ def test_runs_that_are_not_finished_judged_or_clean(run):
     save_file({name: value + 1 for name, value in other.items()}, run / "model" / "model.safetensors")
     assert "was measured on other weights" in refusal(run)
     shutil.rmtree(run / "results")
-    assert "holds no result: judge the model first" in refusal(run)
+    assert "holds no result: evaluate the model first" in refusal(run)
     (run / "run.json").unlink()
     assert "is not a finished run" in refusal(run)
     assert "is not a finished run" in refusal(run / "model")

@@ -180,7 +180,7 @@ def test_a_result_of_another_task():
 def test_a_folder_of_results(tmp_path):
     """Other JSON files are left out; a result that cannot be read is not."""
     (tmp_path / "table.json").write_text(json.dumps([1, 2]))
-    with pytest.raises(ValueError, match="holds no result: judge the model first"):
+    with pytest.raises(ValueError, match="holds no result: evaluate the model first"):
         load_results(tmp_path)
     shutil.copyfile(BEFORE / "retrieval.json", tmp_path / "b.json")
     assert list(load_results(tmp_path)) == ["b.json"]

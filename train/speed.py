@@ -54,7 +54,7 @@ VARIANTS = ("published", "ours", "chunks", "small", "scoring")
 class BenchmarkArguments:
     """Arguments of the benchmark, beside the model's."""
 
-    super_batch_size: int = field(default=64, metadata={"help": "Pairs judged together."})
+    super_batch_size: int = field(default=64, metadata={"help": "Pairs scored together."})
     keep_share: float = field(default=0.227, metadata={"help": "Share of them that is trained on."})
     selection: str = field(
         default=DEFAULT_RULE, metadata={"choices": [rule.name for rule in RULES.values() if rule.uses_prototypes]}
@@ -306,12 +306,12 @@ def format_table(report: dict) -> str:
         "| step | seconds | ratio to published | FLOP ratio | pairs trained / scored a second | of peak | selecting |"
     ]
     lines += ["|---|---:|---:|---:|---:|---:|---:|"]
-    for name, one in report["steps"].items():
-        peak = "unknown" if one["share_of_peak"] is None else f"{one['share_of_peak']:.0%}"
+    for name, step in report["steps"].items():
+        peak = "unknown" if step["share_of_peak"] is None else f"{step['share_of_peak']:.0%}"
         lines.append(
-            f"| {name} | {one['seconds']:.3f} | {one['ratio']:.2f} [{one['ratio_lowest']:.2f}, "
-            f"{one['ratio_highest']:.2f}] | {one['flops_ratio']:.2f} | {one['pairs_trained_per_second']:.1f} / "
-            f"{one['pairs_scored_per_second']:.1f} | {peak} | {one['selecting_share']:.2%} |"
+            f"| {name} | {step['seconds']:.3f} | {step['ratio']:.2f} [{step['ratio_lowest']:.2f}, "
+            f"{step['ratio_highest']:.2f}] | {step['flops_ratio']:.2f} | {step['pairs_trained_per_second']:.1f} / "
+            f"{step['pairs_scored_per_second']:.1f} | {peak} | {step['selecting_share']:.2%} |"
         )
     lines += [f"{name}: {speed:,.0f} films/s on one core" for name, speed in report["loading"].items()]
     lines.append(f"peak memory of the process: {report['peak_resident_gib']:.2f} GiB")

@@ -1,4 +1,4 @@
-"""A study: many runs that differ in arms, further axes and seeds, trained, judged and compared as one YAML file says.
+"""A study: many runs that differ in arms, further axes and seeds, trained, evaluated, compared as one YAML file says.
 
     python -m train.study train/studies/selection.yaml
     python -m train.study train/studies/adaptation.yaml --jobs 2

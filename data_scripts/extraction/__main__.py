@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _measure(raw: Path, half: str | None) -> None:
-    reports = [one for one in read_reports(raw) if not isinstance(one, Skipped)]
+    reports = [read for read in read_reports(raw) if not isinstance(read, Skipped)]
     print("all:", count_sections(reports))
     judge_sentence.cache_clear()
     begin = time.perf_counter()

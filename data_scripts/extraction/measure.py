@@ -41,8 +41,8 @@ class Agreement:
 
 def read_half(raw: Path, half: str) -> list[Report]:
     """The reports of even or odd number."""
-    reports = [one for one in read_reports(raw) if not isinstance(one, Skipped)]
-    return [one for one in reports if int(one.uid.removeprefix("CXR")) % 2 == HALVES.index(half)]
+    reports = [report for report in read_reports(raw) if not isinstance(report, Skipped)]
+    return [report for report in reports if int(report.uid.removeprefix("CXR")) % 2 == HALVES.index(half)]
 
 
 def measure(reports: list[Report], uncertain_is_present: bool = True) -> dict[str, Agreement]:
@@ -62,28 +62,34 @@ def count_sections(reports: list[Report]) -> dict[str, int]:
     """How many reports have which sections."""
     return {
         "reports": len(reports),
-        "findings": sum(bool(one.findings.strip()) for one in reports),
-        "impression": sum(bool(one.impression.strip()) for one in reports),
-        "both": sum(bool(one.findings.strip() and one.impression.strip()) for one in reports),
-        "neither": sum(not (one.findings.strip() or one.impression.strip()) for one in reports),
-        "indexed": sum(bool(one.labels) for one in reports),
+        "findings": sum(bool(report.findings.strip()) for report in reports),
+        "impression": sum(bool(report.impression.strip()) for report in reports),
+        "both": sum(bool(report.findings.strip() and report.impression.strip()) for report in reports),
+        "neither": sum(not (report.findings.strip() or report.impression.strip()) for report in reports),
+        "indexed": sum(bool(report.labels) for report in reports),
     }
 
 
 def format_table(agreements: dict[str, Agreement]) -> str:
     """A Markdown table, and the micro and macro averages over the findings that occur."""
     lines = ["| finding | indexed | precision | recall | F1 |", "|---|---:|---:|---:|---:|"]
-    occurring = {name: one for name, one in agreements.items() if one.both + one.indexed_only}
-    for name, one in agreements.items():
-        indexed = one.both + one.indexed_only
-        precision = f"{one.precision:.2f} ({one.both}/{one.both + one.told_only})" if one.both + one.told_only else "-"
-        recall = f"{one.recall:.2f} ({one.both}/{indexed})" if indexed else "-"
-        lines.append(f"| {name} | {indexed} | {precision} | {recall} | {f'{one.f1:.2f}' if indexed else '-'} |")
-    total = Agreement(*(sum(getattr(one, n) for one in agreements.values()) for n in Agreement.__annotations__))
+    occurring = {name: agreement for name, agreement in agreements.items() if agreement.both + agreement.indexed_only}
+    for name, agreement in agreements.items():
+        indexed = agreement.both + agreement.indexed_only
+        precision = (
+            f"{agreement.precision:.2f} ({agreement.both}/{agreement.both + agreement.told_only})"
+            if agreement.both + agreement.told_only
+            else "-"
+        )
+        recall = f"{agreement.recall:.2f} ({agreement.both}/{indexed})" if indexed else "-"
+        lines.append(f"| {name} | {indexed} | {precision} | {recall} | {f'{agreement.f1:.2f}' if indexed else '-'} |")
+    total = Agreement(
+        *(sum(getattr(agreement, n) for agreement in agreements.values()) for n in Agreement.__annotations__)
+    )
     lines.append(
         f"| all, micro | {total.both + total.indexed_only} | {total.precision:.2f} | {total.recall:.2f} "
         f"| {total.f1:.2f} |"
     )
-    macro = sum(one.f1 for one in occurring.values()) / max(len(occurring), 1)
+    macro = sum(agreement.f1 for agreement in occurring.values()) / max(len(occurring), 1)
     lines.append(f"| macro over {len(occurring)} findings that occur | | | | {macro:.2f} |")
     return "\n".join(lines)

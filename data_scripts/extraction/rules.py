@@ -57,7 +57,7 @@ def _compile(phrase: str) -> str:
         if word == "~":
             joint = _GAP
             continue
-        choices = "|".join(re.escape(one).replace(r"\*", r"\w*") for one in word.rstrip("?").split("|"))
+        choices = "|".join(re.escape(choice).replace(r"\*", r"\w*") for choice in word.rstrip("?").split("|"))
         if not word.endswith("?"):
             pattern += f"{joint}(?:{choices})"
             joint = " "
@@ -154,9 +154,9 @@ def extract_findings(text: str) -> dict[str, int]:
         for finding, value in judge_sentence(sentence):
             if finding not in found or _WEIGHT[value] > _WEIGHT[found[finding]]:
                 found[finding] = value
-    judged = [value for name, value in found.items() if name != _DEVICES]
-    if judged or any(map(_is_well, sentences)):
-        all_absent = all(value == ABSENT for value in judged)
+    values = [value for name, value in found.items() if name != _DEVICES]
+    if values or any(map(_is_well, sentences)):
+        all_absent = all(value == ABSENT for value in values)
         found[NO_FINDING] = int(all_absent and not any(map(tells_other_abnormality, sentences)))
     return found
 
@@ -226,8 +226,12 @@ def judge_sentence(sentence: str) -> tuple[tuple[str, int], ...]:
     if not mentions:
         return ()
     cues = _find_cues(sentence)
-    judged = [mention._replace(value=_judge(mention, cues)) for mention in mentions]
-    return tuple((one.finding, one.value) for one in _doubt_alternatives(judged, sentence) if one.value is not None)
+    valued = [mention._replace(value=_mention_value(mention, cues)) for mention in mentions]
+    return tuple(
+        (mention.finding, mention.value)
+        for mention in _doubt_alternatives(valued, sentence)
+        if mention.value is not None
+    )
 
 
 @lru_cache(maxsize=1 << 16)
@@ -238,7 +242,7 @@ def tells_other_abnormality(sentence: str) -> bool:
     if not mentions:
         return False
     cues = _find_cues(sentence)
-    return any(_judge(mention, cues) in (PRESENT, UNCERTAIN) for mention in mentions)
+    return any(_mention_value(mention, cues) in (PRESENT, UNCERTAIN) for mention in mentions)
 
 
 def _find_cues(sentence: str) -> dict[str, list[_Cue]]:
@@ -265,8 +269,10 @@ def find_mentions(sentence: str) -> list[Mention]:
         for match in _PHRASES[number].pattern.finditer(sentence)
         for name in _PHRASES[number].findings
     ]
-    kept = (one for one in mentions if not (_is_exception(one, sentence) or _is_stretched(one, mentions)))
-    return sorted(kept, key=lambda one: (one.end, one.start))
+    kept = (
+        mention for mention in mentions if not (_is_exception(mention, sentence) or _is_stretched(mention, mentions))
+    )
+    return sorted(kept, key=lambda mention: (mention.end, mention.start))
 
 
 def _is_exception(mention: Mention, sentence: str) -> bool:
@@ -279,11 +285,11 @@ def _is_exception(mention: Mention, sentence: str) -> bool:
 def _is_stretched(mention: Mention, mentions: list[Mention]) -> bool:
     """Whether a shorter mention within says the opposite: "heart normal" in "heart normal with enlarged aorta"."""
     return any(
-        other.finding == mention.finding
-        and other.value != mention.value
-        and mention.start <= other.start
-        and other.end <= mention.end
-        for other in mentions
+        shorter.finding == mention.finding
+        and shorter.value != mention.value
+        and mention.start <= shorter.start
+        and shorter.end <= mention.end
+        for shorter in mentions
     )
 
 
@@ -302,11 +308,11 @@ def _backward(pattern: re.Pattern, sentence: str) -> Iterable[_Cue]:
     for match in pattern.finditer(sentence):
         verb = _OWN_VERB.search(sentence, 0, match.start())
         start = match.start() if verb is None else verb.start()
-        begin = max((one.end() for one in _SCOPE_BEGIN.finditer(sentence, 0, start)), default=0)
+        begin = max((scope.end() for scope in _SCOPE_BEGIN.finditer(sentence, 0, start)), default=0)
         yield _Cue(start, begin, start)
 
 
-def _judge(mention: Mention, cues: dict[str, list[_Cue]]) -> int | None:
+def _mention_value(mention: Mention, cues: dict[str, list[_Cue]]) -> int | None:
     """What becomes of a mention: its value, or None where nobody judged it."""
     starts = {
         kind: min((cue.start for cue in given if cue.first <= mention.end <= cue.last), default=None)
@@ -315,7 +321,7 @@ def _judge(mention: Mention, cues: dict[str, list[_Cue]]) -> int | None:
     if starts["not judged"] is not None:
         return None
     if mention.value == ABSENT:
-        # "Not normal" says nothing of what it is.
+        # "Not normal" does not say which finding it is.
         return ABSENT if starts["denied"] is None and starts["doubted"] is None else None
     denied, doubted = starts["denied"], starts["doubted"]
     if denied is not None and (doubted is None or denied < doubted):
@@ -331,4 +337,4 @@ def _doubt_alternatives(mentions: list[Mention], sentence: str) -> list[Mention]
             differ = left.finding != right.finding and left.value == right.value == PRESENT
             if differ and left.end < right.start and _ALTERNATIVE.fullmatch(sentence, left.end, right.start):
                 doubted |= {left, right}
-    return [one._replace(value=UNCERTAIN) if one in doubted else one for one in mentions]
+    return [mention._replace(value=UNCERTAIN) if mention in doubted else mention for mention in mentions]

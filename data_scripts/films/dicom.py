@@ -88,7 +88,7 @@ def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
     except DisplayError as error:
         raise DataError(f"{path}: {error}", error.kind) from error
     except (AttributeError, TypeError, ValueError) as error:
-        # Of the header's numbers that were checked.
+        # From numbers in the header that did not pass the checks.
         raise DataError(f"{path}: header or grey values cannot be used ({error})", dicom_display.DAMAGED) from error
     if stored.ndim == 2:
         film = Image.fromarray(to_display(path, dataset, stored))

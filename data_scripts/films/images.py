@@ -23,7 +23,7 @@ _FILTER_UP = 2
 
 #: TIFF's Photometric Interpretation (its WhiteIsZero is 0), and the depths that films have.
 _PHOTOMETRIC, _DEPTHS = 262, (8, 10, 12, 14, 16)
-#: A film is judged blank on about so many of its pixels.
+#: Whether a film is blank is decided on about so many of its pixels.
 _SAMPLE = 2**18
 
 

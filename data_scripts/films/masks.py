@@ -40,7 +40,7 @@ def decode_mask(mask: Mask, raw: Path) -> Image.Image:
         if mask.kind in ("file", "file_ignore127"):
             return _union(read_mask_file(within(raw, path), mask) for path in _as_list(mask.data))
         if mask.kind == "rle_coco":
-            return _union(_from_coco(one) for one in mask.data)
+            return _union(_from_coco(rle) for rle in mask.data)
         height, width = _checked_size(mask.size)
         if mask.kind == "rle_relative":
             return _union(_from_relative(text, height, width) for text in mask.data)
@@ -63,7 +63,7 @@ def decode_masks(masks: dict[str, Mask | list[Mask]], raw: Path, image_size: tup
     for name, given in masks.items():
         try:
             parts = given if isinstance(given, list) else [given]
-            decoded[name] = _union(fit_mask(decode_mask(one, raw), image_size) for one in parts)
+            decoded[name] = _union(fit_mask(decode_mask(part, raw), image_size) for part in parts)
         except DataError as error:
             raise DataError(f"mask {name!r}: {error}", error.kind) from error
     return decoded

@@ -61,7 +61,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     others = {
         name: _masks_by_film(path)
         for name, tables in OTHER_TABLES.items()
-        if (path := next((raw / one for one in tables if (raw / one).is_file()), None))
+        if (path := next((raw / candidate for candidate in tables if (raw / candidate).is_file()), None))
     }
     rows: dict[str, list[dict]] = {}
     wheres: dict[str, str] = {}

@@ -120,8 +120,8 @@ def _record(row: dict[str, str], path: str, split: str, segmentations: dict[str,
     key = _film_key(PurePosixPath(path))
     patient, study, _, side = key.split("_")
     masks = {
-        _STRUCTURES.get(name, name): Mask("rle_coco", [{"size": one["size"], "counts": one["counts"]}])
-        for name, one in segmentations.get(key, {}).items()
+        _STRUCTURES.get(name, name): Mask("rle_coco", [{"size": rle["size"], "counts": rle["counts"]}])
+        for name, rle in segmentations.get(key, {}).items()
     }
     return Record(
         record_id=f"{SOURCE.name}/{key}",

@@ -1,4 +1,4 @@
-"""CheXmask: outlines of both lungs and the heart, drawn by a model, for the films of five corpora.
+"""CheXmask: outlines of both lungs and the heart, predicted by a model, for the films of five corpora.
 
 Layout: the raw folder is that of the corpus (`--corpus`), read by its own loader; `--masks` names the table of
 PhysioNet's chexmask-cxr-segmentation-data, `OriginalResolution/{ChestX-Ray8,CheXpert,MIMIC-CXR-JPG,Padchest,VinDr-CXR,

@@ -29,7 +29,7 @@ SOURCE = Source(
     traps=(
         "Exposure: the films are of CheXpert's training list. A corpus of CheXpert or CheXpert Plus must leave out the "
         "966 patients, not the 1,000 films alone: other studies of these patients say much the same.",
-        "The films were drawn without a seed: only the published table is the benchmark.",
+        "The films were sampled without a seed: only the published table is the benchmark.",
         "The labels are machine-read from reports (CheXpert labeller), not of radiologists.",
         "998 of the 1,000 films have a report in CheXpert Plus.",
     ),
@@ -79,7 +79,7 @@ def _film_key(path: str) -> str:
 
 def _find_film(raw: Path, key: str) -> str | None:
     candidates = (f"{root}/{key}{suffix}".lstrip("/") for root in _FILM_ROOTS for suffix in (".jpg", ".png"))
-    return next((one for one in candidates if within(raw, one).is_file()), None)
+    return next((candidate for candidate in candidates if within(raw, candidate).is_file()), None)
 
 
 def _read_reports(path: Path) -> dict[str, tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 Layout (github.com/ieee8023/covid-chestxray-dataset): `metadata.csv` and films at `folder`/`filename`. `--mask_dir` is a
 folder of lung outlines, files named as the film (or with "_mask" behind): `annotations/lungVAE-masks` of that project,
-or outlines drawn from github.com/v7labs/covid-19-xray-dataset; 127 in them is not judged (arrows, devices).
+or outlines taken from github.com/v7labs/covid-19-xray-dataset; 127 in them is not judged (arrows, devices).
 
 `finding` is a comma-separated list in copies of 2020, later a path such as `Pneumonia/Viral/COVID-19`, here and there a
 phrase such as "Mycoplasma Bacterial Pneumonia"; all are read.
@@ -128,7 +128,7 @@ def _find_masks(raw: Path, mask_dir: str | None) -> dict[str, str]:
 
 def _findings(text: str) -> list[list[str]]:
     """Every finding as its path: "COVID-19, ARDS" has two of one part, "Pneumonia/Viral" one of two."""
-    paths = [[part.strip() for part in one.split("/")] for one in text.split(",")]
+    paths = [[part.strip() for part in finding.split("/")] for finding in text.split(",")]
     return [[*path[:-1], *_in_one_phrase(path[-1])] for path in paths if path[-1] not in NOT_JUDGED]
 
 
@@ -138,7 +138,7 @@ def _in_one_phrase(finding: str) -> list[str]:
     words = finding.lower().split()
     if not words or words[-1] != "pneumonia" or finding in names.values():
         return [names.get(finding.lower(), finding)]
-    kind = next((one for one in _KINDS_OF_PNEUMONIA if one.lower() in words[-2:-1]), None)
+    kind = next((candidate for candidate in _KINDS_OF_PNEUMONIA if candidate.lower() in words[-2:-1]), None)
     cause = names.get(" ".join(words[: -2 if kind else -1]))
     path = [name for name in ("Pneumonia", kind, cause) if name]
     known = len(words) == 1 + bool(kind) or (
@@ -170,7 +170,7 @@ def _labels(text: str, parents: dict[str, str]) -> list[Label]:
     Raises:
         DataError: a finding is unknown and no path says what it is a kind of.
     """
-    named = {one for path in _findings(text) for one in _with_parents(path[-1], parents)}
+    named = {finding for path in _findings(text) for finding in _with_parents(path[-1], parents)}
     unknown = named - set(parents) - set(ROOTS)
     if unknown:
         raise DataError(f"unknown finding {sorted(unknown)}, expected some of {sorted(parents)}", "unknown finding")
@@ -188,7 +188,7 @@ def _labels(text: str, parents: dict[str, str]) -> list[Label]:
         if parent is not None and parent not in named:
             return value(parent)
         # Its parent is present, or it has none: ruled out by another of the same parent.
-        return 0 if any(parents.get(other) == parent and other != ARDS for other in named) else None
+        return 0 if any(parents.get(finding) == parent and finding != ARDS for finding in named) else None
 
     values = {name: value(name) for name in (*ROOTS, *parents)}
     return [Label(_label_name(name), found) for name, found in values.items() if found is not None]

@@ -55,7 +55,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     table = None if name is None else open_table(raw / name, options)
     found = [] if name and not (raw / options.image_root).is_dir() else list(find_films(raw, options.image_root))
     masks = set() if table is None else mask_paths(table, options)
-    films = [one for one in found if isinstance(one, str) and one not in masks]
+    films = [path for path in found if isinstance(path, str) and path not in masks]
     corpus = Corpus(raw, films, options)
     if table is None:
         corpus.settle(Row(film, {}, [film]) for film in films)
@@ -64,7 +64,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     else:
         yield from _read_table(corpus, name, table, options)
     # Masks may be of kinds that films are not: GIF.
-    yield from (one for one in found if isinstance(one, Skipped) and one.key not in masks)
+    yield from (skip for skip in found if isinstance(skip, Skipped) and skip.key not in masks)
     if corpus.reports is not None:
         yield from corpus.reports.left_over()
 

@@ -52,7 +52,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     if options.open_i is not None:
         found = open_i.read_reports(raw / options.open_i)
         # A broken report matters only where an item needs it.
-        reports = {one.uid: one for one in found if isinstance(one, open_i.Report)}
+        reports = {report.uid: report for report in found if isinstance(report, open_i.Report)}
     items, skipped = read_items(raw / "annotation.json")
     yield from skipped
     entries = ((where, film, item) for where, item in items for film in item["image_path"])

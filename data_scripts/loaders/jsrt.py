@@ -93,7 +93,14 @@ def _read_people(raw: Path) -> dict[str, tuple[str | None, float | None]]:
     """Sex and age by film, from the clinical tables where they are."""
     people = {}
     for table, age_at in _TABLES.items():
-        path = next((one for one in (raw / table, raw / table.swapcase(), raw / table.lower()) if one.is_file()), None)
+        path = next(
+            (
+                candidate
+                for candidate in (raw / table, raw / table.swapcase(), raw / table.lower())
+                if candidate.is_file()
+            ),
+            None,
+        )
         path = path or next(iter(raw.rglob(f"{table[:-4]}.*")), None)
         for line in path.read_text(encoding="latin-1").splitlines() if path else ():
             cells = [cell.strip() for cell in line.split("\t")]

@@ -44,7 +44,7 @@ class Options:
 
 
 def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
-    root = next((one for one in ("chest_xray", ".") if (raw / one / "test").is_dir()), None)
+    root = next((candidate for candidate in ("chest_xray", ".") if (raw / candidate / "test").is_dir()), None)
     if root is None:
         raise DataError(f"{raw}: neither chest_xray/test nor test is there; the raw folder is the unpacked download")
     for part, split in _SPLITS.items():

@@ -168,7 +168,7 @@ def read_mimic_table(raw: Path, name: str, columns: tuple[str, ...]) -> tuple[Pa
     Raises:
         DataError: the table or a column is missing.
     """
-    path = next((raw / one for one in (name, f"{name}.gz") if (raw / one).is_file()), None)
+    path = next((raw / candidate for candidate in (name, f"{name}.gz") if (raw / candidate).is_file()), None)
     if path is None:
         raise DataError(f"{raw / name}: the table is missing, and so is {name}.gz", "table missing")
     table = read_table(path)
@@ -193,7 +193,7 @@ def read_labels(raw: Path) -> tuple[dict[str, list[Label]], list[Skipped]]:
 
 
 def report_folder(raw: Path, named: str | None, metadata: pd.DataFrame) -> Path:
-    """The folder whose `files/` holds the reports, judged by the first studies of the metadata.
+    """The folder whose `files/` holds the reports, found by the first studies of the metadata.
 
     Raises:
         DataError: there is none.

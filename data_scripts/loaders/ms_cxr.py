@@ -124,5 +124,5 @@ def _record(rows: list[dict[str, str]], number: int, raw: Path, options: Options
         image_path=film,
         findings=first["label_text"],
         labels=[Label(name, 1) for name in boxes],
-        masks={name: Mask("boxes", one, size=frame) for name, one in boxes.items()},
+        masks={name: Mask("boxes", corners, size=frame) for name, corners in boxes.items()},
     )

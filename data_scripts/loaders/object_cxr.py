@@ -55,7 +55,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
 
 def _record(row: dict[str, str], path: str, raw: Path, split: str) -> Record:
     key = row["image_name"].removesuffix(".jpg")
-    objects = [one.split() for one in row["annotation"].split(";") if one.strip()]
+    objects = [entry.split() for entry in row["annotation"].split(";") if entry.strip()]
     # Shapes are in pixels of the film, whose size the table does not give.
     masks = _masks(objects, frame_of(raw, path)) if objects else []
     return Record(

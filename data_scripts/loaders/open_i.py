@@ -32,7 +32,7 @@ SOURCE = Source(
     traps=(
         "The reports do not tell patients: each of the 3,955 reports counts as one.",
         "About one report in five repeats the text of another: equal texts occur in all splits.",
-        "The customary test split of R2Gen is part of this corpus: leave it out of training to judge on it.",
+        "The customary test split of R2Gen is part of this corpus: leave it out of training to evaluate on it.",
         "The licence forbids passing on modified copies: keep the prepared dataset private.",
         "Reports tell no view; without the Kaggle table all views are unknown.",
         "A finding that no MeSH heading names counts as absent, though the indexers may have left it out.",
@@ -189,15 +189,15 @@ def parse_report(xml: bytes) -> Report:
     uid = root.find("uId")
     if uid is None or not uid.get("id"):
         raise DataError("there is no uId", "broken XML")
-    sections = {one.get("Label"): "".join(one.itertext()) for one in root.iter("AbstractText")}
-    headings = ("".join(one.itertext()).strip() for one in root.iterfind("MeSH/major"))
+    sections = {element.get("Label"): "".join(element.itertext()) for element in root.iter("AbstractText")}
+    headings = ("".join(element.itertext()).strip() for element in root.iterfind("MeSH/major"))
     return Report(
         uid=uid.get("id"),
         findings=sections.get("FINDINGS", ""),
         impression=sections.get("IMPRESSION", ""),
         headings=tuple(heading for heading in headings if heading),
         # Some reports name a film twice.
-        image_ids=tuple(dict.fromkeys(one.get("id") for one in root.iter("parentImage") if one.get("id"))),
+        image_ids=tuple(dict.fromkeys(element.get("id") for element in root.iter("parentImage") if element.get("id"))),
     )
 
 

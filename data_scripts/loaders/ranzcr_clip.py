@@ -25,7 +25,7 @@ SOURCE = Source(
     licence="rules of the competition, accepted on Kaggle before the download",
     access="registration",
     traps=(
-        "Exposure: the films are drawn from NIH ChestX-ray14; a model pretrained on NIH has seen most of them.",
+        "Exposure: the films are taken from NIH ChestX-ray14; a model pretrained on NIH has seen most of them.",
         "The number of films of the complete set is not checked: it is known from the competition's pages alone.",
         "Labels are not exclusive: a film may show several lines, each with a position of its own.",
         "Lines of points exist for a part of the films only: a film without one is not a film without a tube.",

@@ -48,7 +48,7 @@ class Options(EvaluationSplit):
 
 
 def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
-    root = next((one for one in ROOTS if (raw / one / "CXR_png").is_dir()), None)
+    root = next((candidate for candidate in ROOTS if (raw / candidate / "CXR_png").is_dir()), None)
     if root is None:
         raise DataError(f"{raw}: CXR_png is in none of {list(ROOTS)}; the raw folder is the unpacked download")
     films = films_below(raw, f"{root}/CXR_png", (".png",), key=lambda path: path.stem)

@@ -25,7 +25,7 @@ SOURCE = Source(
     access="registration",
     expected={"train": 10_675, "test": 1_372},
     traps=(
-        "Exposure: all films are drawn from NIH ChestX-ray14; a model pretrained on NIH has seen most of them.",
+        "Exposure: all films are taken from NIH ChestX-ray14; a model pretrained on NIH has seen most of them.",
         "The usual test set are the films of `dicom-images-test`, labelled in the table of stage 2 alone; five of them "
         "never were and are skipped.",
         "Run lengths are relative to the end of the last run and go down the columns; read as absolute positions they "

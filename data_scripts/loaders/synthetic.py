@@ -1,4 +1,4 @@
-"""The synthetic corpus: films drawn by `data_scripts.synthetic`, no raw data needed."""
+"""The synthetic corpus: films rendered by `data_scripts.synthetic`, no raw data needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOURCE = Source(
     access="synthetic",
     traps=(
         "Drawn by a program, not taken of patients: nothing measured on it supports a clinical conclusion.",
-        "Labels are what was drawn, so there is no reader disagreement and no uncertainty (-1).",
+        "Labels are what was rendered, so there is no reader disagreement and no uncertainty (-1).",
         "Some training films are spoilt on purpose (wrong reports, broken images, near-duplicates): see Record.flags.",
         '"No Finding" means no abnormal finding; lines and tubes may be there.',
         "Frontal views only.",

@@ -82,12 +82,12 @@ def _read_boxes(folder: Path) -> dict[str, dict[str, list[list[float]]]]:
         try:
             content = json.loads(path.read_text())
             films = {image["id"]: image["file_name"] for image in content["images"]}
-            categories = {one["id"]: one["name"] for one in content["categories"]}
-            for one in content.get("annotations", []):
-                name = CATEGORIES[categories[one["category_id"]]]
-                found = boxes.setdefault(films[one["image_id"]], {}).setdefault(name, [])
-                if one["bbox"] not in found:
-                    found.append(one["bbox"])
+            categories = {category["id"]: category["name"] for category in content["categories"]}
+            for annotation in content.get("annotations", []):
+                name = CATEGORIES[categories[annotation["category_id"]]]
+                found = boxes.setdefault(films[annotation["image_id"]], {}).setdefault(name, [])
+                if annotation["bbox"] not in found:
+                    found.append(annotation["bbox"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not the COCO file of TBX11K ({type(error).__name__}: {error})") from error
     return boxes
@@ -111,5 +111,5 @@ def _record(key: str, split: str, path: str, boxes: dict[str, dict[str, list[lis
         split=split,
         image_path=path,
         labels=labels,
-        masks={name: Mask("boxes", one, size=FRAME) for name, one in found.items()},
+        masks={name: Mask("boxes", corners, size=FRAME) for name, corners in found.items()},
     )

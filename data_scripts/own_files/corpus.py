@@ -14,7 +14,7 @@ from data_scripts.own_files.report_files import Accessions, ReportFiles
 
 
 class Row(NamedTuple):
-    """A row of the table (or a film without one): where, the named columns, the films it is of."""
+    """A row of the table (or a film without a row): its place, the named columns, its films."""
 
     where: str
     values: dict[str, str]

@@ -176,7 +176,7 @@ def _is_left(text: str, identity: Identity) -> bool:
     for name in identity.names:
         parts = _WORD.findall(name.casefold())
         whole = ("".join(parts), "".join(reversed(parts)))
-        if len(parts) > 1 and len(whole[0]) >= _SHORTEST_WHOLE_NAME and any(one in letters for one in whole):
+        if len(parts) > 1 and len(whole[0]) >= _SHORTEST_WHOLE_NAME and any(word in letters for word in whole):
             return True
     return False
 
@@ -202,8 +202,8 @@ def _without_names(text: str, names: frozenset[str]) -> str:
     return "".join(written) + text[end:]
 
 
-def _touch(text: str, words: list[re.Match], one: int, other: int) -> bool:
-    first, second = sorted((one, other))
+def _touch(text: str, words: list[re.Match], place: int, neighbour: int) -> bool:
+    first, second = sorted((place, neighbour))
     return re.fullmatch(r"[ \t,.^'’-]{1,3}", text[words[first].end() : words[second].start()]) is not None
 
 

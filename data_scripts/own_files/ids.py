@@ -38,33 +38,33 @@ class Owner:
 
 
 class Owners:
-    """The owners of all films, so that an id of most of the corpus is seen, and a film without a patient's id is kept
-    with those of its study."""
+    """The owners of all films: they show an id that most of the corpus has, and keep a film without a patient's id with
+    the others of its study."""
 
     def __init__(self, owners: Iterable[Owner], keep_ids: bool = False):
         """`keep_ids`: also take words such as ANONYMOUS, and an id of most films, for one patient."""
         owners = list(owners)
-        patients = Counter(one.patient for one in owners if one.patient)
-        self.nobody = set() if keep_ids else {one for one in patients if means_nobody(one)}
-        studies = Counter(one.study for one in owners if one.study)
+        patients = Counter(owner.patient for owner in owners if owner.patient)
+        self.nobody = set() if keep_ids else {name for name in patients if means_nobody(name)}
+        studies = Counter(owner.study for owner in owners if owner.study)
         most = max(MOST * len(owners), MANY - 1)
-        self.no_study = set() if keep_ids else {one for one, count in studies.items() if count > most}
+        self.no_study = set() if keep_ids else {name for name, count in studies.items() if count > most}
         by_patient = defaultdict(set)
-        for number, one in enumerate(owners):
-            by_patient[one.patient].add(one.study if one.study and one.study not in self.no_study else number)
+        for number, owner in enumerate(owners):
+            by_patient[owner.patient].add(owner.study if owner.study and owner.study not in self.no_study else number)
         if not keep_ids:
             # Many films of one study are one patient's.
-            common = {one for one, count in patients.items() if count > most and len(by_patient[one]) >= MANY}
+            common = {name for name, count in patients.items() if count > most and len(by_patient[name]) >= MANY}
             self.nobody |= common
         self.of_study = defaultdict(set)
-        for one in map(self._without_nobody, owners):
-            if one.patient and one.study:
-                self.of_study[one.study].add(one)
+        for owner in map(self._without_nobody, owners):
+            if owner.patient and owner.study:
+                self.of_study[owner.study].add(owner)
         self.notes = self._notes(owners, patients)
 
     def _notes(self, owners: list[Owner], patients: Counter) -> list[str]:
         notes = []
-        for patient in sorted(self.nobody, key=lambda one: -patients[one]):
+        for patient in sorted(self.nobody, key=lambda name: -patients[name]):
             # An id that is no such word may be somebody's.
             shown = repr(patient) if means_nobody(patient) else "one and the same"
             notes.append(
@@ -74,7 +74,7 @@ class Owners:
             )
         if self.no_study:
             notes.append("one study id is that of most films and is not used (--keep_patient_ids takes it for one)")
-        unknown = sum(not self.settle(one).patient for one in owners)
+        unknown = sum(not self.settle(owner).patient for owner in owners)
         if unknown and not self.nobody:
             notes.append(
                 f"{unknown:,} of {len(owners):,} films have no patient id: they are kept together by study, where one "
@@ -89,7 +89,9 @@ class Owners:
     def settle(self, owner: Owner) -> Owner:
         """The owner without ids that mean nobody; a patient who is unknown is the only one of the study, if any."""
         owner = self._without_nobody(owner)
-        known = {(one.patient, one.patient_in_header) for one in self.of_study[owner.study]} if owner.study else ()
+        known = (
+            {(member.patient, member.patient_in_header) for member in self.of_study[owner.study]} if owner.study else ()
+        )
         if owner.patient or len(known) != 1:
             return owner
         ((patient, in_header),) = known

@@ -48,7 +48,7 @@ def read_one(
     """The record of one film, or why there is none."""
     try:
         film = corpus.headers.of(path)
-        # Asked for first: the report of a film that is refused has its film.
+        # Before the film is checked: the report of a refused film does not count as a report without a film.
         text = corpus.reports.text_of(film, key_of(path, options)) if corpus.reports else ""
         check_chest(film, options.modalities, options.any_body_part, options.multi_frame)
         check_intent(film, options.for_processing, options.burned_in)
@@ -68,7 +68,7 @@ def _identity(corpus: Corpus, film: Film, values: dict[str, str], row: dict[str,
     """What is known of the patient, to be searched for in the text."""
     header = read_header(corpus.raw / film.path, (*HEADER_NAMES, *HEADER_IDS, *HEADER_PHRASES)) if film.header else {}
     ids = [values.get(name, "") for name in ("id", "patient", "study")]
-    # That of the pattern, and that of other films of the study.
+    # The patient's id of the pattern, and the one of other films of the study.
     owner = owner_of(film, values, options)
     ids += [owner.patient, corpus.owners.settle(owner).patient]
     # File names are accession numbers more often than not.

@@ -110,7 +110,9 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
     Raises:
         DataError: the raw data cannot be used; the first ten culprits are named.
     """
-    loader, raw, out = load_loader(loader_name), _raw_folder(loader_name, arguments), Path(arguments.out)
+    loader = load_loader(loader_name)
+    raw = _raw_folder(loader_name, arguments)
+    out = Path(arguments.out)
     work = out / ".prepare"
     listing = list_records(loader, raw, options, arguments, work)
     # Written last: a folder without it is not finished.
@@ -135,7 +137,7 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
     if len(complete) < len(shards):
         return {"complete_shards": len(complete), "shards": len(shards)}
     outcomes = [json.loads(shard.outcome.read_text()) for shard in shards]
-    skipped = listing.skipped + [Skipped(**one) for outcome in outcomes for one in outcome["skipped"]]
+    skipped = listing.skipped + [Skipped(**skip) for outcome in outcomes for skip in outcome["skipped"]]
     summary = {**_summarise(loader, loader_name, arguments, options, outcomes, skipped), **listing.patients}
     if not summary["written"]:
         raise DataError(f"{raw}: none of the {summary['read']} records could be used; the first: {skipped[0].reason}")
@@ -144,9 +146,9 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
     }
     summary["duplicates"] = write_duplicates(out, arguments.near_duplicates)
     if getattr(options, "hash_ids", None):
-        skipped = [options.conceal(one) for one in skipped]
+        skipped = [options.conceal(skip) for skip in skipped]
         _drop_names(shards, options)
-    (out / "skipped.jsonl").write_text("".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in skipped))
+    (out / "skipped.jsonl").write_text("".join(json.dumps(dataclasses.asdict(skip)) + "\n" for skip in skipped))
     write_card(out, loader.SOURCE, summary)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
@@ -157,7 +159,7 @@ def _drop_names(shards: list[Shard], options) -> None:
     for shard in shards:
         shard.listing.unlink(missing_ok=True)
         outcome = json.loads(shard.outcome.read_text())
-        outcome["skipped"] = [dataclasses.asdict(options.conceal(Skipped(**one))) for one in outcome["skipped"]]
+        outcome["skipped"] = [dataclasses.asdict(options.conceal(Skipped(**skip))) for skip in outcome["skipped"]]
         shard.outcome.write_text(json.dumps(outcome))
 
 
@@ -190,7 +192,7 @@ def _summarise(loader, loader_name, arguments, options, outcomes: list[dict], sk
         "read": written + len(skipped),
         "written": written,
         "skipped": len(skipped),
-        "skipped_reasons": dict(Counter(one.kind for one in skipped).most_common()),
+        "skipped_reasons": dict(Counter(skip.kind for skip in skipped).most_common()),
         "splits": {split: splits[split] for split in SPLITS if splits[split]},
         "expected": loader.SOURCE.expected,
         "colour_images": totals["modes"].get("RGB", 0),

@@ -24,7 +24,7 @@ VERSION = 6
 _BYTES_PER_PIXEL = 0.43
 #: Where films keep their size: bytes in the Parquet file for a byte of the raw file. JPEG grows, 16 bits shrink.
 _GROWTH = {".jpg": 4.0, ".jpeg": 4.0, ".dcm": 0.4, ".dicom": 0.4}
-#: Pixels of a film that is drawn or decoded by its loader, where nothing better is known.
+#: Pixels of a film that is rendered or decoded by its loader, where nothing better is known.
 _USUAL_PIXELS = 1024**2
 
 
@@ -99,7 +99,9 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
     staging.mkdir(parents=True)
     digest = hashlib.sha256(json.dumps(_settings(loader, options, arguments), sort_keys=True).encode())
     lists = {split: _Lists(staging, split, raw, arguments) for split in SPLITS}
-    skipped, problems, patients = [], [], Patients()
+    skipped = []
+    problems = []
+    patients = Patients()
     for record in progress(usable_records(loader, raw, options, arguments), desc="listing", unit=" records"):
         if isinstance(record, Skipped):
             skipped.append(record)
@@ -112,19 +114,19 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
         digest.update(line.encode())
         patients.add(record)
         lists[record.split].add(record, line)
-    for one in lists.values():
-        one.close()
+    for record_list in lists.values():
+        record_list.close()
     if problems:
         raise DataError(describe_problems(problems))
     if patients.crossing and not getattr(options, "allow_crossing_patients", True):
         raise DataError(
-            f"{len(patients.crossing):,} patients have films in several splits, so that films are judged whose "
+            f"{len(patients.crossing):,} patients have films in several splits, so that films are evaluated whose "
             "patients were trained on; mend the split column, or pass --allow_crossing_patients"
         )
-    if not any(one.count for one in lists.values()):
-        raise DataError(f"{raw}: no usable record was found; skipped: {dict(Counter(one.kind for one in skipped))}")
+    if not any(record_list.count for record_list in lists.values()):
+        raise DataError(f"{raw}: no usable record was found; skipped: {dict(Counter(skip.kind for skip in skipped))}")
     _adopt(staging, work, digest.hexdigest())
-    paths = {split: one.paths(work) for split, one in lists.items() if one.count}
+    paths = {split: record_list.paths(work) for split, record_list in lists.items() if record_list.count}
     return Listing(paths, skipped, patients.counts)
 
 
@@ -216,7 +218,10 @@ def _adopt(staging: Path, work: Path, digest: str) -> None:
 
 def show_first(loader: ModuleType, raw: Path, options, arguments, count: int = 5) -> str:
     """What a preparation would read, as text: the first records without ids and without their text, and all counts."""
-    records, counts, skipped, patients = [], Counter(), [], Patients()
+    records = []
+    counts = Counter()
+    skipped = []
+    patients = Patients()
     for record in usable_records(loader, raw, options, arguments):
         if isinstance(record, Skipped):
             skipped.append(record)
@@ -235,9 +240,9 @@ def show_first(loader: ModuleType, raw: Path, options, arguments, count: int = 5
         "patients: {patients:,}, of which {patients_across_splits:,} are in several splits".format(**patients.counts)
     )
     lines += [f"  warning: {note}" for note in getattr(options, "notes", ())]
-    for kind, number in Counter(one.kind for one in skipped).most_common():
-        examples = itertools.islice((one for one in skipped if one.kind == kind), SHOWN_PROBLEMS)
-        lines += [f"  {number:,}: {kind}", *(f"    {one.key}: {one.reason}" for one in examples)]
+    for kind, number in Counter(skip.kind for skip in skipped).most_common():
+        examples = itertools.islice((skip for skip in skipped if skip.kind == kind), SHOWN_PROBLEMS)
+        lines += [f"  {number:,}: {kind}", *(f"    {skip.key}: {skip.reason}" for skip in examples)]
     return "\n".join(lines)
 
 

@@ -38,7 +38,7 @@ def read_mapping(path: Path, options_class: type) -> dict[str, Any]:
 
 def _check_kind(path: Path, name: str, value, default) -> None:
     if isinstance(default, list):
-        fits = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        fits = isinstance(value, list) and all(isinstance(item, str) for item in value)
     elif isinstance(default, float):
         fits = isinstance(value, (int, float)) and not isinstance(value, bool)
     else:

@@ -68,15 +68,15 @@ class Shard:
     def is_current(self, raw: Path, skip_bad: bool) -> bool:
         """Whether it is complete, nothing that was skipped is to be tried again and no broken film to be skipped.
 
-        It is where bad records are not to be skipped, and where one of their files was put there since then (the
-        change time, unlike the time of modification, cannot be older than that).
+        A skipped record is tried again where bad records are not to be skipped, and where one of its files has appeared
+        since (its change time tells, which unlike the time of modification cannot be older).
         """
         if not self.is_complete():
             return False
         outcome = json.loads(self.outcome.read_text())
         if skip_bad and outcome["broken"]:
             return False
-        skipped = {one["key"] for one in outcome["skipped"]}
+        skipped = {skip["key"] for skip in outcome["skipped"]}
         if not skipped or not skip_bad:
             return not skipped
         made = self.outcome.stat().st_mtime_ns
@@ -87,7 +87,7 @@ class Shard:
 
 
 def describe_problems(skipped: list[Skipped]) -> str:
-    shown = "\n".join(f"  {one.key}: {one.reason}" for one in skipped[:SHOWN_PROBLEMS])
+    shown = "\n".join(f"  {skip.key}: {skip.reason}" for skip in skipped[:SHOWN_PROBLEMS])
     return f"these records cannot be used (the first {len(skipped[:SHOWN_PROBLEMS])}):\n{shown}\n" + (
         "mend them, or pass --skip_bad to leave them out (they will be listed in skipped.jsonl)"
     )
@@ -169,7 +169,7 @@ def _write_shard(shard: Shard, made: Iterator[Rows], skip_bad: bool, bar: tqdm) 
     if skipped and not skip_bad:
         temporary.unlink(missing_ok=True)
         raise DataError(describe_problems(skipped))
-    outcome = {"split": shard.split, "rows": writer.rows, "skipped": [dataclasses.asdict(one) for one in skipped]}
+    outcome = {"split": shard.split, "rows": writer.rows, "skipped": [dataclasses.asdict(skip) for skip in skipped]}
     # `load_dataset` fails on a file without rows.
     if writer.rows:
         if fingerprints:

@@ -21,7 +21,7 @@ def label_matrix(dataset: Dataset, unlisted_is_absent: bool = False) -> tuple[li
     values = np.full((len(rows), len(names)), 0.0 if unlisted_is_absent else np.nan)
     for number, row in enumerate(rows):
         for label in row:
-            # An uncertain label (-1) is no truth to judge against.
+            # An uncertain label (-1) is no truth to evaluate against.
             values[number, column[label["name"]]] = label["value"] if label["value"] in (0, 1) else np.nan
     return names, values
 
@@ -61,7 +61,8 @@ def fingerprint(dataset: Dataset, columns: Sequence[str] = ("record_id", "labels
 def prevalences(dataset: Dataset) -> dict[str, float]:
     """Share of all films that are known to have each finding.
 
-    Of the judged ones alone it would say little: tables that list hardly any absent findings would have no rare ones.
+    A share of the labelled films alone would say little: in tables that list hardly any absent findings, no finding
+    would be rare.
     """
     names, values = label_matrix(dataset)
     return dict(zip(names, (np.nansum(values, axis=0) / max(1, len(dataset))).tolist(), strict=True))

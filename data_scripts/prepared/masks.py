@@ -51,7 +51,7 @@ def read_masks(row: Mapping, number: int, structures: Mapping[str, tuple[str, ..
         found = [given[name] for name in names if name in given]
         empty = no_mask_is_empty or absent.issuperset(names)
         blank = np.full(row["image"].size[::-1], 0 if empty else NOT_JUDGED, dtype=np.uint8)
-        # Inside of one counts, whatever the others do not judge.
+        # A pixel inside one mask is inside, even where nobody judged it in the others.
         masks.append(np.maximum.reduce(found) if found else blank)
     return masks
 

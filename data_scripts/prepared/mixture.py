@@ -91,7 +91,7 @@ def read_mixture(path: Path) -> Mixture:
 
 
 def _read_part(path: Path, number: int, entry) -> Part:
-    known = {one.name for one in fields(Part)}
+    known = {field.name for field in fields(Part)}
     if not isinstance(entry, dict) or "folder" not in entry or set(entry) - known:
         raise DataError(f"{path}, part {number}: {entry!r} must have a folder, and of {sorted(known)} nothing else")
     part = Part(**entry)

@@ -1,4 +1,4 @@
-"""Films that several prepared folders share, so that no film is judged that was trained on.
+"""Films that several prepared folders share, so that no film is evaluated that was trained on.
 
     python -m data_scripts.prepared.overlap runs/nih runs/rsna runs/siim --out overlap.json
 

@@ -55,7 +55,7 @@ def find_separator(text: str, usual: str) -> str:
     """The one that cuts header and first rows into equally many fields, `usual` before others; else the most frequent
     of the header."""
     header = text.split("\n", 1)[0]
-    candidates = [usual, *(one for one in _SEPARATORS if one != usual)]
+    candidates = [usual, *(separator for separator in _SEPARATORS if separator != usual)]
     for candidate in candidates:
         if candidate in header and _is_even(text, candidate):
             return candidate
@@ -110,7 +110,7 @@ def _check_widths(rows: list[tuple[int, list[str]]], first_line: int, separator:
 def _check_swallowed(rows: list[tuple[int, list[str]]], first_line: int, separator: str) -> None:
     """Raise `_QuoteError` where a line within a quoted field looks like a row of its own.
 
-    It does if it has as many fields, of which all but that of the text are written like those of other rows.
+    A line does so if it has as many fields, and all fields but the text are written like those of other rows.
     """
     shapes: list[set[str]] | None = None
     for number, (line, fields) in enumerate(rows[1:], start=1):

@@ -36,7 +36,7 @@ _SECOND = "a second "
 
 
 def is_second(key: str) -> bool:
-    """Whether the key of `films_below` was made for a film whose own key an earlier one has."""
+    """Whether `films_below` made up this key because an earlier film already has the film's own key."""
     return key.startswith(_SECOND)
 
 
@@ -56,7 +56,9 @@ def films_below(
         DataError: the folder is missing.
     """
     if not (raw / folder).is_dir():
-        archive = next((one for one in (raw / f"{folder}.zip", raw / f"{folder}.tgz") if one.is_file()), None)
+        archive = next(
+            (candidate for candidate in (raw / f"{folder}.zip", raw / f"{folder}.tgz") if candidate.is_file()), None
+        )
         hint = f"unpack {archive}" if archive else f"it is part of the download; {raw} holds {_some_names(raw)}"
         raise DataError(f"{raw / folder}: the folder of films is missing: {hint}", "folder missing")
     films: dict[str, str] = {}
@@ -109,7 +111,7 @@ def match_films(
 
 
 def frame_of(raw: Path, path: str) -> tuple[int, int]:
-    """(height, width) of an image file from its header alone: the frame of shapes that come without one.
+    """(height, width) of an image file from its header alone, for shapes that come without the size of their frame.
 
     Raises:
         DataError: the file is not an image.

@@ -35,7 +35,7 @@ class _Scope(NamedTuple):
     """What holds until the end of a group."""
 
     is_hidden: bool = False
-    #: Characters that stand after a Unicode one, for programs that know none.
+    #: How many substitute characters follow a Unicode character, for programs without Unicode.
     fallback: int = 1
 
 

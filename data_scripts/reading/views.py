@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-#: Of a schema view all spellings, in small letters, "_" and "-" as spaces. They come from the tables of MIMIC-CXR-JPG,
-#: CheXpert (Plus), ReXGradient-160K, PadChest, BIMCV-COVID19, CASIA-CXR, Open-I (DICOM headers and the Kaggle table),
-#: NIH, BRAX, RSNA and covid-chestxray-dataset, and from DICOM's View Position (0018,5101).
+#: All spellings of each view of the schema, in small letters, "_" and "-" as spaces. They come from the tables of
+#: MIMIC-CXR-JPG, CheXpert (Plus), ReXGradient-160K, PadChest, BIMCV-COVID19, CASIA-CXR, Open-I (DICOM headers and the
+#: Kaggle table), NIH, BRAX, RSNA and covid-chestxray-dataset, and from DICOM's View Position (0018,5101).
 _SPELLINGS = {
     "PA": ("pa", "postero anterior", "posteroanterior", "pa erect", "pa upright", "pa view"),
     "AP": (

@@ -1,4 +1,4 @@
-"""Synthetic chest X-rays: procedurally drawn frontal films with findings, devices, masks and short reports.
+"""Synthetic chest X-rays: procedurally rendered frontal films with findings, devices, masks and short reports.
 
 They look like chest films and are none: shapes, frequencies and wording are invented to try out training, curation
 and evaluation without any patient's data. Nothing measured on them supports a clinical conclusion.

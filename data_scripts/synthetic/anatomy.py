@@ -1,4 +1,4 @@
-"""The normal body: its measures, drawn per patient and film, and the outlines that follow from them.
+"""The normal body: its measures, sampled per patient and film, and the outlines that follow from them.
 
 Lengths are in patient coordinates (the film's side is about 1). "u" is the distance from the midline; `SIGN` turns
 it into x: the patient's right is on the image's left.
@@ -25,7 +25,7 @@ _ANTERIOR = np.linspace(0, 1, 6)
 
 @dataclass
 class Anatomy:
-    """The measures of one film. Findings change them before anything is drawn (see `pathology.SHAPES`)."""
+    """The measures of one film. Findings change them before anything is rendered (see `pathology.SHAPES`)."""
 
     top: float
     dome: dict[str, float]
@@ -67,7 +67,7 @@ class Anatomy:
 
 
 def sample_anatomy(patient: Random, study: Random, sex: str, age: int, view: str) -> Anatomy:
-    """Measures of a healthy person: `patient` draws the build, `study` the breath and what differs between films."""
+    """Measures of a healthy person: `patient` samples the build, `study` the breath and what differs between films."""
     stout = patient.uniform(0, 1)
     breath = study.uniform(-0.035, 0.03) - (0.04 if view == "AP" else 0)
     dome = patient.uniform(0.68, 0.77) + breath - 0.03 * stout

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-#: Outlines are drawn this much finer and averaged, for smooth edges.
+#: Outlines are rendered this much finer and averaged, for smooth edges.
 FINER = 2
 
 
@@ -62,7 +62,7 @@ class Canvas:
     def strokes(self, lines) -> np.ndarray:
         """Lines (points, width, level in [0, 1]); where they cross, the last one counts: float32 [size, size].
 
-        Points are [n, 2], or [k, n, 2] for k lines alike. A line thinner than a pixel is drawn one fine pixel wide,
+        Points are [n, 2], or [k, n, 2] for k lines alike. A line thinner than a pixel is rendered one fine pixel wide,
         so that it can still be seen.
         """
         image = Image.new("L", (self.size * FINER,) * 2)

@@ -44,7 +44,7 @@ class Case:
     """All that film and report are made from.
 
     `present` is what the film shows, `reported` what the report tells (another person's if it is a wrong report).
-    The keys seed the drawing: patients look alike on all their films, near-duplicates share `study_key` with film
+    The keys seed the rendering: patients look alike on all their films, near-duplicates share `study_key` with film
     `duplicate_of`, and `film_key` is each film's own. `broken` is "" or one of `BROKEN_KINDS`.
     """
 
@@ -174,7 +174,7 @@ def _study(patient_key: str, study_key: str) -> tuple[str, tuple[Present, ...]]:
     """The view and findings of a study.
 
     A patient with a chronic finding has the same findings on all films; other patients have new ones each time,
-    drawn among those without chronic findings, which leaves the prevalences as they are in the table.
+    sampled among those without chronic findings, which leaves the prevalences as they are in the table.
     """
     rng = Random(f"{patient_key}/findings")
     view, present = draw_findings(rng)
@@ -210,7 +210,7 @@ def _draw_present(rng: Random, name: str, others: list[Present]) -> Present:
     side = rng.choice(row.sides)
     # What belongs together is on the same side: a chest tube in the effusion, atelectasis above it.
     if row.sides != ("",) and name not in ("Central Venous Catheter", "Pacemaker"):
-        one_sided = [other.side for other in others if other.side in ONE_SIDE]
+        one_sided = [another.side for another in others if another.side in ONE_SIDE]
         side = one_sided[0] if one_sided and side != "bilateral" else side
     if not isinstance(row, Finding):
         return Present(name, side)

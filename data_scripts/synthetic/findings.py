@@ -1,6 +1,6 @@
 """What can be seen on a film: how often, on which side, how severe, and together with what.
 
-Each abnormal film has one main finding, drawn by `weight`, and perhaps companions of it; the devices come
+Each abnormal film has one main finding, sampled by `weight`, and perhaps companions of it; the devices come
 with companions too, with bedside (AP) films of the critically ill, or by themselves. So the prevalence of every
 label follows from this table in closed form (`expected_prevalence`).
 """
@@ -19,8 +19,8 @@ CRITICAL_SHARE = 0.4
 class Finding:
     """One row of the table.
 
-    `weight`: relative frequency as the main finding. `sides`: words to draw from ("" where it has no side).
-    `zones`: heights in the lung to draw from. `graded`: has mild, moderate and large forms. `bedside`: share of
+    `weight`: relative frequency as the main finding. `sides`: words to sample from ("" where it has no side).
+    `zones`: heights in the lung to sample from. `graded`: has mild, moderate and large forms. `bedside`: share of
     AP films where it is the main finding. `chronic`: once there, it is on all films of the patient.
     """
 

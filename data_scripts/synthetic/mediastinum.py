@@ -57,7 +57,7 @@ def paint_pneumomediastinum(plate: Plate, present: Present, rng: Random) -> None
 
 
 def paint_fracture(plate: Plate, present: Present, rng: Random) -> None:
-    """Gap, step and callus; the rib itself is drawn broken (`shape_fracture`)."""
+    """Gap, step and callus; the rib itself is rendered broken (`shape_fracture`)."""
     for side, number, where in plate.anatomy.fractures:
         line = rib_lines(plate.anatomy, side)[number]
         at = int(where * (len(line) - 1))

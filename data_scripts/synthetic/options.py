@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class SyntheticOptions:
-    """How many films to draw, how large, and how much of the training split is spoilt on purpose.
+    """How many films to render, how large, and how much of the training split is spoilt on purpose.
 
     Raises `ValueError` naming the argument where a value is out of range.
     """

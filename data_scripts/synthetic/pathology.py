@@ -1,6 +1,6 @@
 """One small function per finding paints it on the film; here those of lungs and pleura, and the table of all.
 
-A painter gets the half-finished `Plate`, the `Present` to draw and a random generator of the study's own, so the
+A painter gets the half-finished `Plate`, the `Present` to render and a random generator of the study's own, so the
 near-duplicates of a film show the finding in the same place.
 """
 

@@ -1,4 +1,4 @@
-"""Findings that change the shape of the body: they adjust its measures before anything is drawn."""
+"""Findings that change the shape of the body: they adjust its measures before anything is rendered."""
 
 from __future__ import annotations
 

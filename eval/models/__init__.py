@@ -1,1 +1,1 @@
-"""Models behind one interface, so that one runner judges all of them."""
+"""Models behind one interface, so that one runner evaluates all of them."""

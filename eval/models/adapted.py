@@ -43,7 +43,7 @@ class AdaptedModel(EvaluationModel):
 
 
 class FindingsModel(AdaptedModel):
-    """Judges findings: `CheXficientForImageClassification`, with or without an adapter.
+    """Evaluates findings: `CheXficientForImageClassification`, with or without an adapter.
 
     Attributes:
         label_names: of the columns of `predict_labels`.

@@ -115,7 +115,7 @@ class EvaluationModel:
         """
         pixels = pixels.to(self.device, self.model.dtype)
         try:
-            return [one.float() for one in feature_pyramid(self.tower, pixels)]
+            return [level.float() for level in feature_pyramid(self.tower, pixels)]
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Loads any model that can be judged: a model, an adapter, a head, or the run folder that holds one."""
+"""Loads any model that can be evaluated: a model, an adapter, a head, or the run folder that holds one."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _with_head(
     base: dict,
 ) -> AdaptedModel:
     if model.config.problem_type == "regression":
-        raise ValueError(f"{name} estimates numbers (problem_type 'regression'): no benchmark here judges that")
+        raise ValueError(f"{name} estimates numbers (problem_type 'regression'): no benchmark here evaluates that")
     try:
         image_processor = AutoImageProcessor.from_pretrained(folder, revision=revision or "main")
     except OSError as error:

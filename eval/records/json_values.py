@@ -27,7 +27,7 @@ _PLAIN: dict[type, tuple[type, ...]] = {
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write a dataclass (or plain values) as JSON, NaN as null; a file of the name appears whole or not at all."""
+    """Write a dataclass (or plain values) as JSON, NaN as null; the file is written atomically."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     path.parent.mkdir(parents=True, exist_ok=True)

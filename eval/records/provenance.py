@@ -14,8 +14,8 @@ _PACKAGES = ("torch", "transformers", "datasets", "numpy", "scikit-learn", "pill
 class Provenance:
     """Model, data, chance and versions behind a result.
 
-    `films` and `patients` were judged, of `split`; `limited` marks a trial on the first films only. `seen_sources` are
-    those of the films' sources that the model was trained on. `revision` is the commit of a model of the Hub.
+    `films` and `patients` of `split` were evaluated; `limited` marks a trial on the first films only. `seen_sources`
+    are those of the films' sources that the model was trained on. `revision` is the commit of a model of the Hub.
     `settings` holds what else the result depends on (`EvaluationSettings.relevant`), `processes` how many computed it;
     `files_fingerprint` tells whether the prepared folder is still the same (`eval.splits.files_fingerprint`), and
     `processor_sha256` whether films are still shown to the model in the same way (`processor_sha256`).

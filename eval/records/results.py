@@ -14,7 +14,7 @@ from eval.records.runs import Adaptation
 
 #: Version of the format of the files; bump when a field changes its meaning.
 FORMAT_VERSION = 1
-_ANEW = "judge the model again with `python -m eval.run`"
+_ANEW = "evaluate the model again with `python -m eval.run`"
 
 
 @dataclass
@@ -38,7 +38,7 @@ class TaskResult:
     """What the results of all tasks have.
 
     `notes` are plain sentences to be shown beside the figures. `adaptation` is of a model that was adapted
-    before, be it judged by its own head or by a probe that was fitted on its tower.
+    before, be it evaluated by its own head or by a probe that was fitted on its tower.
     """
 
     task: ClassVar[str]
@@ -80,7 +80,7 @@ class TaskResult:
 
 @dataclass
 class Calibration:
-    """How far the two-class softmax of the positive and negative prompt is from a probability, over all judged films.
+    """How far the two-class softmax of positive and negative prompt is from a probability, over the evaluated films.
 
     The softmax is a ranking score, no calibrated probability; these figures say how wrong it is to read it as one.
 
@@ -99,7 +99,7 @@ class Calibration:
 
 @dataclass
 class Threshold:
-    """A threshold on the score, chosen on the validation split and judged on the test split.
+    """A threshold on the score, chosen on the validation split and evaluated on the test split.
 
     `rule` is "youden" or "sensitivity=0.95". The four counts are of the test split; the predictive values hold at its
     prevalence only.
@@ -118,7 +118,7 @@ class Threshold:
 
 @dataclass
 class LabelResult:
-    """One finding: its AUROC, how many films were judged, how many have it, and how frequent it is in training.
+    """One finding: its AUROC, how many films were evaluated, how many have it, and how frequent it is in training.
 
     `threshold` is None without a validation split that has both classes; the others where one class is missing.
     """
@@ -148,7 +148,7 @@ class FrequencyGroup:
 
 @dataclass
 class PromptResult:
-    """The same films judged with another family of prompts, or with several together (`families`)."""
+    """The same films evaluated with another family of prompts, or with several together (`families`)."""
 
     name: str
     families: list[str]
@@ -400,7 +400,7 @@ def load_results(folder: Path) -> dict[str, TaskResult]:
     """
     files = [file for file in sorted(folder.glob("*.json")) if _task_in(file) in RESULTS]
     if not files:
-        raise ValueError(f"{folder} holds no result: judge the model first with `python -m eval.run`")
+        raise ValueError(f"{folder} holds no result: evaluate the model first with `python -m eval.run`")
     results = {file.name: load_result(file) for file in files}
     order = list(RESULTS)
     return dict(sorted(results.items(), key=lambda item: (order.index(item[1].task), item[0])))

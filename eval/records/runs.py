@@ -68,7 +68,7 @@ class Run:
         return [part["folder"] for part in parts] or ([folders] if isinstance(folders, str) else list(folders))
 
     def write(self, folder: Path) -> Path:
-        """Write `run.json` into the folder of the run, whole or not at all."""
+        """Write `run.json` into the folder of the run, atomically."""
         values = dataclasses.asdict(self)
         if self.flops is not None:
             values["flops"]["total"] = self.flops.total
@@ -114,7 +114,7 @@ class PretrainRun(Run):
         selection: name of the rule that chose, or "none".
         selection_words: what that rule does, in a few words; empty in runs of early versions.
         keep_share_asked: share of the corpus to keep; None: the rule's published constants.
-        keep_share_reached: share of the judged pairs that was kept.
+        keep_share_reached: share of the scored pairs that was kept.
         corpus_pairs, kept_pairs: of the training split, and those of them that were chosen.
         corpus_fingerprint: of the training split (`PairDataset.fingerprint`); None in runs of early versions.
         schedule: batches of each phase (`train.selection.sampler.Schedule` as a dict).
@@ -217,7 +217,7 @@ class Adaptation:
         method: "lora", "linear" (the head alone), "full", or "head" where nobody recorded it.
         base, base_revision, base_sha256: the model it was adapted from, its commit and the hash of its weights.
         label_share: share of the training patients whose labels were used, above 0 up to 1.
-        seed: of the draw of these and of the training.
+        seed: of the sample of these and of the training.
         train_films, train_patients: that it was trained on.
         trainable_parameters, all_parameters: numbers of weights.
         adapter_bytes: size of the saved adapter.
@@ -263,7 +263,7 @@ def weights_folder(name: str) -> str:
     run = Path(name)
     if not (run / RUN_FILE).is_file() or (run / "config.json").is_file():
         return name
-    found = [str(run / one) for one in ("adapter", "model") if (run / one).is_dir()]
+    found = [str(run / folder) for folder in ("adapter", "model") if (run / folder).is_dir()]
     if not found:
         raise ValueError(f"{name} is a run folder without `adapter` or `model`: its training did not finish")
     return found[0]

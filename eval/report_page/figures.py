@@ -23,7 +23,7 @@ MAIN, OTHER, SOFT = "#1f6f8b", "#c8553d", "#8d959d"
 _WIDTH = 7.4
 _STYLE = {"font.size": 9, "svg.fonttype": "path", "svg.hashsalt": "results", "axes.spines.top": False}
 _STYLE |= {"axes.spines.right": False, "legend.frameon": False, "axes.titlesize": 9.5, "axes.titlelocation": "left"}
-#: Curves are drawn for so many findings, the most frequent in the judged films, in rows of `_COLUMNS`.
+#: Curves are plotted for so many findings, the most frequent in the evaluated films, in rows of `_COLUMNS`.
 CURVES, _COLUMNS = 9, 3
 #: Resamples of the band around a ROC curve.
 _BAND_RESAMPLES = 200
@@ -42,26 +42,26 @@ def _dots(panel: Axes, named: Sequence[tuple[str, Estimate]], colours: Sequence[
     """A dot with its interval for each name, the first on top; what is not defined is said."""
     panel.set_yticks(range(len(named))[::-1], [name for name, _ in named])
     panel.set_ylim(-0.6, len(named) - 0.4)
-    for number, (_, one) in enumerate(named):
+    for number, (_, estimate) in enumerate(named):
         height = len(named) - 1 - number
-        if one.value is None:
+        if estimate.value is None:
             panel.text(0.02, height, "not defined", transform=panel.get_yaxis_transform(), color=SOFT, va="center")
             continue
         colour = colours[number] if colours else MAIN
-        if one.low is not None:
-            panel.plot([one.low, one.high], [height, height], color=colour, linewidth=2.5, alpha=0.4)
-        panel.plot(one.value, height, "o", color=colour, markersize=5)
+        if estimate.low is not None:
+            panel.plot([estimate.low, estimate.high], [height, height], color=colour, linewidth=2.5, alpha=0.4)
+        panel.plot(estimate.value, height, "o", color=colour, markersize=5)
     panel.grid(axis="x", alpha=0.25)
 
 
 def draw_aurocs(result: ZeroShotResult) -> str:
     """AUROC of every finding with its interval, the most frequent (`result.prevalence_from`) on top."""
-    labels = sorted(result.labels, key=lambda one: -one.prevalence)
-    labels = [one for one in labels if one.auroc.value is not None]
-    named = [(f"{one.name}  ({one.prevalence:.1%}, n = {one.positives:,})", one.auroc) for one in labels]
+    labels = sorted(result.labels, key=lambda label: -label.prevalence)
+    labels = [label for label in labels if label.auroc.value is not None]
+    named = [(f"{label.name}  ({label.prevalence:.1%}, n = {label.positives:,})", label.auroc) for label in labels]
     with plt.rc_context(_STYLE):
         figure, panel = plt.subplots(figsize=(_WIDTH, 0.9 + 0.24 * len(named)), layout="constrained")
-        _dots(panel, named, [OTHER if one.rare else MAIN for one in labels])
+        _dots(panel, named, [OTHER if label.rare else MAIN for label in labels])
         panel.axvline(0.5, color=SOFT, linewidth=1, linestyle=":")
         if result.macro.value is not None:
             panel.axvline(result.macro.value, color=MAIN, linewidth=1, linestyle="--")
@@ -70,11 +70,11 @@ def draw_aurocs(result: ZeroShotResult) -> str:
 
 
 def _frequent(scores: ZeroShotScores) -> list[int]:
-    """Columns of the labels to draw: both classes there, most positives first."""
+    """Columns of the labels to plot: both classes there, most positives first."""
     positives = np.nansum(scores.targets, axis=0)
     negatives = (scores.targets == 0).sum(axis=0)
     order = np.argsort(-positives, kind="stable")
-    return [int(one) for one in order if positives[one] > 0 and negatives[one] > 0][:CURVES]
+    return [int(column) for column in order if positives[column] > 0 and negatives[column] > 0][:CURVES]
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
@@ -137,8 +137,9 @@ def draw_roc(result: ZeroShotResult, scores: ZeroShotScores) -> str | None:
 
 
 def draw_reliability(result: ZeroShotResult, scores: ZeroShotScores) -> str | None:
-    """How often a finding is there among films of a given softmax, and, below, how many films have that softmax."""
-    columns, by_name = _frequent(scores), {label.name: label for label in result.labels}
+    """How often a finding is present among films of a given softmax; below, how many films have that softmax."""
+    columns = _frequent(scores)
+    by_name = {label.name: label for label in result.labels}
     if not columns:
         return None
     with plt.rc_context(_STYLE):
@@ -167,35 +168,37 @@ def draw_recall(result: RetrievalResult) -> str:
     directions = {"film to text": result.image_to_text, "text to film": result.text_to_image}
     with plt.rc_context(_STYLE):
         figure, panels = plt.subplots(1, 2, figsize=(_WIDTH, 1.6), sharex=True, layout="constrained")
-        for panel, (name, one) in zip(panels, directions.items(), strict=True):
-            _dots(panel, [(f"R@{k}", estimate) for k, estimate in one.r_at.items()])
-            for number, chance in enumerate(one.chance.values()):
-                panel.plot(chance, len(one.chance) - 1 - number, "|", color=OTHER, markersize=11, markeredgewidth=1.8)
-            panel.set_title(f"{name}: {one.queries:,} queries, {one.candidates:,} candidates")
+        for panel, (name, direction) in zip(panels, directions.items(), strict=True):
+            _dots(panel, [(f"R@{k}", estimate) for k, estimate in direction.r_at.items()])
+            for number, chance in enumerate(direction.chance.values()):
+                panel.plot(
+                    chance, len(direction.chance) - 1 - number, "|", color=OTHER, markersize=11, markeredgewidth=1.8
+                )
+            panel.set_title(f"{name}: {direction.queries:,} queries, {direction.candidates:,} candidates")
             panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
             panel.set_xlim(left=0)
         return _to_svg(figure)
 
 
 def draw_label_shares(result: ProbeResult) -> str:
-    """Macro AUROC by share of the training labels: every draw, and the mean with its interval by patient.
+    """Macro AUROC by share of the training labels: every sample, and the mean with its interval by patient.
 
     A line joins shares whose mean is of the same labels: with few films some labels cannot be fitted.
     """
-    shares = [one for one in result.shares if one.macro.value is not None]
-    fitted = [{label.name for label in one.labels if None not in label.auroc_by_seed} for one in shares]
+    shares = [share for share in result.shares if share.macro.value is not None]
+    fitted = [{label.name for label in share.labels if None not in label.auroc_by_seed} for share in shares]
     with plt.rc_context(_STYLE):
         figure, panel = plt.subplots(figsize=(_WIDTH, 2.6), layout="constrained")
-        for number, one in enumerate(shares):
-            panel.plot([number] * 2, [one.macro.low, one.macro.high], color=MAIN, linewidth=2.5, alpha=0.4)
-            panel.plot(number, one.macro.value, "o", color=MAIN, markersize=6)
-            draws = [value for value in one.macro_by_seed if value is not None]
-            panel.plot([number] * len(draws), draws, "_", color=OTHER, markersize=9)
+        for number, share in enumerate(shares):
+            panel.plot([number] * 2, [share.macro.low, share.macro.high], color=MAIN, linewidth=2.5, alpha=0.4)
+            panel.plot(number, share.macro.value, "o", color=MAIN, markersize=6)
+            samples = [value for value in share.macro_by_seed if value is not None]
+            panel.plot([number] * len(samples), samples, "_", color=OTHER, markersize=9)
             if number and fitted[number] == fitted[number - 1]:
                 before = shares[number - 1].macro.value
-                panel.plot([number - 1, number], [before, one.macro.value], color=MAIN, linewidth=1, alpha=0.5)
+                panel.plot([number - 1, number], [before, share.macro.value], color=MAIN, linewidth=1, alpha=0.5)
         names = [
-            f"{_share_name(one)}mean of {len(labels)} findings" for one, labels in zip(shares, fitted, strict=True)
+            f"{_share_name(share)}mean of {len(labels)} findings" for share, labels in zip(shares, fitted, strict=True)
         ]
         panel.set_xticks(range(len(shares)), names)
         panel.set_xlim(-0.5, len(shares) - 0.5)
@@ -243,9 +246,9 @@ def draw_dice(dices: Mapping[str, np.ndarray], structures: Sequence[str]) -> str
 def draw_subgroups(groups: Sequence[Subgroup], metric: str, whole: Estimate) -> str:
     """The metric in every group of films with its interval, and of how many labels it is a mean; dashed: all films."""
     named = []
-    for one in groups:
-        labels = "" if one.labels is None else f", mean of {one.labels}"
-        named.append((f"{one.attribute}: {one.value}  (n = {one.films:,}{labels})", one.estimate))
+    for group in groups:
+        labels = "" if group.labels is None else f", mean of {group.labels}"
+        named.append((f"{group.attribute}: {group.value}  (n = {group.films:,}{labels})", group.estimate))
     with plt.rc_context(_STYLE):
         figure, panel = plt.subplots(figsize=(_WIDTH, 0.8 + 0.26 * len(named)), layout="constrained")
         _dots(panel, named)

@@ -73,7 +73,11 @@ def overlays(arrays: dict[str, np.ndarray], values: dict) -> list[Overlay]:
         Overlay(
             place,
             _data_uri(draw_masks(film, found, masks)),
-            [(name, float(one)) for name, one in zip(values["structures"], dice, strict=True) if np.isfinite(one)],
+            [
+                (name, float(value))
+                for name, value in zip(values["structures"], dice, strict=True)
+                if np.isfinite(value)
+            ],
         )
         for place, film, found, masks, dice in films
     ]
@@ -121,7 +125,7 @@ def reports(arrays: dict[str, np.ndarray], values: dict) -> list[Report]:
 
 def constant_baselines(gallery: list[Report]) -> dict[str, str]:
     """Baselines that say the same of all these films, and what."""
-    texts = {name: {one.baselines[name] for one in gallery} for name in gallery[0].baselines}
+    texts = {name: {example.baselines[name] for example in gallery} for name in gallery[0].baselines}
     return {name: next(iter(said)) for name, said in texts.items() if len(said) == 1 and len(gallery) > 1}
 
 

@@ -1,4 +1,4 @@
-"""The page: results read, pictures drawn, the template filled."""
+"""The page: results read, figures plotted, the template filled."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ TASKS = {
 
 @dataclass
 class Section:
-    """One result with its figures (SVG text by name), its films, and what could not be drawn and why.
+    """One result with its figures (SVG text by name), its films, and what could not be plotted and why.
 
-    `marks` say in what it is unlike the other results of its benchmark.
+    `marks` name its differences from the other results of its benchmark.
     """
 
     result: TaskResult
@@ -61,10 +61,10 @@ def write_page(folder: Path, out: Path | None = None, show_films: bool = False) 
     """
     found = [make_section(path, show_films) for path in find_results(folder)]
     # Of two results of one model and benchmark the later stands; those of the folders below come last.
-    sections = list({(one.result.benchmark, one.result.provenance.model): one for one in found}.values())
+    sections = list({(part.result.benchmark, part.result.provenance.model): part for part in found}.values())
     if not sections:
         raise ValueError(f"{folder} holds no results of `python -m eval.run`, nor do the folders below it")
-    sections.sort(key=lambda one: list(TASKS).index(one.result.task))
+    sections.sort(key=lambda section: list(TASKS).index(section.result.task))
     for number, section in enumerate(sections, start=1):
         section.anchor = f"result-{number}"
     mark_unlike(sections)
@@ -86,8 +86,8 @@ def mark_unlike(sections: list[Section]) -> None:
     first: dict[str, TaskResult] = {}
     for section in sections:
         result = section.result
-        one, other = _conditions(result), _conditions(first.setdefault(result.benchmark, result))
-        section.marks = [f"other {name}" for name, value in one.items() if value != other[name]]
+        own, reference = _conditions(result), _conditions(first.setdefault(result.benchmark, result))
+        section.marks = [f"other {name}" for name, value in own.items() if value != reference[name]]
         if section.benchmark is not None and section.benchmark.version != result.benchmark_version:
             section.marks.append(f"version {result.benchmark_version}, now {section.benchmark.version}")
 
@@ -96,18 +96,18 @@ def _conditions(result: TaskResult) -> dict[str, object]:
     """What two results must share for their figures to be compared."""
     provenance = result.provenance
     # These change a figure by rounding alone, or its interval.
-    settings = {name: one for name, one in provenance.settings.items() if name not in ("batch_size", "resamples")}
+    settings = {name: value for name, value in provenance.settings.items() if name not in ("batch_size", "resamples")}
     return {"version": result.benchmark_version, "films": provenance.dataset_fingerprint, "settings": settings}
 
 
 def _other_rows(folder: Path) -> list[dict]:
-    """Benchmarks that were not judged, as `eval.run` noted them."""
+    """Benchmarks that were not evaluated, as `eval.run` noted them."""
     table = folder / ARTIFACTS / "table.json"
     return [row for row in json.loads(table.read_text()) if row["status"] != "judged"] if table.is_file() else []
 
 
 def make_section(path: Path, show_films: bool = False) -> Section:
-    """A result with all that can be drawn of it. Raises ValueError where the file is no result."""
+    """A result with all that can be plotted of it. Raises ValueError where the file is no result."""
     result = load_result(path)
     section = Section(result, BENCHMARKS.get(result.benchmark))
     artifact = load_artifact(path.parent, path.stem)
@@ -149,18 +149,18 @@ def _draw_zero_shot(section: Section, result: ZeroShotResult, path: Path) -> Non
 
 
 def render_page(sections: list[Section], others: list[dict]) -> str:
-    """The page as HTML; `others` are benchmarks that were not judged, with `benchmark`, `model`, `status`, `note`."""
+    """The page as HTML; `others`: benchmarks that were not evaluated, with `benchmark`, `model`, `status`, `note`."""
     environment = page_environment(_TEMPLATE.parent)
     environment.filters |= {"estimate": format_estimate, "svg": svg_uri, "figure": format_figure}
     environment.filters["constant_baselines"] = galleries.constant_baselines
     environment.filters["first_upper"] = lambda text: text[:1].upper() + text[1:]
-    models = list(dict.fromkeys(one.result.provenance.model for one in sections))
+    models = list(dict.fromkeys(section.result.provenance.model for section in sections))
     return environment.get_template(_TEMPLATE.name).render(
         sections=sections,
         models=models,
         names=short_names(models),
-        table={(one.result.benchmark, one.result.provenance.model): one for one in sections},
-        benchmarks=list(dict.fromkeys(one.result.benchmark for one in sections)),
+        table={(section.result.benchmark, section.result.provenance.model): section for section in sections},
+        benchmarks=list(dict.fromkeys(section.result.benchmark for section in sections)),
         tasks=TASKS,
         others=others,
     )

@@ -1,1 +1,1 @@
-"""Finished and judged runs side by side, as cells over arms and, of adaptations, shares of the labels."""
+"""Finished and evaluated runs side by side, as cells over arms and, of adaptations, shares of the labels."""

@@ -5,7 +5,7 @@
 
 Every run folder is one of train.pretrain or train.adapt, with `run.json` and `results/BENCHMARK.json` with its scores
 (of eval.run, or of the adaptation itself). Runs that differ in the seed alone are one cell; all must be of one kind and
-judged by the same version of the benchmark on the same films, adaptations also adapted from the same base.
+evaluated by the same version of the benchmark on the same films, adaptations also adapted from the same base.
 
 Writes `OUT.md` (tables), `OUT.json` (the same figures) and `OUT.png`: of pretrainings every arm's seeds, of adaptations
 methods over shares of the labels. Where pretrainings counted their operations, `OUT.flops.png` is AUROC against FLOPs.
@@ -72,7 +72,7 @@ def write_comparison(comparison: Comparison, out: str) -> list[str]:
         return paths
     plot_arms(comparison, Path(paths[2]))
     flops = Path(f"{out}.flops.png")
-    # A picture of an earlier comparison must not stand for this one.
+    # A picture of an earlier comparison must not be taken for this one's.
     flops.unlink(missing_ok=True)
     return [*paths, str(flops)] if plot_flops(comparison, flops) else paths
 

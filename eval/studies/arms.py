@@ -1,4 +1,4 @@
-"""Judged runs as the cells of one question: runs that differ in nothing but their seed are one cell."""
+"""Evaluated runs as the cells of one question: runs that differ in nothing but their seed are one cell."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def load_runs(folders: Sequence[Path], benchmark: str | None, by: Sequence[str] 
 
 def _check_same_question(first: JudgedRun, run: JudgedRun) -> None:
     for name, told in {
-        "kind of run": lambda one: one.record.kind,
-        "benchmark": lambda one: one.result.benchmark,
-        "benchmark version": lambda one: one.result.benchmark_version,
-        "prompts": lambda one: one.prompts,
-        "number of judged films": lambda one: one.result.provenance.films,
-        "judged films": lambda one: one.result.provenance.dataset_fingerprint,
-        "labels or structures": lambda one: one.names,
-        "which findings are rare": lambda one: one.rare,
-        "weights of the base": lambda one: one.record.base["weights_sha256"] if one.label_share else None,
+        "kind of run": lambda run: run.record.kind,
+        "benchmark": lambda run: run.result.benchmark,
+        "benchmark version": lambda run: run.result.benchmark_version,
+        "prompts": lambda run: run.prompts,
+        "number of evaluated films": lambda run: run.result.provenance.films,
+        "evaluated films": lambda run: run.result.provenance.dataset_fingerprint,
+        "labels or structures": lambda run: run.names,
+        "which findings are rare": lambda run: run.rare,
+        "weights of the base": lambda run: run.record.base["weights_sha256"] if run.label_share else None,
     }.items():
         _check_equal(first, run, name, told(first), told(run))
     for name in ("targets", "patients"):
@@ -75,10 +75,10 @@ def _check_same_question(first: JudgedRun, run: JudgedRun) -> None:
             raise ValueError(f"{first.folder} and {run.folder} cannot be compared: their {name} differ")
 
 
-def _check_equal(first: JudgedRun, run: JudgedRun, name: str, one: Any, other: Any) -> None:
-    if one != other:
+def _check_equal(first: JudgedRun, run: JudgedRun, name: str, expected: Any, found: Any) -> None:
+    if expected != found:
         raise ValueError(
-            f"{first.folder} and {run.folder} cannot be compared: they differ in {name}: {one} and {other}"
+            f"{first.folder} and {run.folder} cannot be compared: they differ in {name}: {expected} and {found}"
         )
 
 
@@ -134,8 +134,8 @@ def group_runs(runs: Sequence[JudgedRun], by: Sequence[str] = ()) -> dict[CellKe
 def _check_settings(members: Sequence[JudgedRun]) -> None:
     first = _settings(members[0])
     for run in members[1:]:
-        other = _settings(run)
-        different = sorted(name for name in {*first, *other} if first.get(name) != other.get(name))
+        settings = _settings(run)
+        different = sorted(name for name in {*first, *settings} if first.get(name) != settings.get(name))
         if different:
             raise ValueError(
                 f"{members[0].folder} and {run.folder} differ in more than the seed: {different}; if that makes "

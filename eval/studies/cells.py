@@ -15,9 +15,9 @@ from eval.studies.arms import CellKey, group_runs
 from eval.studies.runs import JudgedRun
 
 FORMAT_VERSION = 2
-#: The figures by name, and what they are over.
+#: The figures by name, and the findings that each is a mean over.
 GROUPS = {"macro": "all findings", "macro_common": "common findings", "macro_rare": "rare findings"}
-#: The method that others are set against in adaptations.
+#: The method that other adaptations are compared with.
 _REFERENCE_METHOD = "lora"
 _METRICS = {"zero_shot": "zero-shot AUROC", "disease_prediction": "macro AUROC", "segmentation": "mean Dice"}
 
@@ -28,7 +28,7 @@ class Figure:
 
     Args:
         by_seed: of every run, with its 95 % interval by patient.
-        mean, lowest, highest: over the seeds; None where no label can be judged.
+        mean, lowest, highest: over the seeds; None where no label can be evaluated.
         interval: of the mean over seeds.
         difference: the mean minus that of the reference at the same share, paired by film; None without one.
         p_value: two-sided, of the difference.
@@ -107,7 +107,7 @@ class Comparison:
     seed: int
     reference: str
     cells: list[Cell]
-    interval: str = "95 % percentile interval of a bootstrap over patients, the same draws for all; seeds are not drawn"
+    interval: str = "95 % percentile interval of a bootstrap over patients, one for all runs; seeds are not resampled"
     format_version: int = FORMAT_VERSION
 
 
@@ -140,8 +140,8 @@ def compare_runs(
     """
     groups = group_runs(runs, by)
     reference = choose_reference(groups, reference, runs[0])
-    drawn = resample_statistics([run.figures for run in runs], runs[0].patients, resamples, seed)
-    by_folder = {run.folder: values for run, values in zip(runs, drawn, strict=True)}
+    of_runs = resample_statistics([run.figures for run in runs], runs[0].patients, resamples, seed)
+    by_folder = {run.folder: values for run, values in zip(runs, of_runs, strict=True)}
     resampled = {key: [by_folder[run.folder] for run in members] for key, members in groups.items()}
     cells = [
         _summarise(key, groups[key], resampled, None if key[0] == reference else (reference, key[1]), groups)
@@ -181,14 +181,14 @@ def _summarise(
 ) -> Cell:
     """The cell `key`; `against` is that of the reference at the same share, which may not be there."""
     own = mean_statistics(resampled[key])
-    other = mean_statistics(resampled[against]) if against in resampled else None
+    compared = mean_statistics(resampled[against]) if against in resampled else None
     flops, of_reference = _mean_flops(members), _mean_flops(groups.get(against or key, ()))
     by_seed = [run.flops and run.flops["total"] for run in members]
     return Cell(
         arm=key[0],
         label_share=key[1],
         seeds=[run.seed for run in members],
-        figures={name: _figure(name, resampled[key], own, other) for name in own},
+        figures={name: _figure(name, resampled[key], own, compared) for name in own},
         seconds=mean(run.record.seconds for run in members),
         flops=flops,
         flops_by_seed=None if flops is None else by_seed,
@@ -198,16 +198,16 @@ def _summarise(
 
 
 def _figure(
-    name: str, runs: Sequence[dict[str, np.ndarray]], own: dict[str, np.ndarray], other: dict[str, np.ndarray] | None
+    name: str, runs: Sequence[dict[str, np.ndarray]], own: dict[str, np.ndarray], compared: dict[str, np.ndarray] | None
 ) -> Figure:
     by_seed = [Estimate.of_resamples(run[name]) for run in runs]
     values = [estimate.value for estimate in by_seed]
     spread = (None, None, None) if None in values else (mean(values), min(values), max(values))
-    if other is None:
+    if compared is None:
         return Figure(by_seed, *spread, Estimate.of_resamples(own[name]), None, None)
-    difference = paired_differences(own, other)[name]
+    difference = paired_differences(own, compared)[name]
     return Figure(
-        by_seed, *spread, Estimate.of_resamples(own[name]), difference, bootstrap_p_value(own[name] - other[name])
+        by_seed, *spread, Estimate.of_resamples(own[name]), difference, bootstrap_p_value(own[name] - compared[name])
     )
 
 

@@ -23,7 +23,7 @@ _STEP = 1.07
 
 
 def _groups(cells: Sequence[Cell]) -> list[str]:
-    """Groups of findings that can be judged; there may be no rare ones."""
+    """Groups of findings that can be evaluated; there may be no rare ones."""
     return [group for group in GROUPS if all(cell.figures[group].mean is not None for cell in cells)]
 
 
@@ -58,13 +58,14 @@ def plot_flops(comparison: Comparison, path: Path) -> bool:
     """A panel for each group of findings: macro AUROC of every seed, and of their mean, against counted FLOPs.
 
     Where the reference counted its FLOPs, its AUROC is a dotted line and its FLOPs are 100 % on the upper axis. A note
-    names the arms that did not count them. Returns whether there was any arm to draw.
+    names the arms that did not count them. Returns whether there was any arm to plot.
     """
     cells = {cell.arm: cell for cell in comparison.cells if cell.flops}
     if not cells:
         return False
     left_out = [cell.arm for cell in comparison.cells if not cell.flops]
-    reference, groups = comparison.reference, _groups(list(cells.values()))
+    reference = comparison.reference
+    groups = _groups(list(cells.values()))
     unit, size = flops_unit([flops for cell in cells.values() for flops in cell.flops_by_seed])
     height = (2.1 + 0.16 * len(cells)) * len(groups)
     figure, grid = plt.subplots(

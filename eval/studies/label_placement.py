@@ -86,9 +86,9 @@ def _box_beside(centre: np.ndarray, size: tuple[float, float], step: np.ndarray)
 
 def _covered(box: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
     """Square pixels of `box` that lie on what is taken, or outside of `frame`."""
-    return sum(_common_area(box, other) for other in taken) + box.width * box.height - _common_area(box, frame)
+    return sum(_common_area(box, neighbour) for neighbour in taken) + box.width * box.height - _common_area(box, frame)
 
 
-def _common_area(one: Bbox, other: Bbox) -> float:
-    common = Bbox.intersection(one, other)
+def _common_area(box: Bbox, neighbour: Bbox) -> float:
+    common = Bbox.intersection(box, neighbour)
     return 0.0 if common is None else common.width * common.height

@@ -39,12 +39,12 @@ def compare_results(first: Path, second: Path, resamples: int, seed: int) -> Pai
     for path, result in zip((first, second), results, strict=True):
         if not isinstance(result, ZeroShotResult | ProbeResult) or result.scores_sha256 is None:
             raise ValueError(f"{path} keeps no scores of single films to compare by")
-    one, other = results
+    first_result, second_result = results
     for name, values in {
-        "benchmark": (one.benchmark, other.benchmark),
-        "benchmark version": (one.benchmark_version, other.benchmark_version),
-        "data": (one.provenance.dataset_fingerprint, other.provenance.dataset_fingerprint),
-        "settings": (one.provenance.settings, other.provenance.settings),
+        "benchmark": (first_result.benchmark, second_result.benchmark),
+        "benchmark version": (first_result.benchmark_version, second_result.benchmark_version),
+        "data": (first_result.provenance.dataset_fingerprint, second_result.provenance.dataset_fingerprint),
+        "settings": (first_result.provenance.settings, second_result.provenance.settings),
     }.items():
         if values[0] != values[1]:
             raise ValueError(f"{first} and {second} cannot be compared: they differ in {name}: {values}")
@@ -53,16 +53,16 @@ def compare_results(first: Path, second: Path, resamples: int, seed: int) -> Pai
         for path, result in zip((first, second), results, strict=True)
     ]
     if scores[0].names != scores[1].names or not np.array_equal(scores[0].targets, scores[1].targets, equal_nan=True):
-        raise ValueError(f"{first} and {second} cannot be compared: they judged other labels")
+        raise ValueError(f"{first} and {second} cannot be compared: they evaluated other labels")
     difference = compare_models(
         scores[0].names, scores[0].scores, scores[1].scores, scores[0].targets, scores[0].patients, resamples, seed
     )
-    models = one.provenance.model, other.provenance.model
-    return PairedDifference(one.benchmark, one.benchmark_version, *models, difference)
+    models = first_result.provenance.model, second_result.provenance.model
+    return PairedDifference(first_result.benchmark, first_result.benchmark_version, *models, difference)
 
 
 def compare_folders(folders: Sequence[Path], resamples: int, seed: int) -> list[PairedDifference]:
-    """Every benchmark that the first folder and another both judged and keep scores of, first minus other.
+    """Every benchmark that the first folder and another both evaluated and keep scores of, first minus other.
 
     Old results lie there, too: a pair that cannot be compared says why, and costs the others nothing.
     """
@@ -71,7 +71,7 @@ def compare_folders(folders: Sequence[Path], resamples: int, seed: int) -> list[
         if not scores_path(path).is_file():
             continue
         others = [folder / path.name for folder in folders[1:] if scores_path(folder / path.name).is_file()]
-        differences += [_try_compare(path, other, resamples, seed) for other in others]
+        differences += [_try_compare(path, rival, resamples, seed) for rival in others]
     return differences
 
 
@@ -88,13 +88,13 @@ def format_differences(differences: Sequence[PairedDifference]) -> str:
         "| benchmark | first | second | macro AUROC, first minus second | p | labels that differ (DeLong, Holm) |",
         "|---|---|---|---|---:|---|",
     ]
-    for one in differences:
-        if one.difference is None:
-            lines.append(f"| {one.benchmark} | {one.first} | {one.second} | not compared: {one.reason} | - | - |")
+    for pair in differences:
+        if pair.difference is None:
+            lines.append(f"| {pair.benchmark} | {pair.first} | {pair.second} | not compared: {pair.reason} | - | - |")
             continue
-        found = [label.name for label in one.difference.labels if label.p_holm is not None and label.p_holm < 0.05]
-        p_value = one.difference.macro_p_value
-        cells = [one.benchmark, one.first, one.second, format_estimate(one.difference.macro)]
+        found = [label.name for label in pair.difference.labels if label.p_holm is not None and label.p_holm < 0.05]
+        p_value = pair.difference.macro_p_value
+        cells = [pair.benchmark, pair.first, pair.second, format_estimate(pair.difference.macro)]
         cells += ["-" if p_value is None else f"{p_value:.3f}", ", ".join(found) or "none"]
         lines.append(f"| {' | '.join(cells)} |")
     notes = (

@@ -1,4 +1,4 @@
-"""Judged runs: what was done (`run.json`), how it was judged, and what its figures are made of film by film."""
+"""Evaluated runs: what was done (`run.json`), how it was evaluated, and what its figures are made of film by film."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from eval.scores import ZeroShotScores, scores_path
 from eval.tasks.dice import weighted_means
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 
-#: The benchmark that judges a pretraining, if none is named.
+#: The benchmark that evaluates a pretraining, if none is named.
 _OF_PRETRAINING = "zero_shot_findings"
-_AGAIN = "judge the run again with `python -m eval.run --again True`"
+_AGAIN = "evaluate the run again with `python -m eval.run --again True`"
 
 #: Figures by name, each [R], under weights [R, films]: how often each film counts.
 Figures = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -31,7 +31,7 @@ class JudgedRun:
     Args:
         names: labels or structures.
         patients: [films], numbers.
-        targets: [films, names], what was judged and, of findings, the answer (NaN: not judged).
+        targets: [films, names], what was evaluated and, of findings, the answer (NaN: not judged).
         figures: "macro", and of a pretraining "macro_common" and "macro_rare".
     """
 
@@ -105,12 +105,12 @@ def _result_path(folder: Path, benchmark: str | None) -> Path:
     if benchmark is not None:
         path = folder / "results" / f"{benchmark}.json"
         if not path.is_file():
-            raise ValueError(f"{folder} was not judged on {benchmark}: {path} is missing")
+            raise ValueError(f"{folder} was not evaluated on {benchmark}: {path} is missing")
         return path
     found = sorted((folder / "results").glob("*.json"))
     if len(found) != 1:
         names = [path.stem for path in found]
-        raise ValueError(f"{folder} was judged on {names or 'nothing'}: name one benchmark with --benchmark")
+        raise ValueError(f"{folder} was evaluated on {names or 'nothing'}: name one benchmark with --benchmark")
     return found[0]
 
 

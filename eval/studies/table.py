@@ -24,7 +24,7 @@ def format_markdown(comparison: Comparison) -> str:
         parts = [_pretraining_heading(comparison), "", *_costs(comparison), "", *_pretraining_figures(comparison)]
     else:
         parts = [_adaptation_heading(comparison), "", *_adaptation_table(comparison), *_kept_starts(comparison)]
-    partial = f"PARTIAL: only the first {comparison.films:,} films were judged.\n\n" if comparison.limited else ""
+    partial = f"PARTIAL: only the first {comparison.films:,} films were evaluated.\n\n" if comparison.limited else ""
     return partial + "\n".join(parts)
 
 

@@ -19,7 +19,7 @@ def overlaps(found: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """
     judged = masks != NOT_JUDGED
     inside, found = masks == INSIDE, found & judged
-    counts = np.stack([one.sum(axis=(-2, -1)) for one in (found & inside, found, inside)], axis=-1)
+    counts = np.stack([mask.sum(axis=(-2, -1)) for mask in (found & inside, found, inside)], axis=-1)
     return np.where(judged.any(axis=(-2, -1))[..., None], counts, np.nan)
 
 
@@ -42,7 +42,7 @@ def _nonzero(values: np.ndarray) -> np.ndarray:
 def with_structure(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """`values` [films, structures] where the reference has the structure, NaN elsewhere.
 
-    A film without it has no Dice that says how well it was drawn: 0 for one wrong pixel, undefined for none.
+    A film without it has no Dice that says how well it was outlined: 0 for one wrong pixel, undefined for none.
     """
     return np.where(counts[..., 2] > 0, values, np.nan)
 

@@ -1,6 +1,6 @@
 """Disease prediction: logistic regression on frozen image features, at several shares of the training labels.
 
-Of the model nothing is trained here. One that was adapted before (`train.adapt`) is judged by its own head.
+The model itself is not trained here. A model that was adapted before (`train.adapt`) is evaluated by its own head.
 """
 
 from __future__ import annotations
@@ -33,34 +33,35 @@ VALIDATION_SHARE = 0.2
 
 
 class _Share(NamedTuple):
-    """One label share and the probes of its draws."""
+    """One label share and the probes of its samples."""
 
     result: ProbeShare
     fits: list[FittedProbe]
 
 
 def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings) -> ProbeResult:
-    """Fit probes on the training split, choose their penalty on validation, judge them on the benchmark's split.
+    """Fit probes on the training split, choose their penalty on validation, evaluate them on the benchmark's split.
 
-    A model that `predict_labels` is judged by what it predicts instead (see `judge_head`).
+    A model that `predict_labels` is evaluated by what it predicts instead (see `judge_head`).
 
     Raises:
-        ValueError: there are no training films apart from those that are judged, a label asked for is missing there or
-            among the judged films, no label has both classes on validation, or none could be fitted and judged.
+        ValueError: there are no training films apart from the evaluated ones, a label asked for is missing there or
+            among the evaluated films, no label has both classes on validation, or none could be fitted and evaluated.
     """
     if hasattr(model, "predict_labels"):
         return judge_head(benchmark, model, splits, settings)
     names, parts, notes = prepare_features(benchmark, model, splits, settings)
-    test, dataset = parts["test"], splits[benchmark.split]
+    test = parts["test"]
+    dataset = splits[benchmark.split]
     shares = []
     for share in sorted(set(settings.label_shares)):
-        # All labels are one draw, whatever the seed.
+        # All labels are one sample, whatever the seed.
         seeds = range(settings.seed, settings.seed + (settings.num_seeds if share < 1 else 1))
         shares.append(_Share(*probe_share(names, parts, share, list(seeds), settings.resamples, settings.seed)))
     last = shares[-1]
     if last.result.macro.value is None:
         raise ValueError(
-            f"no label of {names} could be fitted in all draws of {last.result.label_share:.0%} of the training "
+            f"no label of {names} could be fitted in all samples of {last.result.label_share:.0%} of the training "
             f"patients and has both classes in split {benchmark.split!r}: there is no AUROC"
         )
     scores = _fitted_scores(names, last.fits[0], test)
@@ -73,7 +74,7 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
         undefined=[label.name for label in last.result.labels if label.auroc.value is None],
         scores_sha256=save_scores(scores, settings.out, benchmark.name),
         features=settings.probe_features,
-        # Of the largest label share (its first draw).
+        # Of the largest label share (its first sample).
         subgroups=list(judge_subgroups(dataset, scores, settings)),
         adaptation=model.adaptation,
         notes=[
@@ -99,7 +100,7 @@ def prepare_features(
         )
     names, targets = chosen_labels(splits[benchmark.split], benchmark.labels, benchmark.unlisted_is_absent)
     used = {"train": "train", "test": benchmark.split}
-    # The split that is judged must not choose.
+    # The split that is evaluated must not choose.
     if benchmark.split != "validation" and len(splits.get("validation", ())):
         used["validation"] = "validation"
     parts = {}
@@ -116,7 +117,7 @@ def prepare_features(
     apart = "of the validation split"
     if "validation" not in parts or not _can_choose(parts["validation"]):
         parts["train"], parts["validation"] = _hold_out(parts["train"], settings.seed)
-        apart = "drawn by the seed and held out of training, since no validation split has a label with both classes"
+        apart = "sampled by the seed and held out of training, since no validation split has a label with both classes"
     if not _can_choose(parts["validation"]):
         raise ValueError("no label has both positive and negative films on validation: no penalty can be chosen")
     films, patients = len(parts["validation"].patients), len(np.unique(parts["validation"].patients))
@@ -145,8 +146,8 @@ def share_notes(names: list[str], share: ProbeShare, fits: list[FittedProbe]) ->
     if any(missing.values()):
         listed = ", ".join(f"{name} in {count}" for name, count in missing.items() if count)
         notes.append(
-            f"{share.label_share:.0%} of labels, draws: {len(fits)}; labels not fitted, so not in the macro mean (one "
-            f"value only among the drawn films): {listed}. Means of different labels do not compare."
+            f"{share.label_share:.0%} of labels, samples: {len(fits)}; labels not fitted, so not in the macro mean "
+            f"(one value only among the sampled films): {listed}. Means of different labels do not compare."
         )
     for reason, attribute in (
         ("took the penalty that is best for the others (one value only on validation)", "chosen_together"),
@@ -162,5 +163,5 @@ def _fitted_scores(names: list[str], fit: FittedProbe, test: LabelledFeatures) -
     """The scores of the labels that could be fitted, as they are kept for comparisons of models film by film."""
     fitted = [number for number, name in enumerate(names) if name in fit.regularisation]
     # Picked columns are stored column by column, which a file of scores would not show.
-    scores, targets = (np.ascontiguousarray(one[:, fitted]) for one in (fit.scores, test.targets))
+    scores, targets = (np.ascontiguousarray(columns[:, fitted]) for columns in (fit.scores, test.targets))
     return ZeroShotScores([names[number] for number in fitted], scores, targets, test.patients)

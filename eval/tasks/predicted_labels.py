@@ -1,4 +1,4 @@
-"""Disease prediction by a head that was trained before: its logits judged as they are, matched to labels by name."""
+"""Disease prediction by a head that was trained before: its logits evaluated as they are, matched to labels by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from eval.subgroups import subgroups
 def judge_head(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
 ) -> ProbeResult:
-    """Judge a model that `predict_labels` on the benchmark's split; nothing is fitted.
+    """Evaluate a model that `predict_labels` on the benchmark's split; nothing is fitted.
 
     Raises:
         ValueError: the head lacks a label that the benchmark asks for, or gives none of those in the data; the data
@@ -36,18 +36,18 @@ def judge_head(
     """
     dataset = splits[benchmark.split]
     names, targets = chosen_labels(dataset, benchmark.labels, benchmark.unlisted_is_absent)
-    judged = _shared_labels(benchmark, model, names)
+    evaluated = _shared_labels(benchmark, model, names)
     logits = image_embeddings(model, dataset, settings, "predict_labels").numpy()
     scores = ZeroShotScores(
-        judged,
-        np.ascontiguousarray(logits[:, [model.label_names.index(name) for name in judged]]),
-        np.ascontiguousarray(targets[:, [names.index(name) for name in judged]]),
+        evaluated,
+        np.ascontiguousarray(logits[:, [model.label_names.index(name) for name in evaluated]]),
+        np.ascontiguousarray(targets[:, [names.index(name) for name in evaluated]]),
         np.asarray(dataset["patient_id"]),
     )
     share = _as_share(scores, model.adaptation, settings)
     if share.macro.value is None:
-        raise ValueError(f"no label of {judged} has both classes in split {benchmark.split!r}: there is no AUROC")
-    left_out = [name for name in names if name not in judged]
+        raise ValueError(f"no label of {evaluated} has both classes in split {benchmark.split!r}: there is no AUROC")
+    left_out = [name for name in names if name not in evaluated]
     notes = [f"The head does not give these labels of the data: {', '.join(left_out)}."] if left_out else []
     return ProbeResult(
         benchmark.name,
@@ -65,15 +65,15 @@ def judge_head(
 
 
 def _shared_labels(benchmark: Benchmark, model: EvaluationModel, names: list[str]) -> list[str]:
-    """The labels that are judged, in the benchmark's order: those asked for, else all of the data that the head has."""
-    judged = [name for name in names if name in model.label_names]
+    """The evaluated labels, in the benchmark's order: those asked for, else all of the data that the head has."""
+    evaluated = [name for name in names if name in model.label_names]
     missing = [name for name in names if name not in model.label_names]
-    if not judged or (benchmark.labels and missing):
+    if not evaluated or (benchmark.labels and missing):
         raise ValueError(
-            f"the head of {model.name} does not give {missing}, which {benchmark.name} judges: its labels are "
+            f"the head of {model.name} does not give {missing}, which {benchmark.name} evaluates: its labels are "
             f"{model.label_names}"
         )
-    return judged
+    return evaluated
 
 
 def _as_share(scores: ZeroShotScores, adaptation: Adaptation, settings: EvaluationSettings) -> ProbeShare:
@@ -142,7 +142,7 @@ def describe_adapted(
 
 
 def _exposed(benchmark: Benchmark, model: EvaluationModel) -> set[str]:
-    """Corpora of the head's training that share films with the benchmark; its own training split is what it is for."""
+    """Corpora of the head's training that share films with the benchmark, other than the benchmark's own data."""
     sources = model.adaptation.sources if model.adaptation is not None else []
     return (set(benchmark.exposure) - {benchmark.dataset, benchmark.train_dataset}) & set(sources)
 
@@ -153,7 +153,7 @@ def adaptation_notes(benchmark: Benchmark, model: EvaluationModel) -> list[str]:
     if told is None:
         return []
     if told.train_films is None:
-        notes = ["How the model was adapted is not recorded: whether it saw the judged patients is not known."]
+        notes = ["How the model was adapted is not recorded: whether it saw the evaluated patients is not known."]
     else:
         labels = "" if told.label_share is None else f" ({100 * told.label_share:g}% of the labels)"
         patients = "" if told.train_patients is None else f" of {told.train_patients:,} patients"
@@ -164,22 +164,24 @@ def adaptation_notes(benchmark: Benchmark, model: EvaluationModel) -> list[str]:
 
 
 def training_notes(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict) -> list[str]:
-    """`adaptation_notes`, and whether the judged patients were among those that the model was adapted to."""
-    notes, judged = adaptation_notes(benchmark, model), splits[benchmark.split]
+    """`adaptation_notes`, and whether the evaluated patients were among those that the model was adapted to."""
+    notes = adaptation_notes(benchmark, model)
+    evaluated = splits[benchmark.split]
     found = [folder for folder in model.training_folders if Path(folder).is_dir()]
     for folder in found:
-        trained, patients = load_prepared(folder, ("patient_id",)).get("train"), _people(judged)
+        trained = load_prepared(folder, ("patient_id",)).get("train")
+        patients = _people(evaluated)
         shared = patients & _people(trained) if trained is not None else ()
         if shared:
             notes.append(
-                f"{len(shared):,} of {len(patients):,} judged patients have films in the split that the model was "
+                f"{len(shared):,} of {len(patients):,} evaluated patients have films in the split that the model was "
                 "adapted to."
             )
     if found:
         return notes
-    # Not known what it was adapted to: the benchmark's own data are the likeliest.
+    # The data of the adaptation are not recorded: the benchmark's own data are the likeliest.
     others = {name: splits[name] for name in ("train", "validation") if name in splits}
-    return notes + patients_on_both_sides(judged, others, benchmark.split)
+    return notes + patients_on_both_sides(evaluated, others, benchmark.split)
 
 
 def _people(films: Dataset) -> set[tuple[str, str]]:
@@ -188,11 +190,12 @@ def _people(films: Dataset) -> set[tuple[str, str]]:
     return set(zip(sources, films["patient_id"], strict=True))
 
 
-def patients_on_both_sides(judged: Dataset, others: dict[str, Dataset], split: str) -> list[str]:
-    """A patient of the judged films who is in a training split, too, may be known to the model."""
-    patients, notes = set(judged["patient_id"]), []
-    for name, other in others.items():
-        shared = patients & set(other["patient_id"]) if name != split else ()
+def patients_on_both_sides(evaluated: Dataset, others: dict[str, Dataset], split: str) -> list[str]:
+    """A patient of the evaluated films who is in a training split, too, may be known to the model."""
+    patients = set(evaluated["patient_id"])
+    notes = []
+    for name, films in others.items():
+        shared = patients & set(films["patient_id"]) if name != split else ()
         if shared:
-            notes.append(f"{len(shared):,} of {len(patients):,} judged patients have films in split {name!r} too.")
+            notes.append(f"{len(shared):,} of {len(patients):,} evaluated patients have films in split {name!r} too.")
     return notes

@@ -1,4 +1,4 @@
-"""Masks of a decoder that was trained before, in the form in which those that are trained here are judged."""
+"""Masks of a decoder that was trained before, in the form in which those that are trained here are evaluated."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def trained_decoder(benchmark: Benchmark, model: EvaluationModel) -> Callable[[l
     missing = [name for name in benchmark.structures if name not in model.structure_names]
     if missing:
         raise ValueError(
-            f"the head of {model.name} does not outline {missing}, which {benchmark.name} judges: its structures are "
-            f"{model.structure_names}"
+            f"the head of {model.name} does not outline {missing}, which {benchmark.name} evaluates: its structures "
+            f"are {model.structure_names}"
         )
     channels = [model.structure_names.index(name) for name in benchmark.structures]
     return lambda maps, side: model.decide(maps[0], side)[:, channels]

@@ -1,8 +1,8 @@
-"""Logistic regression on frozen features, with few and with all labels: the draws, the fits, the figures.
+"""Logistic regression on frozen features, with few and with all labels: the samples, the fits, the figures.
 
-For every draw of patients: features are standardised by the drawn films, a model for each label is fitted for each
-strength of the penalty in `C_GRID`, the strength is chosen by AUROC on validation, the test is judged once. Validation
-is used whole, however few labels are trained on.
+For every sample of patients: features are standardised by the sampled films, a model for each label is fitted for each
+strength of the penalty in `C_GRID`, the strength is chosen by AUROC on validation, the test is evaluated once. The
+whole validation split is used, however few labels are trained on.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class LabelledFeatures:
 
 @dataclass(frozen=True)
 class FittedProbe:
-    """The probes of one draw: `scores` [n, labels] of the test films, NaN for labels that could not be fitted.
+    """The probes of one sample: `scores` [n, labels] of the test films, NaN for labels that could not be fitted.
 
     Args:
         regularisation: C by label; labels that were not fitted are missing.
         chosen_together: labels without both classes on validation; their C is the best of the others in the mean.
         not_converged: labels whose chosen probe was still improving at the last iteration.
-        films, patients: of the draw; `positives` [labels] of it.
+        films, patients: of the sample; `positives` [labels] of it.
     """
 
     scores: np.ndarray
@@ -65,12 +65,12 @@ class FittedProbe:
 def fit_probe(names: list[str], train: LabelledFeatures, validation: LabelledFeatures, test: np.ndarray) -> FittedProbe:
     """Fit one probe a label, choose its penalty on validation and score the test features [n, D].
 
-    A label with one class in the draw cannot be fitted; nor can any where no fitted label has both classes on
+    A label with one class in the sample cannot be fitted; nor can any where no fitted label has both classes on
     validation, for then nothing tells which penalty is good.
     """
     scaler = StandardScaler().fit(train.features)
     train_features, validation_features, test = (
-        scaler.transform(one).astype(np.float32) for one in (train.features, validation.features, test)
+        scaler.transform(split).astype(np.float32) for split in (train.features, validation.features, test)
     )
     paths, aurocs = {}, {}
     for number, name in enumerate(names):
@@ -78,10 +78,9 @@ def fit_probe(names: list[str], train: LabelledFeatures, validation: LabelledFea
         if len(np.unique(train.targets[films, number])) < 2:
             continue
         paths[name] = _fit_path(train_features[films], train.targets[films, number])
-        judged = np.isfinite(validation.targets[:, number])
+        known = np.isfinite(validation.targets[:, number])
         aurocs[name] = [
-            auroc(validation_features[judged] @ weights, validation.targets[judged, number])
-            for weights, _ in paths[name]
+            auroc(validation_features[known] @ weights, validation.targets[known, number]) for weights, _ in paths[name]
         ]
     best, together = _choose(aurocs)
     scores = np.full((len(test), len(names)), np.nan, dtype=np.float32)
@@ -130,24 +129,24 @@ def probe_share(
     resamples: int,
     bootstrap_seed: int,
 ) -> tuple[ProbeShare, list[FittedProbe]]:
-    """All draws of one label share, judged on the test split.
+    """All samples of one label share, evaluated on the test split.
 
-    A label's figure is the mean over the draws in which it could be fitted, and the macro mean is of the labels that
-    could be in every draw; intervals are over the patients of the test, for the mean over the draws.
+    A label's figure is the mean over the samples in which it could be fitted, and the macro mean is of the labels that
+    could be in every sample; intervals are over the patients of the test, for the mean over the samples.
 
     Args:
         names: of the labels.
         splits: "train", "validation" and "test".
         share: of the training patients, above 0 and up to 1.
-        seeds: one draw each.
+        seeds: one sample each.
         resamples, bootstrap_seed: of the intervals.
     """
     train, validation, test = (splits[name] for name in ("train", "validation", "test"))
     fits = []
     shown = {"desc": f"probes on {share:.0%} of the labels", "disable": not PartialState().is_main_process}
-    for seed in progress(seeds, unit=" draws", **shown):
-        drawn = train.rows(draw_patients(train.patients, share, seed))
-        fits.append(fit_probe(names, drawn, validation, test.features))
+    for seed in progress(seeds, unit=" samples", **shown):
+        sampled = train.rows(draw_patients(train.patients, share, seed))
+        fits.append(fit_probe(names, sampled, validation, test.features))
     aurocs = resample_by_patient(
         lambda weights: np.stack([_fitted_aurocs(fit.scores, test.targets, weights) for fit in fits], axis=1),
         test.patients,

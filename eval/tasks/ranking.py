@@ -92,7 +92,7 @@ def retrieval_ranks(
         block = slice(begin, begin + rows)
         similarities = films[block] @ texts.T
         first, last = np.searchsorted(pairs.films, (begin, begin + rows))
-        # What is right is no competitor.
+        # Right candidates do not compete with each other.
         similarities[pairs.films[first:last] - begin, pairs.right_texts[first:last]] = -np.inf
         film_ranks[block] += np.count_nonzero(similarities >= film_bar[block, None], axis=1)
         text_ranks += np.count_nonzero(similarities >= text_bar, axis=0)
@@ -101,7 +101,7 @@ def retrieval_ranks(
 
 def _best_right(films: np.ndarray, texts: np.ndarray, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """The similarity of the best right candidate of every film [n] and text [t]."""
-    film_best, text_best = (np.full(len(one), -np.inf, np.float32) for one in (films, texts))
+    film_best, text_best = (np.full(len(embeddings), -np.inf, np.float32) for embeddings in (films, texts))
     rows = max(1, _BLOCK_ELEMENTS // films.shape[1])
     for begin in range(0, len(pairs.films), rows):
         film, text = pairs.films[begin : begin + rows], pairs.right_texts[begin : begin + rows]
@@ -120,8 +120,8 @@ def chance_levels(right: np.ndarray, candidates: int) -> dict[str, float]:
     """Expected R@k of a random order, for queries with `right` [q] right candidates each."""
     levels = {}
     for cutoff in CUTOFFS:
-        drawn = np.arange(min(cutoff, candidates))
-        missed = np.clip(candidates - right[:, None] - drawn, 0, None) / (candidates - drawn)
+        taken = np.arange(min(cutoff, candidates))
+        missed = np.clip(candidates - right[:, None] - taken, 0, None) / (candidates - taken)
         levels[str(cutoff)] = float(1 - missed.prod(axis=1).mean())
     return levels
 
@@ -146,7 +146,7 @@ def judge_ranks(
 ) -> tuple[Direction, Direction]:
     """R@k, median and mean rank from films to texts and from texts to films, with intervals by patient.
 
-    Patients are drawn as queries; the candidates stay. A text of several films weighs as much as they do in the mean,
+    Patients are sampled as queries; the candidates stay. A text of several films weighs as much as they do in the mean,
     so every distinct text counts once in the whole.
     """
     own = (np.arange(len(film_ranks)), pairs.text_of_film)
@@ -156,7 +156,8 @@ def judge_ranks(
         return np.hstack([_figures(film_ranks, weights), _figures(text_ranks, (membership.T @ weights.T).T)])
 
     estimates = by_patient_intervals(figures, patients, resamples, seed)
-    half, right = len(estimates) // 2, (np.bincount(pairs.films), np.bincount(pairs.right_texts))
+    half = len(estimates) // 2
+    right = (np.bincount(pairs.films), np.bincount(pairs.right_texts))
     return (
         _direction(estimates[:half], film_ranks, right[0], len(text_ranks)),
         _direction(estimates[half:], text_ranks, right[1], len(film_ranks)),

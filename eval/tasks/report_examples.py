@@ -38,7 +38,7 @@ def keep_reports(
     values = {"places": [place for place, _ in places]}
     if settings.show_films:
         squares = [central_square(films[film]["image"]).convert("L") for _, film in places]
-        arrays["films"] = np.stack([np.asarray(one.resize((PICTURE_SIZE,) * 2)) for one in squares])
+        arrays["films"] = np.stack([np.asarray(square.resize((PICTURE_SIZE,) * 2)) for square in squares])
         values["generated"] = [generated[film] for _, film in places]
         values["references"] = [references[film] for _, film in places]
         values["baselines"] = {name: [texts[film] for _, film in places] for name, texts in baselines.items()}

@@ -1,4 +1,4 @@
-"""Report generation: reports of any generator against the written ones, beside what needs no generator.
+"""Report generation: reports of any generator against the written ones, beside baselines without a generator.
 
 What is scored is, in this order: a file of predictions, the reports of a model that generates, or (for an encoder
 alone) the training report whose film is nearest in the model's image embeddings. Two baselines always stand beside: the
@@ -35,7 +35,7 @@ from eval.tasks.report_scores import score_findings, score_reports
 from eval.tasks.text_metrics import finding_matrix, micro_f1, tokenise, weighted_agreement
 from modeling_chexficient.prompts_chexficient import report_prompt
 
-#: Names of the two baselines, and of what stands for a generator that there is not.
+#: Names of the two baselines, and the name that stands in for a missing generator.
 MOST_FREQUENT, NEAREST = "most frequent report", "nearest neighbour"
 #: Similarities that are held at once: 128 MiB of fp32.
 _BLOCK = 1 << 25
@@ -62,7 +62,8 @@ def run(
     if not rows:
         raise ValueError(f"no film of split {benchmark.split!r} has a report to compare with")
     test = whole.select(rows)
-    references, patients = test["report"][:], np.asarray(test["patient_id"])
+    references = test["report"][:]
+    patients = np.asarray(test["patient_id"])
     left_out = len(whole) - len(test)
     notes = [f"{left_out:,} of {len(whole):,} films have no report and were left out."] if left_out else []
     texts = {} if "train" not in splits else training_baselines(model, splits["train"], whole, rows, settings)
@@ -79,7 +80,7 @@ def run(
     return ReportResult(
         benchmark.name,
         benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
+        # Fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
         provenance=replace(
             describe_adapted(benchmark, model, whole, settings),
             films=len(test),
@@ -137,18 +138,18 @@ def read_predictions(path: Path, record_ids: Sequence[str]) -> list[str]:
             values = json.loads(line)
         except ValueError as error:
             raise DataError(f"{path} line {number}: no JSON ({error})") from error
-        if not isinstance(values, dict) or not all(isinstance(values.get(one), str) for one in ("record_id", "report")):
+        if not isinstance(values, dict) or not all(isinstance(values.get(key), str) for key in ("record_id", "report")):
             raise DataError(f'{path} line {number}: expected {{"record_id": "...", "report": "..."}}')
         if values["record_id"] in reports:
             raise DataError(f"{path} line {number}: the film of this line was there before")
         reports[values["record_id"]] = values["report"]
-    missing = [row for row, one in enumerate(record_ids) if one not in reports]
+    missing = [row for row, record_id in enumerate(record_ids) if record_id not in reports]
     if missing:
         raise DataError(
             f"{path}: the reports of {len(missing)} of {len(record_ids)} films are missing, first that of row "
             f"{missing[0]} of those with a report; what has no report needs an empty one"
         )
-    return [reports[one] for one in record_ids]
+    return [reports[record_id] for record_id in record_ids]
 
 
 def generate_reports(model: EvaluationModel, films: Dataset, batch_size: int) -> list[str]:
@@ -159,14 +160,16 @@ def generate_reports(model: EvaluationModel, films: Dataset, batch_size: int) ->
     Raises:
         ValueError: the model gives another number of reports than of films.
     """
-    columns = films.select_columns([one for one in ("image", "view", "indication") if one in films.column_names])
+    columns = films.select_columns(
+        [column for column in ("image", "view", "indication") if column in films.column_names]
+    )
     takes_prompts = "prompts" in inspect.signature(model.generate).parameters
 
     def write(positions: list[int]) -> list[str]:
         batch = columns[positions]
         unknown = [None] * len(positions)
         told = zip(batch.get("indication", unknown), batch.get("view", unknown), strict=True)
-        prompts = {"prompts": [report_prompt(*one) for one in told]} if takes_prompts else {}
+        prompts = {"prompts": [report_prompt(*row) for row in told]} if takes_prompts else {}
         written = list(model.generate(batch["image"], **prompts))
         if len(written) != len(positions):
             raise ValueError(f"{model.name} gave {len(written)} reports for {len(positions)} films")

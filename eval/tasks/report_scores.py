@@ -34,7 +34,7 @@ def score_reports(
     """Scores of generated texts, one reference each, and why optional metrics are missing.
 
     Args:
-        patients: [n], whose report each is; a resample draws patients.
+        patients: [n], whose report each is; a resample samples patients.
         resamples, seed: of the bootstrap.
     """
     bleu, rouge = bleu_counts(generated, references), rouge_l(generated, references)

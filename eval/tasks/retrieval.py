@@ -33,7 +33,7 @@ SUBGROUP_CUTOFF = 5
 def run(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
 ) -> RetrievalResult:
-    """Judge a model on the films of `benchmark.split` that have a text.
+    """Evaluate a model on the films of `benchmark.split` that have a text.
 
     Raises:
         ValueError: the model has no text tower, the data have no sections of reports, or there are fewer than two
@@ -62,7 +62,7 @@ def run(
     return RetrievalResult(
         benchmark.name,
         benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
+        # Fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
         provenance=replace(
             describe(benchmark, model, whole, settings), films=len(rows), patients=len(np.unique(patients))
         ),
@@ -71,7 +71,7 @@ def run(
         n_images=len(rows),
         n_texts=len(rows),
         n_distinct_texts=len(pairs.texts),
-        subgroups=list(_judge_subgroups(films, film_ranks, patients, settings)),
+        subgroups=list(_evaluate_subgroups(films, film_ranks, patients, settings)),
         notes=_notes(pairs, len(whole) - len(rows)),
     )
 
@@ -98,7 +98,7 @@ def choose_gallery(
     rows: np.ndarray,
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Queries drawn by the seed with their first hits, in each direction: rows of the split, no films and no texts.
+    """Queries sampled by the seed with their first hits, in each direction: rows of the split, no films and no texts.
 
     A text is named by the row of the first film that has it.
 
@@ -114,28 +114,29 @@ def choose_gallery(
     # For each text the first of its films.
     first_film = np.unique(pairs.text_of_film, return_index=True)[1]
     right = set(zip(pairs.films.tolist(), pairs.right_texts.tolist(), strict=True))
-    generator, arrays = np.random.default_rng(seed), {}
+    generator = np.random.default_rng(seed)
+    arrays = {}
     for name, queries, candidates, ranks in (
         ("image_to_text", films, texts, film_ranks),
         ("text_to_image", texts, films, text_ranks),
     ):
         to_text = name == "image_to_text"
-        drawn = np.sort(generator.permutation(len(queries))[:GALLERY_QUERIES])
-        hits = top_hits(queries[drawn], candidates, GALLERY_HITS)
-        asked, found = (drawn, first_film[hits]) if to_text else (first_film[drawn], hits)
+        sampled = np.sort(generator.permutation(len(queries))[:GALLERY_QUERIES])
+        hits = top_hits(queries[sampled], candidates, GALLERY_HITS)
+        asked, found = (sampled, first_film[hits]) if to_text else (first_film[sampled], hits)
         arrays[f"{name}_queries"], arrays[f"{name}_hits"] = rows[asked], rows[found]
-        arrays[f"{name}_ranks"] = ranks[drawn]
+        arrays[f"{name}_ranks"] = ranks[sampled]
         arrays[f"{name}_right"] = np.array(
             [
-                [((one, hit) if to_text else (hit, one)) in right for hit in row]
-                for one, row in zip(drawn, hits, strict=True)
+                [((query, hit) if to_text else (hit, query)) in right for hit in row]
+                for query, row in zip(sampled, hits, strict=True)
             ],
             dtype=np.uint8,
         )
     return arrays
 
 
-def _judge_subgroups(
+def _evaluate_subgroups(
     films: Dataset, ranks: np.ndarray, patients: np.ndarray, settings: EvaluationSettings
 ) -> Iterator[Subgroup]:
     """R@5 from the films of each group to all texts: the candidates are those of the whole."""

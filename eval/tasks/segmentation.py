@@ -1,8 +1,8 @@
-"""Segmentation with frozen features: a linear and a U-Net decoder, trained here, judged by Dice and IoU.
+"""Segmentation with frozen features: a linear and a U-Net decoder, trained here, evaluated by Dice and IoU.
 
-A model that was adapted before (`train.adapt`) is judged by its own decoder, and nothing is trained. All figures are of
-the central square of each film in the film's own resolution, whatever the model's image size, so that models can be
-compared; what was not judged (127) is in neither loss nor metric.
+A model that was adapted before (`train.adapt`) is evaluated by its own decoder, and nothing is trained. All figures are
+of the central square of each film in the film's own resolution, whatever the model's image size, so that models can be
+compared; pixels that nobody judged (127) are in neither loss nor metric.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from eval.tasks.segmentation_examples import keep_examples, segment
 BATCH_SIZE = 16
 #: Unless told otherwise: as many epochs as make this many steps, but at least so many.
 LEAST_STEPS, LEAST_EPOCHS = 300, 4
-#: More films than these are left out, drawn by the seed: decoders of frozen features need no more.
+#: More films than these are left out, sampled by the seed: decoders of frozen features need no more.
 TRAINING_FILMS, VALIDATION_FILMS = 4_000, 500
 #: Where no validation film has masks, this share of the training patients is held out.
 VALIDATION_SHARE = 0.2
@@ -45,8 +45,8 @@ MEMORY = 4 << 30
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """The films to judge and the decoders to judge by name, each from their maps and a side to logits; notes."""
+class _Evaluated:
+    """Films and decoders (by name) to evaluate, and notes; a decoder makes logits of maps and a side."""
 
     films: FilmFeatures
     decoders: dict[str, Callable[[list[Tensor], int], Tensor]]
@@ -57,9 +57,9 @@ class _Judged:
 def run(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
 ) -> SegmentationResult:
-    """Train both decoders on the training split, choose their epoch on validation, judge them on the benchmark's split.
+    """Train both decoders on the training split, choose their epoch on validation, evaluate on the benchmark's split.
 
-    A model that `predict_masks` is judged by these instead.
+    A model that `predict_masks` is evaluated by these instead.
 
     Raises:
         ValueError: a split lacks the masks, a mask is not of its image's size (DataError, with its row), the processor
@@ -68,47 +68,48 @@ def run(
     names = list(benchmark.structures)
     test = _with_masks(benchmark, splits, benchmark.split)
     prepare = _trained_before if hasattr(model, "predict_masks") else _train
-    judged = prepare(benchmark, model, splits, test, settings)
-    counts = {name: measure(decoder, judged.films) for name, decoder in judged.decoders.items()}
+    evaluated = prepare(benchmark, model, splits, test, settings)
+    counts = {name: measure(decoder, evaluated.films) for name, decoder in evaluated.decoders.items()}
     patients = np.asarray(test["patient_id"])
     results = {
         name: judge(name, names, of_decoder, patients, settings.resamples, settings.seed)
         for name, of_decoder in counts.items()
     }
-    last = list(judged.decoders)[-1]
-    keep_examples(benchmark, judged.decoders[last], judged.films, counts, patients, settings)
+    last = list(evaluated.decoders)[-1]
+    keep_examples(benchmark, evaluated.decoders[last], evaluated.films, counts, patients, settings)
     return SegmentationResult(
         benchmark.name,
         benchmark.version,
-        # Of the split as it is, so that a finished benchmark is recognised; of the films, those that were judged.
+        # Fingerprint of the whole split, so that a finished benchmark is recognised; numbers of the evaluated films.
         provenance=replace(
             describe_adapted(benchmark, model, splits[benchmark.split], settings),
             films=len(test),
             patients=len(np.unique(patients)),
         ),
-        structures=[one for structures, _ in results.values() for one in structures],
+        structures=[structure for structures, _ in results.values() for structure in structures],
         macro_dice={name: macro for name, (_, macro) in results.items()},
-        decoders=judged.about,
-        subgroups=list(_judge_subgroups(test, names, last, counts[last], settings)),
-        notes=judged.notes + _notes(results[last][0]),
+        decoders=evaluated.about,
+        subgroups=list(_evaluate_subgroups(test, names, last, counts[last], settings)),
+        notes=evaluated.notes + _notes(results[last][0]),
         adaptation=model.adaptation,
     )
 
 
 def _trained_before(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, test: Dataset, settings: EvaluationSettings
-) -> _Judged:
+) -> _Evaluated:
     """The decoder of an adapted model."""
-    decoder, share = trained_decoder(benchmark, model), seen_share(model)
+    decoder = trained_decoder(benchmark, model)
+    share = seen_share(model)
     films = PredictedMasks(
         model, test, range(len(test)), benchmark, model.image_size, share, batch_size=settings.batch_size
     )
-    return _Judged(films, {model.adaptation.method: decoder}, {}, training_notes(benchmark, model, splits))
+    return _Evaluated(films, {model.adaptation.method: decoder}, {}, training_notes(benchmark, model, splits))
 
 
 def _train(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, test: Dataset, settings: EvaluationSettings
-) -> _Judged:
+) -> _Evaluated:
     """Both decoders, trained on frozen features."""
     train, validation, notes = draw_training_films(benchmark, splits, settings.seed)
     share = seen_share(model)
@@ -121,11 +122,11 @@ def _train(
     # A quarter for validation, which is smaller but read as often.
     training, validating = features(train, MEMORY * 3 // 4), features(validation, MEMORY // 4)
     decoders, about = fit(training, validating, list(benchmark.structures), settings)
-    return _Judged(features(test, 0), decoders, about, adaptation_notes(benchmark, model) + notes)
+    return _Evaluated(features(test, 0), decoders, about, adaptation_notes(benchmark, model) + notes)
 
 
 def _with_masks(benchmark: Benchmark, splits: DatasetDict, split: str) -> Dataset:
-    """The films of a split that have something to judge.
+    """The films of a split that have something to evaluate.
 
     Raises:
         ValueError: there is no such split, or none of its films has a mask of the structures.
@@ -149,14 +150,15 @@ def draw_training_films(benchmark: Benchmark, splits: DatasetDict, seed: int) ->
     Raises:
         ValueError: there are no training films with masks, or a structure is in none of them.
     """
-    train, notes = _with_masks(benchmark, splits, "train"), []
+    train = _with_masks(benchmark, splits, "train")
+    notes = []
     for structure, names in benchmark.structures.items():
         if not any(found.intersection(names) for found in mask_names(train)):
             raise ValueError(f"no training film has a mask of {structure!r} ({list(names)}): it cannot be learnt")
-    # The split that is judged must not choose.
-    other = "validation" if benchmark.split != "validation" else None
-    if other in splits and judged_rows(splits[other], benchmark.structures, benchmark.no_mask_is_empty):
-        validation = _with_masks(benchmark, splits, other)
+    # The split that is evaluated must not choose.
+    split = "validation" if benchmark.split != "validation" else None
+    if split in splits and judged_rows(splits[split], benchmark.structures, benchmark.no_mask_is_empty):
+        validation = _with_masks(benchmark, splits, split)
     else:
         patients = np.unique(train["patient_id"])
         if len(patients) < 2:
@@ -168,7 +170,7 @@ def draw_training_films(benchmark: Benchmark, splits: DatasetDict, seed: int) ->
         notes.append(f"No validation split with masks: {count} of {len(patients)} training patients chose the epoch.")
     for name, dataset, most in (("training", train, TRAINING_FILMS), ("validation", validation, VALIDATION_FILMS)):
         if len(dataset) > most:
-            notes.append(f"{most:,} of {len(dataset):,} {name} films, drawn by the seed, were used.")
+            notes.append(f"{most:,} of {len(dataset):,} {name} films, sampled by the seed, were used.")
     return _draw(train, TRAINING_FILMS, seed), _draw(validation, VALIDATION_FILMS, seed), notes
 
 
@@ -181,17 +183,17 @@ def _draw(dataset: Dataset, most: int, seed: int) -> Dataset:
 def fit(
     training: FilmFeatures, validation: FilmFeatures, names: list[str], settings: EvaluationSettings
 ) -> tuple[dict[str, nn.Module], dict[str, dict[str, int | float]]]:
-    """The trained decoders by name, in evaluation mode, and what there is to say of their training.
+    """The trained decoders by name, in evaluation mode, and facts about their training.
 
-    Every process trains them: it takes minutes, in which processes that only waited would run into the time-out of
-    their exchange. All are of one seed; those of the main process are judged, so that all judge the same.
+    Every process trains them: it takes minutes, in which processes that only waited at a barrier would run into its
+    time-out. All use one seed; the decoders of rank 0 are broadcast and evaluated, so that all evaluate the same.
     """
     pyramid, _ = training.batch([0])
     steps = -(-len(training) // BATCH_SIZE)
     epochs = settings.decoder_epochs or max(LEAST_EPOCHS, -(-LEAST_STEPS // steps))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        decoders = {name: build([one.shape[1] for one in pyramid], len(names)) for name, build in DECODERS.items()}
+        decoders = {name: build([level.shape[1] for level in pyramid], len(names)) for name, build in DECODERS.items()}
     bar = progress(
         total=epochs * len(decoders),
         desc="training decoders",
@@ -207,7 +209,7 @@ def fit(
     bar.close()
     about = {
         name: {
-            "trainable": sum(one.numel() for one in decoder.parameters()),
+            "trainable": sum(parameter.numel() for parameter in decoder.parameters()),
             "films": len(training),
             "validation_films": len(validation),
             "epochs": epochs,
@@ -247,20 +249,20 @@ def _batches(count: int) -> list[list[int]]:
     return [list(range(start, min(start + BATCH_SIZE, count))) for start in range(0, count, BATCH_SIZE)]
 
 
-def _judge_subgroups(
+def _evaluate_subgroups(
     films: Dataset, names: list[str], decoder: str, counts: np.ndarray, settings: EvaluationSettings
 ) -> Iterator[Subgroup]:
     """The mean Dice of one decoder among the films of each group."""
     patients = np.asarray(films["patient_id"])
     for attribute, value, rows in subgroups(films):
         structures, macro = judge(decoder, names, counts[rows], patients[rows], settings.resamples, settings.seed)
-        defined = sum(one.dice.value is not None for one in structures)
+        defined = sum(structure.dice.value is not None for structure in structures)
         yield Subgroup(attribute, value, int(rows.sum()), len(np.unique(patients[rows])), macro, defined)
 
 
 def _notes(structures: list[StructureResult]) -> list[str]:
     return [
-        f"No judged film shows {one.structure!r}: its Dice is not defined and left out of the mean."
-        for one in structures
-        if one.films == 0
+        f"No evaluated film shows {structure.structure!r}: its Dice is not defined and left out of the mean."
+        for structure in structures
+        if structure.films == 0
     ]

@@ -1,7 +1,7 @@
 """Films, masks and frozen features for segmentation, all of one geometry: the film's central square.
 
 Processors differ in what of a film they show a tower: some cut the border off. `seen_share` measures it, and
-`show_whole` lays as much black around the square, so that every model is judged on the same pixels.
+`show_whole` lays as much black around the square, so that every model is evaluated on the same pixels.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def seen_share(model: EvaluationModel) -> float:
     """
     ramp = np.tile(np.arange(_PROBE_SIZE, dtype=np.uint8), (_PROBE_SIZE, 1))
     flat = [np.full_like(ramp, value) for value in (0, 255)]
-    pixels = model.pixels([Image.fromarray(one).convert("RGB") for one in (ramp, ramp.T, *flat)]).float().cpu()
+    pixels = model.pixels([Image.fromarray(picture).convert("RGB") for picture in (ramp, ramp.T, *flat)]).float().cpu()
     black, white = pixels[2, 0].mean(), pixels[3, 0].mean()
     shares = []
     for profile in (pixels[0, 0].mean(dim=0), pixels[1, 0].mean(dim=1)):
@@ -106,34 +106,34 @@ class FilmFeatures:
         """The pyramid [B, C, h, w] of the squares of films, rounded to fp16."""
         pixels = self.model.pixels([show_whole(square, self.share) for square in squares])
         # What is beyond fp16 would become infinite.
-        return [one.clamp(-_FP16_MAX, _FP16_MAX).half() for one in self.model.pyramid(pixels)]
+        return [level.clamp(-_FP16_MAX, _FP16_MAX).half() for level in self.model.pyramid(pixels)]
 
     def batch(self, positions: Sequence[int]) -> tuple[list[Tensor], Tensor]:
         """Pyramid [B, C, h, w] in fp32 and masks uint8 [B, structures, size, size] of the films at these positions."""
-        fresh = [one for one in positions if one not in self.kept]
-        found = {one: self.kept[one] for one in positions if one in self.kept}
+        fresh = [film for film in positions if film not in self.kept]
+        found = {film: self.kept[film] for film in positions if film in self.kept}
         for start in range(0, len(fresh), self.batch_size):
             part = fresh[start : start + self.batch_size]
-            squares, masks = zip(*(self.film(one) for one in part), strict=True)
+            squares, masks = zip(*(self.film(film) for film in part), strict=True)
             pyramid = self.maps(squares)
             for number, position in enumerate(part):
                 scaled = torch.from_numpy(np.stack([_scale(mask, self.size) for mask in masks[number]]))
-                item = [one[number] for one in pyramid], scaled
+                item = [level[number] for level in pyramid], scaled
                 found[position] = item
                 self._keep(position, item)
         pyramid = [
-            torch.stack([found[one][0][level] for one in positions]).to(self.device).float()
+            torch.stack([found[film][0][level] for film in positions]).to(self.device).float()
             for level in range(len(found[positions[0]][0]))
         ]
-        return pyramid, torch.stack([found[one][1] for one in positions]).to(self.device)
+        return pyramid, torch.stack([found[film][1] for film in positions]).to(self.device)
 
     def _keep(self, position: int, item: tuple[list[Tensor], Tensor]) -> None:
         maps, masks = item
-        size = sum(one.numel() * one.element_size() for one in (*maps, masks))
+        size = sum(tensor.numel() * tensor.element_size() for tensor in (*maps, masks))
         if size <= self.budget:
             self.budget -= size
             # A copy: a view would hold the whole batch, and a device's memory.
-            self.kept[position] = [one.cpu().clone() for one in maps], masks
+            self.kept[position] = [level.cpu().clone() for level in maps], masks
 
 
 def _scale(mask: np.ndarray, size: int) -> np.ndarray:

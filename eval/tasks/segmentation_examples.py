@@ -24,11 +24,11 @@ def segment(decoder: nn.Module, features: FilmFeatures, positions: list[int]) ->
 
     Both are of the central square in the film's own resolution.
     """
-    squares, masks = zip(*(features.film(one) for one in positions), strict=True)
-    maps = [one.float() for one in features.maps(squares)]
+    squares, masks = zip(*(features.film(position) for position in positions), strict=True)
+    maps = [level.float() for level in features.maps(squares)]
     results = []
     for number, square in enumerate(squares):
-        logits = decoder([one[number : number + 1] for one in maps], square.width)
+        logits = decoder([level[number : number + 1] for level in maps], square.width)
         results.append(((logits[0] > 0).cpu().numpy(), np.stack(masks[number])))
     return results
 
@@ -40,7 +40,7 @@ def choose_examples(dices: np.ndarray, count: int) -> dict[str, list[int]]:
     middle = (len(order) - count) // 2
     places = {"best": order[:count], "median": order[middle : middle + count], "worst": order[len(order) - count :]}
     seen: set[int] = set()
-    return {name: [one for one in films if not (one in seen or seen.add(one))] for name, films in places.items()}
+    return {name: [film for film in films if not (film in seen or seen.add(film))] for name, films in places.items()}
 
 
 def keep_examples(
@@ -55,12 +55,12 @@ def keep_examples(
 
     `patients` [films] are kept as numbers that tell which films are one person's, not who.
     """
-    dices = {name: with_structure(dice(one), one) for name, one in counts.items()}
+    dices = {name: with_structure(dice(count), count) for name, count in counts.items()}
     last = list(dices)[-1]
     with np.errstate(invalid="ignore"):
-        of_film = np.array([one[np.isfinite(one)].mean() if np.isfinite(one).any() else np.nan for one in dices[last]])
+        of_film = np.array([row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan for row in dices[last]])
     places = [(place, film) for place, films in choose_examples(of_film, EXAMPLES).items() for film in films]
-    arrays = {f"dice_{name}": one.astype(np.float32) for name, one in dices.items()}
+    arrays = {f"dice_{name}": dice_values.astype(np.float32) for name, dice_values in dices.items()}
     arrays["patients"] = numbered(patients)
     values = {"structures": list(benchmark.structures), "decoder": last, "places": [place for place, _ in places]}
     if places:
@@ -71,7 +71,7 @@ def keep_examples(
         if settings.show_films:
             squares = [features.film(film)[0].convert("L") for film in films]
             arrays["masks"] = np.stack([_pictures(masks) for _, masks in segmented])
-            arrays["films"] = np.stack([np.asarray(one.resize((PICTURE_SIZE,) * 2)) for one in squares])
+            arrays["films"] = np.stack([np.asarray(square.resize((PICTURE_SIZE,) * 2)) for square in squares])
     save_artifact(settings.out, benchmark.name, arrays, values)
 
 

@@ -4,7 +4,7 @@ A metric is computed from counts that are kept for every report, so that a resam
 the clinical F1 are figures of a whole corpus, no means over reports.
 
 All metrics of words see `tokenise`: small letters, words and numbers, no punctuation. Figures of other tokenisations
-(R2Gen, for one, keeps full stops as words and cuts long references) differ by some points and cannot be set beside.
+(R2Gen, for one, keeps full stops as words and cuts long references) differ by some points and cannot be compared.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def finding_matrix(texts: Sequence[str], names: Sequence[str] = FINDINGS) -> np.
     Possible ones count as present, as in the customary CheXbert F1 (package f1chexbert).
     """
     found = [extract_findings(text) for text in texts]
-    return np.array([[one.get(name, 0) != 0 for name in names] for one in found], dtype=bool).reshape(-1, len(names))
+    return np.array([[row.get(name, 0) != 0 for name in names] for row in found], dtype=bool).reshape(-1, len(names))
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def finding_f1(counts: Agreement) -> np.ndarray:
 
 def micro_f1(counts: Agreement) -> np.ndarray:
     """F1 [R] of all findings counted together; NaN where neither side tells of any."""
-    return _f1(*(one.sum(axis=1) for one in (counts.both, counts.generated_only, counts.reference_only)))
+    return _f1(*(count.sum(axis=1) for count in (counts.both, counts.generated_only, counts.reference_only)))
 
 
 def macro_f1(counts: Agreement) -> np.ndarray:
@@ -167,7 +167,7 @@ def repeated_ngrams(text: str, order: int = 4) -> float:
 
 def repeated_sentences(text: str) -> float:
     """Share of the sentences that stood in the text before, 0 to 1; 0 for a text without any."""
-    sentences = [" ".join(tokenise(one)) for one in split_sentences(text)]
+    sentences = [" ".join(tokenise(sentence)) for sentence in split_sentences(text)]
     return 1 - len(set(sentences)) / len(sentences) if sentences else 0.0
 
 

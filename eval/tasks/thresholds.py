@@ -1,4 +1,4 @@
-"""A threshold on a score, chosen on the films of one split and judged on those of another."""
+"""A threshold on a score, chosen on the films of one split and evaluated on those of another."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ def judge_threshold(
 ) -> Threshold:
     """Sensitivity and specificity of `value` on `scores` [n] and `targets` [n], under `weights` [1 + resamples, n].
 
-    The intervals cover the choice of the patients judged, not that of the patients the threshold was chosen on.
+    The intervals cover the choice of the patients evaluated, not that of the patients the threshold was chosen on.
     """
-    called, positive = scores >= value, targets > 0
+    called = scores >= value
+    positive = targets > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         sensitivity = weights @ (called & positive) / (weights @ positive)
         specificity = weights @ (~called & ~positive) / (weights @ ~positive)

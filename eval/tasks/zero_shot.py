@@ -36,7 +36,7 @@ _NO_PROBABILITY = (
 def run(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
 ) -> ZeroShotResult:
-    """Judge a model on `benchmark.split` of `splits`.
+    """Evaluate a model on `benchmark.split` of `splits`.
 
     Raises:
         ValueError: the model has no text tower, labels or prompts do not match the data, a split is empty, no label
@@ -200,8 +200,8 @@ def _detail(
     threshold = None
     if chosen is not None:
         name, other_scores, other_targets = chosen
-        judged = np.isfinite(other_targets[:, number])
-        other_scores, other_targets = other_scores[judged, number], other_targets[judged, number]
+        known = np.isfinite(other_targets[:, number])
+        other_scores, other_targets = other_scores[known, number], other_targets[known, number]
         value = choose_threshold(other_scores, other_targets, settings.threshold)
         if value is not None:
             where = f"{name} ({int(other_targets.sum())} of {len(other_targets)} films positive)"
@@ -261,15 +261,18 @@ def _other_prompts(
     weights: np.ndarray,
 ) -> list[PromptResult]:
     """The other families, and the ensemble: the mean of all families' embeddings, again of unit length."""
-    families = [family, *(one for one in PROMPT_FAMILIES.values() if one.name != family.name)]
-    texts = {one.name: pair_embeddings(model, [one.pair(name) for name in split.names]) for one in families}
+    families = [
+        family,
+        *(other_family for other_family in PROMPT_FAMILIES.values() if other_family.name != family.name),
+    ]
+    texts = {member.name: pair_embeddings(model, [member.pair(name) for name in split.names]) for member in families}
     members = {name: [name] for name in texts if name != family.name}
     texts["ensemble"] = F.normalize(torch.stack(list(texts.values())).mean(dim=0), dim=-1)
-    members["ensemble"] = [one.name for one in families]
+    members["ensemble"] = [member.name for member in families]
     results = []
     for name, parts in members.items():
         aurocs = label_aurocs(pair_scores(model, embeddings, texts[name]), split.targets, weights)
-        single = dict(zip(split.names, (None if np.isnan(one) else float(one) for one in aurocs[0]), strict=True))
+        single = dict(zip(split.names, (None if np.isnan(auroc) else float(auroc) for auroc in aurocs[0]), strict=True))
         results.append(PromptResult(name, parts, Estimate.of_resamples(macro_mean(aurocs)), single))
     return results
 

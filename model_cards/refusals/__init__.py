@@ -15,7 +15,7 @@ from model_cards.staging import Staged
 
 
 def refusals(publication: Publication, staged: Staged) -> list[str]:
-    """All that forbids to publish what was put together in `staged`; nothing where it may go."""
+    """All problems that forbid publishing `staged`; empty where it may be published."""
     if publication.dataset is not None:
         data = publication.dataset
         problems = forbidden_data(data, publication.public, publication.own_data_cleared_by) + changed_shards(data)

@@ -26,10 +26,10 @@ def forbidden_data(data: DatasetFolder, public: bool, cleared_by: str | None) ->
         problems += _own_data(data, public, cleared_by)
     elif public:
         problems += [
-            f"--public: the licence of {one.title} is {one.licence!r}, which does not clearly allow passing on changed "
-            "copies: publish without --public"
-            for one in data.corpora
-            if one.licence not in HUB_LICENCES or "ND" in one.licence
+            f"--public: the licence of {corpus.title} is {corpus.licence!r}, which does not clearly allow passing on "
+            "changed copies: publish without --public"
+            for corpus in data.corpora
+            if corpus.licence not in HUB_LICENCES or "ND" in corpus.licence
         ]
     return problems
 

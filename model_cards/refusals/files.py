@@ -83,8 +83,8 @@ def _auto_map(values) -> Iterator[str]:
     """Names of the modules in every `auto_map` of a configuration."""
     if isinstance(values, dict):
         for target in (values.get("auto_map") or {}).values():
-            for one in target if isinstance(target, list) else [target]:
-                if one and "--" not in one:
-                    yield one.split(".")[0]
+            for repository in target if isinstance(target, list) else [target]:
+                if repository and "--" not in repository:
+                    yield repository.split(".")[0]
         for value in values.values():
             yield from _auto_map(value)

@@ -8,7 +8,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 from huggingface_hub.utils import validate_repo_id
 
-#: Of a base, what rebuilds its heads where this package is not installed.
+#: The file of a base that rebuilds its heads where this package is not installed.
 HEADS_FILE = "modeling_chexficient_heads.py"
 #: The weights of a model; other tensors may lie beside them.
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")

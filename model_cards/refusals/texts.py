@@ -59,11 +59,11 @@ def _private_fields(value, name: str = "") -> Iterator[str]:
     if name in _ID_FIELDS and value not in (None, [], {}):
         yield f"field {name} holds an id: take it out of the result"
     elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from _private_fields(one, key)
+        for key, item in value.items():
+            yield from _private_fields(item, key)
     elif isinstance(value, list):
-        for one in value:
-            yield from _private_fields(one, name)
+        for item in value:
+            yield from _private_fields(item, name)
     elif isinstance(value, str) and name not in _OWN_TEXTS:
         words = len(value.split())
         if words > (_DESCRIPTION if name in _TEXT_FIELDS else _LONGEST_TEXT):

@@ -67,7 +67,9 @@ def write_reports(
     vectors = {"texts": embed_texts(model, processor, texts), "films": embed_films(model, processor, reference)}
     for name in ("reports", "examples"):
         (out / name).mkdir()
-    save_file({name: one.half().contiguous() for name, one in vectors.items()}, out / "reports" / "index.safetensors")
+    save_file(
+        {name: vector.half().contiguous() for name, vector in vectors.items()}, out / "reports" / "index.safetensors"
+    )
     (out / "reports" / "reports.json").write_text(json.dumps(texts, indent=0, ensure_ascii=False))
     for number, film in enumerate(sound.take(examples)["image"], 1):
         film.save(out / "examples" / f"film {number}.png")
@@ -87,7 +89,7 @@ def frequent_labels(folder: str, count: int = 14) -> list[str]:
 
 
 def distinct_texts(split: Dataset, count: int) -> list[str]:
-    """Up to `count` different reports of the split, drawn with a fixed seed."""
+    """Up to `count` different reports of the split, sampled with a fixed seed."""
     texts = dict.fromkeys(split.shuffle(seed=0)["report"])
     return [text for text in texts if text and text.strip()][:count]
 

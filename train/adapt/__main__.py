@@ -4,9 +4,9 @@
     torchrun --nproc_per_node 2 -m train.adapt train/recipes/segmentation.yaml ... --use_cpu
 
 Writes into `output_dir`: `adapter/` (methods lora and linear: a PEFT adapter with its head) or `model/` (method full),
-`results/` (the data's test split, or `--benchmark`, judged by `eval`), `log.json` and, last, `run.json` (what was done,
-from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps 0.1` a run
-that was stopped goes on by `--resume_from_checkpoint last`.
+`results/` (the data's test split, or `--benchmark`, evaluated by `eval`), `log.json` and, last, `run.json` (what was
+done, from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps 0.1`
+a run that was stopped goes on by `--resume_from_checkpoint last`.
 """
 
 from __future__ import annotations
@@ -99,16 +99,18 @@ BUILDERS: dict[str, Callable[[Arguments, Mixture], Task]] = {
 
 
 def build_task(arguments: Arguments, mixture: Mixture) -> Task:
-    """The task of a run; the first process reads (and caches) the data, the others find them ready."""
+    """The task of a run; rank 0 reads (and caches) the data, the other ranks find them ready."""
     with arguments.training.main_process_first(desc="loading the dataset"):
         return BUILDERS[arguments.task.task](arguments, mixture)
 
 
 def adapt(arguments: Arguments) -> None:
-    args, run_dir, mixture = arguments.training, Path(arguments.training.output_dir), arguments.data.read()
+    args = arguments.training
+    run_dir = Path(arguments.training.output_dir)
+    mixture = arguments.data.read()
     check_run_folder(run_dir, arguments.task.model)
     task = build_task(arguments, mixture)
-    # Before training: a benchmark that does not exist is not to be found out at the end.
+    # Before training, so that a missing benchmark is not found out at the end.
     benchmark = find_benchmark(task, args, mixture)
     base = identify_base(arguments.task.model, arguments.task.revision)
     checkpoint = checkpoint_to_resume(args)
@@ -135,10 +137,12 @@ def adapt(arguments: Arguments) -> None:
 
 
 def build_trainer(arguments: Arguments, task: Task, base: BaseIdentity, resumes: bool = False) -> AdaptTrainer:
-    """The trainer of a run, with all that is new in the model drawn by the seed; the head of a run that goes on is in
-    its checkpoint.
+    """The trainer of a run. What is new in the model is initialised by the seed; a run that goes on has its head in the
+    checkpoint.
     """
-    args, by_probe, started = arguments.training, arguments.task.head_start == "probe", time.perf_counter()
+    args = arguments.training
+    by_probe = arguments.task.head_start == "probe"
+    started = time.perf_counter()
     if isinstance(task, FindingsTask) and task.new_head and by_probe and not resumes:
         task.notes.append(start_head(task, args.device, args.per_device_eval_batch_size, args.dataloader_num_workers))
     # LoRA's new weights.

@@ -48,7 +48,8 @@ class TaskArguments:
         default=False, metadata={"help": "A film without a mask does not show the structure; else nobody outlined it."}
     )
     label_share: float = field(
-        default=1.0, metadata={"help": "Share of the training patients, drawn by the seed; smaller shares are nested."}
+        default=1.0,
+        metadata={"help": "Share of the training patients, sampled by the seed; smaller shares are nested."},
     )
     class_balance: str = field(
         default="none",
@@ -88,7 +89,7 @@ class TaskArguments:
             raise ValueError("max_pos_weight limits the weights of class_balance: give pos_weight or effective as well")
         for name in ("labels", "structures"):
             values = getattr(self, name)
-            repeated = sorted({one for one in values if values.count(one) > 1})
+            repeated = sorted({value for value in values if values.count(value) > 1})
             if repeated:
                 raise ValueError(f"{name} {repeated} are named twice")
         for name, task in _OF_TASK.items():
@@ -152,10 +153,10 @@ class MethodArguments:
 
 @dataclass
 class AdaptTrainingArguments(RunArguments):
-    """`TrainingArguments`, and how a run stops and is judged.
+    """`TrainingArguments`, and how a run stops and is evaluated.
 
     Defaults that differ from `TrainingArguments`: `learning_rate` 1e-3 with a cosine after a warm-up of 5 % of the
-    steps, `weight_decay` 0.05, batches of 64, 20 judgements on validation in a run; and those of `RunArguments`.
+    steps, `weight_decay` 0.05, batches of 64, 20 evaluations on validation in a run; and those of `RunArguments`.
     """
 
     refused: ClassVar[dict[str, str]] = RunArguments.refused | {
@@ -173,24 +174,24 @@ class AdaptTrainingArguments(RunArguments):
     per_device_train_batch_size: int = 64
     per_device_eval_batch_size: int = 64
     logging_steps: float = 0.05
-    # When the weights are judged decides which are the best.
+    # When the weights are evaluated decides which are the best.
     eval_strategy: str = field(
-        default="steps", metadata={"help": "When weights are judged: steps or epoch.", "resume": "equal"}
+        default="steps", metadata={"help": "When weights are evaluated: steps or epoch.", "resume": "equal"}
     )
     eval_steps: float | None = field(
-        default=0.05, metadata={"help": "Steps between two judgements; below 1: a share.", "resume": "equal"}
+        default=0.05, metadata={"help": "Steps between two evaluations; below 1: a share.", "resume": "equal"}
     )
     eval_delay: float = field(
-        default=0, metadata={"help": "Steps or epochs before the first judgement.", "resume": "equal"}
+        default=0, metadata={"help": "Steps or epochs before the first evaluation.", "resume": "equal"}
     )
 
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many judgements on validation without a better one."}
+        default=None, metadata={"help": "Stop after so many evaluations on validation without a better one."}
     )
     benchmark: str | None = field(
         default=None,
         metadata={
-            "help": "Benchmark of `eval` that judges the result; default: the data's own test split.",
+            "help": "Benchmark of `eval` that evaluates the result; default: the data's own test split.",
             "resume": "free",
         },
     )

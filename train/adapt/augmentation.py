@@ -24,7 +24,7 @@ _SIDED = re.compile(r"\b(left|right|dextro\w*|l(a)?evocardia|situs|heterotaxy)\b
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far films are changed in training; every change is drawn evenly from -x to x. 0 switches it off."""
+    """How far films are changed in training; every change is sampled evenly from -x to x. 0 switches it off."""
 
     augment: bool = field(
         default=True,

@@ -40,7 +40,7 @@ def names_of_head(config: PretrainedConfig, head_class: type[PreTrainedModel]) -
 
 def check_names(kind: str, wanted: Sequence[str], of_head: Sequence[str], name: str) -> None:
     """Raise ValueError where the head that the base brings has not just the labels (or structures) asked for."""
-    lacking = [one for one in wanted if one not in of_head]
+    lacking = [label for label in wanted if label not in of_head]
     if of_head and lacking:
         raise ValueError(
             f"the head of {name} has no {kind} {lacking}, only {list(of_head)}: start from a base without a head, or "

@@ -12,7 +12,7 @@ from data_scripts.prepared.mixture import Mixture, load_mixture
 from data_scripts.prepared.patient_sample import draw_patients
 from data_scripts.schema import DataError
 
-#: Where no validation split can judge, this share of the training patients is held out.
+#: Where no validation split can evaluate, this share of the training patients is held out.
 VALIDATION_SHARE = 0.2
 
 
@@ -53,7 +53,7 @@ def choose_films(
     train: Dataset,
     validation: Dataset | None,
     usable: Callable[[Dataset], np.ndarray],
-    can_judge: Callable[[Dataset, np.ndarray], bool],
+    can_choose: Callable[[Dataset, np.ndarray], bool],
     share: float,
     seed: int,
 ) -> Splits:
@@ -61,17 +61,18 @@ def choose_films(
 
     Args:
         usable: rows of a split that the task can use.
-        can_judge: whether these rows of a split can tell good weights from bad.
-        share: of the training patients, drawn by the seed after the held-out ones were left out.
+        can_choose: whether these rows of a split can tell good weights from bad.
+        share: of the training patients, sampled by the seed after the held-out ones were left out.
 
     Raises:
         DataError: no training film is usable, or nothing is left to choose the weights by.
     """
-    rows, notes = usable(train), []
+    rows = usable(train)
+    notes = []
     if len(rows) == 0:
         raise DataError(f"none of the {len(train):,} training films can be used for this task")
-    if validation is not None and can_judge(validation, usable(validation)):
-        judge, judge_rows = validation, usable(validation)
+    if validation is not None and can_choose(validation, usable(validation)):
+        chooser, chooser_rows = validation, usable(validation)
     else:
         patients = _patients(train, rows)
         held_out = np.zeros(len(rows), dtype=bool)
@@ -81,19 +82,19 @@ def choose_films(
                 "there is no validation split to choose the best weights by, and all training films are of one "
                 "patient: add films of others, with split 'validation'"
             )
-        judge, judge_rows, rows = train, rows[held_out], rows[~held_out]
-        if not can_judge(judge, judge_rows):
+        chooser, chooser_rows, rows = train, rows[held_out], rows[~held_out]
+        if not can_choose(chooser, chooser_rows):
             raise DataError(
-                f"no validation split can judge this task, nor can the {len(judge_rows):,} films that were held out of "
-                "training: none of what is learnt is both present and absent among them"
+                f"no validation split can evaluate this task, nor can the {len(chooser_rows):,} films that were held "
+                "out of training: none of what is learnt is both present and absent among them"
             )
         notes.append(
-            f"No validation split that can judge: {len(judge_rows):,} training films of {VALIDATION_SHARE:.0%} of the "
-            f"patients, drawn by seed {seed}, were held out and chose the weights."
+            f"No validation split that can evaluate: {len(chooser_rows):,} training films of {VALIDATION_SHARE:.0%} of "
+            f"the patients, sampled by seed {seed}, were held out and chose the weights."
         )
-    drawn = rows[draw_patients(_patients(train, rows), share, seed)] if share < 1 else rows
-    splits = Splits(train, drawn, judge, judge_rows, notes)
-    shared = set(_patients(train, drawn)) & set(_patients(judge, judge_rows))
+    sampled = rows[draw_patients(_patients(train, rows), share, seed)] if share < 1 else rows
+    splits = Splits(train, sampled, chooser, chooser_rows, notes)
+    shared = set(_patients(train, sampled)) & set(_patients(chooser, chooser_rows))
     if shared:
         splits.notes.append(f"{len(shared):,} patients have films both in training and in validation.")
     return splits

@@ -1,4 +1,4 @@
-"""Findings: one logit a label, learnt from what the films' labels say and nobody's silence."""
+"""Findings: one logit a label, learnt from the films' labels; a finding without a label teaches nothing."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ class FindingsTask(Task):
 
     def benchmark(self, name: str, dataset: str, test: Dataset) -> Benchmark:
         known, _ = label_matrix(test)
-        judged = tuple(label for label in self.labels if label in known)
+        evaluated = tuple(label for label in self.labels if label in known)
         # A rare finding that no test film lists must not cost the figures of all others.
-        if 0 < len(judged) < len(self.labels):
-            unlisted = [label for label in self.labels if label not in judged]
+        if 0 < len(evaluated) < len(self.labels):
+            unlisted = [label for label in self.labels if label not in evaluated]
             self.notes.append(
                 f"No film of the test split tells of these labels, so there is no test of them: {unlisted}."
             )
@@ -95,7 +95,7 @@ class FindingsTask(Task):
             1,
             TASKS["classification"].runner,
             dataset,
-            labels=judged or self.labels,
+            labels=evaluated or self.labels,
             unlisted_is_absent=self.unlisted_is_absent,
         )
 
@@ -126,11 +126,11 @@ def build_findings(arguments: TaskArguments, mixture: Mixture, augmentation: Aug
     def usable(split: Dataset) -> np.ndarray:
         return np.flatnonzero(np.isfinite(targets[id(split)]).any(axis=1))
 
-    def can_judge(split: Dataset, rows: np.ndarray) -> bool:
+    def can_choose(split: Dataset, rows: np.ndarray) -> bool:
         return any(both_classes(column) for column in targets[id(split)][rows].T)
 
-    splits = choose_films(train, validation, usable, can_judge, arguments.label_share, seed)
-    learnt, judged = targets[id(train)], targets[id(splits.validation)]
+    splits = choose_films(train, validation, usable, can_choose, arguments.label_share, seed)
+    learnt, choosing = targets[id(train)], targets[id(splits.validation)]
     set_seed(seed)
     head = {
         "id2label": dict(enumerate(labels)),
@@ -145,7 +145,7 @@ def build_findings(arguments: TaskArguments, mixture: Mixture, augmentation: Aug
         processor=load_image_processor(arguments.model, arguments.revision, config),
         head=head,
         train_dataset=LabelledFilms(train, splits.train_rows, learnt),
-        validation_dataset=LabelledFilms(splits.validation, splits.validation_rows, judged),
+        validation_dataset=LabelledFilms(splits.validation, splits.validation_rows, choosing),
         splits=splits,
         augmentation=augmentation,
         seed=seed,
@@ -201,4 +201,4 @@ def _notes(labels: tuple[str, ...], targets: np.ndarray) -> list[str]:
     one_sided = [name for name, column in zip(labels, targets.T, strict=True) if not both_classes(column)]
     if not one_sided:
         return []
-    return [f"The training films drawn show one value only of these labels, so nothing is learnt of them: {one_sided}."]
+    return [f"The sampled training films show one value only of these labels, so they are not learnt: {one_sided}."]

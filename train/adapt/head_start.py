@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from eval.metrics import label_aurocs
 from train.adapt.findings import FindingsTask, both_classes
 
-#: Most films whose features are computed for it, of either split.
+#: Features of at most so many films of each split are computed for it.
 FILMS = 5_000
 #: Inverse strengths of the L2 penalty that validation chooses from, the strongest first.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -30,7 +30,7 @@ _ITERATIONS = 200
 def start_head(task: FindingsTask, device: torch.device, batch_size: int, num_workers: int = 0) -> str:
     """Fit the classifier of the task's model, in place; says how in words.
 
-    The films are not augmented, and as many as `FILMS`, drawn by the seed. A label that has one value only among them
+    The films are not augmented, and as many as `FILMS`, sampled by the seed. A label that has one value only among them
     gets a bias that says so.
     """
     parts = {}
@@ -42,10 +42,10 @@ def start_head(task: FindingsTask, device: torch.device, batch_size: int, num_wo
         parts[part] = _features(task, loader, device)
     features, targets = parts["train"]
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
-    judged = (parts["validation"][0] - mean) / deviation
+    evaluated = (parts["validation"][0] - mean) / deviation
     heads = _fit((features - mean) / deviation, targets)
     aurocs = [
-        np.nanmean(label_aurocs(judged @ weight.T, parts["validation"][1], np.ones((1, len(judged)))))
+        np.nanmean(label_aurocs(evaluated @ weight.T, parts["validation"][1], np.ones((1, len(evaluated)))))
         for weight, _ in heads
     ]
     # As few films of validation as these may show no label both present and absent: then the strongest penalty.
@@ -74,7 +74,7 @@ def _features(task: FindingsTask, loader: DataLoader, device: torch.device) -> t
     hook = model.classifier.register_forward_pre_hook(keep)
     targets = []
     for batch in loader:
-        batch = {name: one.to(device) for name, one in batch.items()}
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
         model(pixel_values=task.inputs(batch, None)["pixel_values"])
         targets.append(batch["labels"].cpu())
     hook.remove()

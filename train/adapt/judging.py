@@ -24,7 +24,7 @@ _OWN_FOLDER = "folder"
 
 
 def find_benchmark(task: Task, args: AdaptTrainingArguments, mixture: Mixture) -> tuple[Benchmark, list[Path]] | str:
-    """What judges the run, and its prepared folders; or, in words, why nothing can.
+    """What evaluates the run, and its prepared folders; or, in words, why nothing can.
 
     Raises:
         ValueError: the benchmark asked for does not exist, is of another task, or its data are not there.
@@ -49,7 +49,7 @@ def _named_benchmark(name: str, task: Task, data: Path) -> tuple[Benchmark, list
     runner = TASKS_ON_THE_HUB[task.name].runner
     suited = [known for known, benchmark in BENCHMARKS.items() if benchmark.task == runner]
     if name not in suited:
-        raise ValueError(f"--benchmark {name} does not judge {task.name}, these do: {suited}")
+        raise ValueError(f"--benchmark {name} does not evaluate {task.name}, these do: {suited}")
     folders = find_folders(BENCHMARKS[name], data, alone=True)
     if folders is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Learning rates by layer: heads, which are new, learn faster than what is not, blocks near the pixels slower."""
+"""Learning rates by layer: heads are new and learn faster than the rest, blocks near the pixels slower."""
 
 from __future__ import annotations
 

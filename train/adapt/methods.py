@@ -57,7 +57,7 @@ def apply_method(model: PreTrainedModel, parts: Parts, arguments: MethodArgument
         ValueError: a rank larger than a layer allows, or no layer to put LoRA on.
     """
     if arguments.method == "full":
-        # A tower that stays as it is: what was frozen before loading has been thawed by it.
+        # Also where the tower stays as it is: loading has made trainable again what was frozen before.
         model.get_submodule(parts.tower).requires_grad_(not arguments.freeze_tower)
         return model
     if arguments.method == "linear":
@@ -70,7 +70,7 @@ def apply_method(model: PreTrainedModel, parts: Parts, arguments: MethodArgument
 def lora_config(model: PreTrainedModel, parts: Parts, arguments: MethodArguments) -> LoraConfig:
     """PEFT's configuration: the layers to adapt by name, head and final norm to be trained whole."""
     given = arguments.target_modules
-    # One with characters that no name has is meant as an expression.
+    # A target with characters that no name has is a regular expression.
     expression = len(given) == 1 and re.search(r"[\\*+?|()\[\]^$]", given[0])
     targets = given[0] if expression else given or default_targets(model, parts.adapted)
     return LoraConfig(
@@ -116,10 +116,13 @@ def final_norms(model: PreTrainedModel, tower: str) -> list[str]:
 
 def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
     """Raise ValueError where a layer's matrix has no such rank, or no layer is meant."""
-    targets, found = config.target_modules, False
+    targets = config.target_modules
+    found = False
     for name, module in model.named_modules():
         whole = isinstance(targets, str) and re.fullmatch(targets, name)
-        listed = not isinstance(targets, str) and any(name == one or name.endswith(f".{one}") for one in targets)
+        listed = not isinstance(targets, str) and any(
+            name == target or name.endswith(f".{target}") for target in targets
+        )
         if not (whole or listed):
             continue
         found = True
@@ -139,11 +142,11 @@ def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
 
 def count_trainable(model: nn.Module) -> Trainable:
     """Parameters that get a gradient, and all; PEFT's copies of trained modules replace the originals."""
-    trainable = sum(one.numel() for one in model.parameters() if one.requires_grad)
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     frozen = sum(
-        one.numel()
-        for name, one in model.named_parameters()
-        if not one.requires_grad and ".original_module." not in name
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if not parameter.requires_grad and ".original_module." not in name
     )
     return Trainable(trainable, trainable + frozen)
 
@@ -158,9 +161,9 @@ def hold_frozen(tower: nn.Module) -> None:
 
     A tower without trainable parameters as a whole, else its batch normalisations whose parameters are frozen.
     """
-    if not any(one.requires_grad for one in tower.parameters()):
+    if not any(parameter.requires_grad for parameter in tower.parameters()):
         tower.eval()
         return
     for module in tower.modules():
-        if isinstance(module, _BatchNorm) and not any(one.requires_grad for one in module.parameters()):
+        if isinstance(module, _BatchNorm) and not any(parameter.requires_grad for parameter in module.parameters()):
             module.eval()

@@ -68,7 +68,7 @@ class ReportEncoder:
         lengths = [
             len(ids) + 1
             for chunk in chunks
-            for ids in self.tokenizer([f" {one.strip()}" for one in chunk], add_special_tokens=False)["input_ids"]
+            for ids in self.tokenizer([f" {text.strip()}" for text in chunk], add_special_tokens=False)["input_ids"]
         ]
         return sum(length > self.max_text_length for length in lengths)
 

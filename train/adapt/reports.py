@@ -76,7 +76,7 @@ class ReportArguments:
     @property
     def changed(self) -> list[str]:
         """What differs from the defaults, which other tasks than reports would not look at."""
-        return [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+        return [option.name for option in fields(self) if getattr(self, option.name) != option.default]
 
     def check(self, base_writes: bool, method: str) -> None:
         """Raise ValueError where there is no language model, one too many, or a new one that LoRA cannot teach."""

@@ -34,14 +34,14 @@ def check_run_folder(run_dir: Path, base: str) -> None:
 
 
 def start_run_folder(run_dir: Path) -> None:
-    """Remove what an earlier adaptation wrote: it must not speak for this one. Checkpoints stay."""
+    """Remove what an earlier adaptation wrote, so that it is not taken for this one's. Checkpoints stay."""
     # From here on the folder is known as one of an adaptation, however the run may end.
     write_log([], run_dir)
     forget_earlier_run(run_dir, (ADAPTER, MODEL, BASE, RESULTS))
 
 
 def save_weights(task: Task, model, base: BaseIdentity, run_dir: Path) -> Path:
-    """Write the adapter, or the whole model where all of it was trained; whole or not at all. Returns the folder."""
+    """Write the adapter, or the whole model where all of it was trained, atomically. Returns the folder."""
     is_adapter = hasattr(model, "peft_config")
     target = run_dir / (ADAPTER if is_adapter else MODEL)
     with replaced_whole(target) as staged:

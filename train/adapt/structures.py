@@ -37,7 +37,7 @@ _IGNORED = 255
 class StructuresTask(Task):
     """Segmentation of overlapping structures; see `Task`.
 
-    Films and masks are the central square of each film, as `eval` judges them.
+    Films and masks are the central square of each film, as `eval` evaluates them.
 
     Args:
         structures: mask names by structure, in the order of the head.
@@ -67,7 +67,7 @@ class StructuresTask(Task):
         masks = batch["masks"]
         judged, inside = masks != NOT_JUDGED, masks == INSIDE
         found = (output.logits > 0) & judged
-        counts = torch.stack([one.sum((-2, -1)) for one in (found & inside, found, inside)], dim=-1).float()
+        counts = torch.stack([mask.sum((-2, -1)) for mask in (found & inside, found, inside)], dim=-1).float()
         return counts.masked_fill(~judged.any(-1).any(-1)[..., None], float("nan"))
 
     def figures(self, measured: np.ndarray) -> dict[str, float]:
@@ -118,11 +118,11 @@ def build_structures(
     def usable(split: Dataset) -> np.ndarray:
         return np.asarray(judged_rows(split, structures, arguments.no_mask_is_empty), dtype=np.int64)
 
-    def can_judge(split: Dataset, rows: np.ndarray) -> bool:
+    def can_choose(split: Dataset, rows: np.ndarray) -> bool:
         wanted = {name for names in structures.values() for name in names}
         return any(there[id(split)][row] & wanted for row in rows)
 
-    splits = choose_films(train, validation, usable, can_judge, arguments.label_share, seed)
+    splits = choose_films(train, validation, usable, can_choose, arguments.label_share, seed)
     set_seed(seed)
     head = {
         "id2label": dict(enumerate(structures)),
@@ -156,11 +156,11 @@ def parse_structures(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
         ValueError: a name or mask is empty, or a name is given twice.
     """
     structures: dict[str, tuple[str, ...]] = {}
-    for one in given:
-        name, sign, masks = one.partition("=")
+    for argument in given:
+        name, sign, masks = argument.partition("=")
         names = tuple(part.strip() for part in masks.split(",")) if sign else (name,)
         if not name.strip() or not all(names):
-            raise ValueError(f"structures: {one!r} is neither NAME nor NAME=MASK,MASK")
+            raise ValueError(f"structures: {argument!r} is neither NAME nor NAME=MASK,MASK")
         if name in structures:
             raise ValueError(f"structures: {name!r} is named twice")
         structures[name] = names
@@ -188,4 +188,4 @@ def _scale(mask: np.ndarray, size: int) -> np.ndarray:
 def _notes(structures: Mapping[str, tuple[str, ...]], there: Sequence[set[str]]) -> list[str]:
     shown = set().union(*there)
     hidden = [name for name, masks in structures.items() if not shown.intersection(masks)]
-    return [f"No training film drawn shows these structures, so nothing is learnt of them: {hidden}."] if hidden else []
+    return [f"No sampled training film shows these structures, so they are not learnt: {hidden}."] if hidden else []

@@ -25,13 +25,13 @@ WEIGHTS_FILE, BEST_FILE = "weights.safetensors", "best.safetensors"
 
 @dataclass
 class Best:
-    """The best judgement on validation so far, and the weights then."""
+    """The best evaluation on validation so far, and the weights then."""
 
     figure: float = -math.inf
     metrics: dict[str, float] = field(default_factory=dict)
     epoch: float = 0.0
     step: int = 0
-    #: Step of the last judgement, and how many since the best one were not better.
+    #: Step of the last evaluation, and how many since the best one were not better.
     judged_step: int = -1
     not_better: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Best:
 
 
 class AdaptTrainer(RunTrainer):
-    """Trains what a task's model has trainable; see `train.adapt.tasks`. Its samples are films.
+    """Trains the trainable part of a task's model; see `train.adapt.tasks`. Its samples are films.
 
     Args:
         settings: what must be equal in a run that is resumed.
@@ -49,7 +49,7 @@ class AdaptTrainer(RunTrainer):
 
     Attributes:
         task: model, films, and how they come together.
-        best: the best judgement on validation; `restore_best` puts its weights back.
+        best: the best evaluation on validation; `restore_best` puts its weights back.
         flops_a_film: floating-point operations of a film's forward and backward pass, as torch counts them on the first
             batch (matrix products, convolutions and attention).
     """
@@ -122,7 +122,7 @@ class AdaptTrainer(RunTrainer):
 
     @torch.no_grad()
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Judge the weights on validation, keep them if they are the best so far, and end the run if it is time."""
+        """Evaluate the weights on validation, keep them if they are the best so far, and end the run if it is time."""
         training = self.model.training
         self.model.eval()
         measured = []
@@ -133,19 +133,20 @@ class AdaptTrainer(RunTrainer):
             measured.append(self.accelerator.gather_for_metrics(self.task.measure(output, batch)).cpu().numpy())
         self.model.train(training)
         figures = self.task.figures(np.concatenate(measured))
-        self._judge(figures)
+        self._note_evaluation(figures)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _judge(self, figures: dict[str, float]) -> None:
-        best, figure = self.best, figures[self.task.metric]
+    def _note_evaluation(self, figures: dict[str, float]) -> None:
+        best = self.best
+        figure = figures[self.task.metric]
         best.judged_step = self.state.global_step
         if figure > best.figure:
             best.figure, best.metrics, best.not_better = figure, figures, 0
             best.epoch, best.step = float(self.state.epoch or 0), self.state.global_step
-            best.weights = {name: one.detach().cpu().clone() for name, one in trained_tensors(self.model).items()}
+            best.weights = {name: tensor.detach().cpu().clone() for name, tensor in trained_tensors(self.model).items()}
             return
         best.not_better += 1
         self.control.should_training_stop |= self._out_of_patience()
@@ -158,7 +159,7 @@ class AdaptTrainer(RunTrainer):
         return super().nothing_left() or self._out_of_patience()
 
     def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:
-        """As Trainer does; the weights at the start and at the end are judged as well, and the best ones put back."""
+        """As Trainer does; the weights at the start and at the end are evaluated, too, and the best ones put back."""
         if resume_from_checkpoint is None:
             # A head that starts well may be the best there is.
             self.evaluate()
@@ -167,7 +168,7 @@ class AdaptTrainer(RunTrainer):
             self.evaluate()
         if not self.best.weights:
             raise NonFiniteError(
-                f"no judgement on validation gave a figure ({self.task.metric} is NaN): lower learning_rate"
+                f"no evaluation on validation gave a figure ({self.task.metric} is NaN): lower learning_rate"
             )
         load_tensors(self.model, self.best.weights)
         return output
@@ -198,9 +199,9 @@ class AdaptTrainer(RunTrainer):
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters with gradient, and all buffers that are saved, as running statistics are; tied ones once."""
-    parameters = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     saved = model.state_dict()
-    return parameters | {name: one for name, one in model.named_buffers() if name in saved}
+    return parameters | {name: buffer for name, buffer in model.named_buffers() if name in saved}
 
 
 @torch.no_grad()
@@ -210,5 +211,5 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     if present.keys() != tensors.keys():
         different = sorted(present.keys() ^ tensors.keys())
         raise ValueError(f"the checkpoint's tensors are not those of the model: {different[:5]} of {len(different)}")
-    for name, one in present.items():
-        one.copy_(tensors[name])
+    for name, tensor in present.items():
+        tensor.copy_(tensors[name])

@@ -88,5 +88,5 @@ class PairBatch:
         return replace(self, **changed, extra={name: function(tensor) for name, tensor in self.extra.items()})
 
     def _of_kind(self, kind: dict[str, str]) -> dict[str, Tensor]:
-        named = ((one.name, getattr(self, one.name)) for one in fields(self) if one.metadata == kind)
+        named = ((tensor.name, getattr(self, tensor.name)) for tensor in fields(self) if tensor.metadata == kind)
         return {name: tensor for name, tensor in named if tensor is not None}

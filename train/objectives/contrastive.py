@@ -25,7 +25,7 @@ def contrastive_loss(
     Args:
         image_embeds, text_embeds: [n, D] of unit norm; n is equal on all processes.
         logit_scale: scalar, the logarithm of the inverse temperature.
-        valid: [n] bool; pairs that only fill up are False, and are neither positives nor negatives.
+        valid: [n] bool; padding rows are False, and are neither positives nor negatives.
     """
     count = len(image_embeds)
     if valid is None:

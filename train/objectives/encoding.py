@@ -25,7 +25,7 @@ def resize_pixels(pixels: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some pairs of a batch: their `index` [n], the first `count` of them real, the rest repeated to fill up."""
+    """Some pairs of a batch: their `index` [n], the first `count` of them real, the rest padding (repeated pairs)."""
 
     index: Tensor
     count: int
@@ -40,7 +40,7 @@ class Encoder:
         image_mean, image_std: of the image processor; pixels are normalised on the device.
         chunk_size: pairs that go through the towers at once.
         text_multiple: texts of a chunk are cut to its longest one, rounded up to a multiple of this.
-        fixed_shapes: fill the last chunk up to `chunk_size` (a compiled model recompiles for every new shape).
+        fixed_shapes: pad the last chunk to `chunk_size` (a compiled model recompiles for every new shape).
         autocast: context of mixed precision for the towers.
         flops: what a pair costs; None: not counted.
         spent: FLOP of this process, by what they were spent on.

@@ -21,7 +21,7 @@ from train.objectives.objective import Objective
 
 
 class _RandomState:
-    """The random numbers of a moment, for a second forward that draws the same (dropout)."""
+    """The random numbers of a moment, for a second forward pass with the same dropout."""
 
     def __init__(self, *tensors: Tensor):
         self.cpu = torch.get_rng_state()

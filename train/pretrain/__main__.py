@@ -140,7 +140,7 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
         forget_earlier_run(Path(args.output_dir), _WRITTEN)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     run = describe_run(trainer, model_arguments, data)
-    # What is left may take the first process longer than the others would wait.
+    # What is left may take rank 0 longer than the other ranks would wait at a barrier.
     leave_together()
     if trainer.is_world_process_zero():
         save_run(trainer, dataset, run)

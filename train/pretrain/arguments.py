@@ -38,7 +38,7 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
     num_train_epochs: float = field(
         default=20, metadata={"help": "Curation epochs plus passes over the kept subset; ignored with max_steps."}
     )
-    # The schedule says it, which must be equal.
+    # Not compared itself: the schedule says the same and must be equal.
     max_steps: int = field(
         default=-1, metadata={"help": "Steps of all phases, in place of num_train_epochs.", "recorded": False}
     )

@@ -1,4 +1,4 @@
-"""The Trainer that curates: it judges super-batches without gradient and trains on what is kept."""
+"""The Trainer that curates: it scores super-batches without gradient and trains on what is kept."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class CuratedTrainer(RunTrainer):
 
     Attributes:
         schedule: the planned batches of each phase.
-        curation: what was judged and kept.
+        curation: what was scored and kept.
         curator: chooses, and keeps `curation`.
         encoder: embeds, and counts FLOP.
         objective: the loss, with parameters of its own that are trained and kept in checkpoints.
@@ -142,7 +142,7 @@ class CuratedTrainer(RunTrainer):
             data_collator=data_collator,
             **kwargs,
         )
-        # Of the findings in training, which says what is rare when judging during training.
+        # Of the findings in training, which says what is rare when evaluating during training.
         self.prevalence = prevalence or {}
         if args.compile_towers is not None:
             # The towers alone and in place: scoring and training then share what was compiled.
@@ -204,7 +204,9 @@ class CuratedTrainer(RunTrainer):
             split = score_split(encoder, dataset, (), "published", settings)
         _, macros = judge(split, self.prevalence, RARE_BELOW, resamples=0, seed=self.args.seed)
         metrics = {
-            f"{metric_key_prefix}_{name}_auroc": one.value for name, one in macros.items() if one.value is not None
+            f"{metric_key_prefix}_{name}_auroc": macro.value
+            for name, macro in macros.items()
+            if macro.value is not None
         }
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -352,7 +354,7 @@ class CuratedTrainer(RunTrainer):
         return {"prototype_usage_entropy": entropy, "prototype_mean_cosine": cosine}
 
     def save_state(self, folder: Path) -> dict:
-        """What was judged and kept, and the objective's own parameters, where it has any."""
+        """What was scored and kept, and the objective's own parameters, where it has any."""
         self.curation.save(folder)
         if self.objective.state_dict():
             save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)

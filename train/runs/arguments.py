@@ -63,7 +63,7 @@ class RunArguments(TrainingArguments):
     """
 
     refused: ClassVar[dict[str, str]] = {
-        "load_best_model_at_end": "Trainer 5.x leaves renamed tensors as they were; judge checkpoints with eval.run",
+        "load_best_model_at_end": "Trainer 5.x leaves renamed tensors as they were; evaluate checkpoints with eval.run",
         "auto_find_batch_size": "a run is planned, and resumed, with one batch size; lower per_device_train_batch_size",
         "save_only_model": "a run goes on from its optimiser and random numbers too",
         "save_on_each_node": "a checkpoint is one folder, on a file system that all hosts share",
@@ -124,7 +124,7 @@ def _changed(arguments, counts) -> dict:
         value, default = getattr(arguments, argument.name), argument.default
         if argument.default_factory is not dataclasses.MISSING:
             default = argument.default_factory()
-        # What is switched off by False where the default is None was not changed.
+        # False in place of a default of None changes nothing.
         if value != default and (value or default):
             plain = isinstance(value, (int, float, str, bool, dict, list))
             settings[argument.name] = value if plain else str(value)

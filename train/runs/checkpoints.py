@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there at all.
+"""Atomic checkpoints: whole or not there at all.
 
 A checkpoint is written into a hidden folder, listed with the sizes of its files, and then renamed: a process killed at
 any moment leaves the checkpoint before it as it was. One whose files do not match their list is passed over.

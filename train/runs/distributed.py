@@ -24,7 +24,7 @@ def wait_for_all() -> None:
 
 
 def from_first(value):
-    """The first process's value, on every process."""
+    """Broadcast: the value of rank 0, on every rank."""
     values = [value]
     if world_size() > 1:
         dist.broadcast_object_list(values, src=0)
@@ -32,7 +32,7 @@ def from_first(value):
 
 
 def agree(tensor: Tensor) -> Tensor:
-    """The first process's values: what is computed alike everywhere may still differ in the last bit."""
+    """Broadcast: the values of rank 0. What is computed alike everywhere may still differ in the last bit."""
     if world_size() > 1:
         dist.broadcast(tensor, src=0)
     return tensor

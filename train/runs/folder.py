@@ -26,7 +26,7 @@ MODEL, ADAPTER, BASE, RESULTS = "model", "adapter", "base", "results"
 
 
 def forget_earlier_run(run_dir: Path, names: Iterable[str]) -> None:
-    """Remove what an earlier run wrote, so that it does not speak for this one. Checkpoints stay.
+    """Remove what an earlier run wrote, so that it is not taken for this one's. Checkpoints stay.
 
     Args:
         names: files and folders of `run_dir` to remove, beside its record and a checkpoint that is not whole.
@@ -62,13 +62,15 @@ def _is_json(value) -> bool:
 
 
 def checkpoint_to_resume(args: TrainingArguments) -> Path | None:
-    """The checkpoint to go on from, if that is wanted and there is one; the first process decides for all.
+    """The checkpoint to go on from, if that is wanted and there is one; rank 0 decides for all.
 
     Raises:
         ValueError: the one named is not whole, another process does not see it whole, or there are checkpoints and no
             word about them.
     """
-    output_dir, problem, checkpoint = Path(args.output_dir), None, None
+    output_dir = Path(args.output_dir)
+    problem = None
+    checkpoint = None
     if rank() == 0:
         try:
             if args.resume_from_checkpoint:

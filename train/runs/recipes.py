@@ -76,10 +76,10 @@ def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str]) -> tuple:
             does), or a value is of the wrong type or none of the choices.
     """
     parser = _Parser(dataclasses)
-    if any(issubclass(one, TrainingArguments) for one in dataclasses):
+    if any(issubclass(cls, TrainingArguments) for cls in dataclasses):
         parser.set_defaults(disable_tqdm=not shows_bars())
     if arguments and not arguments[0].startswith("-"):
-        recipe = _read_recipe(Path(arguments[0]), [one.name for cls in dataclasses for one in fields(cls)])
+        recipe = _read_recipe(Path(arguments[0]), [argument.name for cls in dataclasses for argument in fields(cls)])
         # Through the parser, so that types and choices are checked as on the command line; only it has no null.
         parser.set_defaults(**{name: None for name, value in recipe.items() if value is None})
         words = [word for name, value in recipe.items() if value is not None for word in as_words(name, value)]

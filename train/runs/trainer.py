@@ -1,4 +1,4 @@
-"""The Trainer under every run: checkpoints whole or not there, exact resuming, costs, and no NaN in the weights."""
+"""The Trainer under every run: atomic checkpoints, exact resuming, costs, and no NaN in the weights."""
 
 from __future__ import annotations
 
@@ -164,12 +164,13 @@ class RunTrainer(Trainer):
         return str(folder / STAGING if self._staging_checkpoint else folder)
 
     def _save_checkpoint(self, model, trial) -> None:
-        """As Trainer does, with the state of the run, and whole or not at all (see `train.runs.checkpoints`).
+        """As Trainer does, with the state of the run, atomically (see `train.runs.checkpoints`).
 
         Raises:
             OSError: there is no room; the checkpoint before is as it was.
         """
-        run_dir, name = Path(self._get_output_dir(trial)), f"checkpoint-{self.state.global_step}"
+        run_dir = Path(self._get_output_dir(trial))
+        name = f"checkpoint-{self.state.global_step}"
         state = self.run_state()
         if self.args.should_save:
             shutil.rmtree(run_dir / STAGING, ignore_errors=True)
@@ -224,10 +225,10 @@ class RunTrainer(Trainer):
         check_same_run(checkpoint, state, json.loads(json.dumps(self.run_state())))
         self._seconds_before = state["seconds"]
         if rank() == 0:
-            # Sums over all processes: one of them carries them on.
+            # These are sums over all processes, so rank 0 alone takes them over.
             self.samples_trained = state["samples_trained"]
             if self.flops is not None:
-                # In place: the object that counts may hold the same one.
+                # In place: the object that counts may hold the same dict.
                 self.flops.update(state["flops"])
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         self.load_state(checkpoint, state["own"])

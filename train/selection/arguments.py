@@ -36,7 +36,7 @@ class SelectionArguments(constants_of(RULES)):
         metadata={"help": "Share of the corpus to keep, in (0, 1]; null in YAML: the rule's published constants."},
     )
     super_batch_size: int = field(
-        default=480, metadata={"help": "Pairs judged together in the curation epoch, over all processes."}
+        default=480, metadata={"help": "Pairs scored together in the curation epoch, over all processes."}
     )
     num_prototypes: int = field(
         default=6, metadata={"help": "Prototypes; published: 6, and 32 for the rule of the second version."}
@@ -113,7 +113,11 @@ class SelectionArguments(constants_of(RULES)):
                 f"keep_share {self.keep_share} of super_batch_size {self.super_batch_size} keeps less than 2 pairs a "
                 "step, too few for a contrastive loss: raise one of them"
             )
-        defaults = {one.name: one.default for other in RULES.values() for one in dataclasses.fields(other.constants)}
+        defaults = {
+            constant.name: constant.default
+            for known_rule in RULES.values()
+            for constant in dataclasses.fields(known_rule.constants)
+        }
         given = [name for name in defaults if getattr(self, name, defaults[name]) != defaults[name]]
         foreign = [name for name in given if name not in rule.constants.names()]
         if foreign:

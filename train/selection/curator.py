@@ -80,7 +80,7 @@ class Curator:
         args: of the run: `SelectionArguments` that are `TrainingArguments` too.
         state, encoder, dataset: see their classes.
         collator: makes a batch of pairs.
-        pairs_scored: how many pairs went through the towers to be judged, over all processes.
+        pairs_scored: how many pairs went through the towers to be scored, over all processes.
         reuses_scores: whether scored embeddings stand for the first pass of gradient caching.
     """
 
@@ -182,7 +182,7 @@ class Curator:
         return Selection(**whole)
 
     def _prototypes(self, model: torch.nn.Module) -> Tensor | None:
-        """As they are now, started if they are not there yet; None where the rule has none."""
+        """The prototypes as they are now, initialised at first use; None where the rule has none."""
         state = self.state
         if self.args.rule.uses_prototypes and state.prototypes is None:
             state.prototypes = self._initial_prototypes(model)
@@ -191,7 +191,7 @@ class Curator:
         return state.prototypes
 
     def _move_prototypes(self, kept: Tensor) -> None:
-        """Towards the features `kept` [n, 2 D]."""
+        """Move the prototypes towards the features `kept` [n, 2 D]."""
         args, state = self.args, self.state
         state.prototypes, usage = update_prototypes(
             kept, state.prototypes, args.prototype_momentum, args.sinkhorn_temperature, args.sinkhorn_iterations
@@ -236,7 +236,7 @@ class Curator:
             sampler=SequentialSampler(local),
             collate_fn=self.collator,
             num_workers=self.args.dataloader_num_workers,
-            # Of its own: the random numbers of training must not depend on whether this was done.
+            # A generator of its own: the random numbers of training must not depend on whether this was done.
             generator=torch.Generator(),
         )
         # Processes may have different numbers of batches: nothing in the loop may wait for the others.
@@ -255,7 +255,7 @@ class Curator:
             embeds = self.embed_rows(model, rows, "embedding the corpus", lambda *both: torch.cat(both, dim=1))
             pairs = Candidates(rows, *embeds.chunk(2, dim=1))
         finite = self._finite(pairs, 0)
-        # The first process chooses for all, the others wait for what it kept.
+        # Rank 0 chooses for all, the other ranks wait for what it kept.
         selection = Selection(torch.full((len(rows),), int(Role.OUTLIER), dtype=torch.int8))
         if rank() == 0:
             selection = self._apply_rule(pairs, finite, torch.Generator().manual_seed(self.args.seed))
@@ -285,7 +285,7 @@ class Curator:
             return gather_uneven(tensor, counts)[share.to(tensor.device)]
 
         exchanged = self._same_shapes(batch, lengths).select(own).map_device(exchange)
-        # What is known of all pairs by all processes need not travel.
+        # All processes know these values of all pairs, so they are not exchanged.
         exchanged = replace(exchanged, rows=rows[kept][share], lengths=lengths[kept][share], valid=valid)
         return exchanged, None if embeds is None else (exchange(embeds[0][own]), exchange(embeds[1][own]))
 

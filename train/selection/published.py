@@ -50,7 +50,7 @@ class QuantileConstants(Constants):
 def farthest_point_sampling(points: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
     """Indices [count] of points that cover `points` [N, D] (unit norm): a random one, then always the farthest.
 
-    Nothing is drawn from `generator` where all or none are wanted, as in the published code.
+    Nothing is sampled from `generator` where all or none are wanted, as in the published code.
     """
     if count >= len(points):
         return torch.arange(len(points), device=points.device)

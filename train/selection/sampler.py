@@ -1,4 +1,4 @@
-"""What is seen, when, and by whom: the only place that decides it.
+"""Which pairs are seen when, and by which process: only this module decides it.
 
 A run has up to three phases: a plain warm-up on random batches, curation passes over the whole corpus in
 super-batches, and training on the kept subset. Batches are lists of row numbers of the corpus, which stay the same

@@ -1,4 +1,4 @@
-"""The state of curation in one place: prototypes, what was judged, and how."""
+"""The state of curation in one place: prototypes, what was scored, and how."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class CurationState:
     """What curation knows of a corpus of `num_rows` pairs, by row of the training split; 5 bytes a pair.
 
     Attributes:
-        roles: [num_rows] int8, a `Role`, or -1 where the pair was not judged yet.
-        clusters: [num_rows] int16, the nearest prototype when it was judged; -1 where there was none.
+        roles: [num_rows] int8, a `Role`, or -1 where the pair was not scored yet.
+        clusters: [num_rows] int16, the nearest prototype when it was scored; -1 where there was none.
         distances: [num_rows] fp16, the distance to it; NaN where there was none.
         prototypes: [K, 2 D], None before the first selection.
         usage: [K], how many kept pairs each prototype received.
         start_cosine: scalar, the mean cosine between two prototypes when they started.
         map_rows: [S] int64 ascending, a random sample of rows whose features are kept for looking at.
-        map_features: [S, 2 D] fp16, their features when they were judged; zeros before. None before the first.
+        map_features: [S, 2 D] fp16, their features when they were scored; zeros before. None before the first.
     """
 
     num_rows: int
@@ -53,13 +53,13 @@ class CurationState:
         return cls(num_rows, map_rows=order[:map_sample_size].sort().values)
 
     def forget(self) -> None:
-        """Before a pass over the corpus: nothing is judged; the prototypes stay."""
+        """Before a pass over the corpus: nothing is scored; the prototypes stay."""
         self.roles.fill_(_NOT_JUDGED)
         self.clusters.fill_(_NOT_JUDGED)
         self.distances.fill_(torch.nan)
 
     def record(self, rows: Tensor, selection: Selection, features: Tensor | None = None) -> None:
-        """Note how `rows` [B] were judged, and their `features` [B, 2 D] if they have any."""
+        """Note how `rows` [B] were scored, and their `features` [B, 2 D] if they have any."""
         self.roles[rows] = selection.roles.cpu()
         if features is None:
             return
@@ -80,7 +80,7 @@ class CurationState:
 
     @property
     def seen(self) -> Tensor:
-        """[num_rows] bool: judged in this pass."""
+        """[num_rows] bool: scored in this pass."""
         return self.roles != _NOT_JUDGED
 
     @property
@@ -95,7 +95,7 @@ class CurationState:
 
     @property
     def kept_share(self) -> float:
-        """Share of the judged pairs that was kept; 0 before any was judged."""
+        """Share of the scored pairs that was kept; 0 before any was scored."""
         return float(self.kept.sum() / self.seen.sum().clamp(min=1))
 
     def save(self, folder: Path) -> None:

@@ -20,7 +20,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How a trained cell is judged: `command --model CELL`, which writes `CELL/results/NAME.json` for all `results`."""
+    """How a trained cell is evaluated: `command --model CELL`, which writes each result to `CELL/results/NAME.json`."""
 
     results: list
     arguments: dict = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Grid:
         command: module of the trainer, and its recipe; the trainer takes `--output_dir` and writes `run.json` last.
         folder: of its cells below that of the study; default: its name.
         arguments: of all cells; arms, axes and `where` come later and win.
-        evaluate: None: the trainer judges its own result before it writes `run.json`.
+        evaluate: None: the trainer evaluates its own result before it writes `run.json`.
     """
 
     command: str
@@ -115,7 +115,7 @@ class Cell:
         place: its value on each axis.
         folder: output folder of the trainer.
         command, arguments: of the trainer, without those that say where it writes.
-        evaluate: None where the trainer judges its own result.
+        evaluate: None where the trainer evaluates its own result.
     """
 
     grid: str

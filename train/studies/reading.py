@@ -19,8 +19,8 @@
           - {cells: {arm: lora, label_share: 0.01}, arguments: {rank: 4}}
         compare: {arguments: {out: runs/my_study/findings_compared}}
 
-A trainer that does not judge its result has `evaluate: {arguments: {data: DIR}, results: [zero_shot_findings]}` in its
-grid. All paths are as seen from where the command is started.
+A trainer that does not evaluate its result has `evaluate: {arguments: {data: DIR}, results: [zero_shot_findings]}` in
+its grid. All paths are as seen from where the command is started.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def read_study(path: Path) -> Study:
 
 def _read_grid(values: Any, where: str) -> Grid:
     grid = _build(Grid, values, where)
-    conditions = [_build(Condition, one, f"{where}.where") for one in grid.where]
+    conditions = [_build(Condition, entry, f"{where}.where") for entry in grid.where]
     evaluate = None if grid.evaluate is None else _build(Evaluation, grid.evaluate, f"{where}.evaluate")
     compare = None if grid.compare is None else _build(Comparison, grid.compare, f"{where}.compare")
     grid = dataclasses.replace(grid, where=conditions, evaluate=evaluate, compare=compare)
@@ -103,13 +103,15 @@ def _build(kind: type[T], values: Any, where: str) -> T:
     """A dataclass from a mapping of YAML; what is nested stays as it is."""
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected a mapping, found {values!r}")
-    known = {one.name: one for one in dataclasses.fields(kind)}
+    known = {field.name: field for field in dataclasses.fields(kind)}
     for name, value in values.items():
         check_known(name, known, f"{where}: key")
-        expected, words = next((one for hint, one in _KINDS.items() if known[name].type.startswith(hint)), (object, ""))
+        expected, words = next(
+            (kinds for hint, kinds in _KINDS.items() if known[name].type.startswith(hint)), (object, "")
+        )
         if not isinstance(value, expected):
             raise ValueError(f"{where}: {name} is {value!r}, expected a {words}")
-    required = (one.name for one in known.values() if one.default is one.default_factory is dataclasses.MISSING)
+    required = (field.name for field in known.values() if field.default is field.default_factory is dataclasses.MISSING)
     missing = [name for name in required if name not in values]
     if missing:
         raise ValueError(f"{where}: {', '.join(missing)} missing")

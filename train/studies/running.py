@@ -93,7 +93,7 @@ def commands_left(cell: Cell) -> list[list[str]]:
 def _is_trained(cell: Cell) -> bool:
     """Whether the run of a cell is finished; raises ValueError where it is not the one that is asked for.
 
-    One that was stopped (or failed) without a checkpoint is begun anew, so it matters not what it was begun with.
+    One that was stopped (or failed) without a checkpoint is begun anew, so its earlier arguments do not matter.
     """
     wanted, before = Record.of(cell), Record.load(cell.folder / RECORD_FILE)
     finished = (cell.folder / RUN_FILE).is_file()
@@ -129,7 +129,7 @@ def as_command(command: str, arguments: Mapping[str, Any], *positional: str) -> 
 
 def training_command(cell: Cell) -> list[str]:
     words = [*as_command(cell.command, cell.arguments), "--output_dir", str(cell.folder)]
-    # Whole or not: the trainer passes over one that is not.
+    # The checkpoint may be incomplete; the trainer passes over such a one.
     stopped = _has_checkpoint(cell) and not (cell.folder / RUN_FILE).is_file()
     return [*words, "--resume_from_checkpoint", "last"] if stopped else words
 
@@ -139,7 +139,7 @@ def _has_checkpoint(cell: Cell) -> bool:
 
 
 def evaluation_command(cell: Cell) -> list[list[str]]:
-    """The command that judges a trained cell, in a list; an empty one where the trainer does that itself."""
+    """The command that evaluates a trained cell, in a list; an empty one where the trainer does that itself."""
     evaluate = cell.evaluate
     return [as_command(evaluate.command, {"model": str(cell.folder), **evaluate.arguments})] if evaluate else []
 

@@ -47,7 +47,7 @@ class ClinicalF1(evaluate.Metric):
         told = [finding_matrix(texts) for texts in (predictions, references)]
         main = [FINDINGS.index(name) for name in MAIN_FINDINGS]
         counts = weighted_agreement(*told, whole)
-        five = weighted_agreement(*(one[:, main] for one in told), whole)
+        five = weighted_agreement(*(findings[:, main] for findings in told), whole)
         return {
             "micro": float(micro_f1(counts)[0]),
             "macro": float(macro_f1(counts)[0]),

@@ -17,7 +17,7 @@ Args:
 
 Returns:
     dice, iou: means over the films whose reference has the structure, 0 to 1; NaN if there is none.
-    dice_by_film: NaN for films without the structure, whose Dice would not say how well it was drawn.
+    dice_by_film: NaN for films without the structure, whose Dice would not say how well it was outlined.
     films: with the structure; films_without: without it, or not judged at all.
     false_alarms: how many of the latter something was segmented in.
 """

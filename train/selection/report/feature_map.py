@@ -12,7 +12,7 @@ from train.selection.state import CurationState
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """`points` [n, 2] and `roles` [n] of the sampled pairs that were judged, and `prototypes` [K, 2], in one plane.
+    """`points` [n, 2] and `roles` [n] of the sampled pairs that were scored, and `prototypes` [K, 2], in one plane.
 
     `explained` is the share of the features' variance that each of the two axes tells.
     """
@@ -26,7 +26,7 @@ class FeatureMap:
 def map_features(state: CurationState) -> FeatureMap | None:
     """The plane of the first two principal components of the sampled features; None with fewer than three of them.
 
-    Sampled rows whose features are zero were not judged, and are left out.
+    Sampled rows whose features are zero were not scored, and are left out.
     """
     if state.map_features is None:
         return None

@@ -50,14 +50,14 @@ def _to_svg(figure: Figure) -> str:
 
 def draw_course(numbers: CurationNumbers) -> str:
     """Share kept by training step, and below it the health of the prototypes where there are any."""
-    healthy = [one for one in numbers.course if one.usage_entropy is not None]
+    healthy = [moment for moment in numbers.course if moment.usage_entropy is not None]
     with plt.rc_context(_STYLE):
         figure, panels = plt.subplots(
             2 if healthy else 1, 1, figsize=(_WIDTH, 4.6 if healthy else 2.7), sharex=True, layout="constrained"
         )
         first = panels[0] if healthy else panels
-        shown = [one for one in numbers.course if one.kept_share is not None]
-        steps, shares = [one.step for one in shown], [one.kept_share for one in shown]
+        shown = [moment for moment in numbers.course if moment.kept_share is not None]
+        steps, shares = [moment.step for moment in shown], [moment.kept_share for moment in shown]
         asked = numbers.run["keep_share_asked"]
         if asked is not None:
             first.axhline(asked, color="grey", linestyle=":", linewidth=1.2, label=f"asked: {percent(asked)}")
@@ -82,10 +82,10 @@ def _line(mark: str, steps: Sequence[int]) -> str:
 
 
 def _draw_health(panel: Axes, moments: Sequence) -> None:
-    steps = [one.step for one in moments]
+    steps = [moment.step for moment in moments]
     panel.plot(
         steps,
-        [one.usage_entropy for one in moments],
+        [moment.usage_entropy for moment in moments],
         _line("o", steps),
         color=KEPT,
         markersize=3,
@@ -93,7 +93,7 @@ def _draw_health(panel: Axes, moments: Sequence) -> None:
     )
     panel.plot(
         steps,
-        [one.mean_cosine for one in moments],
+        [moment.mean_cosine for moment in moments],
         _line("s", steps),
         color=CONTRAST,
         markersize=3,
@@ -101,7 +101,7 @@ def _draw_health(panel: Axes, moments: Sequence) -> None:
     )
     panel.axhline(COLLAPSED_ENTROPY, color=KEPT, linewidth=0.9, linestyle="--", alpha=0.7)
     panel.axhline(collapsed_cosine(moments[0].mean_cosine), color=CONTRAST, linewidth=0.9, linestyle="--", alpha=0.7)
-    panel.set_ylim(min([-0.05, *(one.mean_cosine - 0.05 for one in moments)]), 1.08)
+    panel.set_ylim(min([-0.05, *(moment.mean_cosine - 0.05 for moment in moments)]), 1.08)
     panel.set_title("Prototypes (dashed: collapsed below this entropy, above this cosine)")
     panel.legend(loc="center right", fontsize=8.5)
 
@@ -121,25 +121,30 @@ def _mark_phases(panel: Axes, numbers: CurationNumbers, named: bool) -> None:
 
 def draw_prototypes(numbers: CurationNumbers) -> str:
     """For every prototype the pairs nearest to it, those kept of them, and its updates."""
-    order = sorted(numbers.prototypes, key=lambda one: -one.pairs)
+    order = sorted(numbers.prototypes, key=lambda prototype: -prototype.pairs)
     places = np.arange(1, len(order) + 1)
     with plt.rc_context(_STYLE):
         figure, (sizes, usage) = plt.subplots(2, 1, figsize=(_WIDTH, 4.4), sharex=True, layout="constrained")
-        sizes.bar(places, [one.pairs for one in order], color=DROPPED, label="judged")
-        sizes.bar(places, [one.kept for one in order], color=KEPT, label="kept")
+        sizes.bar(places, [prototype.pairs for prototype in order], color=DROPPED, label="judged")
+        sizes.bar(places, [prototype.kept for prototype in order], color=KEPT, label="kept")
         sizes.set_title("Pairs nearest to each prototype")
-        sizes.set_ylim(0, max([1, *(one.pairs for one in order)]) * 1.18)
+        sizes.set_ylim(0, max([1, *(prototype.pairs for prototype in order)]) * 1.18)
         sizes.legend(loc="upper right", fontsize=8.5, ncols=2)
         if len(order) <= 12:
-            for place, one in zip(places, order, strict=True):
+            for place, prototype in zip(places, order, strict=True):
                 sizes.text(
-                    place, one.pairs, percent(one.kept / max(one.pairs, 1), 0), ha="center", va="bottom", fontsize=8
+                    place,
+                    prototype.pairs,
+                    percent(prototype.kept / max(prototype.pairs, 1), 0),
+                    ha="center",
+                    va="bottom",
+                    fontsize=8,
                 )
-        usage.bar(places, [one.usage for one in order], color=CONTRAST)
-        mean = sum(one.usage for one in order) / len(order)
+        usage.bar(places, [prototype.usage for prototype in order], color=CONTRAST)
+        mean = sum(prototype.usage for prototype in order) / len(order)
         usage.axhline(mean, color="grey", linestyle=":", linewidth=1.2, label="equal usage")
         usage.set_title("Usage: kept pairs that moved it")
-        usage.set_ylim(0, max([1, *(one.usage for one in order)]) * 1.25)
+        usage.set_ylim(0, max([1, *(prototype.usage for prototype in order)]) * 1.25)
         usage.legend(loc="upper right", fontsize=8.5)
         usage.set_xlabel("prototype, largest first")
         usage.set_xlim(0.3, len(order) + 0.7)
@@ -149,35 +154,35 @@ def draw_prototypes(numbers: CurationNumbers) -> str:
         return _to_svg(figure)
 
 
-def verdict_colour(one: Enrichment) -> str:
+def verdict_colour(finding: Enrichment) -> str:
     """More frequent among the kept, less frequent, or not to be told."""
-    return CONTRAST if one.low > 1 else LESS if one.high < 1 else "#7f868d"
+    return CONTRAST if finding.low > 1 else LESS if finding.high < 1 else "#7f868d"
 
 
 def draw_enrichment(numbers: CurationNumbers) -> str:
     """Enrichment of every finding with its interval against its frequency, both on logarithmic axes."""
-    findings = [one for one in numbers.findings if one.ratio is not None]
+    findings = [finding for finding in numbers.findings if finding.ratio is not None]
     # By the points, not by their intervals, which may reach down to zero.
-    floor = max(min([0.5, *(one.ratio for one in findings if one.ratio > 0)]) * 0.7, 0.02)
-    ceiling = max([2.0, *(one.high for one in findings)]) * 1.15
+    floor = max(min([0.5, *(finding.ratio for finding in findings if finding.ratio > 0)]) * 0.7, 0.02)
+    ceiling = max([2.0, *(finding.high for finding in findings)]) * 1.15
     with plt.rc_context(_STYLE):
         figure, panel = plt.subplots(figsize=(_WIDTH, 4.6), layout="constrained")
-        for one in findings:
-            colour = verdict_colour(one)
+        for finding in findings:
+            colour = verdict_colour(finding)
             panel.plot(
-                [one.prevalence] * 2,
-                [max(one.low, floor / 2), max(one.high, floor)],
+                [finding.prevalence] * 2,
+                [max(finding.low, floor / 2), max(finding.high, floor)],
                 color=colour,
                 alpha=0.45,
                 linewidth=1.6,
             )
             # On a logarithmic axis nothing lies at zero: a triangle at the foot stands for it.
-            mark, height = ("o", one.ratio) if one.ratio > floor else ("v", floor)
-            panel.plot(one.prevalence, height, mark, color=colour, markersize=5)
+            mark, height = ("o", finding.ratio) if finding.ratio > floor else ("v", floor)
+            panel.plot(finding.prevalence, height, mark, color=colour, markersize=5)
         panel.axhline(1, color="black", linewidth=0.9)
         panel.set_xscale("log")
         panel.set_yscale("log")
-        frequencies = [one.prevalence for one in findings]
+        frequencies = [finding.prevalence for finding in findings]
         panel.set_xlim(min(frequencies) / 1.7, min(1.1, max(frequencies) * 1.7))
         panel.set_ylim(floor * 0.93, ceiling)
         panel.axvspan(panel.get_xlim()[0], numbers.tail.rare_below, color="#f0e6d6", alpha=0.5, linewidth=0, zorder=0)
@@ -186,10 +191,10 @@ def draw_enrichment(numbers: CurationNumbers) -> str:
         panel.set_ylabel("kept prevalence / corpus prevalence")
         # Names are placed by what overlaps on paper, so the layout must be settled first.
         figure.draw_without_rendering()
-        told = [one for one in findings if one.low > 1 or one.high < 1]
-        told = sorted(told, key=lambda one: -abs(np.log(max(one.ratio, floor))))[:_NAMES_SHOWN]
-        clusters = {one.name: [(one.prevalence, max(one.ratio, floor))] for one in told}
-        name_clusters(panel, clusters, [verdict_colour(one) for one in told])
+        told = [finding for finding in findings if finding.low > 1 or finding.high < 1]
+        told = sorted(told, key=lambda finding: -abs(np.log(max(finding.ratio, floor))))[:_NAMES_SHOWN]
+        clusters = {finding.name: [(finding.prevalence, max(finding.ratio, floor))] for finding in told}
+        name_clusters(panel, clusters, [verdict_colour(finding) for finding in told])
         return _to_svg(figure)
 
 

@@ -40,7 +40,7 @@ class Gallery:
 def choose_examples(state: CurationState, role: Role, count: int, seed: int) -> list[int]:
     """Up to `count` typical rows of a role, nearest to their prototype first.
 
-    Drawn at random (`seed`) from the middle half of the role's distances; from all its rows where there are none.
+    Sampled at random (`seed`) from the middle half of the role's distances; from all its rows where there are none.
     """
     rows = (state.roles == role).nonzero().squeeze(1).numpy()
     distances = state.distances.numpy()[rows].astype(np.float64)

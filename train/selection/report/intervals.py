@@ -111,7 +111,7 @@ def enrichment(name: str, kept: np.ndarray, values: np.ndarray, patients: np.nda
     """Kept prevalence / corpus prevalence of a finding.
 
     It equals the share of the positives that was kept over the share of all that was. The kept number is fixed and
-    drawn without replacement, so the interval is that of the first share alone, for the effective number of positives:
+    sampled without replacement: the interval is that of the first share alone, for the effective number of positives:
     divided by the design effect and by the hypergeometric (n - positives) / (n - 1), the finite population correction
     (W. G. Cochran, Sampling Techniques, 1977, section 2.6).
 

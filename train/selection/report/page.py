@@ -82,7 +82,7 @@ def render_page(numbers: CurationNumbers, state: CurationState, dataset: Dataset
     figures = {"course": draw_course(numbers)}
     if numbers.prototypes:
         figures["prototypes"] = draw_prototypes(numbers)
-    if any(one.ratio is not None for one in numbers.findings):
+    if any(finding.ratio is not None for finding in numbers.findings):
         figures["enrichment"] = draw_enrichment(numbers)
     if features is not None:
         figures["map"] = draw_map(features, rule.roles)
@@ -108,14 +108,14 @@ def _share_scale(numbers: CurationNumbers):
     """Where a share kept lies on the little scales of the page, in per cent of their width."""
     # Wide intervals of small groups are cut off rather than press the others together.
     values = [share.value for group in numbers.groups for share in group.shares if share.total >= 20]
-    # Of a choice that kept nothing, everything lies at 0.
+    # Where nothing was kept, everything lies at 0.
     end = min(1.0, max([2.5 * numbers.kept_share, *(1.2 * value for value in values)])) or 1.0
     return lambda value: round(100 * min(value / end, 1), 2)
 
 
 def _ratio_scale(numbers: CurationNumbers):
     """The same for an enrichment, on a logarithmic scale with 1 in the middle."""
-    known = [one.ratio for one in numbers.findings if one.ratio]
+    known = [finding.ratio for finding in numbers.findings if finding.ratio]
     reach = min(10.0, 1.2 * max([2.0, *known, *(1 / value for value in known)]))
     return lambda value: round(50 + 50 * max(-1.0, min(1.0, math.log(max(value, 1e-9)) / math.log(reach))), 2)
 
@@ -123,7 +123,7 @@ def _ratio_scale(numbers: CurationNumbers):
 def _format_setting(value) -> str:
     """A setting in one line; the settings of a tower as "name value, name value"."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_format_setting(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {_format_setting(setting)}" for name, setting in value.items())
     return str(value)
 
 

@@ -41,7 +41,7 @@ _RUN_FIELDS = (
 
 @dataclass(frozen=True)
 class RoleCount:
-    """How many judged pairs have a role, in words; `role` is the name of the `Role`."""
+    """How many scored pairs have a role, in words; `role` is the name of the `Role`."""
 
     role: str
     words: str
@@ -52,7 +52,7 @@ class RoleCount:
 
 @dataclass(frozen=True)
 class Moment:
-    """One entry of the log: share kept of the pairs judged so far, and the prototypes' health where there are any."""
+    """One entry of the log: share kept of the pairs scored so far, and the prototypes' health where there are any."""
 
     step: int
     kept_share: float | None
@@ -62,7 +62,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Prototype:
-    """Pairs nearest to a prototype when they were judged, how many were kept, and how many updates it received."""
+    """Pairs nearest to a prototype when they were scored, how many were kept, and how many updates it received."""
 
     pairs: int
     kept: int
@@ -106,7 +106,7 @@ class Tail:
 class CurationNumbers:
     """All of the report. `run` is taken from `run.json`; `phases` are the first steps of curation and subset phase.
 
-    Everything is told of the `judged` pairs; `kept` is what was chosen of them. `prototypes` is empty where the
+    All numbers are of the `judged` pairs; `kept` of them were chosen. `prototypes` is empty where the
     selection has none, `duplicates` None where originals are not known.
     """
 
@@ -133,7 +133,7 @@ def collect_numbers(run: PretrainRun, log: list[dict], state: CurationState, col
     """The numbers of a run: its `run.json` and `log.json`, what it chose, and the columns of its corpus.
 
     Raises:
-        ValueError: no pair was judged, or the rule of the run is not known.
+        ValueError: no pair was scored, or the rule of the run is not known.
     """
     roles = state.roles.numpy()
     seen = roles >= 0
@@ -143,7 +143,9 @@ def collect_numbers(run: PretrainRun, log: list[dict], state: CurationState, col
     kept = state.kept.numpy()[seen]
     findings = {name: values[seen] for name, values in columns.labels.items()}
     enrichments = [enrichment(name, kept, values, patients) for name, values in findings.items()]
-    enrichments = sorted((one for one in enrichments if one.judged), key=lambda one: (-one.prevalence, one.name))
+    enrichments = sorted(
+        (finding for finding in enrichments if finding.judged), key=lambda finding: (-finding.prevalence, finding.name)
+    )
     flags = {name: rows[seen] for name, rows in columns.flags.items() if rows[seen].any()}
     duplicate = flags.get("near_duplicate")
     schedule = Schedule(**run.schedule)
@@ -157,7 +159,9 @@ def collect_numbers(run: PretrainRun, log: list[dict], state: CurationState, col
         phases=phases,
         course=_course(log, phases[0]),
         prototypes=_prototypes(state),
-        groups=[_group(title, one.names, one.codes[seen], kept, patients) for title, one in columns.groups.items()],
+        groups=[
+            _group(title, group.names, group.codes[seen], kept, patients) for title, group in columns.groups.items()
+        ],
         findings=enrichments,
         tail=_tail(enrichments, findings, kept, patients),
         defects=[_defect(name, rows, roles, patients) for name, rows in sorted(flags.items())],
@@ -174,7 +178,7 @@ def _count_roles(roles: np.ndarray, words: Mapping[Role, str]) -> list[RoleCount
 
 
 def _course(log: list[dict], first: int) -> list[Moment]:
-    """The log from step `first` on: before, nothing is judged."""
+    """The log from step `first` on: before, nothing is scored."""
     names = ("kept_share", "prototype_usage_entropy", "prototype_mean_cosine")
     entries = [entry for entry in log if "kept_share" in entry and entry["step"] > first]
     return [Moment(entry["step"], *(entry.get(name) for name in names)) for entry in entries]
@@ -199,15 +203,15 @@ def _group(title: str, names: list[str], codes: np.ndarray, kept: np.ndarray, pa
 def _tail(
     enrichments: Iterable[Enrichment], findings: dict[str, np.ndarray], kept: np.ndarray, patients: np.ndarray
 ) -> Tail:
-    known = [one for one in enrichments if one.ratio is not None and one.name != _NORMAL]
+    known = [finding for finding in enrichments if finding.ratio is not None and finding.name != _NORMAL]
     pooled = []
     for title, chosen in (
-        ("any rare finding", [one for one in known if one.prevalence < RARE_BELOW]),
-        ("any common finding", [one for one in known if one.prevalence >= RARE_BELOW]),
+        ("any rare finding", [finding for finding in known if finding.prevalence < RARE_BELOW]),
+        ("any common finding", [finding for finding in known if finding.prevalence >= RARE_BELOW]),
     ):
-        values = any_of([findings[one.name] for one in chosen], len(kept))
+        values = any_of([findings[finding.name] for finding in chosen], len(kept))
         pooled.append(enrichment(title, kept, values, patients))
-    correlation = rank_correlation([one.prevalence for one in known], [one.ratio for one in known])
+    correlation = rank_correlation([finding.prevalence for finding in known], [finding.ratio for finding in known])
     return Tail(RARE_BELOW, *pooled, correlation)
 
 
@@ -230,7 +234,7 @@ def _told_of(run: PretrainRun) -> dict:
 def _without_folders(value):
     """Settings with the last part alone of absolute paths: the others may name people or places."""
     if isinstance(value, dict):
-        return {key: _without_folders(one) for key, one in value.items()}
+        return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, str) and PurePath(value).is_absolute():
         return f".../{PurePath(value).name}"
     return value

@@ -39,19 +39,19 @@ def ratio(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def interval(one: Share | Enrichment) -> str:
+def interval(number: Share | Enrichment) -> str:
     """The 95 % interval of a share (in per cent) or of an enrichment."""
-    if one.low is None:
+    if number.low is None:
         return ""
-    if isinstance(one, Share):
-        return f"[{100 * one.low:.1f}, {100 * one.high:.1f}]"
-    return f"[{one.low:.2f}, {one.high:.2f}]"
+    if isinstance(number, Share):
+        return f"[{100 * number.low:.1f}, {100 * number.high:.1f}]"
+    return f"[{number.low:.2f}, {number.high:.2f}]"
 
 
 def summarise(numbers: CurationNumbers) -> list[Statement]:
     """What was chosen, whether the tail is favoured and defects dropped, whether the prototypes hold, and the cost."""
     tail = [_describe_tail(numbers)] if numbers.findings else []
-    defects = [_describe_defect(one, 1 - numbers.kept_share) for one in numbers.defects]
+    defects = [_describe_defect(defect, 1 - numbers.kept_share) for defect in numbers.defects]
     return [_describe_choice(numbers), *tail, *defects, *_describe_health(numbers), _describe_cost(numbers)]
 
 
@@ -95,8 +95,8 @@ def _too_few(number: int) -> str:
     return f"{number} {'pair is' if number == 1 else 'pairs are'} too few"
 
 
-def _describe_defect(one: Defect, overall: float) -> Statement:
-    share = one.dropped
+def _describe_defect(defect: Defect, overall: float) -> Statement:
+    share = defect.dropped
     if share.total < _FEW:
         verdict, tone = f"{_too_few(share.total)} to tell", "plain"
     elif share.low > overall:
@@ -105,7 +105,7 @@ def _describe_defect(one: Defect, overall: float) -> Statement:
         verdict, tone = "less often than the average pair", "bad"
     else:
         verdict, tone = "not clearly more or less often than the average pair", "plain"
-    name = DEFECTS.get(one.name, one.name)
+    name = DEFECTS.get(defect.name, defect.name)
     return Statement(
         name.capitalize(),
         f"{percent(share.value)} of {share.total:,} were dropped {interval(share)}, against {percent(overall)} of all "
@@ -115,7 +115,7 @@ def _describe_defect(one: Defect, overall: float) -> Statement:
 
 
 def _describe_health(numbers: CurationNumbers) -> list[Statement]:
-    moments = [one for one in numbers.course if one.usage_entropy is not None]
+    moments = [moment for moment in numbers.course if moment.usage_entropy is not None]
     if not moments:
         return []
     entropy, cosine = moments[-1].usage_entropy, moments[-1].mean_cosine
