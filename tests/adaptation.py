@@ -55,7 +55,15 @@ def film(number: int, labels: dict | None = None, masks: dict | None = None, siz
         "masks": [{"name": name, "image": Image.fromarray(mask)} for name, mask in masks.items()],
         "patient_id": f"patient {number // 2}",
         **dict.fromkeys(("findings", "impression", "report", "report_origin", "language", "study_id", "licence"), ""),
-        **{"flags": [], "view": "PA", "split": "train", "source": "discs", "sex": None, "age_years": None},
+        **{
+            "flags": [],
+            "view": "PA",
+            "split": "train",
+            "source": "discs",
+            "sex": None,
+            "age_years": None,
+            "quality": None,
+        },
         **columns,
     }
 

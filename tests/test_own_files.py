@@ -13,14 +13,14 @@ from data_scripts.loaders import folder
 from data_scripts.prepare.__main__ import PrepareArguments, main, prepare
 from data_scripts.schema import DataError, Record, Skipped
 from tests.dicom_files import ramp, write_dicom
+from tests.film_files import write_film
 
 SALT = "a-long-salt"
 SECRETS = ("MRN-77", "Example", "Anna", "1.2.3.77", "ACC-1", "19700101", "House of Health", "1.2.840.555.1")
 
 
 def film(path: Path, seed: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60, 70), dtype=np.uint8)).save(path)
+    write_film(path, (70, 60), seed=seed)
 
 
 @pytest.fixture

@@ -93,7 +93,8 @@ def run_and_kill(corpus: Path, out: Path, chooser: random.Random) -> bool:
     return True
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [4, 25])
 def test_kills_at_random_moments_change_nothing(tiny_corpus, undisturbed, tmp_path, kills):
     chooser, killed, number, phases = random.Random(0), 0, 0, set()
     while killed < kills or newest_step(tmp_path / str(number)) > 0:

@@ -70,7 +70,15 @@ def row(number: int, size: tuple[int, int] = (32, 32), masks: dict | None = None
         ],
         "patient_id": f"patient {number // 2}",
         **dict.fromkeys(("findings", "impression", "report", "report_origin", "language", "study_id", "licence"), ""),
-        **{"flags": [], "view": "PA", "split": "train", "source": "synthetic", "sex": None, "age_years": None},
+        **{
+            "flags": [],
+            "view": "PA",
+            "split": "train",
+            "source": "synthetic",
+            "sex": None,
+            "age_years": None,
+            "quality": None,
+        },
     }
 
 

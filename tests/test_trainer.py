@@ -115,7 +115,7 @@ def test_the_same_seed_gives_the_same_run(tiny_corpus, tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize("rule", ["quantile", "sigma"])
+@pytest.mark.parametrize("rule", ["quantile", pytest.param("sigma", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("steps", [pytest.param(5, marks=pytest.mark.slow), 12])
 def test_two_processes_equal_one(tiny_corpus, tmp_path, rule, steps):
     """Five curating steps, and a run through all phases. 64 pairs a super-batch, 24 a batch, in both."""
