@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from eval.records.results import ZeroShotResult
+from eval.tables import format_estimate
 
 _COMMON, _RARE = "#1f6f8b", "#c8553d"
 
@@ -23,7 +24,8 @@ def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8.5, max(3.2, 1.6 + 0.3 * len(labels))), layout="constrained")
     for height, label in enumerate(labels):
         colour = _RARE if label.rare else _COMMON
-        axes.plot([label.auroc.low, label.auroc.high], [height, height], color=colour, linewidth=2, alpha=0.5)
+        if label.auroc.low is not None:
+            axes.plot([label.auroc.low, label.auroc.high], [height, height], color=colour, linewidth=2, alpha=0.5)
         axes.plot(label.auroc.value, height, "o", color=colour, markersize=6)
     names = [f"{finding.name}  ({finding.prevalence:.1%}, n = {finding.positives})" for finding in labels]
     axes.set_yticks(range(len(labels)), names)
@@ -34,13 +36,13 @@ def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
             axes.axvline(
                 estimate.value, color=colour, linewidth=1, linestyle="--", label=f"{name} {estimate.value:.3f}"
             )
-    axes.set_xlim(min([0.45, *(finding.auroc.low for finding in labels)]) - 0.02, 1.01)
+    lowest = [bound for finding in labels for bound in (finding.auroc.value, finding.auroc.low) if bound is not None]
+    axes.set_xlim(min([0.45, *lowest]) - 0.02, 1.01)
     axes.set_xlabel("AUROC with 95 % interval by patient")
     axes.set_ylabel(f"finding (share of {result.prevalence_from} films, n positive)")
     partial = ", PARTIAL" if result.provenance.limited else ""
     axes.set_title(
-        f"Zero-shot, macro AUROC {result.macro.value:.3f} [{result.macro.low:.3f}, {result.macro.high:.3f}], "
-        f"{result.provenance.films:,} films{partial}"
+        f"Zero-shot, macro AUROC {format_estimate(result.macro)}, {result.provenance.films:,} films{partial}"
     )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower left", frameon=False, title="macro mean")

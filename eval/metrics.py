@@ -8,6 +8,8 @@ import numpy as np
 
 #: Resamples that are computed at once: the cumulative sums of all would fill the memory.
 _BLOCK = 100
+#: Over fewer patients an interval says nothing: of one it would have no width.
+LEAST_PATIENTS = 10
 
 
 def weighted_auroc(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -92,8 +94,13 @@ def macro_mean(values: np.ndarray) -> np.ndarray:
 
 
 def resample_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Weights [1 + resamples, n]: every film once, then `bootstrap_weights`."""
-    return np.vstack([np.ones((1, len(patients))), bootstrap_weights(patients, resamples, seed)])
+    """Weights [1 + resamples, n]: every film once, then `bootstrap_weights`.
+
+    Of fewer than `LEAST_PATIENTS` patients the resamples weigh nothing, so that no interval is defined.
+    """
+    weights = np.vstack([np.ones((1, len(patients))), bootstrap_weights(patients, resamples, seed)])
+    weights[1:] *= len(np.unique(patients)) >= LEAST_PATIENTS
+    return weights
 
 
 def bootstrap_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:

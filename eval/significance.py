@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, rankdata
 
-from eval.metrics import label_aurocs, macro_means
+from eval.metrics import LEAST_PATIENTS, label_aurocs, macro_means
 from eval.records.results import Estimate
 
 #: Numbers of the weights that are held at once: 32 MiB of float64.
@@ -155,6 +155,8 @@ def resample_by_patient(
 ) -> np.ndarray:
     """Values [1 + resamples, ...] of a weighted statistic: of the whole, then of patients sampled with replacement.
 
+    Of fewer than `LEAST_PATIENTS` patients the values of all resamples are NaN: no interval is defined.
+
     Args:
         function: takes weights [R, n], how often each film counts, and gives values [R, ...].
         patients: [n], whose film each is.
@@ -170,7 +172,10 @@ def resample_by_patient(
     for begin in range(0, resamples, rows):
         counts = generator.multinomial(count, np.full(count, 1 / count), size=min(rows, resamples - begin))
         parts.append(function(counts[:, index].astype(np.float64)))
-    return np.concatenate(parts)
+    values = np.concatenate(parts)
+    if count < LEAST_PATIENTS:
+        values[1:] = np.nan
+    return values
 
 
 def by_patient_intervals(

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 from datasets import Dataset
 
+from eval.metrics import LEAST_PATIENTS
+
 #: Lower ends of the age bands, in years; the last is open.
 AGE_BANDS = (0, 18, 40, 65, 80)
-#: Groups of fewer patients are not reported: an interval over so few says nothing, and they could be told apart.
-LEAST_PATIENTS = 10
 
 
 def subgroups(dataset: Dataset) -> Iterator[tuple[str, str, np.ndarray]]:
     """Attribute, value and rows (bool [films]) of every group of at least `LEAST_PATIENTS` patients.
+
+    Fewer could be told apart.
 
     An attribute that is not known, or the same for all films, gives none.
     """

@@ -132,10 +132,11 @@ def test_threshold_chosen_on_one_split_and_judged_on_another():
     assert choose_threshold(scores, np.ones(6), "youden") is None
     with pytest.raises(ValueError, match="threshold rule 'best' is unknown"):
         choose_threshold(scores, targets, "best")
-    weights = resample_weights(np.arange(6), 200, seed=0)
+    scores, targets = np.tile(scores, 2), np.tile(targets, 2)
+    weights = resample_weights(np.arange(12), 200, seed=0)
     judged = judge_threshold(0.4, "youden", "validation", scores, targets, weights)
     counts = judged.true_positives, judged.false_positives, judged.true_negatives, judged.false_negatives
-    assert counts == (2, 1, 2, 1)
+    assert counts == (4, 2, 4, 2)
     assert judged.sensitivity.value == pytest.approx(2 / 3)
     assert judged.specificity.value == pytest.approx(2 / 3)
     assert 0 <= judged.sensitivity.low < 2 / 3 < judged.sensitivity.high <= 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from eval.metrics import auroc, bootstrap_weights, weighted_auroc
+from eval.metrics import auroc, bootstrap_weights, label_aurocs, resample_weights, weighted_auroc
 from eval.records.results import Estimate
 from eval.significance import (
     bootstrap_p_value,
@@ -129,9 +129,9 @@ def test_holm_by_hand():
 
 
 def test_resampling_in_blocks_gives_the_draws_of_the_whole():
-    patients = np.array(["a", "a", "b", "c", "c", "c", "d"])
+    patients = np.array(list("aabcccdefghij"))
     whole = resample_by_patient(lambda weights: weights, patients, 11, seed=4)
-    np.testing.assert_array_equal(whole[0], np.ones(7))
+    np.testing.assert_array_equal(whole[0], np.ones(13))
     np.testing.assert_array_equal(whole[1:], bootstrap_weights(patients, 11, seed=4))
     blocks = resample_by_patient(lambda weights: weights, patients, 11, seed=4, block_elements=20)
     np.testing.assert_array_equal(blocks, whole)
@@ -183,3 +183,29 @@ def test_scores_that_cannot_be_compared_are_refused():
         compare_models(["a"], scores, scores[:3], targets, np.arange(4), 10, 0)
     with pytest.raises(ValueError, match="not finite"):
         compare_models(["a"], scores, scores * np.nan, targets, np.arange(4), 10, 0)
+
+
+@pytest.mark.parametrize("patients", [1, 2, 9])
+def test_of_too_few_patients_no_interval_is_defined(patients):
+    generator = np.random.default_rng(0)
+    targets = (generator.random((40, 2)) < 0.4).astype(float)
+    first = generator.normal(size=(40, 2))
+    second = first + 0.1 * generator.normal(size=(40, 2))
+    ids = np.arange(40) % patients
+    result = compare_models(["a", "b"], first, second, targets, ids, 200, 0)
+    assert result.macro.value is not None
+    assert (result.macro.low, result.macro.high, result.macro_p_value) == (None, None, None)
+    (estimate, _) = by_patient_intervals(lambda weights: label_aurocs(first, targets, weights), ids, 200, 0)
+    assert estimate.value is not None
+    assert (estimate.low, estimate.high) == (None, None)
+    assert np.isnan(label_aurocs(first, targets, resample_weights(ids, 5, 0))[1:]).all()
+
+
+def test_of_ten_patients_an_interval_is_defined():
+    generator = np.random.default_rng(0)
+    targets = (generator.random((40, 1)) < 0.4).astype(float)
+    scores = generator.normal(size=(40, 1))
+    (estimate,) = by_patient_intervals(
+        lambda weights: label_aurocs(scores, targets, weights), np.arange(40) % 10, 200, 0
+    )
+    assert estimate.low < estimate.value < estimate.high

@@ -9,7 +9,10 @@ import numpy as np
 
 @dataclass
 class Estimate:
-    """A figure with its 95 % bootstrap interval; None where it is not defined (one class is missing)."""
+    """A figure with its 95 % bootstrap interval; None where it is not defined.
+
+    The figure is not where one class is missing, the interval where no resample has a value, as of too few patients.
+    """
 
     value: float | None
     low: float | None
@@ -20,7 +23,8 @@ class Estimate:
         """The first of `values` [1 + resamples] is the figure itself, the others its resamples."""
         if np.isnan(values[0]):
             return cls(None, None, None)
-        return cls(float(values[0]), *percentile_interval(values[1:]))
+        interval = percentile_interval(values[1:])
+        return cls(float(values[0]), *(None if np.isnan(bound) else bound for bound in interval))
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from eval.metrics import bootstrap_weights
+from eval.metrics import resample_weights
 from eval.records.results import Estimate, ProbeResult, ProbeShare, RetrievalResult, Subgroup, ZeroShotResult
 from eval.scores import ZeroShotScores
 from eval.tasks.calibration import reliability_bins, two_class_softmax
@@ -114,11 +114,11 @@ def draw_roc(result: ZeroShotResult, scores: ZeroShotScores) -> str | None:
         figure, panels = _grid(len(columns))
         for panel, column in zip(panels, columns, strict=True):
             films = np.isfinite(scores.targets[:, column])
-            weights = bootstrap_weights(scores.patients[films], _BAND_RESAMPLES, 0)
-            weights = np.vstack([np.ones(films.sum()), weights])
+            weights = resample_weights(scores.patients[films], _BAND_RESAMPLES, 0)
             points = roc_points(scores.scores[films, column], scores.targets[films, column], weights, grid)
-            low, high = np.nanquantile(points[1:], [0.025, 0.975], axis=0)
-            panel.fill_between(grid, low, high, color=MAIN, alpha=0.18, linewidth=0)
+            if np.isfinite(points[1:]).any():
+                low, high = np.nanquantile(points[1:], [0.025, 0.975], axis=0)
+                panel.fill_between(grid, low, high, color=MAIN, alpha=0.18, linewidth=0)
             panel.plot(grid, points[0], color=MAIN, linewidth=1.6)
             panel.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
             label = by_name[scores.names[column]]
@@ -190,7 +190,8 @@ def draw_label_shares(result: ProbeResult) -> str:
     with plt.rc_context(_STYLE):
         figure, panel = plt.subplots(figsize=(_WIDTH, 2.6), layout="constrained")
         for number, share in enumerate(shares):
-            panel.plot([number] * 2, [share.macro.low, share.macro.high], color=MAIN, linewidth=2.5, alpha=0.4)
+            if share.macro.low is not None:
+                panel.plot([number] * 2, [share.macro.low, share.macro.high], color=MAIN, linewidth=2.5, alpha=0.4)
             panel.plot(number, share.macro.value, "o", color=MAIN, markersize=6)
             samples = [value for value in share.macro_by_seed if value is not None]
             panel.plot([number] * len(samples), samples, "_", color=OTHER, markersize=9)

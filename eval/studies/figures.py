@@ -41,7 +41,8 @@ def plot_arms(comparison: Comparison, path: Path) -> None:
             by_seed, average = cell.figures[group].by_seed, cell.figures[group].mean
             for number, estimate in enumerate(by_seed):
                 place = height + (number - (len(by_seed) - 1) / 2) * 0.16
-                panel.plot([estimate.low, estimate.high], [place] * 2, color=colour, alpha=0.4, linewidth=1.5)
+                if estimate.low is not None:
+                    panel.plot([estimate.low, estimate.high], [place] * 2, color=colour, alpha=0.4, linewidth=1.5)
                 panel.plot(estimate.value, place, "o", color=colour, markersize=4)
             panel.plot([average] * 2, [height - 0.36, height + 0.36], color=colour, linewidth=2.5)
         panel.set_title(GROUPS[group], fontsize=10)

@@ -26,6 +26,7 @@ from eval.benchmarks import Benchmark
 from eval.records.provenance import git_commit, package_versions
 from eval.records.results import TaskResult
 from eval.records.runs import AdaptRun
+from eval.tables import format_estimate
 from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
 from train.adapt.arguments import AdaptTrainingArguments, MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
@@ -230,7 +231,7 @@ def summary(trainer: AdaptTrainer, run: AdaptRun, result: TaskResult | str, weig
     if isinstance(result, str):
         return "\n".join([*lines, result])
     name, figure = result.headline
-    return "\n".join([*lines, f"{result.benchmark}: {name} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"])
+    return "\n".join([*lines, f"{result.benchmark}: {name} {format_estimate(figure)}"])
 
 
 def plain_message(error: Exception) -> str:
