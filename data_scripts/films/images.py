@@ -99,11 +99,19 @@ def _inverted(image: Image.Image) -> Image.Image:
 
 
 def is_blank(image: Image.Image) -> bool:
+    """Whether nearly all pixels of a film have one or two greys; of large films some of the pixels are looked at."""
     grey = image if image.mode in ("1", "L", "F") or image.mode.startswith("I") else image.convert("RGB").convert("L")
     step = max(1, round((grey.width * grey.height / _SAMPLE) ** 0.5))
-    sample = np.asarray(grey)[::step, ::step]
+    # Reduced before it becomes an array: copying a large film takes longer than all else here.
+    size = (max(1, grey.width // step), max(1, grey.height // step))
+    sample = np.asarray(grey if step == 1 else grey.resize(size, Image.Resampling.NEAREST))
     if sample.dtype.kind == "f" and sample.max() <= 1:
         sample = sample * 255
+    if sample.dtype.kind == "u" and sample.itemsize <= 2:
+        # As `np.unique`, which would sort.
+        counts = np.bincount(sample.ravel())
+        values = np.flatnonzero(counts)
+        return is_flat(values, counts[values])
     return is_flat(*np.unique(sample, return_counts=True))
 
 
