@@ -30,8 +30,10 @@ _DEVICES = "Support Devices"
 #: A full stop ends a sentence even where the space after it is missing, but not within numbers or "e.g.". So do numbers
 #: of a list, bullets, dashes between clauses, and the line ends that `_keep_line_ends` leaves.
 _SENTENCE_END = re.compile(
+    # First what may begin an end at all: most characters may not, which saves trying the rest.
+    r"(?=[\d.!?;\s*\u2022\u00b7\u2013\u2014-])(?:"
     r"(?:(?<![\w.])|(?<=[a-z)]\.))\d{1,2}[.)](?:\s|(?=[a-z]))|[.!?](?=\s|$)|(?<=[a-z)]{2})\.(?=[a-z]{2}|\d{1,2}[.)])"
-    r"|;|\n|(?:^|\s)(?:[-*\u2022\u00b7\u2013\u2014]+|--+)(?=\s)"
+    r"|;|\n|(?:^|\s)(?:[-*\u2022\u00b7\u2013\u2014]+|--+)(?=\s))"
 )
 _BULLET = re.compile(r"\s*(?:[-*\u2022\u00b7\u2013\u2014+>]|\d{1,2}[.)]|[a-z][.)]\s)", re.IGNORECASE)
 #: After these, or before them, a sentence goes on in the next line.
@@ -257,12 +259,7 @@ def _find_cues(sentence: str) -> dict[str, list[_Cue]]:
 
 def find_mentions(sentence: str) -> list[Mention]:
     """All mentions of findings in the order of their ends, before denials and doubts."""
-    candidates = {
-        number
-        for word in set(_WORD.findall(sentence))
-        for stem, number in _STEMS.get(word[:2], ())
-        if word.startswith(stem)
-    }
+    candidates = {number for word in set(_WORD.findall(sentence)) for number in _phrases_of(word)}
     mentions = [
         Mention(name, _PHRASES[number].value, *match.span())
         for number in sorted(candidates)
@@ -273,6 +270,12 @@ def find_mentions(sentence: str) -> list[Mention]:
         mention for mention in mentions if not (_is_exception(mention, sentence) or _is_stretched(mention, mentions))
     )
     return sorted(kept, key=lambda mention: (mention.end, mention.start))
+
+
+@lru_cache(maxsize=1 << 16)
+def _phrases_of(word: str) -> tuple[int, ...]:
+    """Numbers of the phrases that need the word."""
+    return tuple(number for stem, number in _STEMS.get(word[:2], ()) if word.startswith(stem))
 
 
 def _is_exception(mention: Mention, sentence: str) -> bool:
