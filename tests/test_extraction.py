@@ -1,6 +1,7 @@
 """The finding extractor: what sentences say, how sentences add up, and how well it agrees with real MeSH headings."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -299,3 +300,22 @@ def test_as_a_careful_reader(report, expected):
     """None: not judged at all. Line ends, bullets and dashes; times that are no denials; borders of a scope."""
     found = extract_findings(report)
     assert {name: found.get(name) for name in expected} == expected
+
+
+SENTENCES = [
+    line.split(" | ", 2)
+    for line in (Path(__file__).parent / "extraction_sentences.txt").read_text().splitlines()
+    if not line.startswith("#")
+]
+
+
+@pytest.mark.parametrize("kind", sorted({kind for kind, _, _ in SENTENCES}))
+def test_sentences_of_our_own(kind):
+    names = SHORT | {"NF": "No Finding"}
+    wrong = []
+    for _, told, text in (sentence for sentence in SENTENCES if sentence[0] == kind):
+        findings = extract_findings(text.replace("\\n", "\n"))
+        for name, _, value in (word.partition("=") for word in told.split()):
+            if findings.get(names.get(name, name)) != (None if value == "-" else int(value)):
+                wrong.append((text, name, value))
+    assert wrong == []

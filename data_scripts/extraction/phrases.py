@@ -45,6 +45,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     "Pleural Effusion": (
         "effusion|effusions",
         "pleural|subpulmonic fluid",
+        "fluid ~ pleural space|spaces|cavity|cavities",
         "hydrothorax",
         "hydropneumothora*",
     ),
@@ -151,6 +152,8 @@ OTHER_ABNORMALITIES = (
     "cavit*|abscess*|cyst|cysts|cystic|honeycomb*|bronchiecta*|bronchitis|bronchiolectasis",
     "peribronchial|bronchial ~ cuffing|thickening",
     "air fluid level*",
+    "volume loss",
+    "loss of volume",
     "aneurysm*|dissection|pseudoaneurysm*|coarctation",
     "dislocat*|subluxat*|luxat*|displaced|displacement|deviat*|herniat*|hernia*|rotator",
     "lytic|blastic|sclerotic|erosi*|destruct*|lesion|lesions|lucen*",
@@ -236,6 +239,7 @@ NOT_DENIALS = (
     "|progression|progressed|worsening|worsened|improvement|improved",
     f"not {_MODIFIER} {_MODIFIER} resolved|cleared",
     "not only|necessarily",
+    "no longer small|tiny|trace|minimal|mild|moderate",
     "no prior|previous|comparison*|priors|doubt",
     # A time is no denial: it was not there before.
     f"not|never|without ~ {_SEEN} on|in|at|during the|her|his|their|any|most? recent|immediate|last? {_BEFORE}",
@@ -245,7 +249,9 @@ NOT_DENIALS = (
 DENIED_AFTER = (
     "no|not|without|nor|neither|never",
     "negative|free for|of|from",
-    "absence|lack|absent of?",
+    "absence|lack of?",
+    "absent of",
+    "^ absent",
     "resolution|disappearance of",
     "interval|complete clearing of?",
     "removal of",
@@ -315,6 +321,6 @@ DOUBT_ENDS = ("without|no",)
 DENIAL_ENDS = ("secondary|due|related to",)
 #: ... and both at a comma before one of these words.
 SCOPE_ENDS_AFTER_COMMA = (
-    "a|an|the|there|with|mild|mildly|moderate|moderately|severe|stable|unchanged|persistent|minimal|minimally|scattered|heart"
+    "a|an|the|there|only|just|with|mild|mildly|moderate|moderately|severe|stable|unchanged|persistent|minimal|minimally|scattered|heart"
     "|lungs|degenerative|likely|probably|possible|possibly|questionable|may|suspected|compatible|consistent|again|status",
 )
