@@ -114,7 +114,9 @@ _SIIM = Benchmark(
     "siim_zero_shot", 1, "zero_shot", "siim_acr", "AUROC", labels=("Pneumothorax",), expected=1_372,
     source="https://www.kaggle.com/c/siim-acr-pneumothorax-segmentation", exposure=("nih_chestxray14",),
 )  # fmt: skip
-_SYNTHETIC = Benchmark("zero_shot_findings", 1, "zero_shot", exposure=("synthetic",), source="data_scripts.synthetic")
+_SYNTHETIC = Benchmark(
+    "zero_shot_findings", 2, "zero_shot", prompts="default", exposure=("synthetic",), source="data_scripts.synthetic"
+)
 _COVID = Benchmark(
     "covid_lungs", 1, "segmentation", "covid_chestxray", "mean Dice", structures=_alike(("lungs",)),
     source="https://github.com/ieee8023/covid-chestxray-dataset (arXiv 2006.11988)",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 
@@ -16,12 +17,28 @@ class PromptFamily:
     Args:
         positive, negative: the templates; None: only the findings in `pairs` can be asked for.
         pairs: by the finding's name in small letters.
+        no_finding_from_others: whether "No Finding" is scored as minus the highest score of the other findings, not by
+            a pair of its own; see `without_others`.
     """
 
     name: str
     positive: str | None
     negative: str | None
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    no_finding_from_others: bool = False
+
+    def describe(self, label: str) -> list[str]:
+        """What a result says of the label: its pair, or that other findings tell it."""
+        return [_FROM_OTHERS] if self.no_finding_from_others and label == NO_FINDING else list(self.pair(label))
+
+    def without_others(self, scores: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """Scores [films, labels] in which "No Finding" is told by the other findings, where the family wants that."""
+        others = [place for place, label in enumerate(labels) if label not in (NO_FINDING, *_NOT_ABNORMAL)]
+        if not self.no_finding_from_others or NO_FINDING not in labels or not others:
+            return scores
+        scores = scores.copy()
+        scores[:, list(labels).index(NO_FINDING)] = -scores[:, others].max(axis=1)
+        return scores
 
     def pair(self, label: str) -> tuple[str, str]:
         """The positive and negative prompt of a finding. Raises ValueError where the family has none for it."""
@@ -33,11 +50,19 @@ class PromptFamily:
         return self.positive.format(label), self.negative.format(label)
 
 
-#: "published" is the pair of arXiv 2602.22843's evaluation. The negative of "No Finding" cannot be "no No Finding".
+NO_FINDING = "No Finding"
+#: A film with these alone has no finding.
+_NOT_ABNORMAL = ("Support Devices",)
+_FROM_OTHERS = "minus the highest score of the other findings"
+_PUBLISHED = {"no finding": ("No Finding", "there is Finding")}
+#: "published" is the pair of arXiv 2602.22843's evaluation. No report has its words for "No Finding": with the demo's
+#: model it was below chance (AUROC 0.44 on 1,500 test films; eleven other pairs 0.21 to 0.72), while the other findings
+#: told it at 0.89. "default" are the published pairs with that.
 PROMPT_FAMILIES: dict[str, PromptFamily] = {
     family.name: family
     for family in (
-        PromptFamily("published", "{}", "no {}", {"no finding": ("No Finding", "there is Finding")}),
+        PromptFamily("default", "{}", "no {}", _PUBLISHED, no_finding_from_others=True),
+        PromptFamily("published", "{}", "no {}", _PUBLISHED),
         PromptFamily(
             "clinical",
             "Findings consistent with {}.",

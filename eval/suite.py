@@ -129,4 +129,4 @@ def _prompt_pairs(result: TaskResult, prompts: str) -> dict[str, list[str]]:
     if not isinstance(result, ZeroShotResult):
         return {}
     family = find_prompts(prompts)
-    return {name: list(family.pair(name)) for name in result.prompt_pairs}
+    return {name: family.describe(name) for name in result.prompt_pairs}

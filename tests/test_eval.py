@@ -266,10 +266,11 @@ def test_results_say_more_than_one_number(run):
     thresholds = [label.threshold for label in result.labels if label.threshold is not None]
     assert thresholds
     assert all(one.chosen_on.startswith("validation (") for one in thresholds)
-    assert [one.name for one in result.other_prompts] == ["clinical", "report", "ensemble"]
+    assert [one.name for one in result.other_prompts] == ["published", "clinical", "report", "ensemble"]
     assert result.other_prompts[-1].families == ["published", "clinical", "report"]
-    assert len({result.macro.value, *(one.macro.value for one in result.other_prompts)}) == 4
-    assert result.prompt_pairs["No Finding"] == ["No Finding", "there is Finding"]
+    assert len({result.macro.value, *(one.macro.value for one in result.other_prompts)}) == 5
+    assert result.prompt_pairs["No Finding"] == ["minus the highest score of the other findings"]
+    assert result.prompt_pairs["Edema"] == ["Edema", "no Edema"]
     assert {one.attribute for one in result.subgroups} >= {"view", "sex", "age"}
     for attribute in ("view", "sex"):
         assert sum(one.films for one in result.subgroups if one.attribute == attribute) <= result.provenance.films
@@ -375,3 +376,15 @@ def test_the_card_says_what_was_measured(run):
         card_main([str(other)])
     with pytest.raises(SystemExit, match="is not a finished run"):
         card_main([str(run / "model")])
+
+
+def test_no_finding_is_told_by_the_other_findings_under_the_default_prompts():
+    scores = np.array([[0.5, 1.0, -2.0, 9.0], [0.5, -3.0, -1.0, 9.0]])
+    labels = ["No Finding", "Edema", "Mass", "Support Devices"]
+    default, published = find_prompts("default"), find_prompts("published")
+    assert default.without_others(scores, labels).tolist() == [[-1.0, 1.0, -2.0, 9.0], [1.0, -3.0, -1.0, 9.0]]
+    assert published.without_others(scores, labels) is scores
+    # Alone, there are no others to tell it by.
+    assert default.without_others(scores[:, :1], labels[:1]).tolist() == [[0.5], [0.5]]
+    assert default.describe("No Finding") == ["minus the highest score of the other findings"]
+    assert default.describe("Edema") == ["Edema", "no Edema"]

@@ -57,7 +57,9 @@ def run(
     notes += _no_training_split(splits, benchmark.split)
     prompts = pair_embeddings(model, list(pairs.values()))
     patients = np.asarray(dataset["patient_id"])
-    split = ZeroShotScores(names, pair_scores(model, embeddings, prompts), targets, patients)
+    split = ZeroShotScores(
+        names, family.without_others(pair_scores(model, embeddings, prompts), names), targets, patients
+    )
     frequency_split = "train" if "train" in splits else benchmark.split
     frequency = prevalences(splits[frequency_split])
     weights = resample_weights(patients, settings.resamples, settings.seed)
@@ -66,7 +68,7 @@ def run(
     if macros["macro"].value is None:
         raise ValueError(f"no label of split {benchmark.split!r} has both positive and negative films: no AUROC")
     precisions = label_average_precisions(split.scores, targets, weights)
-    chosen = _validation_scores(benchmark, model, splits, prompts, names, settings)
+    chosen = _validation_scores(benchmark, model, splits, family, prompts, names, settings)
     labels = [_detail(label, n, split, precisions[:, n], chosen, weights, settings) for n, label in enumerate(labels)]
     return ZeroShotResult(
         benchmark=benchmark.name,
@@ -79,7 +81,7 @@ def run(
         labels=labels,
         undefined=[label.name for label in labels if label.auroc.value is None],
         frequencies=frequency_groups(labels, aurocs, precisions, benchmark.rare_below),
-        prompt_pairs={name: list(pair) for name, pair in pairs.items()},
+        prompt_pairs={name: family.describe(name) for name in names},
         other_prompts=_other_prompts(model, family, embeddings, split, weights),
         subgroups=_subgroups(dataset, split, weights),
         notes=[*notes, *_few_patients(split, labels), _NO_PROBABILITY],
@@ -99,8 +101,9 @@ def score_split(
     if len(dataset) == 0:
         raise ValueError("the split is empty: there is nothing to evaluate on")
     names, targets = chosen_labels(dataset, labels)
-    texts = pair_embeddings(model, [find_prompts(prompts).pair(name) for name in names])
-    scores = pair_scores(model, image_embeddings(model, dataset, settings), texts)
+    family = find_prompts(prompts)
+    texts = pair_embeddings(model, [family.pair(name) for name in names])
+    scores = family.without_others(pair_scores(model, image_embeddings(model, dataset, settings), texts), names)
     return ZeroShotScores(names, scores, targets, np.asarray(dataset["patient_id"]))
 
 
@@ -239,6 +242,7 @@ def _validation_scores(
     benchmark: Benchmark,
     model: EvaluationModel,
     splits: DatasetDict,
+    family: PromptFamily,
     prompts: Tensor,
     names: list[str],
     settings: EvaluationSettings,
@@ -250,7 +254,8 @@ def _validation_scores(
     targets = label_targets(splits[name], names, benchmark.unlisted_is_absent)
     if not np.isfinite(targets).any():
         return None
-    return name, pair_scores(model, image_embeddings(model, splits[name], settings), prompts), targets
+    scores = pair_scores(model, image_embeddings(model, splits[name], settings), prompts)
+    return name, family.without_others(scores, names), targets
 
 
 def _other_prompts(
@@ -260,18 +265,20 @@ def _other_prompts(
     split: ZeroShotScores,
     weights: np.ndarray,
 ) -> list[PromptResult]:
-    """The other families, and the ensemble: the mean of all families' embeddings, again of unit length."""
-    families = [
-        family,
-        *(other_family for other_family in PROMPT_FAMILIES.values() if other_family.name != family.name),
-    ]
-    texts = {member.name: pair_embeddings(model, [member.pair(name) for name in split.names]) for member in families}
-    members = {name: [name] for name in texts if name != family.name}
-    texts["ensemble"] = F.normalize(torch.stack(list(texts.values())).mean(dim=0), dim=-1)
-    members["ensemble"] = [member.name for member in families]
+    """The other families, and the ensemble: the mean of all embeddings of different words, again of unit length."""
+    families = {**PROMPT_FAMILIES, family.name: family}
+    texts = {
+        name: pair_embeddings(model, [member.pair(label) for label in split.names]) for name, member in families.items()
+    }
+    # The words of "default" are those of "published".
+    worded = [name for name, member in families.items() if not member.no_finding_from_others]
+    members = {name: [name] for name in texts if name != family.name} | {"ensemble": worded}
+    texts["ensemble"] = F.normalize(torch.stack([texts[name] for name in worded]).mean(dim=0), dim=-1)
     results = []
     for name, parts in members.items():
-        aurocs = label_aurocs(pair_scores(model, embeddings, texts[name]), split.targets, weights)
+        scores = pair_scores(model, embeddings, texts[name])
+        scores = families[name].without_others(scores, split.names) if name in families else scores
+        aurocs = label_aurocs(scores, split.targets, weights)
         single = dict(zip(split.names, (None if np.isnan(auroc) else float(auroc) for auroc in aurocs[0]), strict=True))
         results.append(PromptResult(name, parts, Estimate.of_resamples(macro_mean(aurocs)), single))
     return results
