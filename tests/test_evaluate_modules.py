@@ -1,22 +1,22 @@
 """The modules of `evaluate`, each loaded by path and offline in a fresh process, against other implementations."""
 
 import json
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
+from tests.warm import run_python
+
 pytest.importorskip("evaluate")
-REPOSITORY = Path(__file__).parents[1]
 #: NaN is written as JSON's extension of it.
 CODE = """
 import json, sys
 import evaluate
 metric = evaluate.load(sys.argv[1])
-calls = json.load(sys.stdin)
+calls = json.load(open(sys.argv[2]))
 results = []
 for call in calls:
     try:
@@ -29,14 +29,10 @@ print("RESULTS" + json.dumps(results))
 
 def compute(module: str, *calls: dict) -> list:
     """What the module gives for each call, or the message of its ValueError; in a fresh process."""
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, f"eval/modules/{module}"],
-        cwd=REPOSITORY,
-        input=json.dumps(calls),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "calls.json"
+        file.write_text(json.dumps(calls))
+        done = run_python(["-c", CODE, f"eval/modules/{module}", str(file)])
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.split("RESULTS")[1])
 
@@ -104,3 +100,10 @@ def test_clinical_f1():
     assert result["five_micro"] == pytest.approx(f1_score(wanted, told, average="micro"))
     assert result["five_macro"] == pytest.approx(0.5)
     assert (result["by_finding"]["Pleural Effusion"], np.isnan(result["by_finding"]["Edema"])) == (0, True)
+
+
+@pytest.mark.parametrize("module", ["multilabel_auroc", "dice", "clinical_f1"])
+def test_nothing_to_evaluate_is_said_in_plain_words(module):
+    (message,) = compute(module, {"predictions": [], "references": []})
+    assert "there are no" in message
+    assert "at least one" in message

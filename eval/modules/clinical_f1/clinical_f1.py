@@ -43,6 +43,8 @@ class ClinicalF1(evaluate.Metric):
         )
 
     def _compute(self, predictions, references) -> dict:
+        if not len(predictions):
+            raise ValueError("there are no reports: give at least one prediction and its reference")
         whole = np.ones((1, len(predictions)))
         told = [finding_matrix(texts) for texts in (predictions, references)]
         main = [FINDINGS.index(name) for name in MAIN_FINDINGS]

@@ -34,6 +34,8 @@ class Dice(evaluate.Metric):
         )
 
     def _compute(self, predictions, references) -> dict:
+        if not len(predictions):
+            raise ValueError("there are no masks: give at least one prediction and its reference")
         counts = np.array([_overlaps(*pair) for pair in enumerate(zip(predictions, references, strict=True))])
         by_film, of_union = with_structure(dice(counts), counts), with_structure(iou(counts), counts)
         films = np.isfinite(by_film)

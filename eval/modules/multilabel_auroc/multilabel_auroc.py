@@ -58,6 +58,8 @@ class MultilabelAuroc(evaluate.Metric):
 
 
 def _matrix(rows, name: str) -> np.ndarray:
+    if not len(rows):
+        raise ValueError(f"{name}: there are no films, give at least one")
     if len({len(row) for row in rows}) != 1:
         raise ValueError(f"{name}: all films need the same labels")
     return np.array(rows, dtype=float)
