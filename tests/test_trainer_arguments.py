@@ -29,7 +29,7 @@ LEARNS = {
     "adam_epsilon": "0.1",
     "max_grad_norm": "0.001",
     "gradient_accumulation_steps": "2",
-    "per_device_train_batch_size": "8",
+    "per_device_train_batch_size": "20",
     "max_steps": "8",
     "num_train_epochs": "3",
     "seed": "5",
