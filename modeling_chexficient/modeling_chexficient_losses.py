@@ -104,19 +104,29 @@ def structures_loss(logits: torch.Tensor, labels: torch.Tensor, ignored: int, na
     return entropy_and_dice(logits, labels == 1, judged)
 
 
-def entropy_and_dice(logits: torch.Tensor, inside: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
+def entropy_and_dice(
+    logits: torch.Tensor, inside: torch.Tensor, judged: torch.Tensor, counts: torch.Tensor | None = None
+) -> torch.Tensor:
     """Binary cross entropy plus 1 - soft Dice of overlapping structures, over judged pixels only; scalar fp32.
 
     All are [B, structures, H, W]; `inside` and `judged` are booleans. The soft Dice of a structure is of the whole
     batch, so that films without it count; structures nobody judged stay out. 0 where no pixel of the batch is judged.
+
+    `counts` [2] are what cross entropies and Dices are divided by; default: `judged_counts` of this batch. Where
+    several batches make one step, the sum of their counts makes each loss its share of the step's.
     """
+    pixels, structures = (judged_counts(judged) if counts is None else counts).clamp(min=1)
+    seen = judged.flatten(2).any(2).any(0)
     logits, truth, judged = logits.float(), (inside & judged).float(), judged.float()
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    entropy = (entropy * judged).sum() / judged.sum().clamp(min=1)
-    found, pixels = logits.sigmoid() * judged, (0, 2, 3)
-    dice = (2 * (found * truth).sum(pixels) + 1) / (found.sum(pixels) + truth.sum(pixels) + 1)
-    seen = (judged.sum(pixels) > 0).float()
-    return entropy + ((1 - dice) * seen).sum() / seen.sum().clamp(min=1)
+    found, axes = logits.sigmoid() * judged, (0, 2, 3)
+    dice = (2 * (found * truth).sum(axes) + 1) / (found.sum(axes) + truth.sum(axes) + 1)
+    return (entropy * judged).sum() / pixels + ((1 - dice) * seen).sum() / structures
+
+
+def judged_counts(judged: torch.Tensor) -> torch.Tensor:
+    """Pixels of `judged` [B, structures, H, W], and structures with any: int64 [2], on its device."""
+    return torch.stack([judged.sum(), judged.flatten(2).any(2).any(0).sum()])
 
 
 def _known(logits: torch.Tensor, labels: torch.Tensor, names: Iterable[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,4 +153,11 @@ def _check_values(judged: torch.Tensor, number: int, ignored: int) -> None:
         raise ValueError(f"labels hold {values}, but this head knows 0 to {number - 1}, and {ignored} for not judged")
 
 
-__all__ = ["entropy_and_dice", "findings_loss", "one_class_loss", "regression_loss", "structures_loss"]
+__all__ = [
+    "entropy_and_dice",
+    "findings_loss",
+    "judged_counts",
+    "one_class_loss",
+    "regression_loss",
+    "structures_loss",
+]

@@ -287,6 +287,33 @@ def test_accumulated_batches_weigh_every_film_alike(task):
     assert math.isclose(split, together, rel_tol=1e-4)
 
 
+def test_a_step_in_parts_has_the_gradient_of_all_its_tokens(task):
+    """Also where one process has repeated films alone, of which no token counts."""
+    films = [task.train_dataset[position] for position in (0, 1, 2)]
+    together, *parts = (task.collate(group) for group in (films, films[:1], films[1:], films[:2]))
+    task.forget(parts[2], torch.tensor([True, True]))
+    judged = task.judged(together, 0)
+    assert sum(task.judged(batch, 0) for batch in parts) == judged == sum(film_tokens(task, film) for film in films)
+
+    def gradient(batches) -> dict[str, torch.Tensor]:
+        task.model.zero_grad()
+        for batch in batches:
+            task.loss(task.model, task.inputs(batch, 0), judged).backward()
+        return {name: weight.grad.clone() for name, weight in task.model.named_parameters() if weight.grad is not None}
+
+    plain = task.model(**task.inputs(together, 0)).loss
+    torch.testing.assert_close(task.loss(task.model, task.inputs(together, 0), judged), plain)
+    one, several = gradient([together]), gradient(parts)
+    assert one.keys() == several.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(several[name], tensor, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def film_tokens(task, film: dict) -> int:
+    """Tokens of a film's report, its end included."""
+    return int((task.collate([film])["labels"] != -100).sum())
+
+
 def test_augmentation_changes_training_films_alone(task):
     batch = task.collate([task.train_dataset[0]])
     assert not task.augmentation.changes_anything

@@ -16,7 +16,7 @@ from modeling_chexficient.decoders_chexficient import (
     pyramid_channels,
 )
 from modeling_chexficient.modeling_chexficient_heads import CheXficientSegmenterOutput
-from modeling_chexficient.modeling_chexficient_losses import entropy_and_dice
+from modeling_chexficient.modeling_chexficient_losses import entropy_and_dice, judged_counts
 from modeling_chexficient.modeling_chexficient_report import patch_tokens
 
 VIT = Dinov2Config(
@@ -95,6 +95,27 @@ def test_only_judged_pixels_count():
     torch.testing.assert_close(entropy_and_dice(logits + 9 * ~judged, inside ^ ~judged, judged), loss)
     assert entropy_and_dice(logits, ~inside, judged) != loss
     assert entropy_and_dice(logits.bfloat16(), inside, judged).dtype == torch.float32
+
+
+def test_shares_of_a_step_sum_up_to_its_loss():
+    """Cross entropy is that of all pixels judged in the step, each Dice that of one batch in which somebody judged."""
+    torch.manual_seed(0)
+    logits = torch.randn(6, 2, 5, 5)
+    inside, judged = torch.rand(6, 2, 5, 5) > 0.5, torch.rand(6, 2, 5, 5) > torch.linspace(0, 0.9, 6).view(6, 1, 1, 1)
+    judged[4:, 1] = False
+    parts = [slice(0, 4), slice(4, 6)]
+    counts = sum(judged_counts(judged[part]) for part in parts)
+    assert counts.tolist() == [judged.sum(), 3]
+    shares = [entropy_and_dice(logits[part], inside[part], judged[part], counts) for part in parts]
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits[judged], inside[judged].float())
+    dices = []
+    for part, structure in ((parts[0], 0), (parts[0], 1), (parts[1], 0)):
+        there = judged[part, structure]
+        found, truth = logits[part, structure].sigmoid()[there], inside[part, structure][there].float()
+        dices.append((2 * (found * truth).sum() + 1) / (found.sum() + truth.sum() + 1))
+    torch.testing.assert_close(sum(shares), entropy + 1 - torch.stack(dices).mean())
+    nothing = torch.zeros_like(judged)
+    assert entropy_and_dice(logits, inside, nothing, counts) == entropy_and_dice(logits, inside, nothing) == 0
 
 
 def mask_logits(mask: np.ndarray, size: int = SIZE) -> torch.Tensor:

@@ -101,6 +101,13 @@ def augment(
     return films, masks
 
 
+def move_masks(masks: Tensor, rows: Tensor, settings: Augmentation, seed: int, epoch: int) -> Tensor:
+    """The masks of `augment`, without the films."""
+    changes = draw_changes(settings, rows.tolist(), seed, epoch).to(masks.device)
+    with torch.autocast(masks.device.type, enabled=False):
+        return _move_masks(masks, _sampling_grid(changes, settings, masks.shape[-1]))
+
+
 def _sampling_grid(changes: Tensor, settings: Augmentation, side: int) -> Tensor:
     """Where every pixel of the new film lies in the old one, [B, S, S, 2] in -1 to 1."""
     angle = changes[:, 0] * math.radians(settings.rotation)

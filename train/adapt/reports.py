@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, LlavaProcessor, PreTrainedTokenizerBase, set_seed
 
 from data_scripts.prepared.films import FilmDataset, film_pixels
@@ -104,6 +105,8 @@ class ReportsTask(Task):
         max_text_length: longest report in tokens, its end included; longer ones are cut.
     """
 
+    not_judged: ClassVar[float] = IGNORED
+
     max_text_length: int = 256
 
     def __post_init__(self):
@@ -125,6 +128,14 @@ class ReportsTask(Task):
     def inputs(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Tensor]:
         pixels, _ = self.films(batch, epoch)
         return {"pixel_values": pixels, **{name: batch[name] for name in ("input_ids", "attention_mask", "labels")}}
+
+    def judged(self, batch: dict[str, Tensor], epoch: int) -> Tensor:
+        """Tokens to be predicted, [1]; the first token of a text is not."""
+        return (batch["labels"][:, 1:] != IGNORED).sum().reshape(1)
+
+    def loss(self, model: nn.Module, inputs: dict[str, Tensor], judged: Tensor) -> Tensor:
+        """As the model computes it, with the tokens of the whole step to divide by."""
+        return model(**inputs, num_items_in_batch=judged.clamp(min=1).squeeze(0)).loss
 
     def measure(self, output, batch: dict[str, Tensor]) -> Tensor:
         """Log-likelihood of each report, and its tokens: [B, 2]."""

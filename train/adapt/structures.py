@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
 from datasets import Dataset
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import set_seed
 
 from data_scripts.prepared.films import FilmDataset, film_pixels
@@ -20,9 +21,10 @@ from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
 from eval.benchmarks import Benchmark
 from eval.tasks.dice import dice, weighted_means, with_structure
 from modeling_chexficient.modeling_chexficient_heads import CheXficientForSemanticSegmentation
+from modeling_chexficient.modeling_chexficient_losses import entropy_and_dice, judged_counts
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.adapt.arguments import TaskArguments
-from train.adapt.augmentation import Augmentation
+from train.adapt.augmentation import Augmentation, move_masks
 from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
 from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
@@ -37,12 +39,17 @@ _IGNORED = 255
 class StructuresTask(Task):
     """Segmentation of overlapping structures; see `Task`.
 
-    Films and masks are the central square of each film, as `eval` evaluates them.
+    Films and masks are the central square of each film, as `eval` evaluates them. Where several batches make a step,
+    cross entropy is a mean over all their judged pixels. Each soft Dice is of one batch of one process, as are the
+    statistics of a decoder's batch normalisations: such a step is near to one of a single batch, not equal to it.
 
     Args:
         structures: mask names by structure, in the order of the head.
         no_mask_is_empty: as of the benchmark.
     """
+
+    targets: ClassVar[str] = "masks"
+    not_judged: ClassVar[float] = NOT_JUDGED
 
     structures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     no_mask_is_empty: bool = False
@@ -61,6 +68,19 @@ class StructuresTask(Task):
         pixels, masks = self.films(batch, epoch, batch["masks"])
         labels = (masks == INSIDE).to(torch.uint8)
         return {"pixel_values": pixels, "labels": labels.masked_fill(masks == NOT_JUDGED, _IGNORED)}
+
+    def judged(self, batch: dict[str, Tensor], epoch: int) -> Tensor:
+        """Pixels, and structures with any, [2]: those that augmentation leaves on the film."""
+        masks = batch["masks"]
+        if self.augmentation.changes_anything:
+            masks = move_masks(masks, batch["rows"], self.augmentation, self.seed, epoch)
+        return judged_counts(masks != NOT_JUDGED)
+
+    def loss(self, model: nn.Module, inputs: dict[str, Tensor], judged: Tensor) -> Tensor:
+        """The model's own loss, with pixels and structures of the whole step to divide by."""
+        labels = inputs["labels"]
+        logits = model(pixel_values=inputs["pixel_values"]).logits
+        return entropy_and_dice(logits, labels == 1, labels != _IGNORED, judged)
 
     def measure(self, output, batch: dict[str, Tensor]) -> Tensor:
         """Pixels found and in the reference, found, in the reference: [B, L, 3]; NaN where no pixel is judged."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import datasets
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
@@ -36,7 +38,14 @@ class Task:
         notes: what a reader of the results must know.
         base_made_here: the base has no folder of its own yet and is saved with the run.
         facts: more to be said in `run.json`.
+
+    Attributes:
+        targets: the field of a batch that holds what is to be learnt.
+        not_judged: its value where nobody judged.
     """
+
+    targets: ClassVar[str] = "labels"
+    not_judged: ClassVar[float] = math.nan
 
     name: str
     model: PreTrainedModel
@@ -64,6 +73,25 @@ class Task:
     def inputs(self, batch: dict[str, Tensor], epoch: int | None) -> dict[str, Tensor]:
         """Arguments of the model from a batch on its device; None as epoch: films as they are."""
         raise NotImplementedError
+
+    def judged(self, batch: dict[str, Tensor], epoch: int) -> Tensor:
+        """How many values the loss of a batch is a mean over: int64 [terms of the loss], on its device."""
+        return (~batch[self.targets].isnan()).sum().reshape(1)
+
+    def loss(self, model: nn.Module, inputs: dict[str, Tensor], judged: Tensor) -> Tensor:
+        """A batch's share of the loss of an optimiser step: the shares of all batches sum up to the step's mean.
+
+        Args:
+            model: as trained, perhaps within wrappings.
+            inputs: see `inputs`.
+            judged: the sum of `judged` of all batches of the step.
+        """
+        own = (~inputs["labels"].isnan()).sum()
+        return model(**inputs).loss * own / judged.clamp(min=1).squeeze(0)
+
+    def forget(self, batch: dict[str, Tensor], films: Tensor) -> None:
+        """Make `films` (bool [B]) of a batch ones that nobody judged, in place."""
+        batch[self.targets][films.to(batch[self.targets].device)] = self.not_judged
 
     def measure(self, output: ModelOutput, batch: dict[str, Tensor]) -> Tensor:
         """What `figures` need to know of each film, [B, ...]."""

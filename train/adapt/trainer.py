@@ -17,6 +17,7 @@ from train.adapt.arguments import AdaptTrainingArguments, MethodArguments
 from train.adapt.learning_rates import parameter_groups
 from train.adapt.methods import hold_frozen, unwrapped
 from train.adapt.tasks import Task
+from train.runs.distributed import rank, world_size
 from train.runs.nonfinite import NonFiniteError
 from train.runs.trainer import RunTrainer
 
@@ -43,6 +44,10 @@ class Best:
 class AdaptTrainer(RunTrainer):
     """Trains the trainable part of a task's model; see `train.adapt.tasks`. Its samples are films.
 
+    The loss of an optimiser step is a mean over everything judged in all its batches, of all processes: a step in parts
+    is that of one batch, however unevenly the labels lie (`Task.loss`). Films that are repeated at the end of an epoch,
+    so that all processes have as many, count for nothing.
+
     Args:
         settings: what must be equal in a run that is resumed.
         started: when the run began, by `time.perf_counter`.
@@ -55,6 +60,8 @@ class AdaptTrainer(RunTrainer):
     """
 
     args: AdaptTrainingArguments
+    # `Task.loss` divides by what is judged in the whole step.
+    loss_is_scaled_for_ga = True
 
     def __init__(
         self,
@@ -96,6 +103,27 @@ class AdaptTrainer(RunTrainer):
             self.optimizer = optimiser_class(groups, **options)
         return self.optimizer
 
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """The batches of a step, and how much is judged in those of all processes (see `Task.judged`)."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return batches, None
+        self._forget_repeated(batches[-1])
+        judged = sum(self.task.judged(batch, self._epoch) for batch in batches)
+        return batches, self.accelerator.reduce(judged.to(device), reduction="sum")
+
+    def _forget_repeated(self, batch: dict[str, Tensor]) -> None:
+        """Of an epoch's last batch, in place: the first films of the epoch, with which accelerate fills it up."""
+        progress = self.accelerator.gradient_state
+        if world_size() > 1 and progress.end_of_dataloader and progress.remainder > 0:
+            films = len(batch["rows"])
+            self.task.forget(batch, rank() * films + torch.arange(films) >= progress.remainder)
+
+    @property
+    def _epoch(self) -> int:
+        """Of the films' augmentation."""
+        return int(self.state.epoch or 0)
+
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
         """As Trainer's; of the first batch, the floating-point operations are counted."""
         films = len(inputs["rows"])
@@ -112,13 +140,13 @@ class AdaptTrainer(RunTrainer):
         return loss
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The loss of a training batch, its films augmented."""
+        """A training batch's share of the loss of the step, its films augmented."""
         # Trainer has put the whole model into training mode.
         hold_frozen(self.tower)
-        batch = self.task.inputs(inputs, epoch=int(self.state.epoch or 0))
-        output = model(**batch)
-        self.check_loss(output.loss)
-        return (output.loss, output) if return_outputs else output.loss
+        # Over processes, gradients are averaged.
+        loss = self.task.loss(model, self.task.inputs(inputs, self._epoch), num_items_in_batch) * world_size()
+        self.check_loss(loss)
+        return loss
 
     @torch.no_grad()
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:

@@ -96,9 +96,6 @@ def build_trainer(
     with args.main_process_first(desc="loading the dataset"):
         dataset = load_mixture(mixture, "train", (*COLUMNS, *objective.columns))
         validation = load_mixture(mixture, "validation", COLUMNS) if args.eval_strategy != "no" else None
-    if model_arguments.model is not None:
-        processor = CheXficientProcessor.from_pretrained(model_arguments.model)
-        model_arguments.image_size = processor.image_processor.size["shortest_edge"]
     tokenizer = build_tokenizer(model_arguments, dataset["report"])
     model = build_model(model_arguments, tokenizer, args.seed)
     # Evaluation says so next to a figure on a corpus that the model was trained on.

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
+from transformers import PretrainedConfig, SchedulerType
+
 from train.objectives import OBJECTIVES
-from train.runs.arguments import RunArguments
+from train.runs.arguments import UNSET, RunArguments
 from train.selection.arguments import SelectionArguments
 
+_VISION, _TEXT = ("vision_model", "vision_config"), ("text_model", "text_config")
+#: Of the default schedule. One object, by which a value that nobody gave is known.
+_KEYWORDS = {"min_lr": 5e-6}
 _PAST_WRAPPING = "scoring goes past its wrapping; use one process a GPU (DDP) and gradient caching (chunk_size)"
 
 
@@ -20,19 +25,20 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
 
     Defaults that differ from `TrainingArguments` (source: arXiv 2602.22843 and its code): `learning_rate` 5e-5 with
     a cosine to 5e-6, `weight_decay` 1e-4, no gradient clipping, 20 epochs, 80 pairs per device,
-    `ddp_find_unused_parameters` False; and those of `RunArguments`.
+    `ddp_find_unused_parameters` False; and those of `RunArguments`. The default of `lr_scheduler_kwargs` is for
+    schedules that have a `min_lr`; of all others it is empty.
     """
 
     refused: ClassVar[dict[str, str]] = RunArguments.refused | {
         "dataloader_drop_last": "no batch is incomplete",
-        "fsdp": _PAST_WRAPPING,
-        "deepspeed": _PAST_WRAPPING,
+        "torch_empty_cache_steps": "lower chunk_size where memory is short",
+        **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed"), _PAST_WRAPPING),
     }
     module: ClassVar[str] = "train.pretrain"
 
     learning_rate: float = 5e-5
     lr_scheduler_type: str = "cosine_with_min_lr"
-    lr_scheduler_kwargs: dict | str | None = field(default_factory=lambda: {"min_lr": 5e-6})
+    lr_scheduler_kwargs: dict | str | None = field(default_factory=lambda: _KEYWORDS)
     weight_decay: float = 1e-4
     max_grad_norm: float = 0.0
     num_train_epochs: float = field(
@@ -84,6 +90,8 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
     )
 
     def __post_init__(self):
+        if self.lr_scheduler_kwargs is _KEYWORDS and "min_lr" not in SchedulerType(self.lr_scheduler_type).value:
+            self.lr_scheduler_kwargs = {}
         # Trainer would compile the wrapped model, and scoring goes past the wrapping: the towers are compiled alone,
         # with these arguments of `torch.compile`.
         self.compile_towers = None
@@ -121,8 +129,11 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
 
 @dataclass
 class ModelArguments:
-    """Where the model comes from: a whole one to go on from (continual pretraining), two pretrained towers (a name or
-    folder each), or two new ones (a configuration each). A whole model brings its tokenizer and image size.
+    """Where the model comes from: a whole one to go on from (continual pretraining), or two towers, each of them
+    pretrained (a name or folder) or new (a configuration).
+
+    A whole model brings its tokenizer, and what its joint space is: another `projection_dim`, `text_pooling` or
+    `logit_scale_init_value` is refused (`check_space`). It brings its image size, too, but may be trained on another.
     """
 
     model: str | None = field(default=None, metadata={"help": "Name or folder of a whole model to go on from."})
@@ -141,17 +152,31 @@ class ModelArguments:
             "none given, a vocabulary is learnt from the training reports."
         },
     )
-    image_size: int = field(default=378, metadata={"help": "Side of the square image the model sees, in pixels."})
-    projection_dim: int = field(default=512, metadata={"help": "Size of the joint embedding space."})
-    text_pooling: str = field(
-        default="eos",
+    image_size: int | None = field(
+        default=None,
         metadata={
-            "help": "Which text state stands for the report (published: eos).",
-            "choices": ["eos", "cls", "mean"],
+            "help": "Side of the square image the model sees, in pixels; default: the whole model's, or 378. Position "
+            "embeddings of pretrained towers are interpolated to it.",
+            "unset": 378,
         },
     )
-    logit_scale_init_value: float = field(
-        default=math.log(100), metadata={"help": "Initial logarithm of the inverse temperature (published: ln 100)."}
+    projection_dim: int | None = field(
+        default=None, metadata={"help": "Size of the joint embedding space; default: 512.", "unset": 512}
+    )
+    text_pooling: str | None = field(
+        default=None,
+        metadata={
+            "help": "Which text state stands for the report; default: eos (published).",
+            "choices": ["eos", "cls", "mean"],
+            "unset": "eos",
+        },
+    )
+    logit_scale_init_value: float | None = field(
+        default=None,
+        metadata={
+            "help": "Initial logarithm of the inverse temperature; default: ln 100 (published).",
+            "unset": math.log(100),
+        },
     )
     max_text_length: int = field(default=256, metadata={"help": "Longest report, in tokens."})
 
@@ -160,12 +185,31 @@ class ModelArguments:
             value = getattr(self, name)
             if isinstance(value, str):
                 setattr(self, name, json.loads(value))
-        ways = [["model"], ["vision_model", "text_model"], ["vision_config", "text_config"]]
-        given = [name for way in ways for name in way if getattr(self, name) is not None]
+        ways = [["model"], *([vision, text] for vision in _VISION for text in _TEXT)]
+        given = [name for name in ("model", *_VISION, *_TEXT) if getattr(self, name) is not None]
         if given not in ways:
             raise ValueError(
-                "give model (a whole one), or vision_model and text_model (pretrained towers), or vision_config and "
-                f"text_config (new ones), not {' with '.join(given) or 'neither'}"
+                "give model (a whole one), or two towers: vision_model (pretrained) or vision_config (new), and "
+                f"text_model or text_config, not {' with '.join(given) or 'neither'}"
             )
-        if self.model is not None and self.tokenizer is not None:
-            raise ValueError("model brings its own tokenizer: leave tokenizer out")
+        if self.model is not None:
+            if self.tokenizer is not None:
+                raise ValueError("model brings its own tokenizer: leave tokenizer out")
+            return
+        for argument in fields(self):
+            if UNSET in argument.metadata and getattr(self, argument.name) is None:
+                setattr(self, argument.name, argument.metadata[UNSET])
+
+    @property
+    def space(self) -> dict[str, int | float | str | None]:
+        """Fields of `CheXficientConfig`: what the joint space is; None where a whole model says it."""
+        return {name: getattr(self, name) for name in ("projection_dim", "text_pooling", "logit_scale_init_value")}
+
+    def check_space(self, config: PretrainedConfig) -> None:
+        """Raise ValueError where something else was given than the whole model's `config` says."""
+        for name, value in self.space.items():
+            if value is not None and value != getattr(config, name):
+                raise ValueError(
+                    f"{name} is {value}, but {self.model} was trained with {getattr(config, name)}: leave {name} out, "
+                    "or start from towers"
+                )

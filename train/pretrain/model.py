@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoTokenizer, set_seed
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, set_seed
 
-from modeling_chexficient import CheXficientConfig, CheXficientModel
+from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel
+from modeling_chexficient.towers_chexficient import resize_position_embeddings
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.vocabulary import learn_vocabulary
 
@@ -27,24 +30,14 @@ def build_tokenizer(arguments: ModelArguments, reports: Iterable[str]):
 def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientModel:
     """The model with pretrained or new towers; `seed` decides all new weights.
 
+    Where no image size is asked for, `arguments` get that of the whole model.
+
     Raises:
-        ValueError: a longest text beyond the text tower's positions, or more words than its embedding.
+        ValueError: another joint space than that of the whole model, an image size that its tower cannot take, a
+            longest text beyond the text tower's positions, or more words than its embedding.
     """
     set_seed(seed)
-    space = {
-        "projection_dim": arguments.projection_dim,
-        "logit_scale_init_value": arguments.logit_scale_init_value,
-        "text_pooling": arguments.text_pooling,
-    }
-    if arguments.model is not None:
-        model = CheXficientModel.from_pretrained(arguments.model, dtype=torch.float32)
-    elif arguments.vision_model is not None:
-        towers = arguments.vision_model, arguments.text_model
-        model = CheXficientModel.from_vision_text_pretrained(*towers, image_size=arguments.image_size, **space)
-    else:
-        vision = _tower_config(arguments.vision_config, image_size=arguments.image_size)
-        text = _tower_config(arguments.text_config, vocab_size=len(tokenizer))
-        model = CheXficientModel(CheXficientConfig(vision, text, **space))
+    model = _whole_model(arguments) if arguments.model is not None else _model_of_towers(arguments, len(tokenizer))
     text = model.config.text_config
     positions = getattr(text, "max_position_embeddings", arguments.max_text_length)
     if arguments.max_text_length > positions:
@@ -55,6 +48,39 @@ def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientM
             "belongs to it"
         )
     return model
+
+
+def _whole_model(arguments: ModelArguments) -> CheXficientModel:
+    """The model to go on from, for images of another size where one is asked for."""
+    model = CheXficientModel.from_pretrained(arguments.model, dtype=torch.float32)
+    arguments.check_space(model.config)
+    own_size = CheXficientImageProcessor.from_pretrained(arguments.model).size["shortest_edge"]
+    if arguments.image_size is None:
+        arguments.image_size = own_size
+    elif arguments.image_size != own_size:
+        resize_position_embeddings(model.vision_model, arguments.image_size)
+    return model
+
+
+def _model_of_towers(arguments: ModelArguments, words: int) -> CheXficientModel:
+    """Two towers, each pretrained or new, under new projections; `words` are those of the tokenizer."""
+    size, space = arguments.image_size, arguments.space
+    vision = _tower_config(arguments.vision_config, image_size=size) if arguments.vision_config else None
+    text = _tower_config(arguments.text_config, vocab_size=words) if arguments.text_config else None
+    if vision is not None and text is not None:
+        return CheXficientModel(CheXficientConfig(vision, text, **space))
+    with tempfile.TemporaryDirectory() as folder:
+        # A new tower beside a pretrained one is saved first: both then come from folders.
+        names = [
+            name or _save_new_tower(config, Path(folder, kind))
+            for kind, name, config in (("vision", arguments.vision_model, vision), ("text", arguments.text_model, text))
+        ]
+        return CheXficientModel.from_vision_text_pretrained(*names, image_size=size, dtype=torch.float32, **space)
+
+
+def _save_new_tower(config: PretrainedConfig, folder: Path) -> str:
+    AutoModel.from_config(config).save_pretrained(folder)
+    return str(folder)
 
 
 def _tower_config(values: dict, **sizes: int):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback
+from transformers.trainer_utils import TrainOutput
 
 from data_scripts.prepared.films import PairDataset
 from eval.benchmarks import RARE_BELOW
@@ -28,7 +29,7 @@ from train.runs.distributed import average_gradients, gather_uneven, rank, sum_o
 from train.runs.flops import PairFlops
 from train.runs.nonfinite import NonFiniteError
 from train.runs.trainer import RunTrainer
-from train.selection.curator import Curator, evaluation_mode, without_dropout
+from train.selection.curator import Curator, evaluation_mode, has_dropout, without_dropout
 from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
 from train.selection.rule import When
 from train.selection.sampler import CurationBatchSampler, Schedule, round_up
@@ -107,7 +108,8 @@ class CuratedTrainer(RunTrainer):
     dropout off. Unselected pairs never enter the published loss, so the gradient is the same at about half the cost.
     A batch of any size is trained with the activations of `chunk_size` pairs (see `train.objectives.gradient_cache`).
     The kept subset does not depend on the number of processes (see `train.selection.curator`) for towers without batch
-    normalisation, which normalises by the chunk of one process while training.
+    normalisation, which normalises by the chunk of one process while training, and without dropout outside of curation,
+    which every process draws for its own pairs (BERT's configurations have 0.1). A run with both says so as it begins.
 
     Attributes:
         schedule: the planned batches of each phase.
@@ -174,6 +176,15 @@ class CuratedTrainer(RunTrainer):
     def curation(self) -> CurationState:
         return self.curator.state
 
+    def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:
+        """As `RunTrainer` does; says where the result depends on the number of processes."""
+        if world_size() > 1 and rank() == 0 and has_dropout(self.model):
+            print(
+                f"The towers have dropout, and {world_size()} processes train: another number of them would keep other "
+                "pairs and learn other weights. For the same ones set the dropout of the towers' configurations to 0."
+            )
+        return super().train(resume_from_checkpoint, **kwargs)
+
     def get_train_dataloader(self) -> DataLoader:
         """Not prepared by accelerate: the sampler shares the batches out among the processes itself."""
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
@@ -185,6 +196,7 @@ class CuratedTrainer(RunTrainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
             prefetch_factor=self.args.dataloader_prefetch_factor,
+            multiprocessing_context=self.args.dataloader_multiprocessing_context,
             persistent_workers=self.args.dataloader_persistent_workers,
         )
 

@@ -13,7 +13,7 @@ from transformers import HfArgumentParser, TrainingArguments
 
 from data_scripts.prepared.mixture import Mixture, Part, read_mixture
 from data_scripts.progress import shows_bars
-from train.runs.arguments import RECORDED, RESUME
+from train.runs.arguments import RECORDED, RESUME, UNSET
 
 
 @dataclass
@@ -58,9 +58,9 @@ RecipeLoader.add_implicit_resolver(
 
 class _Parser(HfArgumentParser):
     def add_argument(self, *names: str, **options):
-        """As ever, without the metadata of fields that say what an argument means to a run that is resumed."""
+        """As ever, without the metadata of fields that is for `train.runs.arguments`."""
         return super().add_argument(
-            *names, **{name: value for name, value in options.items() if name not in (RESUME, RECORDED)}
+            *names, **{name: value for name, value in options.items() if name not in (RESUME, RECORDED, UNSET)}
         )
 
     def error(self, message: str):

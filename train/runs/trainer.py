@@ -34,7 +34,8 @@ class RunTrainer(Trainer):
     - `_save` and `_load_from_checkpoint` together, if its model is no `PreTrainedModel` or is saved in part;
     - `nothing_left`, if a run may end before its last step;
     - `handle_nonfinite`, if there is something else to do about NaN than to stop;
-    - a call of `check_loss` on its loss. It must not rescale the loss by the number of items: a mean is expected.
+    - a call of `check_loss` on its loss. The models' own losses are means over a batch: where a step has several
+      batches of unequal weight, the subclass sees to it, and says so by `loss_is_scaled_for_ga`.
 
     A run: build the trainer, `resume(checkpoint)` if there is one (`train.runs.folder.checkpoint_to_resume`), then
     `train(resume_from_checkpoint=checkpoint)`; `spent()` goes into the record of the run.

@@ -53,9 +53,7 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
 @contextmanager
 def without_dropout(model: torch.nn.Module, active: bool = True) -> Iterator[None]:
     """Training mode with everything that drops switched off, so that scoring and training see the same embeddings."""
-    places = [(module, name) for module in model.modules() for name in _DROP_ATTRIBUTES] if active else []
-    before = [(module, name, getattr(module, name, None)) for module, name in places]
-    before = [(module, name, value) for module, name, value in before if isinstance(value, float) and value > 0]
+    before = _what_drops(model) if active else []
     for module, name, _ in before:
         setattr(module, name, 0.0)
     try:
@@ -63,6 +61,19 @@ def without_dropout(model: torch.nn.Module, active: bool = True) -> Iterator[Non
     finally:
         for module, name, value in before:
             setattr(module, name, value)
+
+
+def has_dropout(model: torch.nn.Module) -> bool:
+    """Whether anything is dropped in training. Which values, is drawn by each process for its own pairs in their order,
+    so plain training then depends on the number of processes; curation itself does not (`without_dropout`).
+    """
+    return bool(_what_drops(model))
+
+
+def _what_drops(model: torch.nn.Module) -> list[tuple[torch.nn.Module, str, float]]:
+    """Modules with the attribute that holds their probability of dropping, where that is above 0."""
+    places = [(module, name, getattr(module, name, None)) for module in model.modules() for name in _DROP_ATTRIBUTES]
+    return [(module, name, value) for module, name, value in places if isinstance(value, float) and value > 0]
 
 
 def embeds_alike_in_training(model: torch.nn.Module) -> bool:
