@@ -22,7 +22,7 @@ from types import ModuleType
 
 import pytest
 
-from data_scripts.prepare.__main__ import PrepareArguments, prepare
+from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.synthetic import SyntheticOptions
 
 REPOSITORY = Path(__file__).parents[1]

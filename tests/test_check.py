@@ -20,7 +20,7 @@ LONG = (
 def sound(tmp_path_factory):
     """Thirty rows of synthetic films at 112 px: whole ones, each of a patient of its own."""
     from data_scripts.loaders import synthetic
-    from data_scripts.prepare.__main__ import PrepareArguments, prepare
+    from data_scripts.prepare import PrepareArguments, prepare
 
     out = tmp_path_factory.mktemp("sound") / "data"
     options = synthetic.Options(

@@ -15,7 +15,7 @@ import pytest
 from transformers import HfArgumentParser
 
 from data_scripts.access import may_be_shown
-from data_scripts.prepare.__main__ import PrepareArguments
+from data_scripts.prepare import PrepareArguments
 from data_scripts.prepared.labels import chosen_labels, label_targets, prevalences
 from eval.artifacts import load_artifact, save_artifact
 from eval.benchmarks import BENCHMARKS, SUITES, TASKS, Benchmark

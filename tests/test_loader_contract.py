@@ -12,7 +12,7 @@ from PIL import Image
 from data_scripts.films.images import open_image
 from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import LOADERS, load_loader
-from data_scripts.prepare.__main__ import PrepareArguments, prepare
+from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.schema import SPLITS, Record, Skipped, Source, check_record, record_from_json, within
 from tests.conftest import RAW_TREES, load_raw_tree
 

@@ -5,7 +5,7 @@ import pytest
 
 from data_scripts.films.masks import decode_masks
 from data_scripts.loaders import covid_chestxray
-from data_scripts.prepare.__main__ import PrepareArguments, prepare
+from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.schema import DataError
 from tests.conftest import load_raw_tree
 from tests.film_files import read_all, values_of, write_mask

@@ -9,7 +9,7 @@ import pytest
 from datasets import load_dataset
 
 from data_scripts.loaders import open_i
-from data_scripts.prepare.__main__ import PrepareArguments, prepare
+from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.schema import DataError, Record, Skipped
 from tests.conftest import load_raw_tree

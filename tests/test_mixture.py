@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from data_scripts.prepare.__main__ import PrepareArguments, prepare
+from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.prepared.mixture import Mixture, Part, load_mixture, mixed_rows, read_mixture
 from data_scripts.schema import DataError
 from data_scripts.synthetic import SyntheticOptions

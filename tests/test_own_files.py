@@ -10,7 +10,8 @@ from datasets import load_dataset
 from PIL import Image
 
 from data_scripts.loaders import folder
-from data_scripts.prepare.__main__ import PrepareArguments, main, prepare
+from data_scripts.prepare import PrepareArguments, prepare
+from data_scripts.prepare.__main__ import main
 from data_scripts.schema import DataError, Record, Skipped
 from tests.dicom_files import ramp, write_dicom
 from tests.film_files import write_film

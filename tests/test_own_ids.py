@@ -4,7 +4,8 @@ import pytest
 
 from data_scripts.loaders import folder
 from data_scripts.own_files.ids import means_nobody
-from data_scripts.prepare.__main__ import PrepareArguments, main, prepare
+from data_scripts.prepare import PrepareArguments, prepare
+from data_scripts.prepare.__main__ import main
 from data_scripts.schema import DataError
 from tests.dicom_files import ramp, write_dicom
 from tests.test_own_files import film, read

@@ -15,7 +15,8 @@ from PIL import Image
 from data_scripts.films.images import open_image
 from data_scripts.films.limits import MAX_PIXELS
 from data_scripts.loaders import folder, nih_chestxray14, synthetic
-from data_scripts.prepare.__main__ import PrepareArguments, differs_from_expected, main, prepare
+from data_scripts.prepare import PrepareArguments, prepare
+from data_scripts.prepare.__main__ import differs_from_expected, main
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.reading.tables import read_table
 from data_scripts.schema import FEATURES, DataError

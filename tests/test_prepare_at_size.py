@@ -18,7 +18,8 @@ from PIL import Image, ImageOps
 
 from data_scripts.films.images import encode_film
 from data_scripts.loaders import LOADERS, folder, synthetic
-from data_scripts.prepare.__main__ import PrepareArguments, main, prepare
+from data_scripts.prepare import PrepareArguments, prepare
+from data_scripts.prepare.__main__ import main
 from data_scripts.prepare.shards import ROW_GROUP_SIZE
 from data_scripts.prepared.duplicates import read_fingerprints
 from data_scripts.prepared.fingerprints import MAX_DISTANCE, as_words, difference_hash, look_alikes, pixel_hash

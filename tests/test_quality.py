@@ -11,7 +11,7 @@ from data_scripts.films.images import open_image, prepare_film
 from data_scripts.films.polarity import _AVERAGE, LEAST_LIKENESS, frontal_likeness
 from data_scripts.films.quality import film_quality
 from data_scripts.loaders import load_loader, synthetic
-from data_scripts.prepare.__main__ import PrepareArguments, prepare
+from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.schema import Record
 
 

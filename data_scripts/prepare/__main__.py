@@ -15,189 +15,16 @@ its own; copy all of them into one (`data/` and `.prepare/`) and run the command
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
 import sys
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from data_scripts.films.images import COMPRESSIONS
 from data_scripts.loaders import LOADERS, load_loader
-from data_scripts.prepare.card import write_card
-from data_scripts.prepare.listing import VERSION, list_records, public_options, show_first
+from data_scripts.prepare.dataset import PrepareArguments, prepare, raw_folder
+from data_scripts.prepare.listing import show_first
 from data_scripts.prepare.mapping import read_mapping
-from data_scripts.prepare.rows import COUNTED, Job
-from data_scripts.prepare.shards import Shard, run_shards
-from data_scripts.prepared.duplicates import write_duplicates
 from data_scripts.progress import quiet_libraries
-from data_scripts.schema import SPLITS, DataError, Skipped
-
-
-@dataclass
-class PrepareArguments:
-    """Arguments of `data_scripts.prepare`, beside those of the loader."""
-
-    out: str = field(metadata={"help": "Folder to write the dataset into."})
-    raw: str | None = field(default=None, metadata={"help": "Folder of the raw download (not for synthetic)."})
-    image_size: int = field(
-        default=378, metadata={"help": "Short side and crop in pixels, as the model will see it; 0 keeps the size."}
-    )
-    compression: str = field(
-        default="fast",
-        metadata={
-            "help": "Of the films, both lossless PNG. fast: compressed by Parquet alone (60 kB a film at 378 px; 143 "
-            "kB in memory and in the cache of load_dataset; 7,900 films/s decoded on one core). small: compressed "
-            "within the PNG (57 kB everywhere; 1,300 films/s).",
-            "choices": list(COMPRESSIONS),
-        },
-    )
-    mapping: str | None = field(
-        default=None, metadata={"help": "YAML file with any arguments of the loader; those given here come first."}
-    )
-    skip_bad: bool = field(
-        default=False,
-        metadata={
-            "help": "List what cannot be used, and films that look broken, in skipped.jsonl and go on; else stop."
-        },
-    )
-    allow_empty_reports: bool = field(
-        default=False,
-        metadata={
-            "help": "Keep records without a report if they have labels or masks, or nothing but films was named."
-        },
-    )
-    extract_labels: bool = field(
-        default=False,
-        metadata={"help": "Take the labels of unlabelled English reports from their text, by the rules of extraction."},
-    )
-    limit: int = field(default=0, metadata={"help": "Only the first so many records, for a trial; 0: all."})
-    dry_run: bool = field(
-        default=False, metadata={"help": "Write nothing: show the first records and what would be skipped."}
-    )
-    near_duplicates: bool = field(
-        default=False, metadata={"help": "Report look-alikes in duplicates.json too, not only films of equal pixels."}
-    )
-    num_workers: int = field(default=os.cpu_count() or 1, metadata={"help": "Processes that decode images."})
-    shard_megabytes: int = field(default=500, metadata={"help": "Size of a Parquet file, estimated beforehand."})
-    rows_per_shard: int = field(default=0, metadata={"help": "At most so many records a Parquet file; 0: by size."})
-    num_shards: int = field(default=1, metadata={"help": "Hosts that share the work."})
-    shard_index: int = field(default=0, metadata={"help": "Which of them this is, from 0."})
-
-    def __post_init__(self):
-        if self.image_size < 0 or 0 < self.image_size < 32:
-            raise ValueError(f"image_size is {self.image_size}: give at least 32, or 0 to keep the original size")
-        for name, least in (("num_workers", 1), ("shard_megabytes", 1), ("num_shards", 1), ("rows_per_shard", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least {least}")
-        if self.limit < 0:
-            raise ValueError(f"limit is {self.limit}, it must be at least 0")
-        if not 0 <= self.shard_index < self.num_shards:
-            raise ValueError(f"shard_index is {self.shard_index}, it must be 0 to {self.num_shards - 1} (num_shards)")
-        if self.compression not in COMPRESSIONS:
-            raise ValueError(f"compression is {self.compression!r}, there are {COMPRESSIONS}")
-
-
-def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
-    """Write the dataset folder and return its summary (also in `summary.json`).
-
-    Where other hosts have not finished their share, the result is {"complete_shards": n, "shards": m} alone, and
-    neither card nor summary is written.
-
-    Raises:
-        DataError: the raw data cannot be used; the first ten culprits are named.
-    """
-    loader = load_loader(loader_name)
-    raw = _raw_folder(loader_name, arguments)
-    out = Path(arguments.out)
-    work = out / ".prepare"
-    listing = list_records(loader, raw, options, arguments, work)
-    # Written last: a folder without it is not finished.
-    (out / "summary.json").unlink(missing_ok=True)
-    (out / "data").mkdir(exist_ok=True)
-    shards = [
-        Shard(path, out / "data" / f"{path.stem}-of-{len(paths):05d}.parquet")
-        for paths in listing.paths.values()
-        for path in paths
-    ]
-    job = Job(
-        loader_name,
-        dataclasses.asdict(options),
-        str(raw),
-        arguments.image_size or None,
-        arguments.compression,
-        arguments.skip_bad,
-    )
-    own = shards[arguments.shard_index :: arguments.num_shards]
-    run_shards(own, job, arguments.num_workers, arguments.skip_bad)
-    complete = [shard for shard in shards if shard.is_complete()]
-    if len(complete) < len(shards):
-        return {"complete_shards": len(complete), "shards": len(shards)}
-    outcomes = [json.loads(shard.outcome.read_text()) for shard in shards]
-    skipped = listing.skipped + [Skipped(**skip) for outcome in outcomes for skip in outcome["skipped"]]
-    summary = {**_summarise(loader, loader_name, arguments, options, outcomes, skipped), **listing.patients}
-    if not summary["written"]:
-        raise DataError(f"{raw}: none of the {summary['read']} records could be used; the first: {skipped[0].reason}")
-    summary["sha256"] = {
-        shard.target.name: outcome["sha256"] for shard, outcome in zip(shards, outcomes, strict=True) if outcome["rows"]
-    }
-    summary["duplicates"] = write_duplicates(out, arguments.near_duplicates)
-    if getattr(options, "hash_ids", None):
-        skipped = [options.conceal(skip) for skip in skipped]
-        _drop_names(shards, options)
-    (out / "skipped.jsonl").write_text("".join(json.dumps(dataclasses.asdict(skip)) + "\n" for skip in skipped))
-    write_card(out, loader.SOURCE, summary)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    return summary
-
-
-def _drop_names(shards: list[Shard], options) -> None:
-    """Delete what names raw files: beside hashed ids it would tell whose they are."""
-    for shard in shards:
-        shard.listing.unlink(missing_ok=True)
-        outcome = json.loads(shard.outcome.read_text())
-        outcome["skipped"] = [dataclasses.asdict(options.conceal(Skipped(**skip))) for skip in outcome["skipped"]]
-        shard.outcome.write_text(json.dumps(outcome))
-
-
-def _raw_folder(loader_name: str, arguments: PrepareArguments) -> Path:
-    if arguments.raw is None and load_loader(loader_name).SOURCE.access != "synthetic":
-        raise DataError(f"loader {loader_name!r} reads files: name their folder with --raw")
-    raw = Path(arguments.raw or ".")
-    if not raw.is_dir():
-        raise DataError(f"--raw {raw}: there is no such folder")
-    return raw
-
-
-def _summarise(loader, loader_name, arguments, options, outcomes: list[dict], skipped: list[Skipped]) -> dict:
-    splits = Counter()
-    for outcome in outcomes:
-        splits[outcome["split"]] += outcome["rows"]
-    totals = {
-        name: dict(sum((Counter(outcome[name]) for outcome in outcomes), Counter()).most_common()) for name in COUNTED
-    }
-    written = sum(splits.values())
-    return {
-        "loader": loader_name,
-        "source": loader.SOURCE.name,
-        "version": VERSION,
-        "image_size": arguments.image_size,
-        "compression": arguments.compression,
-        "limit": arguments.limit,
-        "extract_labels": arguments.extract_labels,
-        "options": public_options(options),
-        "read": written + len(skipped),
-        "written": written,
-        "skipped": len(skipped),
-        "skipped_reasons": dict(Counter(skip.kind for skip in skipped).most_common()),
-        "splits": {split: splits[split] for split in SPLITS if splits[split]},
-        "expected": loader.SOURCE.expected,
-        "colour_images": totals["modes"].get("RGB", 0),
-        **totals,
-    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -213,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
             parser.set_defaults(**read_mapping(Path(mapping), loader.Options))
         prepare_arguments, options = parser.parse_args_into_dataclasses(arguments[1:])
         if prepare_arguments.dry_run:
-            print(show_first(loader, _raw_folder(arguments[0], prepare_arguments), options, prepare_arguments))
+            print(show_first(loader, raw_folder(arguments[0], prepare_arguments), options, prepare_arguments))
             return
         summary = prepare(arguments[0], prepare_arguments, options)
     except ValueError as error:
