@@ -98,7 +98,7 @@ class CheXficientHead(CheXficientPreTrainedModel):
             name_or_path: folder or Hub name that `AutoModel` loads.
             image_size: side of the images in pixels, to which a position embedding is interpolated once and for all.
             dtype, attn_implementation: as in `from_pretrained`.
-            config_kwargs: arguments of `CheXficientConfig`, such as `num_labels`, `problem_type`, `decoder`.
+            config_kwargs: arguments of `CheXficientConfig`, such as `num_labels`, `problem_type`, `mask_decoder`.
 
         Raises:
             ValueError: the name is of a CheXficient model, which `from_pretrained` loads.
@@ -220,7 +220,7 @@ class CheXficientForImageClassification(CheXficientHead):
 
 
 class CheXficientForSemanticSegmentation(CheXficientHead):
-    """A decoder of the tower's feature maps into one mask per label; see `CheXficientConfig.decoder`.
+    """A decoder of the tower's feature maps into one mask per label; see `CheXficientConfig.mask_decoder`.
 
     Args:
         config: a `CheXficientConfig`. `problem_type` is "multi_label_classification" (structures overlap; the default)
@@ -235,7 +235,7 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         if config.problem_type not in (MULTI, SINGLE):
             raise ValueError(f"problem_type of a segmentation must be {MULTI} or {SINGLE}, not {config.problem_type!r}")
         self.vision_model = self._build_tower(vision_model)
-        self.decode_head = DECODERS[config.decoder](pyramid_channels(config.vision_config), config)
+        self.decode_head = DECODERS[config.mask_decoder](pyramid_channels(config.vision_config), config)
         self.post_init()
 
     @classmethod
@@ -274,7 +274,7 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
             logits=logits,
             hidden_states=output["hidden_states"] if output_hidden_states else None,
             attentions=getattr(output, "attentions", None),
-            background_logits=logits.new_zeros(len(logits)) if overlapping else None,
+            background_logits=logits.new_zeros(logits.shape[0]) if overlapping else None,
         )
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,7 @@ from .configuration_chexficient_report import CheXficientReportConfig
 from .decoders_chexficient import patch_grid
 from .image_processing_chexficient import CheXficientImageProcessor
 from .prompts_chexficient import IMAGE_TOKEN, image_token_count, prepare_tokenizer, report_processor
-from .towers_chexficient import interpolation_arguments, resize_position_embeddings, without_pooling_layer
+from .towers_chexficient import NamesOnDisk, interpolation_arguments, resize_position_embeddings, without_pooling_layer
 
 #: The default of generation. Any of many normal findings may come next, but few abnormal ones, so the likeliest next
 #: word leads past them: the same weights wrote synthetic reports of clinical F1 0.67 with one beam and 0.79 with four.
@@ -133,7 +133,7 @@ class CheXficientReportModel(LlavaModel):
         return super().forward(input_ids=input_ids, **kwargs)
 
 
-class CheXficientForReportGeneration(LlavaForConditionalGeneration):
+class CheXficientForReportGeneration(NamesOnDisk, LlavaForConditionalGeneration):
     """Writes the report of a film: `generate(**processor(images=film, text=chat_prompt(processor)))`.
 
     Loss, merging of images and text, cache and search are those of `LlavaForConditionalGeneration`.

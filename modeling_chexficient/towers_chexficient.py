@@ -4,12 +4,14 @@ It imports none of them.
 """
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import MODEL_MAPPING, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import ModelOutput
 
 from .configuration_chexficient import CheXficientConfig
@@ -88,7 +90,37 @@ def resize_position_embeddings(vision_model: PreTrainedModel, image_size: int) -
     vision_model.config.image_size = image_size
 
 
-class CheXficientPreTrainedModel(PreTrainedModel):
+class NamesOnDisk(nn.Module):
+    """Takes tensors by the names they have in saved folders as well as by the model's own; before `PreTrainedModel`.
+
+    `save_pretrained` writes some tensors under other names than the model has (the attention of DINOv2 and ViT), which
+    `from_pretrained` knows. `transformers.Trainer` does not when it resumes or loads the best model: it calls
+    `load_state_dict(tensors, False)`, which passes over what it does not know.
+    """
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False):
+        """As torch's. Raises ValueError for tensors that are stored in another form, not only under another name."""
+        own = cast(dict[str, Any], self.state_dict())
+        if not state_dict.keys() <= own.keys():
+            state_dict = _by_own_names(cast(PreTrainedModel, self), own, state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
+
+
+def _by_own_names(model: PreTrainedModel, own: dict[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
+    names = {id(tensor): name for name, tensor in own.items()}
+    stored = revert_weight_conversion(model, dict(own))
+    # What is only renamed is the same object after the conversion.
+    own_names = {name: names.get(id(tensor)) for name, tensor in stored.items()}
+    changed = sorted(name for name in tensors if name not in own and name in own_names and own_names[name] is None)
+    if changed:
+        raise ValueError(
+            f"a saved folder holds {len(changed)} tensors of {type(model).__name__} in another form than the model, "
+            f"first {changed[0]}: load the folder with {type(model).__name__}.from_pretrained"
+        )
+    return {name if name in own else own_names.get(name) or name: tensor for name, tensor in tensors.items()}
+
+
+class CheXficientPreTrainedModel(NamesOnDisk, PreTrainedModel):
     """Loading, saving and initialisation shared by CheXficient models and heads."""
 
     config: CheXficientConfig
@@ -130,4 +162,4 @@ class CheXficientPreTrainedModel(PreTrainedModel):
             raise ValueError(f"pixel_values must be normalised floats, not {pixel_values.dtype}: see normalise_pixels")
 
 
-__all__ = ["CheXficientPreTrainedModel"]
+__all__ = ["CheXficientPreTrainedModel", "NamesOnDisk"]

@@ -85,13 +85,13 @@ def test_the_tower_comes_from_the_whole_model(head, whole):
     ("head", "arguments"),
     [
         (BOTH[0], {"image_pooling": "normalized", "problem_type": SINGLE}),
-        (BOTH[1], {"decoder": "linear", "problem_type": SINGLE}),
-        (BOTH[1], {"decoder": "unet", "semantic_loss_ignore_index": 7}),
-        (BOTH[1], {"decoder": "published_unet", "clip_logits": True}),
+        (BOTH[1], {"mask_decoder": "linear", "problem_type": SINGLE}),
+        (BOTH[1], {"mask_decoder": "unet", "semantic_loss_ignore_index": 7}),
+        (BOTH[1], {"mask_decoder": "published_unet", "clip_logits": True}),
     ],
 )
 def test_saved_and_loaded_heads_are_equal(tower, head, arguments, tmp_path):
-    if (tower, arguments.get("decoder")) == ("resnet", "published_unet"):
+    if (tower, arguments.get("mask_decoder")) == ("resnet", "published_unet"):
         with pytest.raises(ValueError, match=r"published_unet takes 5 maps .* gives \[8, 16\]: choose decoder unet"):
             build(head, tower, **arguments)
         return
@@ -135,7 +135,7 @@ def test_every_parameter_learns_with_and_without_checkpointing(tower, head):
     """Distributed training refuses parameters without a gradient."""
     decoders = ["unet"] if head is BOTH[0] else ["linear", "unet"]
     for decoder in decoders:
-        model = build(head, tower, problem_type=MULTI, decoder=decoder).train()
+        model = build(head, tower, problem_type=MULTI, mask_decoder=decoder).train()
         gradients = []
         for checkpointing in (False, True):
             if checkpointing and tower != "resnet":  # it has no layers to checkpoint
@@ -317,7 +317,7 @@ def test_masks_that_the_head_does_not_have(problem_type, labels, message):
 def test_segmentation_learns(decoder):
     """The bright half of noise, told apart from the dark one."""
     torch.manual_seed(0)
-    model = build(BOTH[1], num_labels=1, decoder=decoder).train()
+    model = build(BOTH[1], num_labels=1, mask_decoder=decoder).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     side = torch.rand(40, 1, 1, 1).round()
     columns = torch.arange(SIDE) < SIDE // 2
@@ -337,9 +337,9 @@ def test_segmentation_learns(decoder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"decoder": "fpn"}, "decoder must be one of linear, unet, published_unet, not 'fpn'"),
+        ({"mask_decoder": "fpn"}, "mask_decoder must be one of linear, unet, published_unet, not 'fpn'"),
         ({"image_pooling": "mean"}, "image_pooling must be one of pooled, normalized"),
-        ({"clip_logits": True}, "clip_logits belongs to decoder published_unet"),
+        ({"clip_logits": True}, "clip_logits belongs to mask_decoder published_unet"),
     ],
 )
 def test_configurations_that_do_not_exist(arguments, message):
