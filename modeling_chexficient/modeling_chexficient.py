@@ -85,6 +85,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value, dtype=torch.float32))
         self._interpolate = interpolation_arguments(vision_model)
         self.post_init()
+        self._freeze_unused()
 
     @property
     def dtype(self) -> torch.dtype:

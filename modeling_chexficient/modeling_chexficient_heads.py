@@ -19,6 +19,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_chexficient import CheXficientConfig
 from .decoders_chexficient import (
+    LAST_NORMS,
     LinearDecoder,
     PublishedUNetDecoder,
     UNetDecoder,
@@ -72,7 +73,6 @@ class CheXficientSegmenterOutput(SemanticSegmenterOutput):
 class CheXficientHead(CheXficientPreTrainedModel):
     """What the heads share: the image tower `vision_model` and how it is built, loaded and saved."""
 
-    vision_model: PreTrainedModel
     input_modalities = ["image"]  # noqa: RUF012 (read by transformers)
     # The text side of a whole model.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
@@ -146,6 +146,10 @@ class CheXficientHead(CheXficientPreTrainedModel):
         # One object, which the layers of the tower hold as well, so that later changes (attention) reach them.
         self.config.vision_config = vision_model.config
         self._interpolate = interpolation_arguments(vision_model)
+        # Trainer and users ask before they enable it.
+        self.supports_gradient_checkpointing = any(
+            hasattr(module, "gradient_checkpointing") for module in vision_model.modules()
+        )
         return vision_model
 
     def _run_tower(self, pixel_values: torch.Tensor, **flags: bool | None) -> ModelOutput:
@@ -170,6 +174,7 @@ class CheXficientForImageClassification(CheXficientHead):
         self.vision_model = self._build_tower(vision_model)
         self.classifier = nn.Linear(feature_size(config.vision_config), config.num_labels)
         self.post_init()
+        self._freeze_unused()
 
     @can_return_tuple
     def forward(
@@ -237,6 +242,7 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         self.vision_model = self._build_tower(vision_model)
         self.decode_head = DECODERS[config.mask_decoder](pyramid_channels(config.vision_config), config)
         self.post_init()
+        self._freeze_unused()
 
     @classmethod
     def _without_pooling(cls, config: CheXficientConfig) -> dict[str, bool]:
@@ -244,6 +250,11 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         if hasattr(config.vision_config, "vision_use_head"):
             config.vision_config.vision_use_head = False
         return without_pooling_layer(config.vision_config)
+
+    def _unused_norms(self) -> tuple[str, ...]:
+        # The last norm of a convolutional tower or a Swin is for pooled features; decoders standardise maps themselves.
+        config = self.vision_model.config
+        return LAST_NORMS if hasattr(config, "hidden_sizes") or hasattr(config, "depths") else ()
 
     @can_return_tuple
     def forward(

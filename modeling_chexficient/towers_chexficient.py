@@ -50,6 +50,16 @@ def interpolation_arguments(vision_model: nn.Module) -> dict[str, bool]:
     return {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in names else {}
 
 
+def freeze_unused(vision_model: nn.Module, *unused: str) -> None:
+    """Freeze what never gets a gradient, which distributed training refuses: mask tokens, and the modules `unused`.
+
+    No patch is ever masked here. The tensors stay in the model, since pretrained weights hold them.
+    """
+    for name, parameter in vision_model.named_parameters():
+        if name.rpartition(".")[2] == "mask_token" or name.partition(".")[0] in unused:
+            parameter.requires_grad_(False)
+
+
 def load_vision_model(
     name_or_path: str, config: PretrainedConfig, image_size: int | None = None, **loading
 ) -> PreTrainedModel:
@@ -124,6 +134,7 @@ class CheXficientPreTrainedModel(NamesOnDisk, PreTrainedModel):
     """Loading, saving and initialisation shared by CheXficient models and heads."""
 
     config: CheXficientConfig
+    vision_model: PreTrainedModel
     config_class = CheXficientConfig
     base_model_prefix = "chexficient"
     main_input_name = "pixel_values"
@@ -151,6 +162,29 @@ class CheXficientPreTrainedModel(NamesOnDisk, PreTrainedModel):
         scale = getattr(module, "logit_scale", None)
         if isinstance(scale, nn.Parameter):
             init.constant_(scale, self.config.logit_scale_init_value)
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As of every transformers model; what is never used stays frozen, which loading would undo."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze_unused()
+        return loaded
+
+    def gradient_checkpointing_enable(self, *args, **kwargs) -> None:
+        """As of every transformers model. Raises ValueError where no tower has layers that can be recomputed."""
+        if not any(hasattr(module, "gradient_checkpointing") for module in self.modules()):
+            raise ValueError(
+                f"gradient checkpointing is not there for {type(self.vision_model).__name__}: in transformers this "
+                "tower has no layers that can be computed again. Train without it, with smaller batches"
+            )
+        super().gradient_checkpointing_enable(*args, **kwargs)
+
+    def _freeze_unused(self) -> None:
+        freeze_unused(self.vision_model, *self._unused_norms())
+
+    def _unused_norms(self) -> tuple[str, ...]:
+        """Modules of the image tower that the model makes no use of."""
+        return ()
 
     def _check_pixels(self, pixel_values: torch.Tensor) -> None:
         channels = getattr(self.config.vision_config, "num_channels", 3)

@@ -8,8 +8,12 @@ import torch.nn.functional as F
 from transformers import (
     AutoConfig,
     BertConfig,
+    BitConfig,
     CLIPVisionConfig,
+    ConvNextConfig,
     Dinov2Config,
+    Dinov2WithRegistersConfig,
+    DINOv3ViTConfig,
     ResNetConfig,
     SiglipVisionConfig,
     SwinConfig,
@@ -34,6 +38,10 @@ TOWERS = {
     "clip": CLIPVisionConfig(**SIZES, **PATCHES, intermediate_size=32),
     "siglip": SiglipVisionConfig(**SIZES, **PATCHES, intermediate_size=32),
     "resnet": ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]),
+    "registers": Dinov2WithRegistersConfig(**SIZES, **PATCHES, mlp_ratio=2),
+    "dinov3": DINOv3ViTConfig(**SIZES, **PATCHES, intermediate_size=32),
+    "convnext": ConvNextConfig(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1]),
+    "bit": BitConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_groups=4),
     "swin": SwinConfig(image_size=SIDE, patch_size=2, embed_dim=8, depths=[1, 1, 1], num_heads=[1, 2, 2]),
 }
 TEXT = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
@@ -138,18 +146,43 @@ def test_every_parameter_learns_with_and_without_checkpointing(tower, head):
         model = build(head, tower, problem_type=MULTI, mask_decoder=decoder).train()
         gradients = []
         for checkpointing in (False, True):
-            if checkpointing and tower != "resnet":  # it has no layers to checkpoint
+            if checkpointing and model.supports_gradient_checkpointing:
                 model.gradient_checkpointing_enable()
             torch.manual_seed(3)
             model.zero_grad()
             model(pixels(), labels=some_labels(head)).loss.backward()
             gradients.append({name: one.grad for name, one in model.named_parameters()})
-        unused = [name for name, gradient in gradients[0].items() if gradient is None]
-        assert unused == (["vision_model.layernorm.weight", "vision_model.layernorm.bias"] if unused else [])
-        assert not unused or (tower == "swin" and head is BOTH[1])
+        learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        assert learns == {name for name, gradient in gradients[0].items() if gradient is not None}
+        frozen = {name.removeprefix("vision_model.") for name in gradients[0].keys() - learns}
+        # What no mask or pooled feature is made of.
+        expected = {"embeddings.mask_token"} if tower in ("registers", "dinov3") else set()
+        if head is BOTH[1] and tower in ("swin", "convnext", "bit"):
+            norm = "norm" if tower == "bit" else "layernorm"
+            expected = {f"{norm}.weight", f"{norm}.bias"}
+        assert frozen == expected
         for name, gradient in gradients[0].items():
             if gradient is not None:
                 torch.testing.assert_close(gradients[1][name], gradient)
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_what_is_never_used_stays_frozen_when_loaded(head, tmp_path):
+    model = build(head, "dinov3", mask_decoder="linear")
+    model.save_pretrained(tmp_path)
+    for loaded in (head.from_pretrained(tmp_path), head.from_pretrained(tmp_path, output_loading_info=True)[0]):
+        frozen = [name for name, parameter in loaded.named_parameters() if not parameter.requires_grad]
+        assert frozen == ["vision_model.embeddings.mask_token"]
+
+
+@pytest.mark.parametrize("head", BOTH)
+@pytest.mark.parametrize("tower", ["resnet", "convnext"])
+def test_convolutional_towers_say_that_they_have_no_checkpointing(head, tower):
+    model = build(head, tower)
+    assert not model.supports_gradient_checkpointing
+    with pytest.raises(ValueError, match="no layers that can be computed again"):
+        model.gradient_checkpointing_enable()
+    assert build(head).supports_gradient_checkpointing
 
 
 @torch.no_grad()
