@@ -16,7 +16,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .configuration_chexficient import CheXficientConfig
 from .modeling_chexficient_heads import HEADS
 from .modeling_chexficient_losses import contrastive_loss, similarity_logits
-from .texts_chexficient import TEXT_INPUTS, leading_padding, move_output_back, move_tokens, pool_text
+from .texts_chexficient import TEXT_INPUTS, leading_padding, longest_text, move_output_back, move_tokens, pool_text
 from .towers_chexficient import (
     CheXficientPreTrainedModel,
     code_reference,
@@ -62,6 +62,11 @@ class CheXficientModel(CheXficientPreTrainedModel):
         config: a `CheXficientConfig`.
         vision_model, text_model: ready towers that match the configuration; built with fresh weights by default.
     """
+
+    # As of CLIP: by it Trainer counts tokens.
+    main_input_name = "input_ids"
+    # exp() of a half-precision temperature is off by up to 2 %.
+    _keep_in_fp32_modules_strict = ["logit_scale"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -158,8 +163,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
         if pixel_values is None and input_ids is None:
             raise ValueError("Pass pixel_values, input_ids (or text_tokens), or both")
 
-        flags = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
-        flags = {name: value for name, value in flags.items() if value is not None}
+        flags = self._output_flags(output_attentions, output_hidden_states)
         image_embeds = vision_output = text_embeds = text_output = logits = loss = None
         if pixel_values is not None:
             image_embeds, vision_output = self._embed_images(pixel_values, **flags)
@@ -272,9 +276,8 @@ class CheXficientModel(CheXficientPreTrainedModel):
                 f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids "
                 f"{tuple(input_ids.shape)}"
             )
-        limit = getattr(self.config.text_config, "max_position_embeddings", None)
-        # XLNet says -1: any number.
-        if limit is not None and 0 < limit < input_ids.shape[1]:
+        limit = longest_text(self.config.text_config)
+        if limit is not None and input_ids.shape[1] > limit:
             raise ValueError(
                 f"{input_ids.shape[1]} tokens, but the text tower has {limit} positions: truncate the text"
             )

@@ -118,6 +118,10 @@ class CheXficientHead(CheXficientPreTrainedModel):
         # The type checker takes transformers' `to` for a function without `self`.
         return cls(config, vision_model=vision_model).to(vision_model.dtype).eval()  # type: ignore[arg-type]
 
+    def get_input_embeddings(self) -> nn.Module:
+        """What makes patches of pixels: that of the tower."""
+        return self.vision_model.get_input_embeddings()
+
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Save as every transformers model does; `AutoModel` of the folder gives this head, too."""
         if self._auto_class is not None:
@@ -152,9 +156,11 @@ class CheXficientHead(CheXficientPreTrainedModel):
         )
         return vision_model
 
-    def _run_tower(self, pixel_values: torch.Tensor, **flags: bool | None) -> ModelOutput:
+    def _run_tower(
+        self, pixel_values: torch.Tensor, output_attentions: bool | None, output_hidden_states: bool | None
+    ) -> ModelOutput:
         self._check_pixels(pixel_values)
-        flags = {name: value for name, value in flags.items() if value is not None}
+        flags = self._output_flags(output_attentions, output_hidden_states)
         # Towers other than DINOv2 do not cast their input to the type of their weights.
         return self.vision_model(pixel_values=pixel_values.to(self.vision_model.dtype), **self._interpolate, **flags)
 
@@ -199,9 +205,7 @@ class CheXficientForImageClassification(CheXficientHead):
             ValueError: labels of another shape or with values that the head does not have, `pos_weight` for another
                 problem, or pixels the tower cannot take.
         """
-        output = self._run_tower(
-            pixel_values, output_attentions=output_attentions, output_hidden_states=output_hidden_states
-        )
+        output = self._run_tower(pixel_values, output_attentions, output_hidden_states)
         features = pool_image(output)
         if self.config.image_pooling == "normalized":
             features = F.normalize(features, dim=-1)
@@ -276,14 +280,15 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         Raises:
             ValueError: labels of another shape or with other values (named), or pixels the tower cannot take.
         """
-        output = self._run_tower(pixel_values, output_attentions=output_attentions, output_hidden_states=True)
+        output = self._run_tower(pixel_values, output_attentions, True)
+        wanted = self._output_flags(None, output_hidden_states).get("output_hidden_states", False)
         maps = output_maps(self.vision_model, output, pixel_values)
         logits = self.decode_head(maps, pixel_values.shape[-2:])
         overlapping = self.config.problem_type == MULTI
         return CheXficientSegmenterOutput(
             loss=None if labels is None else self._loss(logits, labels.to(logits.device)),
             logits=logits,
-            hidden_states=output["hidden_states"] if output_hidden_states else None,
+            hidden_states=output["hidden_states"] if wanted else None,
             attentions=getattr(output, "attentions", None),
             background_logits=logits.new_zeros(logits.shape[0]) if overlapping else None,
         )

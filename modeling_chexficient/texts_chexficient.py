@@ -6,9 +6,26 @@ and its output is moved back.
 """
 
 import torch
+from transformers import PretrainedConfig
 from transformers.utils import ModelOutput
 
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+
+
+def longest_text(config: PretrainedConfig) -> int | None:
+    """Most tokens that a text tower or language model has positions for; None where any number.
+
+    `max_position_embeddings`, times the factor of rotary positions that are scaled (linear, dynamic, YaRN, Llama 3).
+    """
+    limit = getattr(config, "max_position_embeddings", None)
+    if limit is None or limit < 1:
+        # XLNet says -1.
+        return None
+    rotary = getattr(config, "rope_parameters", None) or {}
+    # Some models have one set of parameters for each kind of layer.
+    sets = [given for given in (rotary, *rotary.values()) if isinstance(given, dict)]
+    scaled = [given.get("factor") or 1 for given in sets if given.get("rope_type", "default") != "default"]
+    return int(limit * max(1, *scaled)) if scaled else limit
 
 
 def pool_text(hidden: torch.Tensor, attention_mask: torch.Tensor | None, pooling: str) -> torch.Tensor:
@@ -65,4 +82,4 @@ def move_output_back(output: ModelOutput, shift: torch.Tensor) -> None:
         )
 
 
-__all__ = ["TEXT_INPUTS", "leading_padding", "move_output_back", "move_tokens", "pool_text"]
+__all__ = ["TEXT_INPUTS", "leading_padding", "longest_text", "move_output_back", "move_tokens", "pool_text"]

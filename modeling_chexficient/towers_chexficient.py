@@ -144,8 +144,6 @@ class CheXficientPreTrainedModel(NamesOnDisk, PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    # exp() of a half-precision temperature is off by up to 2 %.
-    _keep_in_fp32_modules_strict = ["logit_scale"]  # noqa: RUF012
     # The loss is a mean over the batch: Trainer must not rescale it by the number of accumulated batches.
     accepts_loss_kwargs = False
 
@@ -178,6 +176,12 @@ class CheXficientPreTrainedModel(NamesOnDisk, PreTrainedModel):
                 "tower has no layers that can be computed again. Train without it, with smaller batches"
             )
         super().gradient_checkpointing_enable(*args, **kwargs)
+
+    def _output_flags(self, attentions: bool | None, hidden_states: bool | None) -> dict[str, bool]:
+        """What a tower is asked for besides its features: by the call, else by this configuration, else by its own."""
+        given = {"output_attentions": attentions, "output_hidden_states": hidden_states}
+        flags = {name: getattr(self.config, name) or None if value is None else value for name, value in given.items()}
+        return {name: value for name, value in flags.items() if value is not None}
 
     def _freeze_unused(self) -> None:
         freeze_unused(self.vision_model, *self._unused_norms())
