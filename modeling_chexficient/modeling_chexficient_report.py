@@ -145,7 +145,7 @@ class CheXficientReportModel(LlavaModel):
 
     def forward(self, input_ids: torch.Tensor | None = None, **kwargs):
         """As `LlavaModel`. Raises ValueError for more tokens than the language model has positions."""
-        limit = longest_text(self.config.text_config)
+        limit = longest_text(cast(PretrainedConfig, self.config.text_config))
         if input_ids is not None and limit is not None and input_ids.shape[1] > limit:
             images = int((input_ids == self.config.image_token_id).sum(dim=1).max())
             raise ValueError(

@@ -63,9 +63,9 @@ def move_tokens(tensor: torch.Tensor, shift: torch.Tensor, dim: int = 1) -> torc
     """Move the rows of [B, ...] by `shift` [B] places to the start of `dim`, what was before them to its end."""
     length = tensor.shape[dim]
     index = (torch.arange(length, device=tensor.device) + shift.unsqueeze(1)) % length
-    shape = [1] * tensor.ndim
-    shape[0], shape[dim] = index.shape
-    return tensor.take_along_dim(index.view(shape), dim)
+    # Not `take_along_dim`, which fixes the batch size of an exported model.
+    rows = torch.arange(tensor.shape[0], device=tensor.device).unsqueeze(1)
+    return tensor.transpose(1, dim)[rows, index].transpose(1, dim)
 
 
 def move_output_back(output: ModelOutput, shift: torch.Tensor) -> None:

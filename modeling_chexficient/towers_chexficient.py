@@ -110,7 +110,7 @@ class NamesOnDisk(nn.Module):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False):
         """As torch's. Raises ValueError for tensors that are stored in another form, not only under another name."""
-        own = cast(dict[str, Any], self.state_dict())
+        own = self.state_dict()
         if not state_dict.keys() <= own.keys():
             state_dict = _by_own_names(cast(PreTrainedModel, self), own, state_dict)
         return super().load_state_dict(state_dict, strict, assign)
