@@ -64,7 +64,8 @@ class AdapterRecord:
     @property
     def head_arguments(self) -> dict:
         """`head` as arguments of the configuration."""
-        fields = dict(self.head)
+        # Records of earlier versions name the field `decoder`.
+        fields = {"mask_decoder" if name == "decoder" else name: value for name, value in self.head.items()}
         if "id2label" in fields:
             fields["id2label"] = {int(index): label for index, label in fields["id2label"].items()}
             fields["label2id"] = {label: index for index, label in fields["id2label"].items()}

@@ -52,15 +52,16 @@ class CheXficientConfig(PretrainedConfig):
             "cls" the first attended token, "mean" the mean of the attended tokens.
         image_pooling: what the classifier sees of an image: "pooled" the tower's pooled output (of DINOv2 the
             layer-normed CLS token), "normalized" the same at unit length, as the published linear probe.
-        decoder: of the segmentation head: "linear", "unet", or "published_unet", the one of the released weights.
+        mask_decoder: of the segmentation head: "linear", "unet", or "published_unet", the one of the released weights.
+            Folders and calls of earlier versions name this field `decoder`, which is read as well.
         clip_logits: end "published_unet" with the activation of the released code, which keeps every logit above
             -0.17; only to reproduce its numbers.
         semantic_loss_ignore_index: value of mask pixels that nobody judged; 255.
         kwargs: arguments of every configuration, among them `num_labels` or `id2label` and `problem_type` of a head.
 
     Raises:
-        ValueError: an unknown `text_pooling`, `image_pooling` or `decoder`, `clip_logits` with another decoder, a
-            tower without a known `model_type`, or `projection_dim` below 1.
+        ValueError: an unknown `text_pooling`, `image_pooling` or `mask_decoder`, `clip_logits` with another
+            decoder, a tower without a known `model_type`, or `projection_dim` below 1.
     """
 
     model_type = "chexficient"
@@ -87,16 +88,19 @@ class CheXficientConfig(PretrainedConfig):
         logit_scale_init_value: float = DEFAULT_LOGIT_SCALE,
         text_pooling: str = "eos",
         image_pooling: str = "pooled",
-        decoder: str = "unet",
+        mask_decoder: str = "unet",
         clip_logits: bool = False,
         semantic_loss_ignore_index: int = 255,
         **kwargs,
     ):
+        mask_decoder = kwargs.pop("decoder", mask_decoder)
         _one_of("text_pooling", text_pooling, TEXT_POOLINGS)
         _one_of("image_pooling", image_pooling, IMAGE_POOLINGS)
-        _one_of("decoder", decoder, DECODERS)
-        if clip_logits and decoder != "published_unet":
-            raise ValueError(f"clip_logits belongs to decoder published_unet: {decoder} has no logits to clip")
+        _one_of("mask_decoder", mask_decoder, DECODERS)
+        if clip_logits and mask_decoder != "published_unet":
+            raise ValueError(
+                f"clip_logits belongs to mask_decoder published_unet: {mask_decoder} has no logits to clip"
+            )
         if projection_dim < 1:
             raise ValueError(f"projection_dim must be at least 1, not {projection_dim}")
         # The towers come first: the parent constructor passes attention settings on to them.
@@ -106,16 +110,21 @@ class CheXficientConfig(PretrainedConfig):
         self.logit_scale_init_value = logit_scale_init_value
         self.text_pooling = text_pooling
         self.image_pooling = image_pooling
-        self.decoder = decoder
+        self.mask_decoder = mask_decoder
         self.clip_logits = clip_logits
         self.semantic_loss_ignore_index = semantic_loss_ignore_index
         # A list, since `AutoModel` looks through it for the class that a folder holds.
         kwargs["architectures"] = kwargs.get("architectures") or []
         super().__init__(**kwargs)
 
-    def get_text_config(self, *args, **kwargs) -> PretrainedConfig:
-        """The configuration of the text tower; transformers itself would take the field `decoder` for another."""
-        return self.text_config
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs):
+        """As of every configuration; `decoder`, the old name of `mask_decoder`, is read in both arguments.
+
+        `decoder` was a poor name: in transformers it means the configuration of a decoder, and `Trainer` stopped at a
+        word in its place when it resumed.
+        """
+        return super().from_dict(_with_new_names(config_dict), **_with_new_names(kwargs))
 
     @classmethod
     def from_vision_text_configs(
@@ -123,6 +132,10 @@ class CheXficientConfig(PretrainedConfig):
     ) -> "CheXficientConfig":
         """Build a configuration from those of two towers; `kwargs` are the other arguments of the constructor."""
         return cls(vision_config=vision_config, text_config=text_config, **kwargs)
+
+
+def _with_new_names(fields: dict) -> dict:
+    return {"mask_decoder" if name == "decoder" else name: value for name, value in fields.items()}
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -18,6 +18,8 @@ from .towers_chexficient import interpolation_arguments
 # Maps of a pyramid: the published U-Net takes the last five blocks.
 PYRAMID_DEPTH = 5
 _NARROWEST, _GROUPS = 16, 8
+# Names of a tower's last norm: DINOv2 and ViT, CLIP and SigLIP, DINOv3, and ConvNeXt of DINOv3.
+LAST_NORMS = ("layernorm", "post_layernorm", "norm", "layer_norm")
 
 
 def feature_pyramid(
@@ -171,7 +173,7 @@ class _PublishedStep(nn.Module):
 
 def _tokens_as_map(vision_model: PreTrainedModel, tokens: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
     """[B, C, h, w] of the patches among [B, tokens, C], normalised by the last layer norm of the tower."""
-    norm = getattr(vision_model, "layernorm", None) or getattr(vision_model, "post_layernorm", None)
+    norm = next((norm for name in LAST_NORMS if (norm := getattr(vision_model, name, None)) is not None), None)
     height, width = patch_grid(vision_model, pixel_values)
     # Before the patches stand the CLS token and registers, where the tower has them.
     patches = (tokens if norm is None else norm(tokens))[:, tokens.shape[1] - height * width :]

@@ -16,6 +16,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .configuration_chexficient import CheXficientConfig
 from .modeling_chexficient_heads import HEADS
 from .modeling_chexficient_losses import contrastive_loss, similarity_logits
+from .texts_chexficient import TEXT_INPUTS, leading_padding, longest_text, move_output_back, move_tokens, pool_text
 from .towers_chexficient import (
     CheXficientPreTrainedModel,
     code_reference,
@@ -25,8 +26,6 @@ from .towers_chexficient import (
     pool_image,
     without_pooling_layer,
 )
-
-TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 
 
 @dataclass
@@ -56,25 +55,6 @@ class CheXficientOutput(ModelOutput):
         return tuple(value.to_tuple() if isinstance(value, ModelOutput) else value for value in self.values())
 
 
-def pool_text(hidden: torch.Tensor, attention_mask: torch.Tensor | None, pooling: str) -> torch.Tensor:
-    """Reduce token states [B, L, H] to [B, H]; `pooling` as in `CheXficientConfig.text_pooling`.
-
-    `attention_mask` [B, L] may pad on either side; None means that every token is attended to.
-    """
-    if attention_mask is None:
-        attention_mask = hidden.new_ones(hidden.shape[:2])
-    attended = attention_mask.to(torch.bool)
-    if pooling == "mean":
-        weights = attended.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-    positions = torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[:2])
-    if pooling == "eos":
-        index = positions.masked_fill(~attended, -1).argmax(1)
-    else:
-        index = positions.masked_fill(~attended, hidden.shape[1]).argmin(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), index]
-
-
 class CheXficientModel(CheXficientPreTrainedModel):
     """The dual encoder: `vision_model`, `text_model`, one linear projection each, and a learnt temperature.
 
@@ -82,6 +62,11 @@ class CheXficientModel(CheXficientPreTrainedModel):
         config: a `CheXficientConfig`.
         vision_model, text_model: ready towers that match the configuration; built with fresh weights by default.
     """
+
+    # As of CLIP: by it Trainer counts tokens.
+    main_input_name = "input_ids"
+    # exp() of a half-precision temperature is off by up to 2 %.
+    _keep_in_fp32_modules_strict = ["logit_scale"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -105,6 +90,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value, dtype=torch.float32))
         self._interpolate = interpolation_arguments(vision_model)
         self.post_init()
+        self._freeze_unused()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -177,8 +163,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
         if pixel_values is None and input_ids is None:
             raise ValueError("Pass pixel_values, input_ids (or text_tokens), or both")
 
-        flags = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
-        flags = {name: value for name, value in flags.items() if value is not None}
+        flags = self._output_flags(output_attentions, output_hidden_states)
         image_embeds = vision_output = text_embeds = text_output = logits = loss = None
         if pixel_values is not None:
             image_embeds, vision_output = self._embed_images(pixel_values, **flags)
@@ -272,10 +257,15 @@ class CheXficientModel(CheXficientPreTrainedModel):
         **flags,
     ) -> tuple[torch.Tensor, ModelOutput]:
         self._check_tokens(input_ids, attention_mask)
-        optional = {"token_type_ids": token_type_ids, "position_ids": position_ids}
-        optional = {name: value for name, value in optional.items() if value is not None}
-        output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, **optional, **flags)
-        pooled = pool_text(output.last_hidden_state, attention_mask, self.config.text_pooling)
+        given = (input_ids, attention_mask, token_type_ids, position_ids)
+        tokens = {name: value for name, value in zip(TEXT_INPUTS, given, strict=True) if value is not None}
+        shift = leading_padding(attention_mask) if position_ids is None else None
+        if shift is not None:
+            tokens = {name: move_tokens(value, shift) for name, value in tokens.items()}
+        output = self.text_model(**tokens, **flags)
+        pooled = pool_text(output.last_hidden_state, tokens.get("attention_mask"), self.config.text_pooling)
+        if shift is not None:
+            move_output_back(output, shift)
         return F.normalize(self.text_projection(pooled).float(), dim=-1), output
 
     def _check_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
@@ -286,7 +276,7 @@ class CheXficientModel(CheXficientPreTrainedModel):
                 f"attention_mask {tuple(attention_mask.shape)} must have the shape of input_ids "
                 f"{tuple(input_ids.shape)}"
             )
-        limit = getattr(self.config.text_config, "max_position_embeddings", None)
+        limit = longest_text(self.config.text_config)
         if limit is not None and input_ids.shape[1] > limit:
             raise ValueError(
                 f"{input_ids.shape[1]} tokens, but the text tower has {limit} positions: truncate the text"

@@ -19,6 +19,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_chexficient import CheXficientConfig
 from .decoders_chexficient import (
+    LAST_NORMS,
     LinearDecoder,
     PublishedUNetDecoder,
     UNetDecoder,
@@ -72,7 +73,6 @@ class CheXficientSegmenterOutput(SemanticSegmenterOutput):
 class CheXficientHead(CheXficientPreTrainedModel):
     """What the heads share: the image tower `vision_model` and how it is built, loaded and saved."""
 
-    vision_model: PreTrainedModel
     input_modalities = ["image"]  # noqa: RUF012 (read by transformers)
     # The text side of a whole model.
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
@@ -98,7 +98,7 @@ class CheXficientHead(CheXficientPreTrainedModel):
             name_or_path: folder or Hub name that `AutoModel` loads.
             image_size: side of the images in pixels, to which a position embedding is interpolated once and for all.
             dtype, attn_implementation: as in `from_pretrained`.
-            config_kwargs: arguments of `CheXficientConfig`, such as `num_labels`, `problem_type`, `decoder`.
+            config_kwargs: arguments of `CheXficientConfig`, such as `num_labels`, `problem_type`, `mask_decoder`.
 
         Raises:
             ValueError: the name is of a CheXficient model, which `from_pretrained` loads.
@@ -117,6 +117,10 @@ class CheXficientHead(CheXficientPreTrainedModel):
         vision_model = load_vision_model(name_or_path, config.vision_config, image_size, **loading)
         # The type checker takes transformers' `to` for a function without `self`.
         return cls(config, vision_model=vision_model).to(vision_model.dtype).eval()  # type: ignore[arg-type]
+
+    def get_input_embeddings(self) -> nn.Module:
+        """What makes patches of pixels: that of the tower."""
+        return self.vision_model.get_input_embeddings()
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Save as every transformers model does; `AutoModel` of the folder gives this head, too."""
@@ -146,11 +150,17 @@ class CheXficientHead(CheXficientPreTrainedModel):
         # One object, which the layers of the tower hold as well, so that later changes (attention) reach them.
         self.config.vision_config = vision_model.config
         self._interpolate = interpolation_arguments(vision_model)
+        # Trainer and users ask before they enable it.
+        self.supports_gradient_checkpointing = any(
+            hasattr(module, "gradient_checkpointing") for module in vision_model.modules()
+        )
         return vision_model
 
-    def _run_tower(self, pixel_values: torch.Tensor, **flags: bool | None) -> ModelOutput:
+    def _run_tower(
+        self, pixel_values: torch.Tensor, output_attentions: bool | None, output_hidden_states: bool | None
+    ) -> ModelOutput:
         self._check_pixels(pixel_values)
-        flags = {name: value for name, value in flags.items() if value is not None}
+        flags = self._output_flags(output_attentions, output_hidden_states)
         # Towers other than DINOv2 do not cast their input to the type of their weights.
         return self.vision_model(pixel_values=pixel_values.to(self.vision_model.dtype), **self._interpolate, **flags)
 
@@ -170,6 +180,7 @@ class CheXficientForImageClassification(CheXficientHead):
         self.vision_model = self._build_tower(vision_model)
         self.classifier = nn.Linear(feature_size(config.vision_config), config.num_labels)
         self.post_init()
+        self._freeze_unused()
 
     @can_return_tuple
     def forward(
@@ -194,9 +205,7 @@ class CheXficientForImageClassification(CheXficientHead):
             ValueError: labels of another shape or with values that the head does not have, `pos_weight` for another
                 problem, or pixels the tower cannot take.
         """
-        output = self._run_tower(
-            pixel_values, output_attentions=output_attentions, output_hidden_states=output_hidden_states
-        )
+        output = self._run_tower(pixel_values, output_attentions, output_hidden_states)
         features = pool_image(output)
         if self.config.image_pooling == "normalized":
             features = F.normalize(features, dim=-1)
@@ -220,7 +229,7 @@ class CheXficientForImageClassification(CheXficientHead):
 
 
 class CheXficientForSemanticSegmentation(CheXficientHead):
-    """A decoder of the tower's feature maps into one mask per label; see `CheXficientConfig.decoder`.
+    """A decoder of the tower's feature maps into one mask per label; see `CheXficientConfig.mask_decoder`.
 
     Args:
         config: a `CheXficientConfig`. `problem_type` is "multi_label_classification" (structures overlap; the default)
@@ -235,8 +244,9 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         if config.problem_type not in (MULTI, SINGLE):
             raise ValueError(f"problem_type of a segmentation must be {MULTI} or {SINGLE}, not {config.problem_type!r}")
         self.vision_model = self._build_tower(vision_model)
-        self.decode_head = DECODERS[config.decoder](pyramid_channels(config.vision_config), config)
+        self.decode_head = DECODERS[config.mask_decoder](pyramid_channels(config.vision_config), config)
         self.post_init()
+        self._freeze_unused()
 
     @classmethod
     def _without_pooling(cls, config: CheXficientConfig) -> dict[str, bool]:
@@ -244,6 +254,11 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         if hasattr(config.vision_config, "vision_use_head"):
             config.vision_config.vision_use_head = False
         return without_pooling_layer(config.vision_config)
+
+    def _unused_norms(self) -> tuple[str, ...]:
+        # The last norm of a convolutional tower or a Swin is for pooled features; decoders standardise maps themselves.
+        config = self.vision_model.config
+        return LAST_NORMS if hasattr(config, "hidden_sizes") or hasattr(config, "depths") else ()
 
     @can_return_tuple
     def forward(
@@ -265,16 +280,17 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         Raises:
             ValueError: labels of another shape or with other values (named), or pixels the tower cannot take.
         """
-        output = self._run_tower(pixel_values, output_attentions=output_attentions, output_hidden_states=True)
+        output = self._run_tower(pixel_values, output_attentions, True)
+        wanted = self._output_flags(None, output_hidden_states).get("output_hidden_states", False)
         maps = output_maps(self.vision_model, output, pixel_values)
         logits = self.decode_head(maps, pixel_values.shape[-2:])
         overlapping = self.config.problem_type == MULTI
         return CheXficientSegmenterOutput(
             loss=None if labels is None else self._loss(logits, labels.to(logits.device)),
             logits=logits,
-            hidden_states=output["hidden_states"] if output_hidden_states else None,
+            hidden_states=output["hidden_states"] if wanted else None,
             attentions=getattr(output, "attentions", None),
-            background_logits=logits.new_zeros(len(logits)) if overlapping else None,
+            background_logits=logits.new_zeros(logits.shape[0]) if overlapping else None,
         )
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -37,7 +37,7 @@ def contrastive_loss(logits_per_image: torch.Tensor) -> torch.Tensor:
             "The contrastive loss needs one text per image, but logits_per_image has shape "
             f"{tuple(logits_per_image.shape)} [images, texts]"
         )
-    pairs = torch.arange(len(logits_per_image), device=logits_per_image.device)
+    pairs = torch.arange(logits_per_image.shape[0], device=logits_per_image.device)
     return (F.cross_entropy(logits_per_image, pairs) + F.cross_entropy(logits_per_image.t(), pairs)) / 2
 
 
@@ -53,7 +53,7 @@ def one_class_loss(logits: torch.Tensor, labels: torch.Tensor, ignored: int = NO
 
     Raises ValueError for other shapes and types, and for classes that are not there.
     """
-    expected = (len(logits), *logits.shape[2:])
+    expected = (logits.shape[0], *logits.shape[2:])
     if labels.shape != expected or labels.is_floating_point():
         raise ValueError(
             f"labels must be integers {expected}, one class each, not {labels.dtype} {tuple(labels.shape)}"

@@ -24,14 +24,21 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
-from transformers.utils import can_return_tuple
+from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_chexficient import tower_config
 from .configuration_chexficient_report import CheXficientReportConfig
 from .decoders_chexficient import patch_grid
 from .image_processing_chexficient import CheXficientImageProcessor
 from .prompts_chexficient import IMAGE_TOKEN, image_token_count, prepare_tokenizer, report_processor
-from .towers_chexficient import interpolation_arguments, resize_position_embeddings, without_pooling_layer
+from .texts_chexficient import longest_text
+from .towers_chexficient import (
+    NamesOnDisk,
+    code_reference,
+    interpolation_arguments,
+    resize_position_embeddings,
+    without_pooling_layer,
+)
 
 #: The default of generation. Any of many normal findings may come next, but few abnormal ones, so the likeliest next
 #: word leads past them: the same weights wrote synthetic reports of clinical F1 0.67 with one beam and 0.79 with four.
@@ -46,15 +53,21 @@ def patch_tokens(vision_tower: PreTrainedModel, pixel_values: torch.Tensor) -> t
     `pixel_values` [B, channels, H, W] are normalised floats. Of a convolutional tower the cells of the last map are the
     patches. Raises ValueError for other shapes and for integer pixels.
     """
+    return _patches(vision_tower, _run_tower(vision_tower, pixel_values), pixel_values)
+
+
+def _run_tower(vision_tower: PreTrainedModel, pixel_values: torch.Tensor, **options) -> ModelOutput:
     if pixel_values.ndim != 4 or not pixel_values.is_floating_point():
         raise ValueError(
             "pixel_values must be normalised floats [images, channels, height, width], not "
             f"{pixel_values.dtype} {tuple(pixel_values.shape)}"
         )
-    output = vision_tower(
-        pixel_values=pixel_values.to(vision_tower.dtype), **interpolation_arguments(vision_tower), return_dict=True
-    )
-    tokens = output.last_hidden_state
+    options |= interpolation_arguments(vision_tower)
+    return vision_tower(pixel_values=pixel_values.to(vision_tower.dtype), return_dict=True, **options)
+
+
+def _patches(vision_tower: PreTrainedModel, output: ModelOutput, pixel_values: torch.Tensor) -> torch.Tensor:
+    tokens = output["last_hidden_state"]
     if tokens.ndim == 4:
         tokens = tokens.flatten(2).transpose(1, 2)
     else:
@@ -73,6 +86,8 @@ class CheXficientReportModel(LlavaModel):
         config: a `CheXficientReportConfig`.
         language_model: ready one that matches the configuration; built with fresh weights by default.
     """
+
+    config_class = CheXficientReportConfig
 
     config_class = CheXficientReportConfig
 
@@ -109,21 +124,28 @@ class CheXficientReportModel(LlavaModel):
 
         Raises:
             ValueError: shapes or types that `patch_tokens` refuses, or the choice of another layer.
+        TypeError: an option that does not exist.
         """
         fixed = {"vision_feature_layer": -1, "vision_feature_select_strategy": "full", "image_sizes": None}
         for name, value in fixed.items():
             if kwargs.get(name) not in (None, value):
                 raise ValueError(f"{name} can only be {value!r}: the image tokens are all patches of the last layer")
-        tokens = patch_tokens(self.vision_tower, pixel_values)
+        options = {name: value for name, value in kwargs.items() if name not in fixed and value is not None}
+        if unknown := options.keys() - {"output_hidden_states", "output_attentions"}:
+            raise TypeError(f"get_image_features has no option {', '.join(sorted(unknown))}")
+        output = _run_tower(self.vision_tower, pixel_values, **options)
+        tokens = _patches(self.vision_tower, output, pixel_values)
         return BaseModelOutputWithPooling(
             last_hidden_state=tokens,
             # A list, though the type of this output says a tensor.
             pooler_output=list(self.multi_modal_projector(tokens)),  # type: ignore[arg-type]
+            hidden_states=getattr(output, "hidden_states", None),
+            attentions=getattr(output, "attentions", None),
         )
 
     def forward(self, input_ids: torch.Tensor | None = None, **kwargs):
         """As `LlavaModel`. Raises ValueError for more tokens than the language model has positions."""
-        limit = getattr(self.config.text_config, "max_position_embeddings", None)
+        limit = longest_text(cast(PretrainedConfig, self.config.text_config))
         if input_ids is not None and limit is not None and input_ids.shape[1] > limit:
             images = int((input_ids == self.config.image_token_id).sum(dim=1).max())
             raise ValueError(
@@ -133,7 +155,7 @@ class CheXficientReportModel(LlavaModel):
         return super().forward(input_ids=input_ids, **kwargs)
 
 
-class CheXficientForReportGeneration(LlavaForConditionalGeneration):
+class CheXficientForReportGeneration(NamesOnDisk, LlavaForConditionalGeneration):
     """Writes the report of a film: `generate(**processor(images=film, text=chat_prompt(processor)))`.
 
     Loss, merging of images and text, cache and search are those of `LlavaForConditionalGeneration`.
@@ -160,6 +182,13 @@ class CheXficientForReportGeneration(LlavaForConditionalGeneration):
         name = next(name for name, module in self.model.named_modules() if module is words)
         self._tied_weights_keys = {"lm_head.weight": f"model.{name}.weight"}
         self.post_init()
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """Save as every transformers model does; `AutoModel` of the folder gives the body, as of LLaVA's."""
+        if self._auto_class is not None:
+            auto_map = getattr(self.config, "auto_map", None) or {}
+            self.config.auto_map = auto_map | {"AutoModel": code_reference(CheXficientReportModel)}
+        return super().save_pretrained(save_directory, *args, **kwargs)
 
     def get_input_embeddings(self) -> nn.Module:
         """The word embeddings of the language model."""

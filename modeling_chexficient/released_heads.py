@@ -57,7 +57,7 @@ def infer_head_config(
         raise ValueError(f"problem_type must be one of {', '.join(PROBLEM_TYPES)}, not {problem_type!r}")
     if clip_logits and kind != UNET:
         raise ValueError("Only the logits of a U-Net can be clipped, and this is a linear probe")
-    head: dict[str, Any] = {"image_pooling": "normalized"} if kind == PROBE else {"decoder": "published_unet"}
+    head: dict[str, Any] = {"image_pooling": "normalized"} if kind == PROBE else {"mask_decoder": "published_unet"}
     return CheXficientConfig(
         vision_config,
         id2label=dict(enumerate(labels)),

@@ -4,12 +4,14 @@ It imports none of them.
 """
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import MODEL_MAPPING, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import ModelOutput
 
 from .configuration_chexficient import CheXficientConfig
@@ -46,6 +48,16 @@ def interpolation_arguments(vision_model: nn.Module) -> dict[str, bool]:
     """Arguments that let a tower take images of any size: DINOv2 does by itself, most others when told to."""
     names = inspect.signature(vision_model.forward).parameters
     return {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in names else {}
+
+
+def freeze_unused(vision_model: nn.Module, *unused: str) -> None:
+    """Freeze what never gets a gradient, which distributed training refuses: mask tokens, and the modules `unused`.
+
+    No patch is ever masked here. The tensors stay in the model, since pretrained weights hold them.
+    """
+    for name, parameter in vision_model.named_parameters():
+        if name.rpartition(".")[2] == "mask_token" or name.partition(".")[0] in unused:
+            parameter.requires_grad_(False)
 
 
 def load_vision_model(
@@ -88,10 +100,41 @@ def resize_position_embeddings(vision_model: PreTrainedModel, image_size: int) -
     vision_model.config.image_size = image_size
 
 
-class CheXficientPreTrainedModel(PreTrainedModel):
+class NamesOnDisk(nn.Module):
+    """Takes tensors by the names they have in saved folders as well as by the model's own; before `PreTrainedModel`.
+
+    `save_pretrained` writes some tensors under other names than the model has (the attention of DINOv2 and ViT), which
+    `from_pretrained` knows. `transformers.Trainer` does not when it resumes or loads the best model: it calls
+    `load_state_dict(tensors, False)`, which passes over what it does not know.
+    """
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False):
+        """As torch's. Raises ValueError for tensors that are stored in another form, not only under another name."""
+        own = self.state_dict()
+        if not state_dict.keys() <= own.keys():
+            state_dict = _by_own_names(cast(PreTrainedModel, self), own, state_dict)
+        return super().load_state_dict(state_dict, strict, assign)
+
+
+def _by_own_names(model: PreTrainedModel, own: dict[str, Any], tensors: Mapping[str, Any]) -> dict[str, Any]:
+    names = {id(tensor): name for name, tensor in own.items()}
+    stored = revert_weight_conversion(model, dict(own))
+    # What is only renamed is the same object after the conversion.
+    own_names = {name: names.get(id(tensor)) for name, tensor in stored.items()}
+    changed = sorted(name for name in tensors if name not in own and name in own_names and own_names[name] is None)
+    if changed:
+        raise ValueError(
+            f"a saved folder holds {len(changed)} tensors of {type(model).__name__} in another form than the model, "
+            f"first {changed[0]}: load the folder with {type(model).__name__}.from_pretrained"
+        )
+    return {name if name in own else own_names.get(name) or name: tensor for name, tensor in tensors.items()}
+
+
+class CheXficientPreTrainedModel(NamesOnDisk, PreTrainedModel):
     """Loading, saving and initialisation shared by CheXficient models and heads."""
 
     config: CheXficientConfig
+    vision_model: PreTrainedModel
     config_class = CheXficientConfig
     base_model_prefix = "chexficient"
     main_input_name = "pixel_values"
@@ -101,8 +144,6 @@ class CheXficientPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    # exp() of a half-precision temperature is off by up to 2 %.
-    _keep_in_fp32_modules_strict = ["logit_scale"]  # noqa: RUF012
     # The loss is a mean over the batch: Trainer must not rescale it by the number of accumulated batches.
     accepts_loss_kwargs = False
 
@@ -120,6 +161,35 @@ class CheXficientPreTrainedModel(PreTrainedModel):
         if isinstance(scale, nn.Parameter):
             init.constant_(scale, self.config.logit_scale_init_value)
 
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As of every transformers model; what is never used stays frozen, which loading would undo."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze_unused()
+        return loaded
+
+    def gradient_checkpointing_enable(self, *args, **kwargs) -> None:
+        """As of every transformers model. Raises ValueError where no tower has layers that can be recomputed."""
+        if not any(hasattr(module, "gradient_checkpointing") for module in self.modules()):
+            raise ValueError(
+                f"gradient checkpointing is not there for {type(self.vision_model).__name__}: in transformers this "
+                "tower has no layers that can be computed again. Train without it, with smaller batches"
+            )
+        super().gradient_checkpointing_enable(*args, **kwargs)
+
+    def _output_flags(self, attentions: bool | None, hidden_states: bool | None) -> dict[str, bool]:
+        """What a tower is asked for besides its features: by the call, else by this configuration, else by its own."""
+        given = {"output_attentions": attentions, "output_hidden_states": hidden_states}
+        flags = {name: getattr(self.config, name) or None if value is None else value for name, value in given.items()}
+        return {name: value for name, value in flags.items() if value is not None}
+
+    def _freeze_unused(self) -> None:
+        freeze_unused(self.vision_model, *self._unused_norms())
+
+    def _unused_norms(self) -> tuple[str, ...]:
+        """Modules of the image tower that the model makes no use of."""
+        return ()
+
     def _check_pixels(self, pixel_values: torch.Tensor) -> None:
         channels = getattr(self.config.vision_config, "num_channels", 3)
         if pixel_values.ndim != 4 or pixel_values.shape[1] != channels:
@@ -130,4 +200,4 @@ class CheXficientPreTrainedModel(PreTrainedModel):
             raise ValueError(f"pixel_values must be normalised floats, not {pixel_values.dtype}: see normalise_pixels")
 
 
-__all__ = ["CheXficientPreTrainedModel"]
+__all__ = ["CheXficientPreTrainedModel", "NamesOnDisk"]

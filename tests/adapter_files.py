@@ -93,7 +93,7 @@ def make_adapter(
     head_class, part = HEAD[task]
     fields = {"problem_type": "multi_label_classification", "id2label": dict(enumerate(labels))}
     if task == "semantic-segmentation":
-        fields["decoder"] = "linear"
+        fields["mask_decoder"] = "linear"
     model = head_class.from_pretrained(base, **fields)
     lora = lora or {"target_modules": DUMMY_TARGET_MODULES}
     saved = [part, *lora.pop("modules_to_save", [])]

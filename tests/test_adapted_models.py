@@ -74,7 +74,7 @@ def make_head(
     """A head on the tower of the base, and an adapter on it with weights other than 0."""
     kind, own_names, extra = {
         "image-classification": (CheXficientForImageClassification, LABELS, {}),
-        "semantic-segmentation": (CheXficientForSemanticSegmentation, STRUCTURES, {"decoder": "linear"}),
+        "semantic-segmentation": (CheXficientForSemanticSegmentation, STRUCTURES, {"mask_decoder": "linear"}),
     }[task]
     names = names or own_names
     labels = {"id2label": names, "label2id": {name: number for number, name in names.items()}}

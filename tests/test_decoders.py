@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from transformers import AutoModel, Dinov2Config, ResNetConfig, SwinConfig, ViTConfig
+from transformers import AutoModel, Dinov2Config, DINOv3ViTConfig, ResNetConfig, SwinConfig, ViTConfig
 from transformers.modeling_outputs import SemanticSegmenterOutput
 
 from modeling_chexficient import CheXficientImageProcessor, feature_pyramid
@@ -46,6 +46,16 @@ def test_maps_are_the_normalised_states_of_the_last_blocks():
     assert [tuple(one.shape) for one in maps] == [(2, 16, 3, 5)] * 5
     torch.testing.assert_close(maps[0][:, :, 2, 1], tower.layernorm(states[2])[:, 1 + 2 * 5 + 1])
     torch.testing.assert_close(maps[-1][:, :, 0, 4], tower(pixels).last_hidden_state[:, 1 + 4])
+
+
+@torch.no_grad()
+def test_maps_of_dinov3_are_normalised():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 6, "num_attention_heads": 2, "intermediate_size": 32}
+    tower = AutoModel.from_config(DINOv3ViTConfig(**sizes, image_size=56, patch_size=14)).eval()
+    pixels = torch.randn(2, 3, 42, 70)
+    tokens = tower(pixels).last_hidden_state[:, 1 + tower.config.num_register_tokens :]
+    torch.testing.assert_close(feature_pyramid(tower, pixels)[-1].flatten(2).transpose(1, 2), tokens)
 
 
 @pytest.mark.parametrize("patch", [8, (8, 16)])

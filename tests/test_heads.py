@@ -8,8 +8,12 @@ import torch.nn.functional as F
 from transformers import (
     AutoConfig,
     BertConfig,
+    BitConfig,
     CLIPVisionConfig,
+    ConvNextConfig,
     Dinov2Config,
+    Dinov2WithRegistersConfig,
+    DINOv3ViTConfig,
     ResNetConfig,
     SiglipVisionConfig,
     SwinConfig,
@@ -34,6 +38,10 @@ TOWERS = {
     "clip": CLIPVisionConfig(**SIZES, **PATCHES, intermediate_size=32),
     "siglip": SiglipVisionConfig(**SIZES, **PATCHES, intermediate_size=32),
     "resnet": ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]),
+    "registers": Dinov2WithRegistersConfig(**SIZES, **PATCHES, mlp_ratio=2),
+    "dinov3": DINOv3ViTConfig(**SIZES, **PATCHES, intermediate_size=32),
+    "convnext": ConvNextConfig(num_stages=2, hidden_sizes=[8, 16], depths=[1, 1]),
+    "bit": BitConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], num_groups=4),
     "swin": SwinConfig(image_size=SIDE, patch_size=2, embed_dim=8, depths=[1, 1, 1], num_heads=[1, 2, 2]),
 }
 TEXT = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
@@ -85,13 +93,13 @@ def test_the_tower_comes_from_the_whole_model(head, whole):
     ("head", "arguments"),
     [
         (BOTH[0], {"image_pooling": "normalized", "problem_type": SINGLE}),
-        (BOTH[1], {"decoder": "linear", "problem_type": SINGLE}),
-        (BOTH[1], {"decoder": "unet", "semantic_loss_ignore_index": 7}),
-        (BOTH[1], {"decoder": "published_unet", "clip_logits": True}),
+        (BOTH[1], {"mask_decoder": "linear", "problem_type": SINGLE}),
+        (BOTH[1], {"mask_decoder": "unet", "semantic_loss_ignore_index": 7}),
+        (BOTH[1], {"mask_decoder": "published_unet", "clip_logits": True}),
     ],
 )
 def test_saved_and_loaded_heads_are_equal(tower, head, arguments, tmp_path):
-    if (tower, arguments.get("decoder")) == ("resnet", "published_unet"):
+    if (tower, arguments.get("mask_decoder")) == ("resnet", "published_unet"):
         with pytest.raises(ValueError, match=r"published_unet takes 5 maps .* gives \[8, 16\]: choose decoder unet"):
             build(head, tower, **arguments)
         return
@@ -135,21 +143,46 @@ def test_every_parameter_learns_with_and_without_checkpointing(tower, head):
     """Distributed training refuses parameters without a gradient."""
     decoders = ["unet"] if head is BOTH[0] else ["linear", "unet"]
     for decoder in decoders:
-        model = build(head, tower, problem_type=MULTI, decoder=decoder).train()
+        model = build(head, tower, problem_type=MULTI, mask_decoder=decoder).train()
         gradients = []
         for checkpointing in (False, True):
-            if checkpointing and tower != "resnet":  # it has no layers to checkpoint
+            if checkpointing and model.supports_gradient_checkpointing:
                 model.gradient_checkpointing_enable()
             torch.manual_seed(3)
             model.zero_grad()
             model(pixels(), labels=some_labels(head)).loss.backward()
             gradients.append({name: one.grad for name, one in model.named_parameters()})
-        unused = [name for name, gradient in gradients[0].items() if gradient is None]
-        assert unused == (["vision_model.layernorm.weight", "vision_model.layernorm.bias"] if unused else [])
-        assert not unused or (tower == "swin" and head is BOTH[1])
+        learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        assert learns == {name for name, gradient in gradients[0].items() if gradient is not None}
+        frozen = {name.removeprefix("vision_model.") for name in gradients[0].keys() - learns}
+        # What no mask or pooled feature is made of.
+        expected = {"embeddings.mask_token"} if tower in ("registers", "dinov3") else set()
+        if head is BOTH[1] and tower in ("swin", "convnext", "bit"):
+            norm = "norm" if tower == "bit" else "layernorm"
+            expected = {f"{norm}.weight", f"{norm}.bias"}
+        assert frozen == expected
         for name, gradient in gradients[0].items():
             if gradient is not None:
                 torch.testing.assert_close(gradients[1][name], gradient)
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_what_is_never_used_stays_frozen_when_loaded(head, tmp_path):
+    model = build(head, "dinov3", mask_decoder="linear")
+    model.save_pretrained(tmp_path)
+    for loaded in (head.from_pretrained(tmp_path), head.from_pretrained(tmp_path, output_loading_info=True)[0]):
+        frozen = [name for name, parameter in loaded.named_parameters() if not parameter.requires_grad]
+        assert frozen == ["vision_model.embeddings.mask_token"]
+
+
+@pytest.mark.parametrize("head", BOTH)
+@pytest.mark.parametrize("tower", ["resnet", "convnext"])
+def test_convolutional_towers_say_that_they_have_no_checkpointing(head, tower):
+    model = build(head, tower)
+    assert not model.supports_gradient_checkpointing
+    with pytest.raises(ValueError, match="no layers that can be computed again"):
+        model.gradient_checkpointing_enable()
+    assert build(head).supports_gradient_checkpointing
 
 
 @torch.no_grad()
@@ -317,7 +350,7 @@ def test_masks_that_the_head_does_not_have(problem_type, labels, message):
 def test_segmentation_learns(decoder):
     """The bright half of noise, told apart from the dark one."""
     torch.manual_seed(0)
-    model = build(BOTH[1], num_labels=1, decoder=decoder).train()
+    model = build(BOTH[1], num_labels=1, mask_decoder=decoder).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     side = torch.rand(40, 1, 1, 1).round()
     columns = torch.arange(SIDE) < SIDE // 2
@@ -337,9 +370,9 @@ def test_segmentation_learns(decoder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"decoder": "fpn"}, "decoder must be one of linear, unet, published_unet, not 'fpn'"),
+        ({"mask_decoder": "fpn"}, "mask_decoder must be one of linear, unet, published_unet, not 'fpn'"),
         ({"image_pooling": "mean"}, "image_pooling must be one of pooled, normalized"),
-        ({"clip_logits": True}, "clip_logits belongs to decoder published_unet"),
+        ({"clip_logits": True}, "clip_logits belongs to mask_decoder published_unet"),
     ],
 )
 def test_configurations_that_do_not_exist(arguments, message):

@@ -12,11 +12,15 @@ from transformers import (
     BertModel,
     CLIPConfig,
     CLIPModel,
+    CLIPTextConfig,
     Dinov2Config,
     Dinov2Model,
     Dinov2WithRegistersConfig,
+    DistilBertConfig,
+    GPT2Config,
     ResNetConfig,
     RobertaConfig,
+    RoFormerConfig,
     SiglipVisionConfig,
     ViTConfig,
 )
@@ -164,15 +168,56 @@ def test_logits_stay_exact_under_autocast():
         assert torch.equal(similarity_logits(image, text, scale), exact)
 
 
+ABSOLUTE = {"max_position_embeddings": 16, "vocab_size": 50}
+TEXT_TOWERS = {
+    "bert": TEXT,
+    # Counts positions by its padding token, from that token's number on.
+    "roberta": RobertaConfig(**HIDDEN, **ABSOLUTE, intermediate_size=32, pad_token_id=0),
+    "distilbert": DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=32, **ABSOLUTE),
+    "clip": CLIPTextConfig(**HIDDEN, **ABSOLUTE, intermediate_size=32),
+    "gpt2": GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=50, n_positions=16),
+    # Takes no positions from outside.
+    "roformer": RoFormerConfig(**HIDDEN, **ABSOLUTE, intermediate_size=32),
+}
+
+
 @pytest.mark.parametrize("pooling", ["eos", "cls", "mean"])
-def test_text_pooling_ignores_padding_on_either_side(pooling, inputs):
-    model = tiny_model(text_pooling=pooling)
+@pytest.mark.parametrize("tower", TEXT_TOWERS)
+@torch.no_grad()
+def test_texts_may_be_padded_on_either_side(tower, pooling, inputs):
+    model = tiny_model(text=TEXT_TOWERS[tower], text_pooling=pooling)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    lengths = mask.sum(1).tolist()
+    right = embed(model, ids, mask)
+    padded = [row.roll(6 - length) for row, length in zip(ids, lengths, strict=True)]
+    left = embed(model, torch.stack(padded), mask.flip(1))
+    bare = torch.cat([embed(model, row[None, :length]) for row, length in zip(ids, lengths, strict=True)])
+    torch.testing.assert_close(left, right, rtol=0, atol=1e-5)
+    torch.testing.assert_close(right, bare, rtol=0, atol=1e-5)
+
+
+def embed(model: CheXficientModel, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    return model(input_ids=ids, attention_mask=mask).text_embeds
+
+
+def test_states_of_tokens_stay_where_the_tokens_are(inputs):
     ids, mask = inputs["input_ids"][1:2], inputs["attention_mask"][1:2]
-    right = model.get_text_features(ids, mask)
-    bare = model.get_text_features(ids[:, :3])
-    left = model.get_text_features(ids.roll(3, 1), mask.roll(3, 1), position_ids=torch.tensor([[0, 0, 0, 0, 1, 2]]))
-    torch.testing.assert_close(right, bare)
-    torch.testing.assert_close(left, bare)
+    model = CheXficientModel(tiny_config(attn_implementation="eager")).eval()
+    flags = {"output_hidden_states": True, "output_attentions": True}
+    kinds = torch.tensor([[0, 0, 1, 0, 0, 0]])
+    right = model(input_ids=ids, attention_mask=mask, token_type_ids=kinds, **flags).text_model_output
+    moved = {"input_ids": ids.roll(3, 1), "attention_mask": mask.roll(3, 1), "token_type_ids": kinds.roll(3, 1)}
+    left = model(**moved, **flags).text_model_output
+    for states, expected in zip(left.hidden_states, right.hidden_states, strict=True):
+        assert torch.equal(states, expected.roll(3, 1))
+    assert torch.equal(left.last_hidden_state, right.last_hidden_state.roll(3, 1))
+    for attention, expected in zip(left.attentions, right.attentions, strict=True):
+        assert torch.equal(attention, expected.roll((3, 3), (2, 3)))
+    # The caller's own positions are taken as they are.
+    positions = torch.tensor([[0, 0, 0, 0, 1, 2]])
+    torch.testing.assert_close(
+        model(**moved, position_ids=positions).text_embeds, model(**moved).text_embeds, rtol=0, atol=1e-5
+    )
 
 
 def test_text_poolings_take_the_tokens_they_name(inputs):

@@ -57,7 +57,7 @@ def model(tmp_path_factory) -> Path:
 def segmenter(model: Path) -> CheXficientForSemanticSegmentation:
     torch.manual_seed(1)
     labels = {"id2label": STRUCTURES, "label2id": {name: n for n, name in STRUCTURES.items()}}
-    return CheXficientForSemanticSegmentation.from_pretrained(model, decoder="linear", **labels).eval()
+    return CheXficientForSemanticSegmentation.from_pretrained(model, mask_decoder="linear", **labels).eval()
 
 
 @pytest.fixture(scope="module")

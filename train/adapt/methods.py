@@ -58,7 +58,8 @@ def apply_method(model: PreTrainedModel, parts: Parts, arguments: MethodArgument
     """
     if arguments.method == "full":
         # Also where the tower stays as it is: loading has made trainable again what was frozen before.
-        model.get_submodule(parts.tower).requires_grad_(not arguments.freeze_tower)
+        if arguments.freeze_tower:
+            model.get_submodule(parts.tower).requires_grad_(False)
         return model
     if arguments.method == "linear":
         return get_peft_model(model, LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=[*parts.heads]))

@@ -148,7 +148,7 @@ def build_structures(
         "id2label": dict(enumerate(structures)),
         "label2id": {name: number for number, name in enumerate(structures)},
         "problem_type": "multi_label_classification",
-        "decoder": arguments.decoder,
+        "mask_decoder": arguments.decoder,
         "semantic_loss_ignore_index": _IGNORED,
     }
     return StructuresTask(
