@@ -1,6 +1,7 @@
 """CheXficient, a chest X-ray vision-language model (arXiv 2602.22843), native to transformers.
 
-Importing this package makes the Auto classes and pipelines load CheXficient folders without remote code; folders that
+Importing this package makes the Auto classes and pipelines load CheXficient folders without remote code, and lets the
+pipelines scale films of more than 8 bits (`pipelines_chexficient.py`); folders that
 `save_pretrained` writes carry these same files, so that `trust_remote_code=True` loads them without this package.
 """
 
@@ -32,6 +33,7 @@ from .modeling_chexficient_heads import *  # noqa: F403 (a new head is named in 
 from .modeling_chexficient_heads import HEADS
 from .modeling_chexficient_losses import contrastive_loss, similarity_logits
 from .modeling_chexficient_report import CheXficientForReportGeneration
+from .pipelines_chexficient import use_these_pipelines
 from .processing_chexficient import CheXficientProcessor
 from .prompts_chexficient import report_prompt
 from .towers_chexficient import CheXficientPreTrainedModel
@@ -47,6 +49,7 @@ AutoModelForImageTextToText.register(CheXficientReportConfig, CheXficientForRepo
 for config_class in (CheXficientConfig, CheXficientReportConfig):
     AutoImageProcessor.register(config_class, image_processor_classes={"pil": CheXficientImageProcessor}, exist_ok=True)
 AutoProcessor.register(CheXficientConfig, CheXficientProcessor, exist_ok=True)
+use_these_pipelines()
 
 CheXficientConfig.register_for_auto_class()
 CheXficientReportConfig.register_for_auto_class()
