@@ -71,9 +71,9 @@ def check_not_clipped(image, eight_bit: Image.Image) -> None:
     if white <= CLIPPED_WHITE_SHARE:
         return
     text = (
-        f'{white:.0%} of the image is white, as of a film of more than 8 bits after convert("RGB"), which the pipelines '
-        "of transformers do: `import modeling_chexficient` before the pipeline is made, pass it to_eight_bit(image), "
-        "or give the film itself to this processor"
+        f'{white:.0%} of the image is white, as of a film of more than 8 bits after convert("RGB"), which '
+        "pipelines of transformers do: `import modeling_chexficient` before the pipeline is made, pass it "
+        "to_eight_bit(image), or give the film itself to this processor"
     )
     if grey < CLIPPED_GREY_SHARE:
         raise ValueError(text)

@@ -88,7 +88,7 @@ class CheXficientImageSegmentationPipeline(_ScalesFilms, ImageSegmentationPipeli
 
 
 class CheXficientImageFeatureExtractionPipeline(_ScalesFilms, ImageFeatureExtractionPipeline):
-    """`pipeline("image-feature-extraction")`, for films of any depth; heads, whose output is no feature, are refused."""
+    """`pipeline("image-feature-extraction")`, for films of any depth; refuses heads, whose output is no feature."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

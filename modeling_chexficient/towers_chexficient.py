@@ -13,6 +13,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_chexficient import CheXficientConfig
+from .peft_folders_chexficient import PeftFolders
 
 
 def pool_image(output: ModelOutput) -> torch.Tensor:
@@ -88,7 +89,7 @@ def resize_position_embeddings(vision_model: PreTrainedModel, image_size: int) -
     vision_model.config.image_size = image_size
 
 
-class CheXficientPreTrainedModel(PreTrainedModel):
+class CheXficientPreTrainedModel(PeftFolders, PreTrainedModel):
     """Loading, saving and initialisation shared by CheXficient models and heads."""
 
     config: CheXficientConfig

@@ -178,7 +178,7 @@ def test_sizes_and_thresholds_that_make_no_sense():
     processor = CheXficientImageProcessor(SIZE)
     with pytest.raises(ValueError, match="1 target sizes for 2 films"):
         processor.post_process_masks(output, [(5, 5)])
-    with pytest.raises(ValueError, match="a probability from 0 to 1, not 1.5"):
+    with pytest.raises(ValueError, match=r"a probability from 0 to 1, not 1\.5"):
         processor.post_process_masks(output, threshold=1.5)
 
 
