@@ -118,6 +118,18 @@ class CheXficientConfig(PretrainedConfig):
         return self.text_config
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        """As of every configuration. Raises ValueError where a pipeline would take the logits of a head for features."""
+        found = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        heads = [name for name in (found[0] if isinstance(found, tuple) else found).architectures if "For" in name]
+        if kwargs.get("_from_pipeline") == "image-feature-extraction" and heads:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: image-feature-extraction would give the logits of {heads[0]} as "
+                "features: pass a folder of the whole model, or take model.vision_model(pixel_values).last_hidden_state"
+            )
+        return found
+
+    @classmethod
     def from_vision_text_configs(
         cls, vision_config: PretrainedConfig, text_config: PretrainedConfig, **kwargs
     ) -> "CheXficientConfig":

@@ -21,7 +21,6 @@ RECORD_FILE = "chexficient_adapter.json"
 # What decides which tensors a head has.
 SHAPING_FIELDS = ("num_labels", "decoder", "mask_decoder", "clip_logits")
 FILE_ARGUMENTS = ("cache_dir", "token", "revision", "local_files_only")
-HEADS_ON_TOWERS = {task.head for task in TASKS_ON_THE_HUB.values() if task.head_on_tower}
 
 
 class PeftFolders:
@@ -33,13 +32,8 @@ class PeftFolders:
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """As of every model; the folder of an adapter gives its base with the head and the layers of the adapter.
 
-        Raises ValueError where the adapter is for another task or base, and for a head as a source of image features.
+        Raises ValueError where the adapter is for another task or base.
         """
-        if kwargs.get("_from_pipeline") == "image-feature-extraction" and cls.__name__ in HEADS_ON_TOWERS:
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: image-feature-extraction would give the logits of {cls.__name__} as "
-                "features: pass a folder of the whole model, or take model.vision_model(pixel_values).last_hidden_state"
-            )
         adapter = kwargs.get("adapter_kwargs") or {}
         place = adapter.get("_adapter_model_path") or pretrained_model_name_or_path
         record = _read(place, adapter if "_adapter_model_path" in adapter else kwargs)

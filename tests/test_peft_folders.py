@@ -108,10 +108,10 @@ def test_what_an_adapter_does_not_fit_is_refused(base, saved, tmp_path):
         (AutoModelForImageClassification, structures),
         (AutoModel, findings),
     ):
-        with pytest.raises(ValueError, match="is an adapter for .* load it with AutoModelFor"):
+        with pytest.raises(ValueError, match=r"is an adapter for .* load it with AutoModelFor"):
             auto.from_pretrained(folder)
     other = save_base(tmp_path / "other", seed=9)
-    with pytest.raises(ValueError, match="was trained on the vision tower of .* the weights differ"):
+    with pytest.raises(ValueError, match=r"was trained on the vision tower of .* the weights differ"):
         AutoModelForImageClassification.from_pretrained(other).load_adapter(str(findings))
     make_adapter(base, tmp_path / "two", labels=("a", "b"), **ATTENTION)
     model = AutoModelForImageClassification.from_pretrained(findings)
@@ -127,7 +127,7 @@ def test_an_adapter_of_a_plain_tower_is_no_classifier_of_transformers(tmp_path):
         peft_model = get_peft_model(model, LoraConfig(r=2, target_modules=targets, modules_to_save=["classifier"]))
         save_adapter(peft_model, tmp_path / name, identify_base(tmp_path / "tower"), "image-classification")
         model = peft_model.unload()
-        with pytest.raises((ValueError, RuntimeError), match="No modules were targeted|mismatched"):
+        with pytest.raises((ValueError, RuntimeError), match=r"No modules were targeted|mismatched"):
             AutoModelForImageClassification.from_pretrained(tmp_path / name)
 
 
