@@ -119,7 +119,7 @@ class CheXficientConfig(PretrainedConfig):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        """As of every configuration. Raises ValueError where a pipeline would take the logits of a head for features."""
+        """As of every configuration. Raises ValueError where a pipeline would take a head's logits for features."""
         found = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         heads = [name for name in (found[0] if isinstance(found, tuple) else found).architectures if "For" in name]
         if kwargs.get("_from_pipeline") == "image-feature-extraction" and heads:

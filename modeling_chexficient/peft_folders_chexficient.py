@@ -8,6 +8,7 @@ import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from .tasks_chexficient import TASKS_ON_THE_HUB
 RECORD_FILE = "chexficient_adapter.json"
 # What decides which tensors a head has.
 SHAPING_FIELDS = ("num_labels", "decoder", "mask_decoder", "clip_logits")
+# Parts of the names of tensors that PEFT adds, and that it puts into those of the model.
+OF_ADAPTERS = (".lora_", ".modules_to_save.")
+OF_WRAPPERS = (".base_layer.", ".original_module.")
 FILE_ARGUMENTS = ("cache_dir", "token", "revision", "local_files_only")
 
 
@@ -60,6 +64,16 @@ class PeftFolders:
             self._prepare_for(peft_model_id, record)
         return super().load_adapter(peft_model_id, *args, **kwargs)  # type: ignore[misc]
 
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As of every model; where adapters of PEFT are on the tower, the base alone is saved.
+
+        transformers itself would write the names of PEFT's layers, and load them as random weights later.
+
+        Raises ValueError for a head that an adapter has replaced: there is no base of it to save.
+        """
+        kwargs["state_dict"] = without_adapters(self, kwargs.get("state_dict"))
+        return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+
     def _prepare_for(self, place, record: dict[str, Any]) -> None:
         """Check that an adapter belongs here, and make the head the one that it was trained with."""
         _check_task(type(self).__name__, place, record)
@@ -86,6 +100,41 @@ class PeftFolders:
         fresh = type(model)(config, vision_model=model.vision_model).to(model.device, model.dtype)
         for name, part in fresh.named_children():
             setattr(model, name, part)
+
+
+def without_adapters(model, state_dict: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
+    """Tensors of a model by the names they have without adapters; what was given where there are none on it.
+
+    Raises ValueError where a part outside the tower is trained with an adapter.
+    """
+    if getattr(model, "_hf_peft_config_loaded", False):
+        # By `load_adapter` of transformers, which saves the adapter alone.
+        return state_dict
+    tensors = model.state_dict() if state_dict is None else state_dict
+    if not any(part in name for name in tensors for part in (*OF_ADAPTERS, *OF_WRAPPERS)):
+        return state_dict
+    tower = vision_tower(model)
+    prefix = next(f"{name}." if name else "" for name, module in model.named_modules() if module is tower)
+    if any(".original_module." in name and not name.startswith(prefix) for name in tensors):
+        raise ValueError(
+            f"{type(model).__name__} bears an adapter with a head of its own: save it by save_adapter, or as a whole "
+            "model by merge_and_unload() (AdapterSet.merge) and save_pretrained"
+        )
+    kept = {name: tensor for name, tensor in tensors.items() if not any(part in name for part in OF_ADAPTERS)}
+    for part in OF_WRAPPERS:
+        kept = {name.replace(part, "."): tensor for name, tensor in kept.items()}
+    return kept
+
+
+def saves_without_adapters(model) -> None:
+    """Let `save_pretrained` of a model of any class write its base alone, as `PeftFolders` does, while it lives."""
+    if not isinstance(model, PeftFolders):
+        model.save_pretrained = MethodType(_save_without_adapters, model)
+
+
+def _save_without_adapters(model, save_directory, *args, **kwargs):
+    kwargs["state_dict"] = without_adapters(model, kwargs.get("state_dict"))
+    return type(model).save_pretrained(model, save_directory, *args, **kwargs)
 
 
 def _read(place, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -139,4 +188,4 @@ def _check_tower(model, place, record: dict[str, Any]) -> None:
         )
 
 
-__all__ = ["PeftFolders"]
+__all__ = ["PeftFolders", "saves_without_adapters", "without_adapters"]

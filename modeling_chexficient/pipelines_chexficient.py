@@ -9,7 +9,7 @@ import base64
 import binascii
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import transformers
 from huggingface_hub import get_session
@@ -64,12 +64,15 @@ class _ScalesFilms:
     image_processor: Any
     processor: Any
 
-    def preprocess(self, inputs, *args, **kwargs):
-        processor = self.image_processor or getattr(self.processor, "image_processor", None)
-        # Not by class alone: remote code has a class of the same name.
-        if type(processor).__name__ == CheXficientImageProcessor.__name__:
-            inputs = self._scaled(inputs, kwargs.get("timeout"))
-        return super().preprocess(inputs, *args, **kwargs)  # type: ignore[misc]
+    # Hidden from the type checker, for which each pipeline has its own arguments.
+    if not TYPE_CHECKING:
+
+        def preprocess(self, inputs, *args, **kwargs):
+            processor = self.image_processor or getattr(self.processor, "image_processor", None)
+            # By name: remote code has a class of its own.
+            if type(processor).__name__ == CheXficientImageProcessor.__name__:
+                inputs = self._scaled(inputs, kwargs.get("timeout"))
+            return super().preprocess(inputs, *args, **kwargs)
 
     def _scaled(self, inputs, timeout: float | None):
         return load_film(inputs, timeout)
@@ -146,8 +149,9 @@ def use_these_pipelines() -> None:
     Not by `register_pipeline`: saving a pipeline would then write the class into the configuration, and transformers
     would demand `trust_remote_code=True` from then on, also where this package is imported.
     """
+    tasks: dict[str, Any] = transformers.pipelines.SUPPORTED_TASKS
     for task, pipeline_class in PIPELINES.items():
-        transformers.pipelines.SUPPORTED_TASKS[task]["impl"] = pipeline_class
+        tasks[task]["impl"] = pipeline_class
 
 
 __all__ = ["PIPELINES", "load_film", "use_these_pipelines"]
