@@ -38,7 +38,7 @@ class CheXficientProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, **kwargs)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):  # type: ignore[override]
         """Load as every processor of transformers; of a folder of a head, which has no tokenizer, its image processor.
 
         `AutoProcessor` comes here with any folder of a CheXficient configuration.
@@ -75,7 +75,9 @@ class CheXficientProcessor(ProcessorMixin):
             raise ValueError("Pass images, text, or both")
         self._refuse_unknown(kwargs)
         init_kwargs = {} if self.tokenizer is None else self.tokenizer.init_kwargs
-        options = self._merge_kwargs(CheXficientProcessorKwargs, tokenizer_init_kwargs=init_kwargs, **kwargs)
+        # Transformers takes the class, and annotates an object of it.
+        defaults: Any = CheXficientProcessorKwargs
+        options = self._merge_kwargs(defaults, tokenizer_init_kwargs=init_kwargs, **kwargs)
         data: dict[str, Any] = {}
         if text is not None:
             text_options = options["text_kwargs"]
