@@ -20,7 +20,7 @@ GROUPS = ("common_kwargs", "text_kwargs", "images_kwargs")
 class CheXficientProcessorKwargs(ProcessingKwargs, total=False):
     """Options of a call, and what they are by default."""
 
-    _defaults = {  # noqa: RUF012 (read by transformers)
+    _defaults = {  # type: ignore[misc]  # noqa: RUF012 (read by transformers)
         "text_kwargs": {"padding": True, "truncation": True},
         "common_kwargs": {"return_tensors": "pt"},
     }
