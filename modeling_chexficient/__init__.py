@@ -1,6 +1,7 @@
 """CheXficient, a chest X-ray vision-language model (arXiv 2602.22843), native to transformers.
 
-Importing this package makes the Auto classes and pipelines load CheXficient folders without remote code; folders that
+Importing this package makes the Auto classes and pipelines load CheXficient folders without remote code, and lets the
+pipelines scale films of more than 8 bits (`pipelines_chexficient.py`); folders that
 `save_pretrained` writes carry these same files, so that `trust_remote_code=True` loads them without this package.
 """
 
@@ -31,7 +32,8 @@ from .modeling_chexficient import CheXficientModel, CheXficientOutput
 from .modeling_chexficient_heads import *  # noqa: F403 (a new head is named in its own file alone)
 from .modeling_chexficient_heads import HEADS
 from .modeling_chexficient_losses import contrastive_loss, similarity_logits
-from .modeling_chexficient_report import CheXficientForReportGeneration
+from .modeling_chexficient_report import CheXficientForReportGeneration, CheXficientReportModel
+from .pipelines_chexficient import use_these_pipelines
 from .processing_chexficient import CheXficientProcessor
 from .prompts_chexficient import report_prompt
 from .towers_chexficient import CheXficientPreTrainedModel
@@ -43,10 +45,12 @@ AutoModel.register(CheXficientConfig, (CheXficientModel, *HEADS.values()), exist
 AutoModelForZeroShotImageClassification.register(CheXficientConfig, CheXficientModel, exist_ok=True)
 for auto_model, head in HEADS.items():
     getattr(transformers, auto_model).register(CheXficientConfig, head, exist_ok=True)
+AutoModel.register(CheXficientReportConfig, CheXficientReportModel, exist_ok=True)
 AutoModelForImageTextToText.register(CheXficientReportConfig, CheXficientForReportGeneration, exist_ok=True)
 for config_class in (CheXficientConfig, CheXficientReportConfig):
     AutoImageProcessor.register(config_class, image_processor_classes={"pil": CheXficientImageProcessor}, exist_ok=True)
 AutoProcessor.register(CheXficientConfig, CheXficientProcessor, exist_ok=True)
+use_these_pipelines()
 
 CheXficientConfig.register_for_auto_class()
 CheXficientReportConfig.register_for_auto_class()

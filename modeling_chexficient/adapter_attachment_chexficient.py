@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging
 
-from .adapter_files_chexficient import LORA_PART, AdapterRecord, check_weights, match_names
-from .base_identity_chexficient import BaseIdentity
+from .adapter_files_chexficient import LORA_PART, AdapterRecord, check_weights, few_of, match_names
+from .base_identity_chexficient import BaseIdentity, local_folder, own_weights, vision_tower
 from .configuration_chexficient import CheXficientConfig
 from .modeling_chexficient_heads import HEADS
 from .tasks_chexficient import TASKS, TASKS_ON_THE_HUB
@@ -66,6 +66,66 @@ def adapter_weights(peft_model: PeftModel, name: str) -> dict[str, Tensor]:
     weights = get_peft_model_state_dict(peft_model, adapter_name=name, save_embedding_layers=False)
     # On a tower that several heads share, the tensors of the other adapters have longer names; PEFT does not know them.
     return {key: tensor for key, tensor in weights.items() if key.partition(LORA_PART)[2].count(".") < 2}
+
+
+def check_base_was_kept(model: PreTrainedModel, record: AdapterRecord) -> None:
+    """Raise ValueError, naming tensors, where a model with an adapter is not its base apart from the adapter.
+
+    Training leaves traces beside an adapter where batch normalisation runs in training mode, or where a layer was made
+    trainable by hand: none of it would be saved.
+    """
+    folder = local_folder(record.base.name, record.base.revision)
+    tower = own_weights(vision_tower(model))
+    loaded = own_weights(_tower_of_base(model, record, folder))
+    changed = {
+        name
+        for name in tower.keys() | loaded.keys()
+        if name not in tower
+        or name not in loaded
+        or not torch.equal(tower[name].cpu(), loaded[name].to("cpu", tower[name].dtype))
+    }
+    if record.task not in TOWER_HEADS:
+        inside = {id(parameter) for parameter in vision_tower(model).parameters()}
+        changed |= {
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+            and id(parameter) not in inside
+            and LORA_PART not in name
+            and ".modules_to_save." not in name
+        }
+    if changed:
+        raise ValueError(
+            f"the model differs from its base {record.base} in what an adapter does not hold: {few_of(changed)}. "
+            "Name layers that are trained beside LoRA in its `modules_to_save`, and keep batch normalisation of the "
+            "tower in evaluation mode (`model.get_base_model().vision_model.eval()` after every `model.train()`). What "
+            "was trained already can be saved as a whole: `model.merge_and_unload().save_pretrained(folder)`"
+        )
+
+
+def _tower_of_base(model: PreTrainedModel, record: AdapterRecord, folder: Path) -> PreTrainedModel:
+    """The vision tower as it is loaded from the base, in fp32; of a report model without its language model."""
+    if record.task in TOWER_HEADS:
+        return vision_tower(load_head(record, folder, torch.float32))
+    tower = vision_tower(model)
+    verbosity = logging.get_verbosity()
+    # All but the tower is unexpected here.
+    logging.set_verbosity_error()
+    try:
+        # With its loading information it is a pair.
+        pair: Any = type(tower).from_pretrained(
+            folder,
+            config=tower.config,
+            key_mapping={r"^(model\.)?vision_tower\.": ""},
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    loaded, report = pair
+    if report["missing_keys"]:
+        raise ValueError(f"{folder} lacks tensors of the vision tower: {few_of(set(report['missing_keys']))}")
+    return loaded
 
 
 def check_bare(tower: nn.Module) -> None:

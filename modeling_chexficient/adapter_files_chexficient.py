@@ -183,7 +183,7 @@ def match_names(model: nn.Module, config: LoraConfig, weights: dict[str, Tensor]
             key = f"base_model.model.{found}{part}{after}"
         renamed[key] = tensor
     if unknown:
-        raise ValueError(f"The adapter is for layers that the base does not have: {_few(unknown)}")
+        raise ValueError(f"The adapter is for layers that the base does not have: {few_of(unknown)}")
     if renamed.keys() != weights.keys():
         # A set, as PEFT itself makes of what it is given.
         config.target_modules = targets  # type: ignore[assignment]
@@ -212,11 +212,12 @@ def check_weights(folder: Path, expected: dict[str, Tensor], weights: dict[str, 
         if weights[key].shape != expected[key].shape
     }
     problems = {"missing": missing, "unexpected": extra, "of another shape": shapes}
-    found = [f"{kind}: {_few(names)}" for kind, names in problems.items() if names]
+    found = [f"{kind}: {few_of(names)}" for kind, names in problems.items() if names]
     if found:
         raise ValueError(f"{folder / WEIGHTS_FILE} does not fit its configuration and base; {'; '.join(found)}")
 
 
-def _few(names: set[str]) -> str:
+def few_of(names: set[str]) -> str:
+    """The first names, and how many there are."""
     first = sorted(names)[:3]
     return ", ".join(first) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -16,6 +16,7 @@ from .adapter_attachment_chexficient import TOWER_HEADS, attach, check_bare, che
 from .adapter_files_chexficient import ADAPTER_FILES, AdapterRecord, read_config, read_record, read_weights
 from .base_identity_chexficient import BaseIdentity, identify_base, local_folder, tower_sha256, vision_tower
 from .configuration_chexficient import CheXficientConfig
+from .peft_folders_chexficient import saves_without_adapters
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -62,6 +63,7 @@ class AdapterSet:
         self.base = model.eval()
         self.tower = vision_tower(model)
         check_bare(self.tower)
+        saves_without_adapters(model)
         self._tower_sha256 = tower_sha256(self.tower)
         self.heads: dict[str, PeftModel] = {}
         self.active: str | None = None
@@ -104,8 +106,15 @@ class AdapterSet:
 
     def __call__(self, pixel_values: Tensor, **arguments):
         """Output of the active adapter's head, or of the base itself where none is active."""
-        model = self.base if self.active is None else self.heads[self.active]
+        model = self.base if self.active is None else self._beside_tower(self.heads[self.active])
         return model(pixel_values=pixel_values, **arguments)
+
+    def to(self, *args, **kwargs) -> AdapterSet:
+        """Move or cast the base, all adapters and their heads, as `torch.nn.Module.to`, and return the set."""
+        self.base.to(*args, **kwargs)
+        for head in self.heads.values():
+            head.to(*args, **kwargs)
+        return self
 
     @contextmanager
     def disable(self) -> Iterator[PreTrainedModel]:
@@ -156,6 +165,14 @@ class AdapterSet:
         head = TOWER_HEADS[record.task](config, vision_model=self.tower)
         # The type checker takes transformers' `to` for a function without `self`.
         return head.to(next(self.tower.parameters()).device, self.tower.dtype)  # type: ignore[arg-type]
+
+    def _beside_tower(self, head: PeftModel) -> PeftModel:
+        """A head where the tower is, and of its type, should `base.to(...)` have moved the tower alone."""
+        tower = next(self.tower.parameters())
+        own = next(parameter for name, parameter in head.named_parameters() if ".vision_model." not in name)
+        if (own.device, own.dtype) != (tower.device, tower.dtype):
+            head.to(tower.device, tower.dtype)
+        return head
 
     def _adapter_layers(self) -> Iterator[BaseTunerLayer | AuxiliaryTrainingWrapper]:
         from peft.tuners.tuners_utils import BaseTunerLayer

@@ -20,6 +20,7 @@ from .adapter_attachment_chexficient import (
     adapter_weights,
     attach,
     check_bare,
+    check_base_was_kept,
     check_tower,
     load_head,
     warn_of_other_code,
@@ -44,6 +45,7 @@ from .base_identity_chexficient import (
     vision_tower,
     weights_sha256,
 )
+from .peft_folders_chexficient import saves_without_adapters
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
@@ -66,7 +68,9 @@ def save_adapter(
         processor: saved beside it.
 
     Raises:
-        ValueError: an unknown task, an adapter that changes the base's own weights, or one that is no LoRA.
+        OSError: the base is not there.
+        ValueError: an unknown task, an adapter that changes the base's own weights, one that is no LoRA, or a model
+            that was trained in more than the adapter holds (`check_base_was_kept`).
     """
     from peft import LoraConfig
 
@@ -77,6 +81,7 @@ def save_adapter(
         raise ValueError(f"only LoRA adapters (or a head alone) can be saved here, not {config.peft_type}")
     check_base_is_kept(config)
     record = AdapterRecord(task, base, tower_sha256(vision_tower(model)), head_fields(task, model.config))
+    check_base_was_kept(model, record)
     config.base_model_name_or_path, config.revision, config.inference_mode = base.name, base.revision, True
     # Where the class was loaded as remote code, its module's name would hold a local folder's.
     library = type(model).__module__.split(".")[0].replace("transformers_modules", __package__.split(".")[0])
@@ -143,6 +148,8 @@ def load_adapter(
     warn_of_other_code(str(directory), record.base, found)
     model = load_head(record, local_folder(place, commit), dtype)
     model.name_or_path = place
+    if dtype != torch.float16:  # twice rounded, the same weights have another hash
+        check_tower(str(directory), record, tower_sha256(vision_tower(model)), place)
     return attach(model, folder, read_config(folder), read_weights(folder), adapter_name)
 
 
@@ -170,6 +177,7 @@ def add_tower_adapter(report_model: PreTrainedModel, directory: str | Path, adap
     config.modules_to_save = [
         part for part in config.modules_to_save or [] if any(name.endswith(part) for name in saved)
     ]
+    saves_without_adapters(report_model)
     attached = attach(holder, folder, config, weights, adapter_name)
     attached.set_adapter(adapter_name, inference_mode=True)
 

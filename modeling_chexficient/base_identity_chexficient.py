@@ -129,14 +129,14 @@ def tower_sha256(tower: nn.Module) -> str:
     Weights are rounded to bfloat16 first, so that a model loaded in bfloat16 has the hash of the same in fp32.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(_own_weights(tower).items()):
+    for name, tensor in sorted(own_weights(tower).items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _own_weights(tower: nn.Module) -> dict[str, torch.Tensor]:
-    """Floating tensors of the tower by the names they have without adapters."""
+def own_weights(tower: nn.Module) -> dict[str, torch.Tensor]:
+    """Floating tensors of a tower by the names they have without adapters, parts that no adapter needs left out."""
     own = {}
     for name, tensor in tower.state_dict().items():
         if ".lora_" in name or ".modules_to_save." in name or not tensor.is_floating_point():
@@ -145,4 +145,12 @@ def _own_weights(tower: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in own.items() if not name.startswith(UNUSED_PARTS)}
 
 
-__all__ = ["BaseIdentity", "code_sha256", "identify_base", "tower_sha256", "vision_tower", "weights_sha256"]
+__all__ = [
+    "BaseIdentity",
+    "code_sha256",
+    "identify_base",
+    "own_weights",
+    "tower_sha256",
+    "vision_tower",
+    "weights_sha256",
+]

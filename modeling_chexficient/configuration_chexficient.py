@@ -5,7 +5,7 @@ Source of the method and of the published sizes: CheXficient, arXiv 2602.22843.
 
 import copy
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
@@ -125,6 +125,19 @@ class CheXficientConfig(PretrainedConfig):
         word in its place when it resumed.
         """
         return super().from_dict(_with_new_names(config_dict), **_with_new_names(kwargs))
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):  # type: ignore[override]
+        """As of every configuration. Raises ValueError where a pipeline would take a head's logits for features."""
+        found = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        config: Any = found[0] if isinstance(found, tuple) else found
+        heads = [name for name in config.architectures or [] if "For" in name]
+        if kwargs.get("_from_pipeline") == "image-feature-extraction" and heads:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: image-feature-extraction would give the logits of {heads[0]} as "
+                "features: pass a folder of the whole model, or take model.vision_model(pixel_values).last_hidden_state"
+            )
+        return found
 
     @classmethod
     def from_vision_text_configs(

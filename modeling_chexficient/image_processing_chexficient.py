@@ -17,10 +17,11 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
-from .image_processing_chexficient_masks import class_map, sampling_grid, segments, structure_masks
+from .image_processing_chexficient_masks import class_map, class_scores, sampling_grid, segments, structure_masks
 from .image_processing_chexficient_pixels import (
     CLIP_MEAN,
     CLIP_STD,
+    check_not_clipped,
     normalise_pixels,
     resize_and_crop,
     seen_square,
@@ -78,8 +79,8 @@ class CheXficientImageProcessor(BaseImageProcessor):
             size, do_resize, do_normalize, image_mean, image_std: override the processor's own for this call.
 
         Raises:
-            ValueError: no image, an image that `to_eight_bit` or `resize_and_crop` refuses (its position is named), or
-                unequal sizes without `do_resize`.
+            ValueError: no image, an image that `to_eight_bit` or `resize_and_crop` refuses or that lost its depth
+                (`check_not_clipped`; its position is named), or unequal sizes without `do_resize`.
             TypeError: something that is not an image.
         """
         side = _side(self.size if size is None else size)
@@ -109,8 +110,11 @@ class CheXficientImageProcessor(BaseImageProcessor):
         return [str(file)]
 
     def post_process_semantic_segmentation(
-        self, outputs, target_sizes: Sequence[tuple[int, int]] | None = None
-    ) -> list[torch.Tensor]:
+        self,
+        outputs,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+        return_segmentation_scores: bool = False,
+    ) -> list[torch.Tensor] | list[BatchFeature]:
         """One map of classes per film, int64 [H, W].
 
         A pixel gets the structure of the highest logit. It gets -1 where structures overlap and none is more probable
@@ -120,11 +124,24 @@ class CheXficientImageProcessor(BaseImageProcessor):
             outputs: of `CheXficientForSemanticSegmentation`.
             target_sizes: (height, width) of every film before this processor resized and cut it. By default maps are
                 of the square, at the size of the logits.
+            return_segmentation_scores: give {"segmentation": the map, "segmentation_scores": fp32 [L, H, W], the
+                logits of every structure, -inf where nothing was seen} per film, as image processors of transformers.
 
         Raises ValueError where there are not as many sizes as films.
         """
         overlapping = getattr(outputs, "background_logits", None) is not None
-        return [class_map(logits, overlapping, grid) for logits, grid in self._films(outputs, target_sizes)]
+        films = self._films(outputs, target_sizes)
+        if not return_segmentation_scores:
+            return [class_map(logits, overlapping, grid) for logits, grid in films]
+        return [
+            BatchFeature(
+                {
+                    "segmentation": class_map(logits, overlapping, grid),
+                    "segmentation_scores": class_scores(logits, grid),
+                }
+            )
+            for logits, grid in films
+        ]
 
     def post_process_masks(
         self, outputs, target_sizes: Sequence[tuple[int, int]] | None = None, threshold: float = 0.5
@@ -205,6 +222,7 @@ def _image_list(images) -> list:
 def _prepare(image, side: int | None, position: int) -> Image.Image:
     try:
         eight_bit = to_eight_bit(image)
+        check_not_clipped(image, eight_bit)
         return eight_bit if side is None else resize_and_crop(eight_bit, side)
     except (TypeError, ValueError) as error:
         raise type(error)(f"Image {position} of the batch: {error}") from error

@@ -55,6 +55,12 @@ def class_map(logits: torch.Tensor, overlapping: bool, grid: torch.Tensor | None
     return found
 
 
+def class_scores(logits: torch.Tensor, grid: torch.Tensor | None) -> torch.Tensor:
+    """fp32 [L, H, W]: the logits that `class_map` compares, -inf outside the square."""
+    sample = sampler(grid, logits.device)
+    return torch.stack([sample(structure_logits) for structure_logits in logits])
+
+
 def structure_masks(
     logits: torch.Tensor, overlapping: bool, grid: torch.Tensor | None, threshold: float
 ) -> torch.Tensor:
@@ -106,6 +112,9 @@ def segments(
 
 
 def _logit(probability: float) -> float:
-    if not 0 < probability < 1:
-        raise ValueError(f"A threshold is a probability between 0 and 1, not {probability}")
+    """Logarithmic odds; -inf of 0, which every pixel that was seen exceeds, and inf of 1, which none does."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"A threshold is a probability from 0 to 1, not {probability}")
+    if probability in (0, 1):
+        return math.inf if probability else -math.inf
     return math.log(probability / (1 - probability))

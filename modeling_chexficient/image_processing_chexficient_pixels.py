@@ -1,5 +1,6 @@
 """The pixels of films: to 8 bits, to the square that a model sees, and to normalised floats."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,11 @@ BIT_DEPTHS = (8, 10, 12, 14, 16)
 MAX_ASPECT_RATIO = 100
 CHANNEL_COUNTS = (1, 3, 4)
 DEEP_MODES = ("I", "F")
+# Left in `Image.info` of a film that was scaled to 8 bits, for which white is white.
+SCALED = "chexficient_scaled"
+# Of a film that was clipped to 8 bits in place of scaled, most is white, and little is between black and white.
+CLIPPED_WHITE_SHARE = 0.5
+CLIPPED_GREY_SHARE = 0.05
 
 
 def to_eight_bit(image: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
@@ -37,6 +43,41 @@ def to_eight_bit(image: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
     if eight_bit.ndim == 2:
         return Image.fromarray(eight_bit)
     return _equal_channels_to_grey(Image.fromarray(eight_bit))
+
+
+def mark_as_scaled(image: Image.Image) -> Image.Image:
+    """A copy of an 8-bit image for which `check_not_clipped` finds nothing; the mark survives `convert`."""
+    image = image.copy()
+    image.info[SCALED] = True
+    return image
+
+
+def check_not_clipped(image, eight_bit: Image.Image) -> None:
+    """Find a film of more than 8 bits that became white on its way here, as in the pipelines of transformers.
+
+    `Image.convert("RGB")` makes every value above 255 white. What it leaves is grey, in mode "RGB", mostly white.
+
+    Args:
+        image: as it was given; only PIL images of mode "RGB" are looked at.
+        eight_bit: what `to_eight_bit` made of it.
+
+    Raises ValueError where more than half is white and nearly nothing between black and white.
+    Warns UserWarning where more than half is white.
+    """
+    if not isinstance(image, Image.Image) or image.mode != "RGB" or eight_bit.mode != "L" or image.info.get(SCALED):
+        return
+    counts = eight_bit.histogram()
+    white, grey = counts[255] / sum(counts), sum(counts[1:255]) / sum(counts)
+    if white <= CLIPPED_WHITE_SHARE:
+        return
+    text = (
+        f'{white:.0%} of the image is white, as of a film of more than 8 bits after convert("RGB"), which '
+        "pipelines of transformers do: `import modeling_chexficient` before the pipeline is made, pass it "
+        "to_eight_bit(image), or give the film itself to this processor"
+    )
+    if grey < CLIPPED_GREY_SHARE:
+        raise ValueError(text)
+    warnings.warn(text, stacklevel=2)
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
@@ -184,4 +225,4 @@ def _floats_to_eight_bit(pixels: np.ndarray) -> np.ndarray:
     return np.rint(pixels * 255 if high <= 1 else pixels).astype(np.uint8)
 
 
-__all__ = ["normalise_pixels", "resize_and_crop", "seen_square", "to_eight_bit"]
+__all__ = ["check_not_clipped", "mark_as_scaled", "normalise_pixels", "resize_and_crop", "seen_square", "to_eight_bit"]

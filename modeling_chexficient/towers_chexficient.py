@@ -15,6 +15,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import ModelOutput
 
 from .configuration_chexficient import CheXficientConfig
+from .peft_folders_chexficient import PeftFolders
 
 
 def pool_image(output: ModelOutput) -> torch.Tensor:
@@ -130,7 +131,7 @@ def _by_own_names(model: PreTrainedModel, own: dict[str, Any], tensors: Mapping[
     return {name if name in own else own_names.get(name) or name: tensor for name, tensor in tensors.items()}
 
 
-class CheXficientPreTrainedModel(NamesOnDisk, PreTrainedModel):
+class CheXficientPreTrainedModel(NamesOnDisk, PeftFolders, PreTrainedModel):
     """Loading, saving and initialisation shared by CheXficient models and heads."""
 
     config: CheXficientConfig

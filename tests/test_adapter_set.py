@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForImageClassification
+from transformers import AutoModel, AutoModelForImageClassification, Dinov2Model
 
 from modeling_chexficient import CheXficientForImageClassification
 from modeling_chexficient.adapters_chexficient import (
@@ -17,7 +17,17 @@ from modeling_chexficient.adapters_chexficient import (
     load_adapter,
     save_adapter,
 )
-from tests.adapter_files import ATTENTION, CONVOLUTIONS, HEAD, make_adapter, make_report_model, pixels, save_base, shake
+from tests.adapter_files import (
+    ATTENTION,
+    CONVOLUTIONS,
+    HEAD,
+    TOWERS,
+    make_adapter,
+    make_report_model,
+    pixels,
+    save_base,
+    shake,
+)
 from tests.tiny_models import save_tiny_model
 
 NO_NORM = {"target_modules": ["q_proj", "fc1"]}
@@ -257,3 +267,61 @@ def test_heads_beside_a_report_model(report_model, saved):
     )
     with adapters.disable():
         assert torch.equal(tower(pixels()).last_hidden_state, bare)
+
+
+@torch.no_grad()
+def check_saved_base(model, folder, original):
+    """What `save_pretrained` of a base with adapters wrote is the base, tensor for tensor."""
+    model.save_pretrained(folder)
+    own, again = (type(model).from_pretrained(place).state_dict() for place in (original, folder))
+    assert own.keys() == again.keys()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in own.items())
+
+
+def test_a_base_is_saved_without_its_adapters(adapters, base, tmp_path):
+    check_saved_base(adapters.activate("structures").base, tmp_path / "active", base)
+    with adapters.disable() as bare:
+        check_saved_base(bare, tmp_path / "disabled", base)
+    for name in list(adapters.heads):
+        adapters.remove(name)
+    check_saved_base(adapters.base, tmp_path / "removed", base)
+    check_saved_base(copy.deepcopy(adapters.base), tmp_path / "copy", base)
+
+
+def test_a_plain_tower_and_a_report_model_are_saved_without_adapters(base, saved, tmp_path):
+    torch.manual_seed(0)
+    Dinov2Model(TOWERS["dinov2"]).save_pretrained(tmp_path / "tower")
+    model = CheXficientForImageClassification.from_vision_pretrained(str(tmp_path / "tower"), num_labels=2)
+    model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["classifier"]))
+    save_adapter(model, tmp_path / "adapter", identify_base(tmp_path / "tower"), "image-classification")
+    adapters = AdapterSet(tmp_path / "tower")
+    adapters.add(tmp_path / "adapter", "plain")
+    check_saved_base(adapters.activate("plain").base, tmp_path / "again", tmp_path / "tower")
+    report_model = make_report_model(base)[0]
+    report_model.save_pretrained(tmp_path / "reports")
+    add_tower_adapter(report_model, saved["findings"].folder)
+    check_saved_base(report_model, tmp_path / "reports again", tmp_path / "reports")
+
+
+def test_a_head_that_an_adapter_replaced_is_not_saved_as_a_base(adapters, base, tmp_path):
+    with pytest.raises(ValueError, match="save it by save_adapter, or as a whole"):
+        adapters.heads["findings"].get_base_model().save_pretrained(tmp_path / "head")
+    model = CheXficientForImageClassification.from_pretrained(base, num_labels=2)
+    model.save_pretrained(tmp_path / "before")
+    peft_model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
+    check_saved_base(peft_model.get_base_model(), tmp_path / "after", tmp_path / "before")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@torch.no_grad()
+def test_a_set_is_moved_and_cast_with_heads_and_decoders(adapters, saved, dtype):
+    rounding = {"rtol": 0.1, "atol": 0.1} if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
+    assert adapters.to(dtype) is adapters
+    for name, adapter in saved.items():
+        logits = adapters.activate(name)(pixels().to(dtype)).logits
+        assert logits.dtype == dtype
+        torch.testing.assert_close(logits.float(), adapter.logits, **rounding)
+    # Where the base alone is moved, heads follow.
+    adapters.base.to("meta")
+    for name in saved:
+        assert adapters.activate(name)(pixels().to("meta", dtype)).logits.device.type == "meta"

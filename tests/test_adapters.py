@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from modeling_chexficient import CheXficientForImageClassification, base_identity_chexficient
 from modeling_chexficient.adapters_chexficient import identify_base, load_adapter, save_adapter, weights_sha256
 from modeling_chexficient.base_identity_chexficient import tower_sha256, vision_tower
-from tests.adapter_files import ATTENTION, CONVOLUTIONS, make_adapter, pixels, save_base
+from tests.adapter_files import ATTENTION, CONVOLUTIONS, make_adapter, make_report_model, pixels, save_base
 
 WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "chexficient_adapter.json"
 TASKS = ("image-classification", "semantic-segmentation")
@@ -261,3 +261,67 @@ def test_what_cannot_be_saved_is_refused(base, tmp_path):
     with pytest.raises(ValueError, match=r"task is one of .*, not 'poetry'"):
         save_adapter(plain, tmp_path / "poetry", identify_base(base), "poetry")
     assert not list(tmp_path.iterdir())
+
+
+def train_a_little(model):
+    """A loop of one's own: everything in training mode, every layer that asks for a gradient changed."""
+    model.train()
+    optimiser = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], 0.1)
+    labels = torch.tensor([[0.0, 1.0]] * 2)
+    for _ in range(2):
+        model(pixel_values=3 * pixels() + 1, labels=labels).loss.backward()
+        optimiser.step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("trained", ["batch norm", "norm by hand", "nothing else", "norm named"])
+@torch.no_grad()
+def test_what_was_trained_beside_an_adapter_is_not_lost_silently(trained, tmp_path):
+    convolutional = trained == "batch norm"
+    folder = save_base(tmp_path / "model", "resnet" if convolutional else "dinov2")
+    model = CheXficientForImageClassification.from_pretrained(
+        folder, num_labels=2, problem_type="multi_label_classification"
+    )
+    lora = CONVOLUTIONS if convolutional else {"target_modules": ATTENTION["target_modules"]}
+    norm = ["vision_model.layernorm"] if trained == "norm named" else []
+    model = get_peft_model(model, LoraConfig(r=2, modules_to_save=["classifier", *norm], **lora))
+    if trained == "norm by hand":
+        model.get_base_model().vision_model.layernorm.requires_grad_(True)
+    with torch.enable_grad():
+        train_a_little(model)
+    arguments = tmp_path / "adapter", identify_base(folder), "image-classification"
+    if trained in ("batch norm", "norm by hand"):
+        named = "running_mean" if convolutional else r"layernorm\.bias, layernorm\.weight"
+        with pytest.raises(ValueError, match=f"differs from its base .* does not hold: .*{named}"):
+            save_adapter(model, *arguments)
+        assert not (tmp_path / "adapter").exists()
+        return
+    save_adapter(model, *arguments)
+    loaded = load_adapter(tmp_path / "adapter")
+    torch.testing.assert_close(loaded(pixel_values=pixels()).logits, model(pixel_values=pixels()).logits)
+
+
+def test_a_report_model_trained_beside_its_adapter_is_refused(base, tmp_path):
+    model, processor = make_report_model(base)
+    model.save_pretrained(tmp_path / "reports")
+    processor.save_pretrained(tmp_path / "reports")
+    identity = identify_base(tmp_path / "reports")
+    model = get_peft_model(model, LoraConfig(r=2, target_modules=r".*language_model.*\.q_proj"))
+    save_adapter(model, tmp_path / "adapter", identity, "report-generation")
+    assert load_adapter(tmp_path / "adapter")
+    projector = next(parameter for name, parameter in model.named_parameters() if "multi_modal_projector" in name)
+    projector.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"does not hold: .*multi_modal_projector"):
+        save_adapter(model, tmp_path / "again", identity, "report-generation")
+    projector.requires_grad_(False)
+    with torch.no_grad():
+        vision_tower(model).embeddings.cls_token.add_(1)
+    with pytest.raises(ValueError, match=r"does not hold: embeddings\.cls_token"):
+        save_adapter(model, tmp_path / "again", identity, "report-generation")
+
+
+def test_an_adapter_whose_tower_was_changed_before_it_was_saved_is_refused(broken, base):
+    record = json.loads((broken / RECORD).read_text())
+    (broken / RECORD).write_text(json.dumps({**record, "tower_sha256": "0" * 64}))
+    with pytest.raises(ValueError, match=r"was trained on the vision tower of .*000000"):
+        load_adapter(broken)

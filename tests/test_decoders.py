@@ -209,5 +209,31 @@ def test_sizes_and_thresholds_that_make_no_sense():
     processor = CheXficientImageProcessor(SIZE)
     with pytest.raises(ValueError, match="1 target sizes for 2 films"):
         processor.post_process_masks(output, [(5, 5)])
-    with pytest.raises(ValueError, match="a probability between 0 and 1, not 1"):
-        processor.post_process_masks(output, threshold=1)
+    with pytest.raises(ValueError, match=r"a probability from 0 to 1, not 1\.5"):
+        processor.post_process_masks(output, threshold=1.5)
+
+
+def test_thresholds_of_zero_and_one_take_all_that_was_seen_and_nothing():
+    output = CheXficientSegmenterOutput(logits=torch.full((1, 1, 4, 4), -3.0), background_logits=torch.zeros(1))
+    processor = CheXficientImageProcessor(SIZE)
+    seen = torch.tensor([[0, 1, 1, 0]] * 2).bool()
+    assert torch.equal(processor.post_process_masks(output, [(2, 4)], threshold=0)[0][0], seen)
+    assert not processor.post_process_masks(output, [(2, 4)], threshold=1)[0].any()
+    found = processor.post_process_panoptic_segmentation(
+        output, threshold=0, mask_threshold=0, overlap_mask_area_threshold=0, target_sizes=[(2, 4)]
+    )
+    assert torch.equal(found[0]["segmentation"], torch.where(seen, 0, -1))
+    assert not processor.post_process_panoptic_segmentation(output, mask_threshold=1)[0]["segments_info"]
+
+
+@pytest.mark.parametrize("sizes", [None, [(6, 9)]])
+def test_class_maps_with_their_scores(sizes):
+    logits = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    processor, output = CheXficientImageProcessor(SIZE), CheXficientSegmenterOutput(logits=logits)
+    (found,) = processor.post_process_semantic_segmentation(output, sizes, return_segmentation_scores=True)
+    (alone,) = processor.post_process_semantic_segmentation(output, sizes)
+    assert torch.equal(found["segmentation"], alone)
+    scores = found["segmentation_scores"]
+    assert scores.shape == (3, *alone.shape)
+    assert torch.equal(scores.isinf().all(0), alone == -1)
+    assert torch.equal(scores.argmax(0)[alone >= 0], alone[alone >= 0])

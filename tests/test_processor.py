@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import BertTokenizer
+from transformers import AutoProcessor, BertTokenizer
 
 from modeling_chexficient import (
+    CheXficientConfig,
     CheXficientImageProcessor,
     CheXficientProcessor,
     normalise_pixels,
@@ -307,3 +308,60 @@ def test_processors_save_and_load(both, tmp_path):
     assert loaded.image_processor.size == {"shortest_edge": SIZE}
     for name, value in both(images=film(), text="no pneumonia").items():
         assert torch.equal(loaded(images=film(), text="no pneumonia")[name], value)
+
+
+@pytest.mark.parametrize(
+    "options", [{"do_normalize": False}, {"size": 28}, {"do_resize": False}, {"image_mean": [0.5, 0.5, 0.5]}]
+)
+@pytest.mark.parametrize("text", [None, "pneumonia"])
+def test_image_options_reach_the_image_processor(both, options, text):
+    alone = both.image_processor(film(), return_tensors="pt", **options)["pixel_values"]
+    for given in (options, {"images_kwargs": options}):
+        assert torch.equal(both(images=film(), text=text, **given)["pixel_values"], alone)
+
+
+def test_text_options_reach_the_tokenizer_alone_or_in_a_group(both):
+    fixed = {"padding": "max_length", "max_length": 8}
+    for given in (fixed, {"text_kwargs": fixed}):
+        assert both(text="pneumonia", **given)["input_ids"].shape == (1, 8)
+    arrays = both(images=film(), text="pneumonia", common_kwargs={"return_tensors": "np"})
+    assert all(isinstance(value, np.ndarray) for value in arrays.values())
+    assert isinstance(both(images=film(), return_tensors=None)["pixel_values"], list)
+
+
+def test_options_set_in_the_tokenizer_are_kept_and_a_call_overrides_them(processor, tokenizer):
+    own = BertTokenizer(vocab=tokenizer.get_vocab(), padding="max_length", max_length=17)
+    both = CheXficientProcessor(processor, own)
+    assert both(text="pneumonia")["input_ids"].shape == (1, 17)
+    assert both(text="pneumonia", max_length=9)["input_ids"].shape == (1, 9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"no_such_argument": 1},
+        {"do_rescale": False},
+        {"crop_size": 28},
+        {"images_kwargs": {"do_rescale": False}},
+        {"images_kwargs": {"padding": True}},
+        {"text_kwargs": {"no_such_argument": 1}},
+        {"videos_kwargs": {"fps": 1}},
+    ],
+)
+@pytest.mark.parametrize("text", [None, "pneumonia"])
+def test_options_without_effect_are_refused(both, options, text):
+    with pytest.raises(TypeError, match="CheXficientProcessor takes no"):
+        both(images=film(), text=text, **options)
+
+
+def test_an_option_given_twice_is_refused(both):
+    with pytest.raises(ValueError, match="two times"):
+        both(images=film(), size=28, images_kwargs={"size": 56})
+
+
+def test_auto_processor_of_a_head_is_its_image_processor(both, tmp_path):
+    config = CheXficientConfig({"model_type": "dinov2"}, {"model_type": "bert"})
+    for name, kept in (("head", both.image_processor), ("whole", both)):
+        config.save_pretrained(tmp_path / name)
+        kept.save_pretrained(tmp_path / name)
+        assert type(AutoProcessor.from_pretrained(tmp_path / name)) is type(kept)

@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from eval.models.encoders import EvaluationModel
 from modeling_chexficient import CheXficientImageProcessor, to_eight_bit
 from modeling_chexficient.base_identity_chexficient import weights_sha256
+from modeling_chexficient.image_processing_chexficient_pixels import mark_as_scaled
 from modeling_chexficient.prompts_chexficient import chat_prompt
 
 
@@ -74,7 +75,7 @@ class ReportGenerator(EvaluationModel):
     def _prepare(self, images: Sequence[Image.Image]) -> list[Image.Image]:
         if isinstance(self.image_processor, CheXficientImageProcessor):
             return list(images)
-        return [to_eight_bit(image).convert("RGB") for image in images]
+        return [mark_as_scaled(to_eight_bit(image)).convert("RGB") for image in images]
 
     def _new_tokens(self, length: int) -> int:
         """As many tokens as may be written behind a prompt of `length` tokens."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from data_scripts.prepared.masks import central_square, read_masks
 from eval.benchmarks import Benchmark
 from eval.models.encoders import EvaluationModel
+from modeling_chexficient.image_processing_chexficient_pixels import mark_as_scaled
 
 _PROBE_SIZE = 256
 _FP16_MAX = 65_504
@@ -32,7 +33,8 @@ def seen_share(model: EvaluationModel) -> float:
     """
     ramp = np.tile(np.arange(_PROBE_SIZE, dtype=np.uint8), (_PROBE_SIZE, 1))
     flat = [np.full_like(ramp, value) for value in (0, 255)]
-    pixels = model.pixels([Image.fromarray(picture).convert("RGB") for picture in (ramp, ramp.T, *flat)]).float().cpu()
+    pictures = [mark_as_scaled(Image.fromarray(picture)).convert("RGB") for picture in (ramp, ramp.T, *flat)]
+    pixels = model.pixels(pictures).float().cpu()
     black, white = pixels[2, 0].mean(), pixels[3, 0].mean()
     shares = []
     for profile in (pixels[0, 0].mean(dim=0), pixels[1, 0].mean(dim=1)):

@@ -1,0 +1,192 @@
+"""Folders of our adapters given straight to transformers: `AutoModel...`, `pipeline`, `model.load_adapter`.
+
+transformers reads PEFT's two files alone, which know nothing of labels, pooling and decoder. These stand in
+`chexficient_adapter.json`; without them the head would be another one than was trained, without a word.
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+from transformers.utils import cached_file
+
+from .base_identity_chexficient import tower_sha256, vision_tower
+from .tasks_chexficient import TASKS_ON_THE_HUB
+
+RECORD_FILE = "chexficient_adapter.json"
+# What decides which tensors a head has.
+SHAPING_FIELDS = ("num_labels", "mask_decoder", "clip_logits")
+# Parts of the names of tensors that PEFT adds, and that it puts into those of the model.
+OF_ADAPTERS = (".lora_", ".modules_to_save.")
+OF_WRAPPERS = (".base_layer.", ".original_module.")
+FILE_ARGUMENTS = ("cache_dir", "token", "revision", "local_files_only")
+
+
+class PeftFolders:
+    """Makes a model of ours take the folder of an adapter as it was trained, or refuse it; before `PreTrainedModel`."""
+
+    config: PretrainedConfig
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As of every model; the folder of an adapter gives its base with the head and the layers of the adapter.
+
+        Raises ValueError where the adapter is for another task or base.
+        """
+        adapter = kwargs.get("adapter_kwargs") or {}
+        place = adapter.get("_adapter_model_path") or pretrained_model_name_or_path
+        record = _read(place, adapter if "_adapter_model_path" in adapter else kwargs)
+        if record is not None:
+            _check_task(cls.__name__, place, record)
+            config = kwargs.get("config")
+            if isinstance(config, PretrainedConfig):
+                kwargs["config"] = copy.deepcopy(config)
+                _set_fields(kwargs["config"], record)
+            else:
+                kwargs = {**_head_arguments(record), **kwargs}
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+
+    def load_adapter(self, peft_model_id=None, *args, **kwargs):
+        """As of every model; an adapter of ours brings its labels, problem type, pooling and decoder.
+
+        A head of another shape, to which the adapter does not fit, gives way to that of the adapter.
+
+        Raises ValueError where the adapter is for another task or base, or brings another head than the adapters that
+        are loaded already: see `AdapterSet`.
+        """
+        record = None if peft_model_id is None else _read(peft_model_id, kwargs.get("adapter_kwargs") or {})
+        if record is not None:
+            self._prepare_for(peft_model_id, record)
+        return super().load_adapter(peft_model_id, *args, **kwargs)  # type: ignore[misc]
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """As of every model; where adapters of PEFT are on the tower, the base alone is saved.
+
+        transformers itself would write the names of PEFT's layers, and load them as random weights later.
+
+        Raises ValueError for a head that an adapter has replaced: there is no base of it to save.
+        """
+        kwargs["state_dict"] = without_adapters(self, kwargs.get("state_dict"))
+        return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+
+    def _prepare_for(self, place, record: dict[str, Any]) -> None:
+        """Check that an adapter belongs here, and make the head the one that it was trained with."""
+        _check_task(type(self).__name__, place, record)
+        _check_tower(self, place, record)
+        config = copy.deepcopy(self.config)
+        _set_fields(config, record)
+        changed = {name for name in _head_arguments(record) if getattr(config, name) != getattr(self.config, name)}
+        if not changed:
+            return
+        if getattr(self, "_hf_peft_config_loaded", False):
+            raise ValueError(
+                f"{place} has another head than the adapters on this model ({', '.join(sorted(changed))}): hold them "
+                "in an AdapterSet of modeling_chexficient, or load the base once more"
+            )
+        if any(getattr(config, name, None) != getattr(self.config, name, None) for name in SHAPING_FIELDS):
+            self._replace_head(config)
+        _set_fields(self.config, record)
+
+    def _replace_head(self, config: PretrainedConfig) -> None:
+        model: Any = self
+        for module in model.vision_model.modules():
+            # Building a model initialises what does not say that it has been.
+            module._is_hf_initialized = True
+        fresh = type(model)(config, vision_model=model.vision_model).to(model.device, model.dtype)
+        for name, part in fresh.named_children():
+            setattr(model, name, part)
+
+
+def without_adapters(model, state_dict: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
+    """Tensors of a model by the names they have without adapters; what was given where there are none on it.
+
+    Raises ValueError where a part outside the tower is trained with an adapter.
+    """
+    if getattr(model, "_hf_peft_config_loaded", False):
+        # By `load_adapter` of transformers, which saves the adapter alone.
+        return state_dict
+    tensors = model.state_dict() if state_dict is None else state_dict
+    if not any(part in name for name in tensors for part in (*OF_ADAPTERS, *OF_WRAPPERS)):
+        return state_dict
+    tower = vision_tower(model)
+    prefix = next(f"{name}." if name else "" for name, module in model.named_modules() if module is tower)
+    if any(".original_module." in name and not name.startswith(prefix) for name in tensors):
+        raise ValueError(
+            f"{type(model).__name__} bears an adapter with a head of its own: save it by save_adapter, or as a whole "
+            "model by merge_and_unload() (AdapterSet.merge) and save_pretrained"
+        )
+    kept = {name: tensor for name, tensor in tensors.items() if not any(part in name for part in OF_ADAPTERS)}
+    for part in OF_WRAPPERS:
+        kept = {name.replace(part, "."): tensor for name, tensor in kept.items()}
+    return kept
+
+
+def saves_without_adapters(model) -> None:
+    """Let `save_pretrained` of a model of any class write its base alone, as `PeftFolders` does, while it lives."""
+    if not isinstance(model, PeftFolders):
+        model.save_pretrained = MethodType(_save_without_adapters, model)
+
+
+def _save_without_adapters(model, save_directory, *args, **kwargs):
+    kwargs["state_dict"] = without_adapters(model, kwargs.get("state_dict"))
+    return type(model).save_pretrained(model, save_directory, *args, **kwargs)
+
+
+def _read(place, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of an adapter folder or Hub id; None where there is none."""
+    given = {name: arguments[name] for name in FILE_ARGUMENTS if arguments.get(name) is not None}
+    quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")}
+    if place is None or Path(str(place)).is_file():
+        return None
+    file = cached_file(place, RECORD_FILE, **given, **quiet)
+    if file is None:
+        return None
+    try:
+        record = json.loads(Path(file).read_text())
+        record["task"], record["head"], record["tower_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} cannot be read: {error!r}") from error
+    return record
+
+
+def _head_arguments(record: dict[str, Any]) -> dict[str, Any]:
+    """The head of an adapter as fields of the configuration."""
+    # Records of earlier versions name the field `decoder`.
+    fields = {"mask_decoder" if name == "decoder" else name: value for name, value in record["head"].items()}
+    if "id2label" in fields:
+        fields["id2label"] = {int(index): label for index, label in fields["id2label"].items()}
+        fields["label2id"] = {label: index for index, label in fields["id2label"].items()}
+    return fields
+
+
+def _set_fields(config: PretrainedConfig, record: dict[str, Any]) -> None:
+    for name, value in _head_arguments(record).items():
+        setattr(config, name, value)
+
+
+def _check_task(class_name: str, place, record: dict[str, Any]) -> None:
+    task = TASKS_ON_THE_HUB.get(record["task"])
+    if task is None or task.head != class_name:
+        needed = "" if task is None else f": load it with {task.auto_model}.from_pretrained"
+        raise ValueError(f"{place} is an adapter for {record['task']}, not for {class_name}{needed}")
+
+
+def _check_tower(model, place, record: dict[str, Any]) -> None:
+    # Rounded once more or quantised, the same weights have another hash.
+    if getattr(model, "is_quantized", False) or model.dtype == torch.float16:
+        return
+    found = tower_sha256(vision_tower(model))
+    if found != record["tower_sha256"]:
+        base = record.get("base", {}).get("name", "another model")
+        raise ValueError(
+            f"{place} was trained on the vision tower of {base} ({record['tower_sha256'][:12]}), not on this one "
+            f"({found[:12]}): the weights differ"
+        )
+
+
+__all__ = ["PeftFolders", "saves_without_adapters", "without_adapters"]
