@@ -44,6 +44,13 @@ def tiny_corpus(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def few_patients(monkeypatch) -> None:
+    """Intervals over two patients and more, so that a test can have those it can count by hand."""
+    monkeypatch.setattr("eval.significance.LEAST_PATIENTS", 2)
+    monkeypatch.setattr("eval.metrics.LEAST_PATIENTS", 2)
+
+
+@pytest.fixture
 def real_cxr() -> Path:
     """The real films beside the project, where they are."""
     if not REAL_CXR.is_dir():

@@ -296,7 +296,7 @@ def test_nearest_rows_equal_the_whole_matrix(monkeypatch):
     assert nearest_rows(queries, candidates) == expected
 
 
-def test_scores_by_hand():
+def test_scores_by_hand(few_patients):
     generated = ["Mild edema. Mild edema.", "Clear lungs."]
     references = ["Mild edema.", "Left pleural effusion."]
     scores, _ = score_reports(generated, references, np.array(["a", "b"]), resamples=40, seed=0)
@@ -368,7 +368,7 @@ def test_optional_metrics_run_offline_where_their_package_is(monkeypatch):
     assert hub.HF_HUB_OFFLINE is False
 
 
-def test_meteor_has_an_interval_where_nltk_and_wordnet_are(monkeypatch):
+def test_meteor_has_an_interval_where_nltk_and_wordnet_are(monkeypatch, few_patients):
     def single(references, words):
         return float(len(set(references[0]) & set(words)))
 

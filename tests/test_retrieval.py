@@ -125,8 +125,7 @@ def test_chance_is_the_hypergeometric_one_and_what_random_embeddings_reach():
     assert (to_text.queries, to_text.candidates, to_film.queries, to_film.candidates) == (400, 100, 100, 400)
 
 
-def test_figures_and_intervals_by_patient(monkeypatch):
-    monkeypatch.setattr("eval.significance.LEAST_PATIENTS", 2)
+def test_figures_and_intervals_by_patient(few_patients):
     pairs = pair_up(["a", "b", "a", "c"], range(4))
     film_ranks, text_ranks = np.array([1, 2, 7, 20]), np.array([1, 1, 12])
     to_text, to_film = judge_ranks(film_ranks, text_ranks, pairs, np.array(["p", "p", "q", "q"]), 400, seed=0)

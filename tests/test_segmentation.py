@@ -122,7 +122,7 @@ def test_dice_equals_f1_and_iou_equals_jaccard_of_scikit_learn():
         assert iou(counts) == pytest.approx(jaccard_score(inside.ravel(), found.ravel()))
 
 
-def test_films_without_the_structure_are_counted_apart():
+def test_films_without_the_structure_are_counted_apart(few_patients):
     """Dice 1 and 0.5 where it is; one false alarm, one rightly empty, one not judged."""
     counts = np.array([[4, 4, 4], [1, 2, 2], [0, 7, 0], [0, 0, 0], [nan, nan, nan]])[:, None]
     (one,), macro = judge("unet", ["disc"], counts, np.arange(5), resamples=50, seed=0)
@@ -303,7 +303,7 @@ def splits() -> DatasetDict:
     return DatasetDict({name: films([row(number) for number in rows]) for name, rows in numbers.items()})
 
 
-def test_decoders_learn_and_the_unet_draws_sharper(resnet, splits, tmp_path):
+def test_decoders_learn_and_the_unet_draws_sharper(resnet, splits, tmp_path, few_patients):
     """Random features of a ResNet are enough to tell a bright disc from a grey box."""
     settings = EvaluationSettings(resamples=30, decoder_epochs=30, out=tmp_path, show_films=True)
     result = run(DISCS, resnet, splits, settings)
