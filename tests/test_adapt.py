@@ -179,6 +179,7 @@ def test_settings_that_change_nothing_that_is_learnt_may_differ(resnet, discs, t
             main([*command, *last, f"--{name}", value])
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_checkpoint_before(resnet, discs, tmp_path):
     more = ["--method", "full", "--save_strategy", "steps", "--save_steps", "1"]
     command = words("classification", resnet, discs, tmp_path / "run", *more)

@@ -72,7 +72,9 @@ def test_dropout_draws_the_same_in_both_passes(tiny_corpus, tmp_path):
     assert not torch.allclose(torch.cat(first).sort(dim=0).values, again.sort(dim=0).values), "dropout is at work"
 
 
-@pytest.mark.parametrize("setting", ["bf16", "gradient_checkpointing", "torch_compile"])
+@pytest.mark.parametrize(
+    "setting", ["bf16", "gradient_checkpointing", pytest.param("torch_compile", marks=pytest.mark.slow)]
+)
 def test_chunks_go_with_other_ways_to_save(tiny_corpus, tmp_path, setting):
     words = ["--chunk_size", "7", f"--{setting}", "true"]
     if setting == "torch_compile":

@@ -108,6 +108,7 @@ def test_training_on_everything(tiny_corpus, tmp_path):
     assert not (tmp_path / "curated_subset.parquet").exists()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(tiny_corpus, tmp_path):
     runs = [run_recipe(tiny_corpus, tmp_path / name) for name in ("a", "b")]
     assert kept_rows(runs[0]) == kept_rows(runs[1])
