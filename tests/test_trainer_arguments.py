@@ -97,6 +97,10 @@ ELSEWHERE = {
 }
 #: What goes with the value tried.
 WITH = {
+    "lr_scheduler_kwargs of adapt": [
+        *("--lr_scheduler_type", "cosine_with_min_lr"),
+        *("--lr_scheduler_kwargs", '{"min_lr": 5e-5}'),
+    ],
     "lr_scheduler_kwargs": ["--lr_scheduler_type", "cosine_with_min_lr"],
     "do_eval": ["--eval_strategy", "epoch"],
     "num_train_epochs": ["--max_steps", "-1"],
@@ -162,8 +166,10 @@ def test_every_field_is_tried_or_refused(kind):
 def test_what_changes_the_weights(kind, name, corpora, plain, tmp_path):
     if name in CLASSES[kind].refused:
         pytest.skip("refused, see below")
-    with_it = weights_of(kind, tmp_path, corpora, f"--{name}", LEARNS[name], *WITH.get(name, []))
-    assert any(not torch.equal(with_it[key], weight) for key, weight in plain[kind].items())
+    more = WITH.get(f"{name} of {kind}", WITH.get(name, []))
+    without = weights_of(kind, tmp_path / "without", corpora, *more) if more else plain[kind]
+    with_it = weights_of(kind, tmp_path / "with", corpora, *more, f"--{name}", LEARNS[name])
+    assert any(not torch.equal(with_it[key], weight) for key, weight in without.items())
 
 
 @pytest.mark.slow

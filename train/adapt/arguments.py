@@ -162,6 +162,7 @@ class AdaptTrainingArguments(RunArguments):
     refused: ClassVar[dict[str, str]] = RunArguments.refused | {
         "load_best_model_at_end": "the best weights are always put back, and not by way of Trainer's checkpoints",
         "metric_for_best_model": "findings are chosen by mean AUROC, structures by mean Dice, reports by their loss",
+        "dataloader_drop_last": "Trainer would leave films out of evaluation, too",
         "label_smoothing_factor": "the losses here are of one probability a label",
     }
     module: ClassVar[str] = "train.adapt"
