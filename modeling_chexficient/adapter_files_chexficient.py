@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from .base_identity_chexficient import BaseIdentity
+from .peft_folders_chexficient import RECORD_FILE, head_arguments
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
 FORMAT_VERSION = 1
-RECORD_FILE = "chexficient_adapter.json"
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 # The files that are fetched to load an adapter from the Hub; never a pickle.
@@ -64,12 +64,7 @@ class AdapterRecord:
     @property
     def head_arguments(self) -> dict:
         """`head` as arguments of the configuration."""
-        # Records of earlier versions name the field `decoder`.
-        fields = {"mask_decoder" if name == "decoder" else name: value for name, value in self.head.items()}
-        if "id2label" in fields:
-            fields["id2label"] = {int(index): label for index, label in fields["id2label"].items()}
-            fields["label2id"] = {label: index for index, label in fields["id2label"].items()}
-        return fields
+        return head_arguments(self.head)
 
     def save(self, directory: Path) -> None:
         (directory / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")

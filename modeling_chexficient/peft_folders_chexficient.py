@@ -48,7 +48,7 @@ class PeftFolders:
                 kwargs["config"] = copy.deepcopy(config)
                 _set_fields(kwargs["config"], record)
             else:
-                kwargs = {**_head_arguments(record), **kwargs}
+                kwargs = {**head_arguments(record["head"]), **kwargs}
         return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
 
     def load_adapter(self, peft_model_id=None, *args, **kwargs):
@@ -80,7 +80,9 @@ class PeftFolders:
         _check_tower(self, place, record)
         config = copy.deepcopy(self.config)
         _set_fields(config, record)
-        changed = {name for name in _head_arguments(record) if getattr(config, name) != getattr(self.config, name)}
+        changed = {
+            name for name in head_arguments(record["head"]) if getattr(config, name) != getattr(self.config, name)
+        }
         if not changed:
             return
         if getattr(self, "_hf_peft_config_loaded", False):
@@ -154,10 +156,10 @@ def _read(place, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     return record
 
 
-def _head_arguments(record: dict[str, Any]) -> dict[str, Any]:
-    """The head of an adapter as fields of the configuration."""
+def head_arguments(head: Mapping[str, Any]) -> dict[str, Any]:
+    """The `head` of an adapter's record as arguments of the configuration."""
     # Records of earlier versions name the field `decoder`.
-    fields = {"mask_decoder" if name == "decoder" else name: value for name, value in record["head"].items()}
+    fields = {"mask_decoder" if name == "decoder" else name: value for name, value in head.items()}
     if "id2label" in fields:
         fields["id2label"] = {int(index): label for index, label in fields["id2label"].items()}
         fields["label2id"] = {label: index for index, label in fields["id2label"].items()}
@@ -165,7 +167,7 @@ def _head_arguments(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _set_fields(config: PretrainedConfig, record: dict[str, Any]) -> None:
-    for name, value in _head_arguments(record).items():
+    for name, value in head_arguments(record["head"]).items():
         setattr(config, name, value)
 
 
@@ -189,4 +191,4 @@ def _check_tower(model, place, record: dict[str, Any]) -> None:
         )
 
 
-__all__ = ["PeftFolders", "saves_without_adapters", "without_adapters"]
+__all__ = ["RECORD_FILE", "PeftFolders", "head_arguments", "saves_without_adapters", "without_adapters"]

@@ -13,7 +13,7 @@ from data_scripts.check.problem import Problem, error, warning
 from data_scripts.extraction import report_labels
 from data_scripts.films.images import is_blank
 from data_scripts.films.polarity import LEAST_LIKENESS, frontal_likeness
-from data_scripts.films.quality import film_quality
+from data_scripts.films.quality import BROKEN, film_quality
 from data_scripts.prepared.films import FilmDataset
 from data_scripts.progress import progress
 from data_scripts.schema import INSIDE, DataError
@@ -37,7 +37,7 @@ class Seen:
 KINDS = {
     "film cannot be decoded": (True, "prepare the folder anew"),
     "blank film": (True, "one or two greys: leave it out"),
-    "film looks broken (flat or noise)": (True, "prepare with --skip_bad to leave it out"),
+    BROKEN: (True, "prepare with --skip_bad to leave it out"),
     "film looks inverted": (True, "black and white are exchanged, or it shows no whole chest: look at it"),
     "frontal film does not look like one": (False, "shifted, in a white frame, turned, or another view: look at it"),
     "mask of another size than its film": (True, "prepare the folder anew"),
@@ -98,7 +98,7 @@ def _film_kinds(film, view: str) -> Iterable[str]:
     if is_blank(film):
         return ["blank film"]
     if film_quality(film).looks_broken():
-        return ["film looks broken (flat or noise)"]
+        return [BROKEN]
     likeness = frontal_likeness(film)
     if likeness <= -LEAST_LIKENESS:
         return ["film looks inverted"]

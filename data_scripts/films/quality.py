@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+#: The kind of a film that looks broken, where such films are counted, skipped or named.
+BROKEN = "film looks broken (flat or noise)"
 #: Short side in pixels at which a film is measured.
 SIDE = 112
 #: Blocks along the short side.

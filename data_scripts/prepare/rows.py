@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from data_scripts.films.images import encode_film, encode_mask, open_image, prepare_film, prepare_mask
 from data_scripts.films.masks import decode_masks
-from data_scripts.films.quality import FilmQuality, film_quality
+from data_scripts.films.quality import BROKEN, FilmQuality, film_quality
 from data_scripts.loaders import load_loader
 from data_scripts.prepared.fingerprints import difference_hashes, pixel_hash
 from data_scripts.schema import FEATURES, TEXT_ALONE, DataError, Record, Skipped, record_from_json, to_row, within
@@ -102,8 +102,6 @@ def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, d
     return row, {**fingerprint, "pixels": pixel_hash(film), "difference": difference, "inverted": inverted}
 
 
-#: The kind of films that look broken, skipped or counted.
-BROKEN = "film looks broken (flat or noise)"
 COUNTED = ("modes", "views", "sexes", "flags", "masks", "origins", "broken", "positives", "negatives", "uncertain")
 _LABEL_COUNT = {1: "positives", 0: "negatives", -1: "uncertain"}
 
