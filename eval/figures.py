@@ -45,7 +45,7 @@ def plot_zero_shot(result: ZeroShotResult, path: Path) -> None:
         f"Zero-shot, macro AUROC {format_estimate(result.macro)}, {result.provenance.films:,} films{partial}"
     )
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left", frameon=False, title="macro mean")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, title="macro mean")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
