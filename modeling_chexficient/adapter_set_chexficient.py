@@ -33,7 +33,7 @@ class AdapterSet:
     adapters.add("runs/structures/adapter", "structures")
     probabilities = adapters.activate("findings")(pixel_values).logits.sigmoid()
     with adapters.disable() as base:
-        embeddings = base.get_image_features(pixel_values)
+        embeddings = base(pixel_values=pixel_values).image_embeds
     ```
 
     Args:

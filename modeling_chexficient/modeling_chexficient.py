@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_chexficient import CheXficientConfig
@@ -105,28 +106,55 @@ class CheXficientModel(CheXficientPreTrainedModel):
         """Replace the word embeddings of the text tower."""
         self.text_model.set_input_embeddings(value)
 
-    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Embed images: projected and L2-normalised, [B, projection_dim] fp32.
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """The vision tower's output for images, with their embeddings in `pooler_output`, as transformers 5 has it.
 
-        `pixel_values` [B, channels, H, W] are normalised floats; other sizes than the configured one interpolate the
-        position embedding, and what exceeds a multiple of the patch size is cropped by the tower. Raises ValueError
-        for other shapes and for integer pixels.
+        Args:
+            pixel_values: [B, channels, H, W] normalised floats; other sizes than the configured one interpolate the
+                position embedding, and what exceeds a multiple of the patch size is cropped by the tower.
+            output_attentions, output_hidden_states: passed on to the tower.
+
+        Returns:
+            `pooler_output` [B, projection_dim] fp32, projected and of unit length; `last_hidden_state` and what else
+            the tower gives. A tuple with `return_dict=False`.
+
+        Raises:
+            ValueError: other shapes, or integer pixels.
         """
-        return self._embed_images(pixel_values)[0]
+        flags = self._output_flags(output_attentions, output_hidden_states)
+        return _with_embeds(*self._embed_images(pixel_values, **flags))
 
+    @can_return_tuple
     def get_text_features(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Embed texts: projected and L2-normalised, [B, projection_dim] fp32.
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """The text tower's output for texts, with their embeddings in `pooler_output`, as transformers 5 has it.
 
-        `input_ids`, `attention_mask` and `token_type_ids` are [B, tokens], padded on either side. Raises ValueError
-        for other shapes and for more tokens than the tower has positions.
+        Args:
+            input_ids, attention_mask, token_type_ids, position_ids: [B, tokens], padded on either side.
+            output_attentions, output_hidden_states: passed on to the tower.
+
+        Returns:
+            `pooler_output` [B, projection_dim] fp32, projected and of unit length; `last_hidden_state` [B, tokens, H]
+            and what else the tower gives. A tuple with `return_dict=False`.
+
+        Raises:
+            ValueError: other shapes, or more tokens than the tower has positions.
         """
-        return self._embed_texts(input_ids, attention_mask, token_type_ids, position_ids)[0]
+        flags = self._output_flags(output_attentions, output_hidden_states)
+        return _with_embeds(*self._embed_texts(input_ids, attention_mask, token_type_ids, position_ids, **flags))
 
     @can_return_tuple
     def forward(
@@ -281,6 +309,16 @@ class CheXficientModel(CheXficientPreTrainedModel):
             raise ValueError(
                 f"{input_ids.shape[1]} tokens, but the text tower has {limit} positions: truncate the text"
             )
+
+
+def _with_embeds(embeds: torch.Tensor, output: ModelOutput) -> BaseModelOutputWithPooling:
+    """A tower's output with the embeddings [B, D] in place of what the tower pooled."""
+    return BaseModelOutputWithPooling(
+        last_hidden_state=output["last_hidden_state"],
+        pooler_output=embeds,
+        hidden_states=output.get("hidden_states"),
+        attentions=output.get("attentions"),
+    )
 
 
 __all__ = ["CheXficientModel", "CheXficientOutput"]

@@ -89,8 +89,6 @@ class CheXficientReportModel(LlavaModel):
 
     config_class = CheXficientReportConfig
 
-    config_class = CheXficientReportConfig
-
     def __init__(self, config: CheXficientReportConfig, language_model: PreTrainedModel | None = None):
         # Past LlavaModel's own constructor, which would build everything a first time.
         super(LlavaModel, self).__init__(config)
@@ -124,7 +122,7 @@ class CheXficientReportModel(LlavaModel):
 
         Raises:
             ValueError: shapes or types that `patch_tokens` refuses, or the choice of another layer.
-        TypeError: an option that does not exist.
+            TypeError: an option that does not exist.
         """
         fixed = {"vision_feature_layer": -1, "vision_feature_select_strategy": "full", "image_sizes": None}
         for name, value in fixed.items():

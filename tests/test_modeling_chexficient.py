@@ -115,9 +115,9 @@ def test_forward_shapes_and_values(model, inputs):
     torch.testing.assert_close(output.logits_per_image, scale * output.image_embeds @ output.text_embeds.t())
     assert output.vision_model_output.last_hidden_state.shape == (3, 5, 16)
     assert output.text_model_output.last_hidden_state.shape == (3, 6, 16)
-    assert torch.equal(model.get_image_features(inputs["pixel_values"]), output.image_embeds)
+    assert torch.equal(model.get_image_features(inputs["pixel_values"]).pooler_output, output.image_embeds)
     text_only = {name: value for name, value in inputs.items() if name != "pixel_values"}
-    assert torch.equal(model.get_text_features(**text_only), output.text_embeds)
+    assert torch.equal(model.get_text_features(**text_only).pooler_output, output.text_embeds)
 
 
 def test_one_side_gives_that_side_only(model, inputs):
@@ -226,7 +226,7 @@ def test_text_poolings_take_the_tokens_they_name(inputs):
     for pooling, expected in pooled.items():
         model = tiny_model(text_pooling=pooling)
         projected = torch.nn.functional.normalize(model.text_projection(expected), dim=-1)
-        actual = model.get_text_features(inputs["input_ids"], inputs["attention_mask"])[1]
+        actual = model.get_text_features(inputs["input_ids"], inputs["attention_mask"]).pooler_output[1]
         torch.testing.assert_close(actual, projected)
 
 
@@ -359,7 +359,8 @@ def test_position_embedding_is_interpolated_not_cropped():
     states = model(pixel_values=large).vision_model_output.last_hidden_state
     assert states.shape == (1, 17, 16)
     assert not torch.allclose(states[0, 1], states[0, -1])
-    assert not torch.allclose(model.get_image_features(small), model.get_image_features(large), atol=1e-4)
+    of_small, of_large = (model.get_image_features(pixels).pooler_output for pixels in (small, large))
+    assert not torch.allclose(of_small, of_large, atol=1e-4)
 
 
 def test_start_from_two_pretrained_towers(tmp_path, inputs):

@@ -276,8 +276,8 @@ def test_what_the_page_shows_equals_the_models_themselves(space, model, head):
     base = CheXficientModel.from_pretrained(model).eval()
     processor = CheXficientProcessor.from_pretrained(model)
     with torch.no_grad():
-        torch.testing.assert_close(reading.embedding, base.get_image_features(pixels)[0])
-        edema = base.get_text_features(**processor(text=["edema", "no edema"]))
+        torch.testing.assert_close(reading.embedding, base(pixel_values=pixels).image_embeds[0])
+        edema = base(**processor(text=["edema", "no edema"])).text_embeds
         logits = segmenter(model)(pixel_values=pixels).logits
     scores, ranks = models.score(reading, app_findings.parse_findings("\n".join(FINDINGS)))
     assert scores[0] == pytest.approx((reading.embedding @ (edema[0] - edema[1])).item(), abs=1e-6)

@@ -6,6 +6,7 @@ from torch.export import Dim
 from transformers import AutoModel, LlamaConfig
 from transformers.exporters.configs import DynamoConfig
 from transformers.exporters.exporter_dynamo import DynamoExporter
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from modeling_chexficient import CheXficientForImageClassification, CheXficientForSemanticSegmentation
 from modeling_chexficient.modeling_chexficient_report import CheXficientReportModel
@@ -49,6 +50,28 @@ def test_outputs_may_be_asked_for_by_the_configuration(tmp_path):
         assert (len(output.hidden_states), len(output.attentions)) == (3, 2)
         plain = head.from_pretrained(base)(pixels())
         assert plain.hidden_states is plain.attentions is None
+
+
+@torch.no_grad()
+def test_features_of_one_side_are_returned_as_by_every_model_of_two_towers():
+    model, inputs = tiny_model(), tiny_inputs()
+    model.set_attn_implementation("eager")
+    expected = model(**inputs, output_hidden_states=True, output_attentions=True)
+    sides = {"image": ["pixel_values"], "text": ["input_ids", "attention_mask"]}
+    for side, names in sides.items():
+        get, own = getattr(model, f"get_{side}_features"), {name: inputs[name] for name in names}
+        features = get(**own, output_hidden_states=True, output_attentions=True)
+        assert isinstance(features, BaseModelOutputWithPooling)
+        tower = expected["vision_model_output" if side == "image" else "text_model_output"]
+        assert torch.equal(features.pooler_output, expected[f"{side}_embeds"])
+        assert torch.equal(features.last_hidden_state, tower.last_hidden_state)
+        assert len(features.hidden_states) == len(tower.hidden_states) == 3
+        assert len(features.attentions) == len(tower.attentions) == 2
+        states, pooled = get(**own, return_dict=False)
+        assert torch.equal(states, tower.last_hidden_state)
+        assert torch.equal(pooled, features.pooler_output)
+        with pytest.raises(TypeError, match="strange"):
+            get(**own, strange=1)
 
 
 def test_names_that_transformers_reads():

@@ -173,10 +173,10 @@ class CheXficientEncoder(DualEncoder):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        return self.model.get_text_features(**self.processor(text=list(texts)).to(self.device)).float()
+        return self.model(**self.processor(text=list(texts)).to(self.device)).text_embeds
 
     def _image_features(self, pixels: Tensor) -> Tensor:
-        return self.model.get_image_features(pixel_values=pixels)
+        return self.model(pixel_values=pixels).image_embeds
 
 
 def _pooled(features) -> Tensor:

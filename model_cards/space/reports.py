@@ -105,14 +105,14 @@ def _sound_films(split: Dataset, count: int) -> Dataset:
 def embed_texts(model: CheXficientModel, processor: CheXficientProcessor, texts: list[str]) -> Tensor:
     """[texts, D] of unit length."""
     batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
-    return torch.cat([model.get_text_features(**processor(text=batch)) for batch in batches])
+    return torch.cat([model(**processor(text=batch)).text_embeds for batch in batches])
 
 
 @torch.no_grad()
 def embed_films(model: CheXficientModel, processor: CheXficientProcessor, films: Dataset) -> Tensor:
     """[films, D] of unit length."""
     batches = (films[start : start + _BATCH]["image"] for start in range(0, len(films), _BATCH))
-    return torch.cat([model.get_image_features(**processor(images=batch)) for batch in batches])
+    return torch.cat([model(**processor(images=batch)).image_embeds for batch in batches])
 
 
 def _describe(source: str) -> str:

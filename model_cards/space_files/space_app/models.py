@@ -112,7 +112,7 @@ class SpaceModels:
         pixels = processor(film, return_tensors="pt")["pixel_values"]
         return Reading(
             shown=(square.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy(),
-            embedding=self.model.get_image_features(pixel_values=pixels)[0],
+            embedding=self.model(pixel_values=pixels).image_embeds[0],
             masks={} if self.segmentation is None else self._masks(film),
             label_outputs=[] if self.classification is None else self._label_outputs(film),
         )
@@ -121,7 +121,7 @@ class SpaceModels:
     def embed_prompts(self, findings: Sequence[Finding]) -> Tensor:
         """[findings, 2, D] of unit length: positive and negative prompts."""
         texts = [text for finding in findings for text in (finding.positive, finding.negative)]
-        return self.model.get_text_features(**self.processor(text=texts)).unflatten(0, (-1, 2))
+        return self.model(**self.processor(text=texts)).text_embeds.unflatten(0, (-1, 2))
 
     def score(self, reading: Reading, findings: Sequence[Finding]) -> tuple[list[float], list[float] | None]:
         """Two-prompt scores, and their ranks among the reference films where there are some."""
