@@ -1,4 +1,4 @@
-"""What peft does with several adapters on one model, on our towers and heads: what it offers works, the rest it refuses.
+"""What peft does with several adapters on one model, on our towers and heads: it works or is refused.
 
 An adapter of ours holds its head as a module to save. peft does not add such adapters up, and does not swap them in
 place (of its own models neither); mixed batches it knows for linear heads without DoRA alone.
@@ -46,7 +46,7 @@ def test_mixed_batch(two):
     (_, dora, task), saved, model = two
     model.set_adapter("a")
     if dora or task == STRUCTURES:
-        with pytest.raises((ValueError, TypeError), match="DoRA is enabled|Mixed batching is only supported"):
+        with pytest.raises((ValueError, TypeError), match=r"DoRA is enabled|Mixed batching is only supported"):
             model(pixel_values=pixels(), adapter_names=["a", "b"])
         return
     first, second = model(pixel_values=pixels(), adapter_names=["a", "b"]).logits

@@ -10,7 +10,7 @@ import torch
 
 from train.adapt.__main__ import ARGUMENTS as ADAPTING
 from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
-from train.pretrain.trainer import plan
+from train.pretrain.schedule import RelativeCosts, plan
 from train.runs.recipes import DataArguments, parse_recipe
 from train.selection.outcome import Role, Selection
 from train.selection.sampler import CurationBatchSampler, Schedule
@@ -125,11 +125,38 @@ def test_plan_takes_what_curation_leaves_of_max_steps(tmp_path):
     assert schedule.subset_steps == 50
 
 
+@pytest.mark.parametrize(
+    ("selection", "spent"),
+    [
+        ("none", 0),
+        ("random", 200),
+        # Kept pairs of the curation pass; all are scored, and the sample that prototypes start from.
+        ("quantile", 200 + 0.3 * (1000 + 100)),
+        ("semdedup", 0.3 * 1000),
+    ],
+)
+def test_plan_spends_what_passes_over_all_pairs_would_cost(tmp_path, selection, spent):
+    given = {"selection": selection, "keep_share": 0.2, "curation_warmup_share": 0, "prototype_sample_size": 100}
+    schedule = plan(arguments(tmp_path, compute_passes=1.5, **given), 1000, RelativeCosts(scored=0.3))
+    left = 1500 - spent
+    assert left - 10 < schedule.subset_steps * 10 <= left
+
+
+def test_plan_counts_small_images_by_their_cost(tmp_path):
+    small = {"low_resolution_size": 56, "low_resolution_share": 0.5}
+    schedule = plan(arguments(tmp_path, compute_passes=1, selection="none", **small), 1000, RelativeCosts(1 / 3, 0.25))
+    assert schedule.subset_steps == 160
+
+
 def test_impossible_plans_are_refused(tmp_path):
     with pytest.raises(ValueError, match="super_batch_size is 20 but the corpus has 15"):
         plan(arguments(tmp_path), 15)
     with pytest.raises(ValueError, match="max_steps 30"):
         plan(arguments(tmp_path, max_steps=30), 1000)
+    with pytest.raises(ValueError, match=r"compute_passes 0\.3 allows"):
+        plan(arguments(tmp_path, compute_passes=0.3, keep_share=0.227), 1000, RelativeCosts())
+    with pytest.raises(ValueError, match="goes without max_steps"):
+        arguments(tmp_path, compute_passes=1, max_steps=30)
 
 
 @pytest.mark.parametrize(

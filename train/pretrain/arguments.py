@@ -48,6 +48,13 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
     max_steps: int = field(
         default=-1, metadata={"help": "Steps of all phases, in place of num_train_epochs.", "recorded": False}
     )
+    compute_passes: float | None = field(
+        default=None,
+        metadata={
+            "help": "The whole run may cost as many FLOP as so many plain passes over all pairs at full size, scoring "
+            "included; in place of num_train_epochs. Runs of one value cost the same whatever they select.",
+        },
+    )
     per_device_train_batch_size: int = field(
         default=80, metadata={"help": "Pairs per process and step outside of curation."}
     )
@@ -114,6 +121,11 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
             raise ValueError(
                 "on_nonfinite skip goes with neither fp16 (which leaves out such steps by itself) nor "
                 "gradient_accumulation_steps above 1: use bf16, or on_nonfinite stop"
+            )
+
+        if self.compute_passes is not None and (self.compute_passes <= 0 or self.max_steps > 0):
+            raise ValueError(
+                f"compute_passes is {self.compute_passes}, it must be above 0, and goes without max_steps: give one"
             )
 
     def _check_sizes(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.schedule import plan, relative_costs
 from train.runs.distributed import average_gradients, gather_uneven, rank, sum_over_processes, world_size
 from train.runs.flops import PairFlops
 from train.runs.nonfinite import NonFiniteError
@@ -32,53 +32,11 @@ from train.runs.trainer import RunTrainer
 from train.selection.curator import Curator, evaluation_mode, has_dropout, without_dropout
 from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
 from train.selection.rule import When
-from train.selection.sampler import CurationBatchSampler, Schedule, round_up
+from train.selection.sampler import CurationBatchSampler
 from train.selection.state import CurationState
 
 #: In a checkpoint: the parameters of an objective that has any.
 OBJECTIVE_FILE = "objective.safetensors"
-
-
-def plan(args: CuratedTrainingArguments, num_rows: int) -> Schedule:
-    """The batches of a run over `num_rows` pairs.
-
-    With `max_steps` the subset phase takes what curation leaves of them, otherwise `num_train_epochs` minus
-    `curation_epochs` passes over the share that will be kept. The total is known before training starts, so that
-    one learning-rate schedule covers it without a jump.
-
-    Raises:
-        ValueError: the super-batch is larger than the corpus, or `max_steps` ends before curation does.
-    """
-    batch_size = args.per_device_train_batch_size * world_size()
-    accumulate = args.gradient_accumulation_steps
-    selects, online = args.rule.selects, args.rule.when is When.ONLINE
-    if online and args.super_batch_size > num_rows:
-        raise ValueError(f"super_batch_size is {args.super_batch_size} but the corpus has {num_rows} pairs: lower it")
-    warmup_steps = math.ceil(args.curation_warmup_share * num_rows / batch_size) if selects else 0
-    phases = {
-        "num_rows": num_rows,
-        "super_batch_size": args.super_batch_size,
-        "batch_size": batch_size,
-        "warmup_steps": round_up(warmup_steps, accumulate),
-        "curation_epochs": args.curation_epochs if online else 0,
-        "selects": selects,
-        "accumulate": accumulate,
-    }
-    schedule = Schedule(**phases, subset_steps=0)
-    if args.max_steps > 0:
-        subset_steps = args.max_steps * accumulate - schedule.total_steps
-    else:
-        # The published constants keep about what their default super-batch does.
-        share = (args.keep_share or CuratedTrainingArguments.keep_share) if selects else 1.0
-        steps_per_pass = max(1, round(share * num_rows) // batch_size)
-        subset_steps = round_up(round((args.num_train_epochs - phases["curation_epochs"]) * steps_per_pass), accumulate)
-    if subset_steps < 0:
-        raise ValueError(
-            f"warm-up and curation take {schedule.total_steps // accumulate} steps for {num_rows} pairs, more than "
-            f"max_steps {args.max_steps} or num_train_epochs {args.num_train_epochs} allow: raise those or "
-            "super_batch_size"
-        )
-    return Schedule(**phases, subset_steps=subset_steps)
 
 
 class _EpochDataLoader(DataLoader):
@@ -133,7 +91,8 @@ class CuratedTrainer(RunTrainer):
         settings: dict | None = None,
         **kwargs,
     ):
-        self.schedule = plan(args, len(train_dataset))
+        flops = PairFlops(model, recomputes=args.gradient_checkpointing)
+        self.schedule = plan(args, len(train_dataset), relative_costs(args, flops, train_dataset, data_collator))
         args.max_steps = self.schedule.total_steps // self.schedule.accumulate
         super().__init__(
             model,
@@ -158,7 +117,7 @@ class CuratedTrainer(RunTrainer):
             text_multiple=args.padded_text_multiple,
             fixed_shapes=args.compile_towers is not None,
             autocast=self.accelerator.autocast,
-            flops=PairFlops(model, recomputes=args.gradient_checkpointing),
+            flops=flops,
         )
         self.flops = self.encoder.spent
         self.objective = OBJECTIVES[args.objective](model.config).to(args.device)

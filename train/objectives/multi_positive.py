@@ -1,0 +1,68 @@
+"""Symmetric InfoNCE in which pairs of one text are positives of each other, and not negatives.
+
+Source: UniCL (arXiv 2204.03610, equations 2 and 3) with the equality of texts in place of the equality of labels. Many
+chest X-ray reports are the same sentences ("Normal chest radiograph."): the plain loss pushes a film away from the very
+text that describes it, as it stands in another row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from train.objectives.batch import PairBatch
+from train.objectives.objective import Objective
+from train.runs.distributed import gather_rows, gather_uneven, world_size
+
+# Finite, so that rows which are masked themselves have no NaN gradient; exp(-10,000) is 0 in every float format.
+_MASKED = -1e4
+
+
+def text_identity(text: str) -> int:
+    """A signed 64-bit number that is equal for equal texts, whatever their case and white space."""
+    digest = hashlib.blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def multi_positive_loss(
+    image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, identities: Tensor, valid: Tensor | None = None
+) -> Tensor:
+    """Bidirectional cross entropy against targets spread evenly over all positives of a row.
+
+    For each of the two directions, -1/N sum_i 1/|P(i)| sum_{k in P(i)} log softmax_k(s u_i . v_k), where P(i) are the
+    pairs of the same identity, i among them; half the sum of both. With identities all different it is
+    `contrastive_loss`. As there, the mean over processes is the loss of the whole batch.
+
+    Args:
+        image_embeds, text_embeds: [n, D] of unit norm; n is equal on all processes.
+        logit_scale: scalar, the logarithm of the inverse temperature.
+        identities: [n] int64.
+        valid: [n] bool; padding rows are False, and are neither positives nor negatives.
+    """
+    if valid is None:
+        valid = torch.ones(len(image_embeds), dtype=torch.bool)
+    valid, identities = valid.to(image_embeds.device), identities.to(image_embeds.device)
+    image_embeds, text_embeds = image_embeds.float(), text_embeds.float()
+    all_valid = gather_rows(valid.float()).detach() > 0
+    positive = (identities[:, None] == gather_uneven(identities)) & all_valid
+    targets = positive / positive.sum(dim=1, keepdim=True).clamp(min=1)
+    scale = logit_scale.float().exp()
+    losses = torch.zeros(len(image_embeds), device=image_embeds.device)
+    for own, others in ((image_embeds, text_embeds), (text_embeds, image_embeds)):
+        logits = (scale * own @ gather_rows(others).T).masked_fill(~all_valid, _MASKED)
+        losses = losses - (targets * logits.log_softmax(dim=1)).sum(dim=1)
+    return (losses * valid).sum() / 2 * world_size() / all_valid.sum()
+
+
+class MultiPositiveObjective(Objective):
+    """`multi_positive_loss` of equal reports, at the temperature of the model."""
+
+    @classmethod
+    def collate(cls, pairs: list[dict]) -> dict[str, Tensor]:
+        return {"text_identity": torch.tensor([text_identity(pair["report"]) for pair in pairs])}
+
+    def forward(self, model, image_embeds: Tensor, text_embeds: Tensor, batch: PairBatch) -> Tensor:
+        identities = batch.extra["text_identity"]
+        return multi_positive_loss(image_embeds, text_embeds, model.logit_scale, identities, batch.valid)

@@ -1,0 +1,115 @@
+"""How many batches each phase of a run has: by passes, by steps, or by what the whole run may cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from data_scripts.prepared.films import PairDataset
+from train.objectives.collator import PairCollator
+from train.pretrain.arguments import CuratedTrainingArguments
+from train.runs.distributed import world_size
+from train.runs.flops import PairFlops
+from train.selection.rule import When
+from train.selection.sampler import Schedule, round_up
+
+#: Reports whose lengths stand for those of the corpus.
+_SAMPLED_TEXTS = 512
+
+
+@dataclass(frozen=True)
+class RelativeCosts:
+    """FLOP of a pair, where training on it at full size (forward and backward) is 1.
+
+    Args:
+        scored: scoring it, at the size of scoring.
+        low_resolution: training on it at the size of the first part of the subset phase.
+    """
+
+    scored: float = 1 / 3
+    low_resolution: float = 1.0
+
+
+def relative_costs(
+    args: CuratedTrainingArguments, flops: PairFlops, dataset: PairDataset, collator: PairCollator
+) -> RelativeCosts | None:
+    """What a pair of the corpus costs, its report of mean length; None where no budget asks for it."""
+    if args.compute_passes is None:
+        return None
+    rows = range(0, len(dataset), max(1, len(dataset) // _SAMPLED_TEXTS))
+    reports = dataset.dataset.select_columns(["report"])[list(rows)]["report"]
+    tokens = collator.tokenizer(reports, truncation=True, max_length=collator.max_text_length)["input_ids"]
+    length = max(1, round(sum(map(len, tokens)) / len(tokens)))
+
+    def pair(size: int | None):
+        return flops.pairs(1, size or collator.image_size, length)
+
+    full, small, scored = pair(None), pair(args.low_resolution_size), pair(args.score_image_size)
+    trained = full.forward + full.backward
+    return RelativeCosts(scored.forward / trained, (small.forward + small.backward) / trained)
+
+
+def plan(args: CuratedTrainingArguments, num_rows: int, costs: RelativeCosts | None = None) -> Schedule:
+    """The batches of a run over `num_rows` pairs.
+
+    The subset phase takes what curation leaves: of `max_steps`, of what `compute_passes` passes over all pairs would
+    cost, or of `num_train_epochs`, of which `curation_epochs` are curation and the others passes over the share that
+    will be kept. The total is known before training starts, so that one learning-rate schedule covers it without a
+    jump.
+
+    Args:
+        costs: of a pair, for `compute_passes`.
+
+    Raises:
+        ValueError: the super-batch is larger than the corpus, or the run ends before curation does.
+    """
+    batch_size = args.per_device_train_batch_size * world_size()
+    accumulate = args.gradient_accumulation_steps
+    selects, online = args.rule.selects, args.rule.when is When.ONLINE
+    if online and args.super_batch_size > num_rows:
+        raise ValueError(f"super_batch_size is {args.super_batch_size} but the corpus has {num_rows} pairs: lower it")
+    warmup_steps = math.ceil(args.curation_warmup_share * num_rows / batch_size) if selects else 0
+    phases = {
+        "num_rows": num_rows,
+        "super_batch_size": args.super_batch_size,
+        "batch_size": batch_size,
+        "warmup_steps": round_up(warmup_steps, accumulate),
+        "curation_epochs": args.curation_epochs if online else 0,
+        "selects": selects,
+        "accumulate": accumulate,
+    }
+    schedule = Schedule(**phases, subset_steps=0)
+    if args.max_steps > 0:
+        given, subset_steps = f"max_steps {args.max_steps}", args.max_steps * accumulate - schedule.total_steps
+    elif args.compute_passes is not None:
+        given, subset_steps = f"compute_passes {args.compute_passes}", _affordable(args, schedule, costs)
+    else:
+        given = f"num_train_epochs {args.num_train_epochs}"
+        steps_per_pass = max(1, round(_kept_share(args) * num_rows) // batch_size)
+        subset_steps = round_up(round((args.num_train_epochs - phases["curation_epochs"]) * steps_per_pass), accumulate)
+    if subset_steps < 0:
+        raise ValueError(
+            f"warm-up and curation take {schedule.total_steps // accumulate} steps for {num_rows} pairs, more than "
+            f"{given} allows: raise that, super_batch_size, or take a cheaper selection"
+        )
+    return Schedule(**phases, subset_steps=subset_steps)
+
+
+def _kept_share(args: CuratedTrainingArguments) -> float:
+    # The published constants keep about what their default super-batch does.
+    return (args.keep_share or CuratedTrainingArguments.keep_share) if args.rule.selects else 1.0
+
+
+def _affordable(args: CuratedTrainingArguments, schedule: Schedule, costs: RelativeCosts) -> int:
+    """Batches of the subset phase, a multiple of `accumulate`, that the budget leaves after warm-up and scoring."""
+    rule, count = args.rule, schedule.num_rows
+    scored = count * max(schedule.curation_epochs, rule.when is When.OFFLINE) if rule.scores else 0
+    if rule.uses_prototypes:
+        scored += min(args.prototype_sample_size, count)
+    trained = schedule.warmup_steps * schedule.batch_size + schedule.curation_epochs * _kept_share(args) * count
+    left = args.compute_passes * count - trained - scored * costs.scored
+    small = 0.0 if args.low_resolution_size is None else args.low_resolution_share
+    price = small * costs.low_resolution + (1 - small)
+    # What is left after rounding in floating point counts as left.
+    steps = math.floor(left / (price * schedule.batch_size) + 1e-9)
+    return steps // schedule.accumulate * schedule.accumulate
