@@ -169,8 +169,8 @@ class CuratedTrainer(RunTrainer):
         self._shards = sharding_is_asked_for(args)
         if self._shards:
             self._check_sharding()
-            # Checkpoints are of another form; the launcher may have decided it, so the arguments need not say.
-            self.settings["fsdp"] = True
+            # Checkpoints are of another form. The launcher may have decided it, of which the arguments say nothing.
+            self.settings["fsdp"] = args.fsdp = True
         state = CurationState.for_corpus(len(train_dataset), args.map_sample_size, args.seed)
         self.curator = Curator(args, state, self.encoder, model, train_dataset, data_collator)
         self.batches_done = 0
