@@ -94,6 +94,7 @@ ELSEWHERE = {
     "activation_checkpointing_kwargs": "goes with gradient_checkpointing, refused without",
     "gradient_checkpointing_kwargs": "goes with gradient_checkpointing, refused without",
     "optim_args": "refused with optimisers that read none",
+    **dict.fromkeys(("fsdp", "fsdp_config"), "test_sharding.py; refused by adaptation"),
 }
 #: What goes with the value tried.
 WITH = {

@@ -164,6 +164,7 @@ class AdaptTrainingArguments(RunArguments):
         "metric_for_best_model": "findings are chosen by mean AUROC, structures by mean Dice, reports by their loss",
         "dataloader_drop_last": "Trainer would leave films out of evaluation, too",
         "label_smoothing_factor": "the losses here are of one probability a label",
+        **dict.fromkeys(("fsdp", "fsdp_config"), "one process a GPU (DDP) is what is tried"),
     }
     module: ClassVar[str] = "train.adapt"
 

@@ -137,17 +137,24 @@ def pretrain(model_arguments: ModelArguments, data: DataArguments, args: Curated
         forget_earlier_run(Path(args.output_dir), _WRITTEN)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     run = describe_run(trainer, model_arguments, data)
+    weights = trainer.gather_weights()
     # What is left may take rank 0 longer than the other ranks would wait at a barrier.
     leave_together()
     if trainer.is_world_process_zero():
-        save_run(trainer, dataset, run)
+        save_run(trainer, dataset, run, weights)
 
 
-def save_run(trainer: CuratedTrainer, dataset: Dataset, run: PretrainRun) -> None:
-    """Write the model and what is known of the run; `run.json` last, as the sign that all is there."""
+def save_run(
+    trainer: CuratedTrainer, dataset: Dataset, run: PretrainRun, weights: dict[str, torch.Tensor] | None
+) -> None:
+    """Write the model and what is known of the run; `run.json` last, as the sign that all is there.
+
+    Args:
+        weights: of the trainer's `gather_weights`.
+    """
     args, output_dir = trainer.args, Path(trainer.args.output_dir)
     with replaced_whole(output_dir / MODEL) as staged:
-        trainer.save_model(str(staged))
+        trainer.save_whole(staged, weights)
     if trainer.schedule.selects:
         save_curated_subset(dataset, trainer.curation.kept_rows, output_dir / SUBSET_FILE)
         trainer.curation.save(output_dir)

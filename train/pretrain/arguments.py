@@ -16,7 +16,6 @@ from train.selection.arguments import SelectionArguments
 _VISION, _TEXT = ("vision_model", "vision_config"), ("text_model", "text_config")
 #: Of the default schedule. One object, by which a value that nobody gave is known.
 _KEYWORDS = {"min_lr": 5e-6}
-_PAST_WRAPPING = "scoring goes past its wrapping; use one process a GPU (DDP) and gradient caching (chunk_size)"
 
 
 @dataclass
@@ -32,7 +31,6 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
     refused: ClassVar[dict[str, str]] = RunArguments.refused | {
         "dataloader_drop_last": "no batch is incomplete",
         "torch_empty_cache_steps": "lower chunk_size where memory is short",
-        **dict.fromkeys(("fsdp", "fsdp_config", "deepspeed"), _PAST_WRAPPING),
     }
     module: ClassVar[str] = "train.pretrain"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from train.pretrain.schedule import plan, relative_costs
 from train.runs.distributed import average_gradients, gather_uneven, rank, sum_over_processes, world_size
 from train.runs.flops import PairFlops
 from train.runs.nonfinite import NonFiniteError
+from train.runs.sharding import prepare_sharding, sharding_is_asked_for, with_group_of_its_own
 from train.runs.trainer import RunTrainer
 from train.selection.curator import Curator, evaluation_mode, has_dropout, without_dropout
 from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
@@ -80,6 +82,7 @@ class CuratedTrainer(RunTrainer):
     """
 
     args: CuratedTrainingArguments
+    takes_sharding = True
 
     def __init__(
         self,
@@ -121,6 +124,12 @@ class CuratedTrainer(RunTrainer):
         )
         self.flops = self.encoder.spent
         self.objective = OBJECTIVES[args.objective](model.config).to(args.device)
+        self._kept_whole = prepare_sharding(args, self.accelerator, model)
+        self._shards = sharding_is_asked_for(args)
+        if self._shards:
+            self._check_sharding()
+            # Checkpoints are of another form. The launcher may have decided it, of which the arguments say nothing.
+            self.settings["fsdp"] = args.fsdp = True
         state = CurationState.for_corpus(len(train_dataset), args.map_sample_size, args.seed)
         self.curator = Curator(args, state, self.encoder, model, train_dataset, data_collator)
         self.batches_done = 0
@@ -130,6 +139,18 @@ class CuratedTrainer(RunTrainer):
         # When figures were logged last, and how many pairs were trained on or scored until then.
         self._since_log = (time.perf_counter(), 0)
         self.add_callback(_ChooseOffline(self))
+
+    def _check_sharding(self) -> None:
+        """Raise ValueError for what does not go with sharded weights."""
+        if self.args.eval_strategy != "no":
+            raise ValueError("eval_strategy does not go with fsdp: judge checkpoints with eval.run")
+        if self.args.compile_towers is not None:
+            raise ValueError("torch_compile does not go with fsdp: leave one of them out")
+        if next(self.objective.parameters(), None) is not None:
+            raise ValueError(
+                f"objective {self.args.objective} has parameters of its own, which accelerate's fsdp cannot train "
+                "beside the model: use DDP, without fsdp"
+            )
 
     @property
     def curation(self) -> CurationState:
@@ -193,7 +214,8 @@ class CuratedTrainer(RunTrainer):
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Of the objective's parameters, too."""
-        return super().create_optimizer(self._with_objective(self.model if model is None else model))
+        optimizer = super().create_optimizer(self._with_objective(self.model if model is None else model))
+        return with_group_of_its_own(optimizer, self._kept_whole)
 
     def _get_num_items_in_batch(self, batch_samples: list[PairBatch], device) -> None:
         """None: the loss is a mean over the pairs of all processes, and Trainer has nothing to divide by."""
@@ -202,6 +224,9 @@ class CuratedTrainer(RunTrainer):
         """Curate if it is time to, then accumulate the gradient of the loss over the batch, chunk by chunk."""
         model.train()
         self.objective.train()
+        if self._shards:
+            # Trainer would sum the gradients of accumulated batches whole, as no card need have room for.
+            model.set_requires_gradient_sync(True)
         number, self.batches_done = self.batches_done, self.batches_done + 1
         if number % self.schedule.accumulate == 0:
             # Trainer does so for the model alone.
@@ -223,6 +248,7 @@ class CuratedTrainer(RunTrainer):
             return self._skip(f"{error}{self._culprits(batch)}")
         if self.accelerator.sync_gradients:
             average_gradients(self.objective)
+            average_gradients(self._kept_whole)
         self._skipped_in_a_row = 0
         self.samples_trained += int(batch.valid.sum())
         return loss / self.current_gradient_accumulation_steps
@@ -252,7 +278,7 @@ class CuratedTrainer(RunTrainer):
             batch,
             self.objective,
             lambda loss: self.accelerator.backward(loss / accumulate),
-            lambda: self.accelerator.no_sync(model),
+            nullcontext if self._shards else lambda: self.accelerator.no_sync(model),
             cached,
             self._image_size(number),
             check,

@@ -62,7 +62,8 @@ REFUSED_FIELDS = {
     "save_only_model": "a run goes on from its optimiser and random numbers too",
     "save_on_each_node": "a checkpoint is one folder, on a file system that all hosts share",
     **dict.fromkeys(
-        ("fsdp", "fsdp_config", "deepspeed", "parallelism_config"), "one process a GPU (DDP) is what is tried"
+        ("deepspeed", "parallelism_config"),
+        "one process a GPU (DDP) is what is tried and, of train.pretrain, sharded weights (fsdp)",
     ),
     **dict.fromkeys(
         ("push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_revision"), _HUB

@@ -7,13 +7,13 @@ import math
 import shutil
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer, TrainerState
-from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.trainer import FSDP_MODEL_NAME, TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
 
 from eval.records.runs import Flops
@@ -22,6 +22,7 @@ from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, fini
 from train.runs.distributed import rank, sum_over_processes, wait_for_all, world_size
 from train.runs.flops import Spent
 from train.runs.nonfinite import NonFiniteError
+from train.runs.sharding import as_before_sharding, gather_weights, gradient_norm, load_weights, refuse_launched
 
 
 class RunTrainer(Trainer):
@@ -52,6 +53,8 @@ class RunTrainer(Trainer):
     """
 
     args: RunArguments
+    #: Whether the run supports weights that are sharded (see `train.runs.sharding`).
+    takes_sharding: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -63,6 +66,8 @@ class RunTrainer(Trainer):
         **kwargs,
     ):
         super().__init__(model, args, **kwargs)
+        refuse_launched(args, self.accelerator, self.takes_sharding)
+        self._model_class = type(model)
         # The losses are means over a batch; Trainer must not take them for sums.
         self.model_accepts_loss_kwargs = False
         self.corpus = corpus
@@ -137,8 +142,7 @@ class RunTrainer(Trainer):
 
         In fp16 infinite gradients are usual, and GradScaler leaves those steps out by itself.
         """
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        norm = gradient_norm(model)
         if not self.args.fp16 and not torch.isfinite(norm):
             self.handle_nonfinite(f"step {self.state.global_step}: a gradient is NaN or infinite")
             model.zero_grad()
@@ -156,9 +160,28 @@ class RunTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         """As Trainer does, without its pickle of the arguments, which has no place in a folder to be published."""
-        super()._save(output_dir, state_dict)
+        with as_before_sharding(self.model, self._model_class):
+            super()._save(output_dir, state_dict)
         if self.args.should_save:
             Path(output_dir or self.args.output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def save_whole(self, folder: Path, weights: dict[str, Tensor] | None) -> None:
+        """Save the model on this process alone, which may have left the others.
+
+        Args:
+            weights: of `gather_weights`, called while all were there.
+        """
+        self._save(str(folder), weights)
+
+    def gather_weights(self) -> dict[str, Tensor] | None:
+        """What `save_whole` needs; all processes must call it."""
+        return gather_weights(self.model)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """As Trainer does, without the second copy of the weights that it adds, as a pickle, where they are sharded."""
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            Path(output_dir, f"{FSDP_MODEL_NAME}.bin").unlink(missing_ok=True)
 
     def _get_output_dir(self, trial) -> str:
         folder = Path(super()._get_output_dir(trial))
@@ -243,10 +266,10 @@ class RunTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
         """Every tensor, or an error. Trainer's own way passes over those that transformers renames when saving."""
-        stored, report = type(self.model).from_pretrained(
+        stored, report = self._model_class.from_pretrained(
             resume_from_checkpoint, config=self.model.config, dtype=self.model.dtype, output_loading_info=True
         )
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
             raise ValueError(f"{resume_from_checkpoint} lacks tensors of the model: {missing[:5]} of {len(missing)}")
-        self.model.load_state_dict(stored.state_dict(), strict=True)
+        load_weights(self.model, stored.state_dict())

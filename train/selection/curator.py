@@ -138,8 +138,13 @@ class Curator:
         embeds, pairs = None, Candidates(all_rows)
         if self.args.rule.scores:
             share_buffers(model)
-            embeds = self.score(model, batch)
             counts = [part.stop - part.start for part in slices(len(all_rows))]
+            # Equally many on all processes, since a sharded model gathers its weights in every forward pass.
+            filled = batch
+            if len(batch) < counts[0]:
+                filled = batch.select(torch.arange(counts[0]).clamp(max=len(batch) - 1))
+            images, texts = self.score(model, filled)
+            embeds = images[: len(batch)], texts[: len(batch)]
             image_embeds, text_embeds = gather_uneven(torch.cat(embeds, dim=1), counts).chunk(2, dim=1)
             pairs = Candidates(all_rows, image_embeds, text_embeds, self._prototypes(model))
             self.pairs_scored += len(all_rows)
@@ -240,7 +245,10 @@ class Curator:
         Args:
             joined: makes them of image and text embeddings.
         """
-        local = Subset(self.dataset, rows[local_slice(len(rows))].tolist())
+        own = rows[local_slice(len(rows))]
+        # Equally many on all processes, since a sharded model gathers its weights in every forward pass.
+        missing = slices(len(rows))[0].stop - len(own)
+        local = Subset(self.dataset, [*own.tolist(), *rows[:missing].tolist()])
         loader = DataLoader(
             local,
             batch_size=max(1, self.args.super_batch_size // world_size()),
@@ -250,13 +258,12 @@ class Curator:
             # A generator of its own: the random numbers of training must not depend on whether this was done.
             generator=torch.Generator(),
         )
-        # Processes may have different numbers of batches: nothing in the loop may wait for the others.
         share_buffers(model)
-        parts = [torch.empty(0, 2 * model.config.projection_dim)]
+        parts = []
         for batch in progress(loader, desc=title, unit=" batches", disable=self.args.disable_tqdm or rank() > 0):
             parts.append(joined(*self.score(model, batch.to(self.args.device))).to("cpu", torch.float32))
         self.pairs_scored += len(rows)
-        return gather_to_cpu(torch.cat(parts), self.args.device)
+        return gather_to_cpu(torch.cat(parts)[: len(own)], self.args.device)
 
     def choose_offline(self, model: torch.nn.Module) -> None:
         """Choose from the whole corpus at once, on embeddings of the model as it is now if the rule scores pairs."""
