@@ -95,7 +95,8 @@ def resampled_macros(arms: dict[str, list[ZeroShotScores]], rare, resamples: int
 def test_resampled_macros_equal_scikit_learn_on_the_drawn_films():
     """Films drawn twice are there twice, and a finding that no drawn film has stays out of that mean."""
     runs = [made_scores(1.0, noise) for noise in (1, 2)]
-    macros = resampled_macros({"arm": runs}, RARE, resamples=40, seed=5)["arm"]
+    # A single run is not resampled itself.
+    macros = resampled_macros({number: [run] for number, run in enumerate(runs)}, RARE, resamples=40, seed=5)
     counts = np.vstack([np.ones(FILMS), bootstrap_weights(runs[0].patients, 40, seed=5)]).astype(int)
     without_rare = 0
     for number, count in enumerate(counts):
@@ -110,9 +111,10 @@ def test_resampled_macros_equal_scikit_learn_on_the_drawn_films():
             by_run.append(aurocs)
         by_run = np.array(by_run)
         without_rare += np.isnan(by_run[0, 2])
-        assert macros["macro"][number] == pytest.approx(np.nanmean(by_run, axis=1).mean(), abs=1e-12)
-        assert macros["macro_common"][number] == pytest.approx(by_run[:, :2].mean(), abs=1e-12)
-        np.testing.assert_allclose(macros["macro_rare"][number], by_run[:, 2].mean(), atol=1e-12)
+        for run, expected in enumerate(by_run):
+            assert macros[run]["macro"][number] == pytest.approx(np.nanmean(expected), abs=1e-12)
+            assert macros[run]["macro_common"][number] == pytest.approx(expected[:2].mean(), abs=1e-12)
+            np.testing.assert_allclose(macros[run]["macro_rare"][number], expected[2], atol=1e-12)
     assert without_rare < 40
 
 
@@ -191,7 +193,42 @@ def test_the_tables_say_what_the_json_says(tmp_path, capsys):
         cells.append(f"{auroc['mean']:.3f} [{auroc['lowest']:.3f}, {auroc['highest']:.3f}]")
         cells.append(f"{difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]")
     assert f"| random 25.0% | 25.0% | {' | '.join(cells)} |" in table
-    assert "covers the choice of patients, not the choice of seeds" in table
+    assert "paired bootstrap over patients and seeds" in table
+
+
+def test_means_are_resampled_over_seeds_too():
+    # Patients make no difference here, so all spread is that of two seeds: 0, 1 or their mean.
+    runs = [{"macro": np.full(2001, float(seed))} for seed in range(2)]
+    values = mean_statistics(runs)["macro"]
+    assert values[0] == 0.5
+    shares = [(values[1:] == value).mean() for value in (0, 0.5, 1)]
+    np.testing.assert_allclose(shares, [0.25, 0.5, 0.25], atol=0.04)
+    # Of two arms of the same seeds the same are drawn.
+    better = mean_statistics([{"macro": run["macro"] + 0.1} for run in runs])["macro"]
+    np.testing.assert_allclose(better - values, 0.1)
+    # One seed says nothing of others.
+    assert set(mean_statistics(runs[1:])["macro"]) == {1.0}
+
+
+def test_runs_with_a_budget_are_set_against_the_reference_of_that_budget(tmp_path):
+    folders = []
+    for budget, skill in ((1, 0.8), (4, 2.0)):
+        for seed in range(2):
+            given = {"seed": seed, "flops": budget * 1e15, "compute_passes": budget}
+            folders.append(write_run(tmp_path / f"f{budget}-{seed}", made_scores(skill, seed), **given))
+            scores = made_scores(skill, 9 + seed)
+            folders.append(write_run(tmp_path / f"q{budget}-{seed}", scores, selection="quantile", **given))
+    compare(folders, tmp_path / "c")
+    cells = json.loads((tmp_path / "c.json").read_text())["cells"]
+    assert [(cell["arm"], cell["level"]) for cell in cells] == [
+        ("full data", 1), ("full data", 4), ("quantile 25.0%", 1), ("quantile 25.0%", 4)
+    ]  # fmt: skip
+    for full, other in zip(cells[:2], cells[2:], strict=True):
+        means = [cell["figures"]["macro"]["mean"] for cell in (other, full)]
+        assert other["figures"]["macro"]["difference"]["value"] == pytest.approx(means[0] - means[1])
+        assert other["relative_flops"] == 1
+    assert "| quantile 25.0%, cost of 4 passes | 0, 1 |" in (tmp_path / "c.md").read_text()
+    assert (tmp_path / "c.flops.png").stat().st_size > 10_000
 
 
 def test_runs_that_counted_no_flops_are_compared_without(tmp_path):

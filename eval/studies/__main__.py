@@ -8,7 +8,9 @@ Every run folder is one of train.pretrain or train.adapt, with `run.json` and `r
 evaluated by the same version of the benchmark on the same films, adaptations also adapted from the same base.
 
 Writes `OUT.md` (tables), `OUT.json` (the same figures) and `OUT.png`: of pretrainings every arm's seeds, of adaptations
-methods over shares of the labels. Where pretrainings counted their operations, `OUT.flops.png` is AUROC against FLOPs.
+methods over shares of the labels. Where pretrainings counted their operations, `OUT.flops.png` is AUROC against FLOPs;
+of pretrainings with a budget (`compute_passes`), which are set against the reference of the same budget, a line for
+each arm through its budgets.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from eval.records.json_values import write_json
 from eval.records.runs import PretrainRun
 from eval.studies.arms import load_runs
 from eval.studies.cells import Comparison, compare_runs
-from eval.studies.figures import plot_arms, plot_flops, plot_shares
+from eval.studies.figures import plot_arms, plot_budgets, plot_flops, plot_shares
 from eval.studies.table import format_markdown
 
 
@@ -74,7 +76,9 @@ def write_comparison(comparison: Comparison, out: str) -> list[str]:
     flops = Path(f"{out}.flops.png")
     # A picture of an earlier comparison must not be taken for this one's.
     flops.unlink(missing_ok=True)
-    return [*paths, str(flops)] if plot_flops(comparison, flops) else paths
+    has_budgets = any(cell.level is not None for cell in comparison.cells)
+    plotted = (plot_budgets if has_budgets else plot_flops)(comparison, flops)
+    return [*paths, str(flops)] if plotted else paths
 
 
 def main(arguments: list[str] | None = None) -> None:

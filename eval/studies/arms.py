@@ -11,7 +11,7 @@ import numpy as np
 from eval.records.runs import AdaptRun, PretrainRun
 from eval.studies.runs import JudgedRun, load_judged
 
-#: Name of the arm, and share of the labels (None of a pretraining).
+#: Name of the arm, and level (see `JudgedRun.level`).
 CellKey = tuple[str, float | None]
 
 #: Settings that make a variant of a selection, and how the name of an arm says so.
@@ -19,6 +19,7 @@ _VARIANTS = {
     "score_image_size": "scored at {} px",
     "low_resolution_size": "first trained at {} px",
     "low_resolution_share": "low-resolution share {}",
+    "objective": "{}",
 }
 #: How the name of an arm says other settings that arms are told apart by; those not listed come by their name.
 _WORDS = {"num_train_epochs": "passes: {}"}
@@ -123,7 +124,7 @@ def group_runs(runs: Sequence[JudgedRun], by: Sequence[str] = ()) -> dict[CellKe
     """
     groups: dict[CellKey, list[JudgedRun]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        groups.setdefault((arm_name(run.record, by), run.label_share), []).append(run)
+        groups.setdefault((arm_name(run.record, by), run.level), []).append(run)
     for (arm, _), members in groups.items():
         if len({run.seed for run in members}) < len(members):
             raise ValueError(f"{arm!r} holds runs with the same seed: {[str(run.folder) for run in members]}")

@@ -1,4 +1,4 @@
-"""Cells as typed figures: what each cost, what it gave, and how far it is from a reference at the same share."""
+"""Cells as typed figures: what each cost, what it gave, and how far it is from a reference at the same level."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eval.significance import bootstrap_p_value, mean_statistics, paired_differe
 from eval.studies.arms import CellKey, group_runs
 from eval.studies.runs import JudgedRun
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 #: The figures by name, and the findings that each is a mean over.
 GROUPS = {"macro": "all findings", "macro_common": "common findings", "macro_rare": "rare findings"}
 #: The method that other adaptations are compared with.
@@ -29,8 +29,8 @@ class Figure:
     Args:
         by_seed: of every run, with its 95 % interval by patient.
         mean, lowest, highest: over the seeds; None where no label can be evaluated.
-        interval: of the mean over seeds.
-        difference: the mean minus that of the reference at the same share, paired by film; None without one.
+        interval: of the mean over seeds; over patients and seeds.
+        difference: the mean minus that of the reference at the same level, paired by film and seed; None without one.
         p_value: two-sided, of the difference.
     """
 
@@ -49,9 +49,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cell:
-    """An arm, of adaptations at one share of the labels; costs are means over its runs, None where not recorded.
+    """An arm at one level; costs are means over its runs, None where not recorded.
 
     Args:
+        level: of adaptations the share of the labels, of pretrainings the passes over all data that a run was allowed
+            to cost; None where nothing was said.
         figures: by the names of `GROUPS`.
         flops: "trained", "scored" and "total"; None where a run counted none. `flops_by_seed` are the totals, and
             `relative_flops` is the mean total as a share of the reference's.
@@ -62,7 +64,7 @@ class Cell:
     """
 
     arm: str
-    label_share: float | None
+    level: float | None
     seeds: list[int]
     figures: dict[str, Figure]
     seconds: float
@@ -81,7 +83,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All cells, those of the reference first; then of pretrainings the best, of adaptations by name and rising share.
+    """All cells, those of the reference first; then by name and rising level, without levels by falling figure.
 
     Args:
         kind: of the runs: "pretraining" or "adaptation".
@@ -107,7 +109,7 @@ class Comparison:
     seed: int
     reference: str
     cells: list[Cell]
-    interval: str = "95 % percentile interval of a bootstrap over patients, one for all runs; seeds are not resampled"
+    interval: str = "95 % percentile interval of a bootstrap over patients, one for all runs, and over the seeds"
     format_version: int = FORMAT_VERSION
 
 
@@ -133,7 +135,7 @@ def choose_reference(groups: dict[CellKey, list[JudgedRun]], asked: str | None, 
 def compare_runs(
     runs: Sequence[JudgedRun], reference: str | None, by: Sequence[str], resamples: int, seed: int
 ) -> Comparison:
-    """Summarise runs (of `load_runs`) and set every arm against the reference at the same share.
+    """Summarise runs (of `load_runs`) and set every arm against the reference at the same level.
 
     Raises:
         ValueError: see `group_runs` and `choose_reference`.
@@ -147,10 +149,10 @@ def compare_runs(
         _summarise(key, groups[key], resampled, None if key[0] == reference else (reference, key[1]), groups)
         for key in groups
     ]
-    if runs[0].label_share is None:
+    if all(cell.level is None for cell in cells):
         cells.sort(key=lambda cell: (cell.arm != reference, -(cell.figures["macro"].mean or 0)))
     else:
-        cells.sort(key=lambda cell: (cell.arm != reference, cell.arm, cell.label_share))
+        cells.sort(key=lambda cell: (cell.arm != reference, cell.arm, cell.level or 0))
     result = runs[0].result
     return Comparison(
         kind=runs[0].record.kind,
@@ -179,14 +181,14 @@ def _summarise(
     against: CellKey | None,
     groups: dict[CellKey, list[JudgedRun]],
 ) -> Cell:
-    """The cell `key`; `against` is that of the reference at the same share, which may not be there."""
+    """The cell `key`; `against` is that of the reference at the same level, which may not be there."""
     own = mean_statistics(resampled[key])
     compared = mean_statistics(resampled[against]) if against in resampled else None
     flops, of_reference = _mean_flops(members), _mean_flops(groups.get(against or key, ()))
     by_seed = [run.flops and run.flops["total"] for run in members]
     return Cell(
         arm=key[0],
-        label_share=key[1],
+        level=key[1],
         seeds=[run.seed for run in members],
         figures={name: _figure(name, resampled[key], own, compared) for name in own},
         seconds=mean(run.record.seconds for run in members),

@@ -11,11 +11,11 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from eval.studies.cells import GROUPS, Cell, Comparison
 from eval.studies.label_placement import name_clusters
-from eval.studies.table import flops_unit
+from eval.studies.table import cell_name, flops_unit
 
 _METHOD_COLOURS = {"lora": "#1f6f8b", "linear": "#c8553d", "full": "#6b6b6b"}
 #: Methods stand beside each other at a share, each this factor further to the right.
@@ -49,7 +49,7 @@ def plot_arms(comparison: Comparison, path: Path) -> None:
         panel.set_xlabel(comparison.metric)
         panel.grid(axis="x", alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0][0].set_yticks(range(len(cells)), [cell.arm for cell in cells])
+    panels[0][0].set_yticks(range(len(cells)), [cell_name(cell) for cell in cells])
     figure.suptitle("Dots: seeds with 95 % interval by patient; bars: means", fontsize=9)
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -141,15 +141,67 @@ def _add_share_axis(panel: Axes, whole: float, reference: str) -> None:
     axis.set_xlabel(f"share of the FLOPs of {reference}", fontsize=9)
 
 
+def plot_budgets(comparison: Comparison, path: Path) -> bool:
+    """A panel for each group of findings: AUROC over counted FLOPs, a line for each arm through its budgets.
+
+    Bars are intervals over patients and seeds. Arms whose runs counted no FLOPs are left out. Returns whether there was
+    any arm to plot.
+    """
+    cells = [cell for cell in comparison.cells if cell.flops and cell.level is not None]
+    if not cells:
+        return False
+    groups, arms = _groups(cells), list(dict.fromkeys(cell.arm for cell in cells))
+    unit, size = flops_unit([flops for cell in cells for flops in cell.flops_by_seed])
+    figure, grid = plt.subplots(
+        len(groups), 1, figsize=(9.5, 1 + 3.2 * len(groups)), sharex=True, layout="constrained", squeeze=False
+    )
+    for panel, group in zip(grid[:, 0], groups, strict=True):
+        for number, arm in enumerate(arms):
+            own = sorted((cell for cell in cells if cell.arm == arm), key=lambda cell: cell.level)
+            _draw_budgets(panel, own, group, size, number, len(arms), arm == comparison.reference)
+        panel.set_title(GROUPS[group], fontsize=10, loc="left")
+        panel.set_ylabel(comparison.metric)
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    _format_flops_axis(grid[-1, 0], [cell.flops["total"] / size for cell in cells], unit)
+    of_one_pass = mean(cell.flops["total"] / cell.level for cell in cells) / size
+    axis = grid[0, 0].secondary_xaxis("top", functions=(lambda x: x / of_one_pass, lambda passes: passes * of_one_pass))
+    levels = sorted({cell.level for cell in cells})
+    axis.xaxis.set_major_locator(FixedLocator(levels))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda passes, _: f"{passes:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel("cost of so many plain passes over all pairs, scoring included", fontsize=9)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), frameon=False, loc="outside right upper")
+    figure.suptitle("Means over seeds; bars: 95 % interval over patients and seeds", fontsize=9)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return True
+
+
+def _draw_budgets(
+    panel: Axes, cells: list[Cell], group: str, size: float, number: int, count: int, is_reference: bool
+) -> None:
+    """The line of one arm; arms stand beside each other at a budget."""
+    offset = _STEP ** ((number - (count - 1) / 2) / 3)
+    places = [cell.flops["total"] / size * offset for cell in cells]
+    colour = "black" if is_reference else _colour(number)
+    figures = [cell.figures[group] for cell in cells]
+    width = 2.2 if is_reference else 1.4
+    panel.plot(places, [figure.mean for figure in figures], "-o", color=colour, lw=width, ms=4, label=cells[0].arm)
+    for place, figure in zip(places, figures, strict=True):
+        if figure.interval.low is not None:
+            panel.plot([place] * 2, [figure.interval.low, figure.interval.high], color=colour, alpha=0.3, lw=width)
+
+
 def plot_shares(comparison: Comparison, path: Path) -> None:
     """The figure over the share of labels, logarithmic: a line for each method, its intervals, and single seeds."""
     figure, axes = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
     arms = list(dict.fromkeys(cell.arm for cell in comparison.cells))
     for number, arm in enumerate(arms):
-        cells = sorted((cell for cell in comparison.cells if cell.arm == arm), key=lambda cell: cell.label_share)
+        cells = sorted((cell for cell in comparison.cells if cell.arm == arm), key=lambda cell: cell.level)
         offset = _STEP ** (number - (len(arms) - 1) / 2)
         _draw_shares(axes, cells, offset, _METHOD_COLOURS.get(arm, _colour(number)))
-    shares = sorted({cell.label_share for cell in comparison.cells})
+    shares = sorted({cell.level for cell in comparison.cells})
     axes.set_xscale("log")
     axes.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -158,7 +210,7 @@ def plot_shares(comparison: Comparison, path: Path) -> None:
     axes.set_ylabel(comparison.metric)
     axes.set_title(
         f"{comparison.metric} on {comparison.films:,} films of {comparison.patients:,} patients"
-        f"{', PARTIAL' if comparison.limited else ''}\nline: mean over seeds, bar: 95 % interval by patient, "
+        f"{', PARTIAL' if comparison.limited else ''}\nline: mean over seeds, bar: 95 % interval, "
         "strokes: seeds",
         fontsize=9,
         loc="left",
@@ -171,7 +223,7 @@ def plot_shares(comparison: Comparison, path: Path) -> None:
 
 
 def _draw_shares(axes: Axes, cells: list[Cell], offset: float, colour: str) -> None:
-    places = [cell.label_share * offset for cell in cells]
+    places = [cell.level * offset for cell in cells]
     figures = [cell.figures["macro"] for cell in cells]
     # An undefined mean leaves a gap.
     means = [float("nan") if figure.mean is None else figure.mean for figure in figures]

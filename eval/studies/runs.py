@@ -53,6 +53,13 @@ class JudgedRun:
         return self.record.label_share if isinstance(self.record, AdaptRun) else None
 
     @property
+    def level(self) -> float | None:
+        """What runs of one arm are told apart by, and set against each other at: the share of the labels of an
+        adaptation, of a pretraining what it was allowed to cost (`compute_passes`; None where nothing was said).
+        """
+        return self.label_share if isinstance(self.record, AdaptRun) else self.record.settings.get("compute_passes")
+
+    @property
     def rare(self) -> list[str]:
         """Findings that are rare in training, where the benchmark tells."""
         return [label.name for label in self.result.labels if label.rare] if self._zero_shot else []

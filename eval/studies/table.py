@@ -29,14 +29,20 @@ def format_markdown(comparison: Comparison) -> str:
 
 
 def _pretraining_heading(comparison: Comparison) -> str:
+    at_budget = " at the same budget" if any(cell.level is not None for cell in comparison.cells) else ""
     return (
         f"Zero-shot AUROC on {comparison.films:,} held-out films ({comparison.patients:,} patients), prompts "
         f"`{comparison.prompts}`. Rare: below {comparison.rare_below:.0%} of training films.\n\n"
         "AUROC: mean over seeds [lowest, highest seed]. Difference: mean over seeds, minus that of "
-        f"`{comparison.reference}`, with the 95 % interval of a paired bootstrap ({comparison.resamples:,} resamples). "
-        "The interval covers the choice of patients, not the choice of seeds: a difference within the spread of the "
-        "seeds may be luck even where its interval leaves out 0."
+        f"`{comparison.reference}`{at_budget}, with the 95 % interval of a paired bootstrap over patients and seeds "
+        f"({comparison.resamples:,} resamples). With few seeds the interval is too narrow (of n seeds by "
+        "sqrt(1 - 1/n)), and a single seed says nothing of others."
     )
+
+
+def cell_name(cell: Cell) -> str:
+    """Of a pretraining: its arm, and its budget where it has one."""
+    return cell.arm if cell.level is None else f"{cell.arm}, cost of {cell.level:g} passes"
 
 
 def _costs(comparison: Comparison) -> list[str]:
@@ -47,7 +53,7 @@ def _costs(comparison: Comparison) -> list[str]:
     ]
     for cell in comparison.cells:
         flops = f"{cell.flops['total'] / size:#.3g}".rstrip(".") if cell.flops else "not counted"
-        columns = [cell.arm, _seeds(cell), f"{cell.keep_share:.1%}", f"{cell.pairs_trained:,.0f}"]
+        columns = [cell_name(cell), _seeds(cell), f"{cell.keep_share:.1%}", f"{cell.pairs_trained:,.0f}"]
         lines.append(_row(*columns, f"{cell.pairs_scored:,.0f}", flops, _format(cell.relative_flops, "{:.1%}")))
     return lines
 
@@ -56,7 +62,7 @@ def _pretraining_figures(comparison: Comparison) -> list[str]:
     titles = " | ".join(f"{title} | difference" for title in GROUPS.values())
     lines = [f"| arm | FLOPs, relative | {titles} |", "|---|---:|" + "---|---|" * len(GROUPS)]
     for cell in comparison.cells:
-        columns = [cell.arm, _format(cell.relative_flops, "{:.1%}")]
+        columns = [cell_name(cell), _format(cell.relative_flops, "{:.1%}")]
         for group in GROUPS:
             columns += [_spread(cell.figures[group]), _difference(cell, cell.figures[group], comparison.reference)]
         lines.append(_row(*columns))
@@ -72,7 +78,7 @@ def _adaptation_heading(comparison: Comparison) -> str:
         f"(`{comparison.benchmark}`, version {comparison.benchmark_version}), adapted from "
         f"`{comparison.base['name']}`.\n\n"
         "Figures are means over seeds [lowest, highest seed]; intervals are of 95 %, by bootstrap over patients "
-        f"({comparison.resamples:,} resamples, the same for all), and cover the choice of patients, not that of seeds. "
+        f"and seeds ({comparison.resamples:,} resamples, the same for all). "
         f"Differences are to `{comparison.reference}` at the same share, on the same films."
     )
 
@@ -86,7 +92,7 @@ def _adaptation_table(comparison: Comparison) -> list[str]:
     for cell in comparison.cells:
         figure, size = cell.figures["macro"], None if cell.bytes is None else cell.bytes / 1e6
         low, high = figure.interval.low, figure.interval.high
-        columns = [cell.arm, _percent(cell.label_share), _format(cell.train_films, "{:,.0f}"), _seeds(cell)]
+        columns = [cell.arm, _percent(cell.level), _format(cell.train_films, "{:,.0f}"), _seeds(cell)]
         columns += [_spread(figure), "-" if low is None else f"[{low:.3f}, {high:.3f}]"]
         columns += [_difference(cell, figure, comparison.reference), _format(figure.p_value, "{:.3f}")]
         columns += [_format(cell.trainable_share, "{:.2%}"), _format(size, "{:.2f} MB")]
@@ -96,7 +102,7 @@ def _adaptation_table(comparison: Comparison) -> list[str]:
 
 def _kept_starts(comparison: Comparison) -> list[str]:
     started = [
-        f"{cell.arm} at {_percent(cell.label_share)} ({cell.kept_start} of {len(cell.seeds)} runs)"
+        f"{cell.arm} at {_percent(cell.level)} ({cell.kept_start} of {len(cell.seeds)} runs)"
         for cell in comparison.cells
         if cell.kept_start
     ]
