@@ -13,13 +13,19 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .towers_chexficient import interpolation_arguments
+from .towers_chexficient import UNUSABLE, interpolation_arguments, refuse_towers, stage_widths
 
 # Maps of a pyramid: the published U-Net takes the last five blocks.
 PYRAMID_DEPTH = 5
 _NARROWEST, _GROUPS = 16, 8
-# Names of a tower's last norm: DINOv2 and ViT, CLIP and SigLIP, DINOv3, and ConvNeXt of DINOv3.
-LAST_NORMS = ("layernorm", "post_layernorm", "norm", "layer_norm")
+# Names of a tower's last norm: DINOv2 and ViT, CLIP and SigLIP, DINOv3, ConvNeXt of DINOv3, and AIMv2.
+LAST_NORMS = ("layernorm", "post_layernorm", "norm", "layer_norm", "rms_norm")
+_OTHER_STATES = "its hidden states are not the maps of its stages"
+#: By `model_type`, towers without feature maps, and why.
+_WITHOUT_MAPS = {
+    **UNUSABLE,
+    **dict.fromkeys(("efficientnet", "hiera", "levit", "maskformer-swin", "pvt"), _OTHER_STATES),
+}
 
 
 def feature_pyramid(
@@ -31,7 +37,7 @@ def feature_pyramid(
     `get_intermediate_layers` does; those of a convolutional tower shrink and widen from stage to stage.
 
     Raises:
-        ValueError: the tower gives no hidden states.
+        ValueError: the tower gives no hidden states, or others than its configuration tells.
     """
     output = vision_model(pixel_values=pixel_values, output_hidden_states=True, **interpolation_arguments(vision_model))
     return output_maps(vision_model, output, pixel_values, depth)
@@ -44,20 +50,29 @@ def output_maps(
     states = getattr(output, "reshaped_hidden_states", None) or getattr(output, "hidden_states", None)
     if not states:
         raise ValueError(f"{type(vision_model).__name__} gives no hidden states, so there are no feature maps")
-    # The first is of the embedding, before any block.
-    states = states[1:][-depth:]
-    return [state if state.ndim == 4 else _tokens_as_map(vision_model, state, pixel_values) for state in states]
+    channels = pyramid_channels(vision_model.config, depth)
+    # Most towers give the embedding, before any block, as well.
+    states = states[-len(channels) :]
+    maps = [state if state.ndim == 4 else _tokens_as_map(vision_model, state, pixel_values) for state in states]
+    if [one.shape[1] for one in maps] != channels:
+        raise ValueError(
+            f"the maps of {type(vision_model).__name__} have {[one.shape[1] for one in maps]} channels, but its "
+            f"configuration tells {channels}: choose another tower"
+        )
+    return maps
 
 
 def pyramid_channels(config: PretrainedConfig, depth: int = PYRAMID_DEPTH) -> list[int]:
-    """Channels of the maps that `feature_pyramid` gives for a tower of this configuration."""
-    stages = getattr(config, "hidden_sizes", None)
+    """Channels of the maps that `feature_pyramid` gives for a tower of this configuration.
+
+    Raises ValueError, which names the tower, where it has no such maps.
+    """
+    refuse_towers(config, _WITHOUT_MAPS)
+    stages = stage_widths(config)
     if stages:
-        return list(stages)[-depth:]
-    if hasattr(config, "embed_dim") and hasattr(config, "depths"):
-        # Swin doubles its width at the end of every stage but the last.
-        last = len(config.depths) - 1
-        return [config.embed_dim << min(stage + 1, last) for stage in range(last + 1)][-depth:]
+        return stages[-depth:]
+    if not hasattr(config, "hidden_size"):
+        refuse_towers(config, {config.model_type: _OTHER_STATES})
     return [config.hidden_size] * min(depth, config.num_hidden_layers)
 
 
@@ -173,11 +188,19 @@ class _PublishedStep(nn.Module):
 
 def _tokens_as_map(vision_model: PreTrainedModel, tokens: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
     """[B, C, h, w] of the patches among [B, tokens, C], normalised by the last layer norm of the tower."""
-    norm = next((norm for name in LAST_NORMS if (norm := getattr(vision_model, name, None)) is not None), None)
+    norm = _last_norm(vision_model)
     height, width = patch_grid(vision_model, pixel_values)
     # Before the patches stand the CLS token and registers, where the tower has them.
     patches = (tokens if norm is None else norm(tokens))[:, tokens.shape[1] - height * width :]
     return patches.transpose(1, 2).unflatten(2, (height, width))
+
+
+def _last_norm(vision_model: PreTrainedModel) -> nn.Module | None:
+    """The last norm of a ViT; None where it has none (ViTDet)."""
+    # BEiT has nothing in its place where it pools the mean of the patches: then the norm is in the pooling layer.
+    layers = (vision_model, getattr(vision_model, "pooler", None))
+    found = (getattr(layer, name, None) for layer in layers for name in LAST_NORMS)
+    return next((norm for norm in found if norm is not None and not isinstance(norm, nn.Identity)), None)
 
 
 def patch_grid(vision_model: PreTrainedModel, pixel_values: torch.Tensor) -> tuple[int, int]:

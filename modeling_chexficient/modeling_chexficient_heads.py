@@ -251,8 +251,12 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
     @classmethod
     def _without_pooling(cls, config: CheXficientConfig) -> dict[str, bool]:
         # Decoders see patches: a pooling layer would be left without gradient, which distributed training refuses.
-        if hasattr(config.vision_config, "vision_use_head"):
-            config.vision_config.vision_use_head = False
+        for name in ("vision_use_head", "use_head"):
+            if hasattr(config.vision_config, name):
+                setattr(config.vision_config, name, False)
+        if getattr(config.vision_config, "use_mean_pooling", False):
+            # The last norm of BEiT is all that its pooling layer holds.
+            return {"add_pooling_layer": True}
         return without_pooling_layer(config.vision_config)
 
     def _unused_norms(self) -> tuple[str, ...]:

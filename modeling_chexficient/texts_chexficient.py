@@ -15,7 +15,9 @@ TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
 def longest_text(config: PretrainedConfig) -> int | None:
     """Most tokens that a text tower or language model has positions for; None where any number.
 
-    `max_position_embeddings`, times the factor of rotary positions that are scaled (linear, dynamic, YaRN, Llama 3).
+    `max_position_embeddings`; where rotary positions are scaled (linear, dynamic, YaRN, Llama 3), also as many as the
+    model had before, times the factor. Before it had `original_max_position_embeddings`, where the configuration tells
+    them, else `max_position_embeddings`.
     """
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None or limit < 1:
@@ -24,8 +26,12 @@ def longest_text(config: PretrainedConfig) -> int | None:
     rotary = getattr(config, "rope_parameters", None) or {}
     # Some models have one set of parameters for each kind of layer.
     sets = [given for given in (rotary, *rotary.values()) if isinstance(given, dict)]
-    scaled = [given.get("factor") or 1 for given in sets if given.get("rope_type", "default") != "default"]
-    return int(limit * max(1, *scaled)) if scaled else limit
+    scaled = [
+        (given.get("original_max_position_embeddings") or limit) * (given.get("factor") or 1)
+        for given in sets
+        if given.get("rope_type", "default") != "default"
+    ]
+    return int(max(limit, *scaled)) if scaled else limit
 
 
 def pool_text(hidden: torch.Tensor, attention_mask: torch.Tensor | None, pooling: str) -> torch.Tensor:

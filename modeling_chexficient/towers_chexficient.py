@@ -17,19 +17,85 @@ from transformers.utils import ModelOutput
 from .configuration_chexficient import CheXficientConfig
 from .peft_folders_chexficient import PeftFolders
 
+_NO_WIDTH = "its configuration does not tell the width of its features"
+#: By `model_type`, towers of transformers that no model here can be built on, and why.
+UNUSABLE = {
+    "cvt": _NO_WIDTH,
+    "hgnet_v2": "in transformers it has stages alone, and no last output",
+    "luke": "it reads entities beside the text",
+    "mobilenet_v1": _NO_WIDTH,
+    "mobilenet_v2": _NO_WIDTH,
+    "mobilevit": _NO_WIDTH,
+    "mobilevitv2": _NO_WIDTH,
+    "pixtral": "it joins all images of a batch into one",
+    "sam_vision_model": _NO_WIDTH,
+    "siglip2_vision_model": "it takes patches with their places, not images",
+    "swiftformer": _NO_WIDTH,
+    "swin2sr": _NO_WIDTH,
+    "visual_bert": "it reads images beside the text",
+    "vit_mae": "it hides most patches at random: load its weights into a ViTConfig, by the argument vision_config",
+    "vjepa2": "it takes films of many frames",
+}
+#: Those that have maps, but no feature of the whole image.
+_WITHOUT_FEATURE = {
+    **UNUSABLE,
+    "ijepa": "it has neither a pooled output nor a CLS token",
+    "textnet": "its pooled output is of four parts of the image",
+}
+
+
+# Parameters and modules of towers: no patch and no word is ever masked here, and no token asks Longformer for its
+# global attention.
+_NEVER_USED = {"mask_token", "mask_emb", "query_global", "key_global", "value_global"}
+
+
+def refuse_towers(config: PretrainedConfig, reasons: Mapping[str, str]) -> None:
+    """Raise ValueError, with the reason, where `reasons` hold the `model_type` of a tower."""
+    if config.model_type in reasons:
+        raise ValueError(
+            f"{type(config).__name__} cannot be the tower of this model: {reasons[config.model_type]}. Choose another, "
+            "such as DINOv2, ViT, CLIP, Swin, ConvNeXt or ResNet"
+        )
+
 
 def pool_image(output: ModelOutput) -> torch.Tensor:
-    """[B, H] image feature of a tower: its pooled output (for DINOv2 the layer-normed CLS), else the first token."""
+    """[B, H] image feature of a tower: its pooled output (for DINOv2 the layer-normed CLS), else the first token.
+
+    Of a tower without a pooled output that ends in a map (SegFormer, PVTv2, PoolFormer), the mean of the map.
+    """
     pooled = getattr(output, "pooler_output", None)
     if pooled is None:
-        pooled = output["last_hidden_state"][:, 0]
+        last = output["last_hidden_state"]
+        pooled = last.mean((2, 3)) if last.ndim == 4 else last[:, 0]
     return pooled.flatten(1)
 
 
 def feature_size(config: PretrainedConfig) -> int:
-    """Width of a tower's feature: `hidden_size`, or the last of `hidden_sizes` (convolutional towers)."""
-    size = getattr(config, "hidden_size", None)
-    return size if size is not None else config.hidden_sizes[-1]
+    """Width of a tower's feature: `hidden_size`, or the last of `hidden_sizes` (convolutional towers).
+
+    Raises ValueError, which names the tower, where its configuration does not tell or no feature can be taken.
+    """
+    refuse_towers(config, _WITHOUT_FEATURE)
+    if getattr(config, "is_encoder_decoder", False):
+        refuse_towers(config, {config.model_type: "it has an encoder and a decoder"})
+    if getattr(config, "hidden_size", None) is not None:
+        return config.hidden_size
+    if config.model_type == "efficientnet":
+        return config.hidden_dim
+    widths = stage_widths(config)
+    if not widths:
+        refuse_towers(config, {config.model_type: _NO_WIDTH})
+    return widths[-1]
+
+
+def stage_widths(config: PretrainedConfig) -> list[int]:
+    """Channels of the maps of a tower with stages, the deepest last; none where all blocks are of one width."""
+    # FocalNet names `hidden_sizes` as well, which it makes no use of.
+    if hasattr(config, "embed_dim") and hasattr(config, "depths"):
+        # Swin doubles its width at the end of every stage but the last.
+        last = len(config.depths) - 1
+        return [config.embed_dim << min(stage + 1, last) for stage in range(last + 1)]
+    return list(getattr(config, "hidden_sizes", None) or [])
 
 
 def without_pooling_layer(config: PretrainedConfig) -> dict[str, bool]:
@@ -51,13 +117,13 @@ def interpolation_arguments(vision_model: nn.Module) -> dict[str, bool]:
     return {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in names else {}
 
 
-def freeze_unused(vision_model: nn.Module, *unused: str) -> None:
-    """Freeze what never gets a gradient, which distributed training refuses: mask tokens, and the modules `unused`.
+def freeze_unused(tower: nn.Module, *unused: str) -> None:
+    """Freeze what never gets a gradient, which distributed training refuses: `_NEVER_USED` and the modules `unused`.
 
-    No patch is ever masked here. The tensors stay in the model, since pretrained weights hold them.
+    The tensors stay in the model, since pretrained weights hold them.
     """
-    for name, parameter in vision_model.named_parameters():
-        if name.rpartition(".")[2] == "mask_token" or name.partition(".")[0] in unused:
+    for name, parameter in tower.named_parameters():
+        if not _NEVER_USED.isdisjoint(name.split(".")) or name.partition(".")[0] in unused:
             parameter.requires_grad_(False)
 
 
@@ -186,6 +252,10 @@ class CheXficientPreTrainedModel(NamesOnDisk, PeftFolders, PreTrainedModel):
 
     def _freeze_unused(self) -> None:
         freeze_unused(self.vision_model, *self._unused_norms())
+        text_model = getattr(self, "text_model", None)
+        if text_model is not None:
+            # Tokens are pooled here; some towers cannot be built without their own pooling.
+            freeze_unused(text_model, "pooler")
 
     def _unused_norms(self) -> tuple[str, ...]:
         """Modules of the image tower that the model makes no use of."""
@@ -201,4 +271,4 @@ class CheXficientPreTrainedModel(NamesOnDisk, PeftFolders, PreTrainedModel):
             raise ValueError(f"pixel_values must be normalised floats, not {pixel_values.dtype}: see normalise_pixels")
 
 
-__all__ = ["CheXficientPreTrainedModel", "NamesOnDisk"]
+__all__ = ["UNUSABLE", "CheXficientPreTrainedModel", "NamesOnDisk"]

@@ -27,6 +27,7 @@ SMALL = {
     **{"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2},
     "max_position_embeddings": 128,
 }
+SCALED = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
 NEW = ["--language_model_config", json.dumps({"model_type": "llama", **SMALL})]
 
 
@@ -247,9 +248,17 @@ def test_generators_ask_about_each_film(task, tmp_path):
     prompts = [report_prompt("Cough", "PA"), report_prompt(view="AP")]
     assert len(generator.generate(films, prompts)) == 2
     assert ["Indication: Cough." in asked[0], "View: AP." in asked[1], "Indication" in asked[1]] == [True, True, False]
-    long = "pain " * 200
+    long = "pain " * 40
     with pytest.raises(ValueError, match="leaves none of the 128 positions of the language model"):
         generator.generate(films, [report_prompt(long)] * 2)
+    generator.generator.config.text_config.rope_parameters = SCALED
+    assert len(generator.generate(films, [report_prompt(long)] * 2)) == 2
+
+
+def test_scaled_rotary_positions_take_longer_reports(task, monkeypatch):
+    assert task.encoder.positions == 128
+    monkeypatch.setattr(task.model.config.text_config, "rope_parameters", SCALED)
+    assert replace(task).encoder.positions == 512
 
 
 @pytest.mark.parametrize(

@@ -12,20 +12,17 @@ from transformers import (
     BertModel,
     CLIPConfig,
     CLIPModel,
-    CLIPTextConfig,
     Dinov2Config,
     Dinov2Model,
     Dinov2WithRegistersConfig,
-    DistilBertConfig,
-    GPT2Config,
     ResNetConfig,
     RobertaConfig,
-    RoFormerConfig,
     SiglipVisionConfig,
     ViTConfig,
 )
 
 from modeling_chexficient import CheXficientConfig, CheXficientModel, contrastive_loss, similarity_logits
+from tests import tiny_towers
 
 HIDDEN = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 VISION = Dinov2Config(**HIDDEN, image_size=28, patch_size=14)
@@ -168,17 +165,7 @@ def test_logits_stay_exact_under_autocast():
         assert torch.equal(similarity_logits(image, text, scale), exact)
 
 
-ABSOLUTE = {"max_position_embeddings": 16, "vocab_size": 50}
-TEXT_TOWERS = {
-    "bert": TEXT,
-    # Counts positions by its padding token, from that token's number on.
-    "roberta": RobertaConfig(**HIDDEN, **ABSOLUTE, intermediate_size=32, pad_token_id=0),
-    "distilbert": DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=32, **ABSOLUTE),
-    "clip": CLIPTextConfig(**HIDDEN, **ABSOLUTE, intermediate_size=32),
-    "gpt2": GPT2Config(n_embd=16, n_layer=2, n_head=2, vocab_size=50, n_positions=16),
-    # Takes no positions from outside.
-    "roformer": RoFormerConfig(**HIDDEN, **ABSOLUTE, intermediate_size=32),
-}
+TEXT_TOWERS = {name: tiny_towers.TEXT[name] for name in ("bert", "roberta", "distilbert", "clip", "gpt2", "roformer")}
 
 
 @pytest.mark.parametrize("pooling", ["eos", "cls", "mean"])

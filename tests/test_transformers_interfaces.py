@@ -86,6 +86,14 @@ def test_names_that_transformers_reads():
 def test_scaled_rotary_positions_take_longer_texts():
     config = LlamaConfig(max_position_embeddings=16, rope_parameters={"rope_type": "linear", "factor": 4.0})
     assert longest_text(config) == 64
+    for kind, more in (("yarn", {}), ("llama3", {"low_freq_factor": 1.0, "high_freq_factor": 2.0})):
+        scaled = {"rope_type": kind, "factor": 4.0, **more}
+        # What is told of the model before it was scaled tells whether the positions are already all of them.
+        known = LlamaConfig(
+            max_position_embeddings=64, rope_parameters={**scaled, "original_max_position_embeddings": 16}
+        )
+        assert longest_text(known) == 64
+        assert longest_text(LlamaConfig(max_position_embeddings=16, rope_parameters=dict(scaled))) == 64
     assert longest_text(LlamaConfig(max_position_embeddings=16)) == 16
     assert longest_text(LlamaConfig(max_position_embeddings=-1)) is None
 

@@ -21,6 +21,7 @@ from modeling_chexficient import (
     feature_pyramid,
     to_eight_bit,
 )
+from modeling_chexficient.texts_chexficient import longest_text
 from modeling_chexficient.towers_chexficient import interpolation_arguments
 
 
@@ -148,7 +149,7 @@ class DualEncoder(EvaluationModel):
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        limit = getattr(self.model.config.text_config, "max_position_embeddings", None) or 512
+        limit = longest_text(self.model.config.text_config) or 512
         # SigLIP was trained on texts padded to its full length, without a mask.
         padding = "max_length" if self.model.config.model_type.startswith("siglip") else True
         tokens = self.tokenizer(

@@ -14,6 +14,7 @@ from modeling_chexficient import CheXficientImageProcessor, to_eight_bit
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 from modeling_chexficient.image_processing_chexficient_pixels import mark_as_scaled
 from modeling_chexficient.prompts_chexficient import chat_prompt
+from modeling_chexficient.texts_chexficient import longest_text
 
 
 class ReportGenerator(EvaluationModel):
@@ -79,7 +80,7 @@ class ReportGenerator(EvaluationModel):
 
     def _new_tokens(self, length: int) -> int:
         """As many tokens as may be written behind a prompt of `length` tokens."""
-        positions = getattr(self.generator.config.get_text_config(), "max_position_embeddings", None)
+        positions = longest_text(self.generator.config.get_text_config())
         if positions is None:
             return self.max_new_tokens
         if length >= positions:

@@ -23,6 +23,7 @@ from modeling_chexficient.configuration_chexficient_report import CheXficientRep
 from modeling_chexficient.modeling_chexficient_report import CheXficientForReportGeneration
 from modeling_chexficient.prompts_chexficient import report_prompt
 from modeling_chexficient.tasks_chexficient import TASKS
+from modeling_chexficient.texts_chexficient import longest_text
 from train.adapt.arguments import MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.base import load_config
@@ -110,7 +111,7 @@ class ReportsTask(Task):
     max_text_length: int = 256
 
     def __post_init__(self):
-        positions = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        positions = longest_text(self.model.config.text_config)
         self.encoder = ReportEncoder(self.processor, self.max_text_length, positions)
 
     def collate(self, films: list[dict]) -> dict[str, Tensor]:

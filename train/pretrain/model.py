@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, set_seed
 
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel
+from modeling_chexficient.texts_chexficient import longest_text
 from modeling_chexficient.towers_chexficient import resize_position_embeddings
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.vocabulary import learn_vocabulary
@@ -39,8 +40,8 @@ def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientM
     set_seed(seed)
     model = _whole_model(arguments) if arguments.model is not None else _model_of_towers(arguments, len(tokenizer))
     text = model.config.text_config
-    positions = getattr(text, "max_position_embeddings", arguments.max_text_length)
-    if arguments.max_text_length > positions:
+    positions = longest_text(text)
+    if positions is not None and arguments.max_text_length > positions:
         raise ValueError(f"max_text_length is {arguments.max_text_length}, the text tower has {positions} positions")
     if len(tokenizer) > text.vocab_size:
         raise ValueError(
