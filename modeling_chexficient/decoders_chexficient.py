@@ -168,7 +168,8 @@ class PublishedUNetDecoder(nn.Module):
         x, *skips = reversed(pyramid)
         for step, skip in zip((self.up1, self.up2, self.up3, self.up4), skips, strict=True):
             x = step(x, skip)
-        return F.interpolate(x, _pair(size), mode="bilinear", antialias=True)
+        # In fp32: on the CPU torch cannot do it in half precision.
+        return F.interpolate(x.float(), _pair(size), mode="bilinear", antialias=True).to(x.dtype)
 
 
 class _PublishedStep(nn.Module):
