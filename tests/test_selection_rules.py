@@ -177,8 +177,12 @@ def test_every_rule_is_in_order(rule):
         assert (argument.default, argument.metadata["help"]) == (constant.default, constant.metadata["help"])
         assert constant.name not in TrainingArguments.__dataclass_fields__, "an argument of Trainer"
         assert constant.name not in SelectionArguments.__annotations__, "an argument of every rule"
-        others = {other.constants for other in RULES.values() if constant.name in other.constants.names()}
-        assert len(others) == 1, "two rules give the same name to constants of their own"
+        defining = {
+            next(kind for kind in other.constants.__mro__ if constant.name in vars(kind).get("__annotations__", ()))
+            for other in RULES.values()
+            if constant.name in other.constants.names()
+        }
+        assert len(defining) == 1, "two rules give the same name to constants of their own"
 
 
 def test_the_help_describes_every_rule(capsys):

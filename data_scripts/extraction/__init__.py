@@ -2,6 +2,7 @@
 
 from data_scripts.extraction.rules import (
     FINDING_NAMES,
+    NO_FINDING,
     extract_findings,
     judge_sentence,
     report_labels,
@@ -9,4 +10,12 @@ from data_scripts.extraction.rules import (
     split_sentences,
 )
 
-__all__ = ["FINDING_NAMES", "extract_findings", "judge_sentence", "report_labels", "report_text", "split_sentences"]
+__all__ = [
+    "FINDING_NAMES",
+    "NO_FINDING",
+    "extract_findings",
+    "judge_sentence",
+    "report_labels",
+    "report_text",
+    "split_sentences",
+]

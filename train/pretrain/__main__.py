@@ -33,6 +33,7 @@ from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.distributed import leave_together, wait_for_all, world_size
 from train.runs.folder import LOG_FILE, MODEL, checkpoint_to_resume, forget_earlier_run, replaced_whole, write_log
 from train.runs.recipes import DataArguments, parse_recipe
+from train.selection.knowledge import know
 from train.selection.report.page import write_report
 from train.selection.state import STATE_FILE
 from train.selection.subset import SUBSET_FILE, check_target, save_curated_dataset, save_curated_subset
@@ -96,6 +97,7 @@ def build_trainer(
     with args.main_process_first(desc="loading the dataset"):
         dataset = load_mixture(mixture, "train", (*COLUMNS, *objective.columns))
         validation = load_mixture(mixture, "validation", COLUMNS) if args.eval_strategy != "no" else None
+        known = know(args.rule.needs, dataset)
     tokenizer = build_tokenizer(model_arguments, dataset["report"])
     model = build_model(model_arguments, tokenizer, args.seed)
     # Evaluation says so next to a figure on a corpus that the model was trained on.
@@ -108,6 +110,7 @@ def build_trainer(
         train_dataset=PairDataset(dataset, objective.columns),
         eval_dataset=validation,
         prevalence=prevalences(dataset) if validation is not None else None,
+        known=known,
         settings=settings_of_the_result(model_arguments, args),
         data_collator=PairCollator(
             tokenizer,

@@ -91,6 +91,7 @@ class CuratedTrainer(RunTrainer):
         train_dataset: PairDataset,
         data_collator: PairCollator,
         prevalence: dict[str, float] | None = None,
+        known: dict[str, Tensor] | None = None,
         settings: dict | None = None,
         **kwargs,
     ):
@@ -131,7 +132,7 @@ class CuratedTrainer(RunTrainer):
             # Checkpoints are of another form. The launcher may have decided it, of which the arguments say nothing.
             self.settings["fsdp"] = args.fsdp = True
         state = CurationState.for_corpus(len(train_dataset), args.map_sample_size, args.seed)
-        self.curator = Curator(args, state, self.encoder, model, train_dataset, data_collator)
+        self.curator = Curator(args, state, self.encoder, model, train_dataset, data_collator, known)
         self.batches_done = 0
         self.skipped_batches = 0
         self._skipped_in_a_row = 0

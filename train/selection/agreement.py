@@ -28,6 +28,7 @@ from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
 from train.runs.flops import PairFlops
 from train.selection.curator import evaluation_mode
+from train.selection.knowledge import know
 from train.selection.rule import Candidates, When
 from train.selection.rules import rule_named
 from train.selection.state import CurationState
@@ -49,7 +50,8 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
     image_processor, tokenizer = processor.image_processor, processor.tokenizer
     full = image_processor.size["shortest_edge"]
     prototypes = CurationState.load(run_dir, device).prototypes
-    dataset = PairDataset(load_mixture(Mixture.from_json(run.mixture), "train", COLUMNS))
+    split = load_mixture(Mixture.from_json(run.mixture), "train", COLUMNS)
+    known, dataset = know(rule.needs, split), PairDataset(split)
     flops = PairFlops(model)
     encoder = Encoder(image_processor.image_mean, image_processor.image_std, batch_size)
     size = run.schedule["super_batch_size"]
@@ -61,7 +63,8 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
     constants = rule.constants.of(run.settings)
 
     def chosen(batch: PairBatch, image_size: int, number: int) -> Tensor:
-        pairs = Candidates(batch.rows, *encoder.embed_all(model, batch, image_size), prototypes)
+        of_batch = {name: values[batch.rows] for name, values in known.items()}
+        pairs = Candidates(batch.rows, *encoder.embed_all(model, batch, image_size), prototypes, of_batch)
         generator = torch.Generator().manual_seed(number)
         return rule.choose(pairs, run.keep_share_asked, generator, constants).kept.cpu()
 

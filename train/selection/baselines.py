@@ -84,6 +84,16 @@ def _choose_random(pairs: Candidates, keep_share: float, generator, constants: C
     return select_random(len(pairs), keep_share, generator)
 
 
+def _choose_gated_random(pairs: Candidates, keep_share: float, generator, constants: Constants) -> Selection:
+    """Of the pairs whose films are sound, as many as `keep_share` of all, or all of them."""
+    sound = pairs.known["sound"].cpu().nonzero().squeeze(1)
+    roles = torch.full((len(pairs),), int(Role.OUTLIER), dtype=torch.int8)
+    roles[sound] = Role.REDUNDANT
+    order = torch.randperm(len(sound), generator=generator)
+    roles[sound[order[: round(keep_share * len(pairs))]]] = Role.CENTRAL
+    return Selection(roles)
+
+
 def _choose_semdedup(pairs: Candidates, keep_share: float, generator, constants: SemdedupConstants) -> Selection:
     clusters = -(-len(pairs) // constants.semdedup_cluster_size)
     # In half precision, of which several copies of a corpus fit into memory.
@@ -97,6 +107,15 @@ RANDOM = SelectionRule(
     scores=False,
     roles={Role.CENTRAL: "kept", Role.REDUNDANT: "dropped"},
     note="A random choice looks at no features: all differences on this page are chance.",
+)
+GATED_RANDOM = SelectionRule(
+    name="gated_random",
+    words="by chance among the films that do not look broken",
+    choose=_choose_gated_random,
+    scores=False,
+    needs=("sound",),
+    roles={Role.CENTRAL: "kept", Role.REDUNDANT: "dropped", Role.OUTLIER: "dropped: film looks broken"},
+    note="It shows what leaving broken films out is worth, without any choice among the others.",
 )
 SEMDEDUP = SelectionRule(
     name="semdedup",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -91,6 +91,7 @@ class Curator:
         args: of the run: `SelectionArguments` that are `TrainingArguments` too.
         state, encoder, dataset: see their classes.
         collator: makes a batch of pairs.
+        known: [N, ...] of all pairs, what the rule needs to know, on the CPU.
         pairs_scored: how many pairs went through the towers to be scored, over all processes.
         reuses_scores: whether scored embeddings stand for the first pass of gradient caching.
     """
@@ -103,12 +104,14 @@ class Curator:
         model: torch.nn.Module,
         dataset: PairDataset,
         collator: Callable[[list[dict]], dict[str, Tensor]],
+        known: Mapping[str, Tensor] | None = None,
     ):
         self.args = args
         self.state = state
         self.encoder = encoder
         self.dataset = dataset
         self.collator = collator
+        self.known = {} if known is None else known
         self.pairs_scored = 0
         self.reuses_scores = args.score_image_size is None and embeds_alike_in_training(model)
 
@@ -135,7 +138,8 @@ class Curator:
         generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + number)
         about = gather_uneven(torch.stack([batch.rows, batch.lengths], dim=1).to(batch.device)).cpu()
         all_rows, all_lengths = about.unbind(dim=1)
-        embeds, pairs = None, Candidates(all_rows)
+        known = {name: values[all_rows] for name, values in self.known.items()}
+        embeds, pairs = None, Candidates(all_rows, known=known)
         if self.args.rule.scores:
             share_buffers(model)
             counts = [part.stop - part.start for part in slices(len(all_rows))]
@@ -146,7 +150,7 @@ class Curator:
             images, texts = self.score(model, filled)
             embeds = images[: len(batch)], texts[: len(batch)]
             image_embeds, text_embeds = gather_uneven(torch.cat(embeds, dim=1), counts).chunk(2, dim=1)
-            pairs = Candidates(all_rows, image_embeds, text_embeds, self._prototypes(model))
+            pairs = Candidates(all_rows, image_embeds, text_embeds, self._prototypes(model), known)
             self.pairs_scored += len(all_rows)
         selection = self._select(pairs, generator, number)
         self.state.record(all_rows, selection, pairs.features)
@@ -268,10 +272,10 @@ class Curator:
     def choose_offline(self, model: torch.nn.Module) -> None:
         """Choose from the whole corpus at once, on embeddings of the model as it is now if the rule scores pairs."""
         rows = torch.arange(len(self.dataset))
-        pairs = Candidates(rows)
+        pairs = Candidates(rows, known=self.known)
         if self.args.rule.scores:
             embeds = self.embed_rows(model, rows, "embedding the corpus", lambda *both: torch.cat(both, dim=1))
-            pairs = Candidates(rows, *embeds.chunk(2, dim=1))
+            pairs = Candidates(rows, *embeds.chunk(2, dim=1), known=self.known)
         finite = self._finite(pairs, 0)
         # Rank 0 chooses for all, the other ranks wait for what it kept.
         selection = Selection(torch.full((len(rows),), int(Role.OUTLIER), dtype=torch.int8))

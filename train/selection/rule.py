@@ -34,12 +34,14 @@ class Candidates:
         rows: [B] their rows in the training split.
         image_embeds, text_embeds: [B, D] fp32, each of unit norm; None where the rule does not score pairs.
         prototypes: [K, 2 D] of unit norm; None where the rule has none.
+        known: [B, ...] each, what the rule `needs`, by name.
     """
 
     rows: Tensor
     image_embeds: Tensor | None = None
     text_embeds: Tensor | None = None
     prototypes: Tensor | None = None
+    known: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,7 +56,10 @@ class Candidates:
 
     def subset(self, mask: Tensor) -> Candidates:
         """The scored pairs where `mask` [B] is True."""
-        return Candidates(self.rows[mask.cpu()], self.image_embeds[mask], self.text_embeds[mask], self.prototypes)
+        known = {name: values[mask.to(values.device)] for name, values in self.known.items()}
+        return Candidates(
+            self.rows[mask.cpu()], self.image_embeds[mask], self.text_embeds[mask], self.prototypes, known
+        )
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class SelectionRule:
         scores: whether it looks at embeddings, so that pairs go through the towers first.
         uses_prototypes: whether the curator keeps prototypes for it, and moves them towards what it keeps. Online
             rules that score alone.
+        needs: what it must know of pairs beside embeddings, of `train.selection.knowledge.KNOWLEDGE`.
         has_published_constants: whether `keep_share` may be None.
         constants: class of its constants.
         roles: those that it gives, in words, from the centre of a cluster outwards.
@@ -103,6 +109,7 @@ class SelectionRule:
     when: When = When.ONLINE
     scores: bool = True
     uses_prototypes: bool = False
+    needs: tuple[str, ...] = ()
     has_published_constants: bool = False
     constants: type[Constants] = Constants
     roles: Mapping[Role, str] = field(

@@ -1,0 +1,66 @@
+"""What a rule may know of pairs beside their embeddings, at no pass through a model: from the prepared data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from data_scripts.extraction import FINDING_NAMES, NO_FINDING, extract_findings
+from data_scripts.films.quality import FilmQuality
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """One thing to know of every pair: the prepared column that it comes from, and how, from the values of a batch."""
+
+    column: str
+    of: Callable[[list], list]
+    advice: str
+
+
+_ABNORMAL = [name for name in FINDING_NAMES if name != NO_FINDING]
+
+
+def _are_sound(qualities: list) -> list[bool]:
+    return [not FilmQuality(**quality).looks_broken() for quality in qualities]
+
+
+def _concepts(reports: list[str]) -> list[list[bool]]:
+    """Findings that the extractor says are present; a report without any has the last concept."""
+    found = [extract_findings(report) for report in reports]
+    present = [[findings.get(name) == 1 for name in _ABNORMAL] for findings in found]
+    return [[*row, not any(row)] for row in present]
+
+
+#: By the name that a rule's `needs` have for it: `sound` [N] bool, whether a film passes the gate on broken ones;
+#: `concepts` [N, abnormal findings + 1] bool, the findings that the report says are present, the last one "none".
+KNOWLEDGE = {
+    "sound": Knowledge("quality", _are_sound, "prepare the data again, which measures the quality of every film"),
+    "concepts": Knowledge("report", _concepts, "prepare the data with their reports"),
+}
+
+
+def know(names: Sequence[str], dataset: Dataset) -> dict[str, Tensor]:
+    """For each of `names` a tensor [N, ...] of all pairs of `dataset`, on the CPU; cached by `datasets` on disk.
+
+    Raises:
+        ValueError: the dataset lacks the column that it comes from.
+    """
+    known = {}
+    for name in names:
+        source = KNOWLEDGE[name]
+        if source.column not in dataset.column_names:
+            raise ValueError(f"the data have no column {source.column!r}, from which {name} is told: {source.advice}")
+        columns = dataset.select_columns([source.column])
+        told = columns.map(
+            lambda batch, source=source: {"known": source.of(batch[source.column])},
+            batched=True,
+            remove_columns=columns.column_names,
+            desc=f"reading {source.column}",
+        )
+        known[name] = torch.as_tensor(told.with_format("numpy")["known"][:]).bool()
+    return known

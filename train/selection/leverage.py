@@ -1,0 +1,149 @@
+"""The tail whole, noise out, and the rest as broad as it can be: our own rule.
+
+From every super-batch, in this order:
+
+1. films that look broken are out (`train.selection.knowledge`, no model);
+2. the `leverage_drop` of the pairs whose film and report agree least (`relative_agreement`) are out, as wrong reports;
+3. of each of `leverage_clusters` clusters of pair features the farthest `leverage_margin` are kept: rare findings;
+4. what is left of the budget is filled greedily by leverage. With x the feature of a pair minus the mean of the
+   super-batch, and A = r I + sum of x x' over the kept, the next is the pair with the largest x' A^-1 x, which adds
+   most to log det A (greedy D-optimal design); A^-1 follows by rank-one updates (Sherman and Morrison).
+
+Cost: a forward pass for every pair of the curation pass, and nothing for prototypes; choosing is some B D^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from train.selection.negcliploss import AgreementConstants, relative_agreement
+from train.selection.outcome import Role, Selection
+from train.selection.prototypes import kmeans_prototypes, nearest_prototype
+from train.selection.rule import Candidates, SelectionRule
+
+
+@dataclass(frozen=True)
+class LeverageConstants(AgreementConstants):
+    """How much is dropped, how much is kept as tail, and how the rest is spread."""
+
+    leverage_drop: float = field(
+        default=0.05, metadata={"help": "Rule leverage: share of the pairs that agree least, dropped."}
+    )
+    leverage_margin: float = field(
+        default=0.1, metadata={"help": "Rule leverage: share of each cluster, its farthest pairs, that is kept whole."}
+    )
+    leverage_clusters: int = field(
+        default=6, metadata={"help": "Rule leverage: clusters of a super-batch whose margins are kept."}
+    )
+    leverage_ridge: float = field(
+        default=0.03, metadata={"help": "Rule leverage: what the second moment of the kept starts from."}
+    )
+
+    def check(self, keep_share: float | None) -> None:
+        super().check(keep_share)
+        for name in ("leverage_drop", "leverage_margin"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must lie in [0, 1)")
+        if self.leverage_clusters < 1:
+            raise ValueError(f"leverage_clusters is {self.leverage_clusters}, it must be at least 1")
+        if self.leverage_ridge <= 0:
+            raise ValueError(f"leverage_ridge is {self.leverage_ridge}, it must be above 0")
+        if keep_share is not None and keep_share > 1 - self.leverage_drop:
+            raise ValueError(
+                f"keep_share is {keep_share}, but rule leverage drops {self.leverage_drop:.0%} as wrong: ask for less"
+            )
+
+
+def greedy_leverage(features: Tensor, start: Tensor, candidates: Tensor, count: int, ridge: float) -> Tensor:
+    """Indices [count] among `candidates` that, one after the other, add most to log det of the kept's second moment.
+
+    Args:
+        features: [B, D], centred.
+        start: [s] indices of what is kept already.
+        candidates: [c] indices to choose from; all are returned where there are no more than `count`.
+        ridge: r in A = r I + sum of x x' over the kept.
+    """
+    if count >= len(candidates):
+        return candidates
+    # The greedy choice is among near ties, so it is made in double precision.
+    rows = features.double()
+    kept = rows[start]
+    moment = ridge * torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device) + kept.T @ kept
+    left = rows[candidates]
+    # Of every candidate A^-1 x, and x' A^-1 x.
+    solved = left @ torch.linalg.inv(moment)
+    leverages = (solved * left).sum(dim=1)
+    free, chosen = torch.ones(len(candidates), dtype=torch.bool, device=rows.device), []
+    for _ in range(count):
+        best = leverages.masked_fill(~free, -1.0).argmax()
+        free[best] = False
+        chosen.append(best)
+        direction, denominator = solved[best].clone(), 1 + leverages[best]
+        along = left @ direction
+        leverages = leverages - along.square() / denominator
+        solved = solved - torch.outer(along, direction) / denominator
+    return candidates[torch.stack(chosen)] if chosen else candidates[:0]
+
+
+def select_leverage(
+    image_embeds: Tensor,
+    text_embeds: Tensor,
+    features: Tensor,
+    sound: Tensor,
+    keep_share: float,
+    constants: LeverageConstants,
+) -> Selection:
+    """Keep `keep_share` of a super-batch of B pairs; see the module. Without enough sound pairs fewer are kept.
+
+    Args:
+        image_embeds, text_embeds: [B, D] of unit norm.
+        features: [B, 2 D] of unit norm.
+        sound: [B] bool, films that do not look broken.
+    """
+    count, target = len(features), round(keep_share * len(features))
+    roles = torch.full((count,), int(Role.REDUNDANT), dtype=torch.int8, device=features.device)
+    agreement = relative_agreement(image_embeds, text_embeds, constants.agreement_scale)
+    least = agreement.masked_fill(~sound, -torch.inf).argsort(stable=True)
+    roles[least[: int((~sound).sum()) + round(constants.leverage_drop * count)]] = Role.OUTLIER
+    candidates = (roles != Role.OUTLIER).nonzero().squeeze(1)
+    number = min(constants.leverage_clusters, len(candidates))
+    if number == 0:
+        return Selection(roles)
+    clusters, distances = nearest_prototype(features, kmeans_prototypes(features[candidates], number))
+    for cluster in range(number):
+        members = candidates[clusters[candidates] == cluster]
+        farthest = members[distances[members].argsort(descending=True, stable=True)]
+        roles[farthest[: round(constants.leverage_margin * len(members))]] = Role.MARGIN
+    margin = (roles == Role.MARGIN).nonzero().squeeze(1)
+    if len(margin) > target:
+        surplus = margin[distances[margin].argsort(stable=True)[: len(margin) - target]]
+        roles[surplus] = Role.REDUNDANT
+        margin = (roles == Role.MARGIN).nonzero().squeeze(1)
+    rest = (roles == Role.REDUNDANT).nonzero().squeeze(1)
+    centred = features - features.mean(dim=0)
+    roles[greedy_leverage(centred, margin, rest, target - len(margin), constants.leverage_ridge)] = Role.CENTRAL
+    return Selection(roles, clusters, distances)
+
+
+def _choose(pairs: Candidates, keep_share: float, generator, constants: LeverageConstants) -> Selection:
+    sound = pairs.known["sound"].to(pairs.image_embeds.device)
+    return select_leverage(pairs.image_embeds, pairs.text_embeds, pairs.features, sound, keep_share, constants)
+
+
+LEVERAGE = SelectionRule(
+    name="leverage",
+    words="broken films and least agreement out, margins of clusters kept, the rest by leverage",
+    choose=_choose,
+    needs=("sound",),
+    constants=LeverageConstants,
+    roles={
+        Role.CENTRAL: "kept: leverage",
+        Role.REDUNDANT: "dropped: redundant",
+        Role.MARGIN: "kept: margin",
+        Role.OUTLIER: "dropped: broken, or least agreement",
+    },
+    note="Clusters are those of each super-batch, by a k-means of its own, so their numbers mean nothing across them.",
+)
