@@ -1,6 +1,7 @@
 """Our own rule and what it is compared with: values counted by hand or by brute force, and whole runs."""
 
 import itertools
+import json
 
 import pytest
 import torch
@@ -11,10 +12,12 @@ from data_scripts.films.quality import FilmQuality
 from tests.training import assert_same_weights, kept_rows, run_recipe
 from train.objectives.contrastive import contrastive_loss
 from train.objectives.encoding import pair_features
+from train.pretrain.arguments import CuratedTrainingArguments
 from train.selection.baselines import GATED_RANDOM
 from train.selection.cabs import select_cabs
 from train.selection.hierarchical import HIERARCHICAL_KMEANS, build_tree, share_down
 from train.selection.knowledge import know
+from train.selection.learnability import LEARNABILITY, learnability
 from train.selection.leverage import LEVERAGE, LeverageConstants, greedy_leverage, select_leverage
 from train.selection.negcliploss import NEGCLIPLOSS, relative_agreement
 from train.selection.outcome import Role
@@ -163,6 +166,38 @@ def test_what_is_known_comes_from_the_prepared_columns(tiny_corpus):
     # The pairs of a part are known as those of the whole.
     pairs = Candidates(torch.arange(2), unit(2, 0), unit(2, 1), known={"concepts": concepts})
     assert torch.equal(pairs.subset(torch.tensor([False, True])).known["concepts"], concepts[1:])
+
+
+def test_learnability_is_what_the_learner_loses_and_the_reference_does_not():
+    images, fit = unit(30, 0), unit(30, 2)
+    # The reference fits all but the first ten, which are wrong reports; of the others the learner fits ten.
+    texts = torch.cat([-images[:20], images[20:]])
+    reference = torch.cat([fit, torch.cat([-fit[:10], fit[10:]])], dim=1)
+    values = learnability(images, texts, reference, 10.0)
+    assert values[10:20].min() > max(values[:10].max(), values[20:].max())
+    pairs = Candidates(torch.arange(30), images, texts, known={"reference": reference.half()})
+    kept = LEARNABILITY.choose(pairs, 1 / 3, generator(), LEARNABILITY.constants(agreement_scale=10.0)).kept
+    assert kept.nonzero().flatten().tolist() == list(range(10, 20))
+
+
+@pytest.mark.slow
+def test_a_run_by_learnability(tiny_corpus, tmp_path):
+    reference = run_recipe(tiny_corpus, tmp_path / "reference", "--selection", "none") / "model"
+    words = ["--selection", "learnability", "--reference_model", str(reference), "--curation_report", "false"]
+    one = run_recipe(tiny_corpus, tmp_path / "one", *words)
+    two = run_recipe(tiny_corpus, tmp_path / "two", *words, "--per_device_train_batch_size", "12", processes=2)
+    assert kept_rows(one) == kept_rows(two)
+    assert_same_weights(one, two)
+    flops = [json.loads((run / "run.json").read_text())["flops"] for run in (one, reference.parent)]
+    assert flops[0]["scored"] > 0 == flops[1]["scored"]
+
+
+def test_a_reference_is_asked_for_where_it_is_needed_and_refused_elsewhere(tmp_path):
+    given = {"output_dir": str(tmp_path), "use_cpu": True}
+    with pytest.raises(ValueError, match="learnability and reference_model None: give reference_model"):
+        CuratedTrainingArguments(**given, selection="learnability")
+    with pytest.raises(ValueError, match="leave reference_model out"):
+        CuratedTrainingArguments(**given, selection="leverage", reference_model="folder")
 
 
 @pytest.mark.slow

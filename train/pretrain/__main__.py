@@ -28,12 +28,13 @@ from train.objectives import OBJECTIVES
 from train.objectives.collator import PairCollator
 from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
 from train.pretrain.model import build_model, build_tokenizer
+from train.pretrain.reference import embed_reference
 from train.pretrain.trainer import CuratedTrainer
 from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.distributed import leave_together, wait_for_all, world_size
 from train.runs.folder import LOG_FILE, MODEL, checkpoint_to_resume, forget_earlier_run, replaced_whole, write_log
 from train.runs.recipes import DataArguments, parse_recipe
-from train.selection.knowledge import know
+from train.selection.knowledge import REFERENCE, know
 from train.selection.report.page import write_report
 from train.selection.state import STATE_FILE
 from train.selection.subset import SUBSET_FILE, check_target, save_curated_dataset, save_curated_subset
@@ -104,10 +105,13 @@ def build_trainer(
     sources = dataset.unique("source") if "source" in dataset.column_names else []
     before = getattr(model.config, "pretraining_sources", None) or []
     model.config.pretraining_sources = sorted({*sources, *before})
+    pairs, cost_of_reference = PairDataset(dataset, objective.columns), 0.0
+    if REFERENCE in args.rule.needs:
+        known[REFERENCE], cost_of_reference = embed_reference(args.reference_model, pairs, args)
     trainer = CuratedTrainer(
         model,
         args,
-        train_dataset=PairDataset(dataset, objective.columns),
+        train_dataset=pairs,
         eval_dataset=validation,
         prevalence=prevalences(dataset) if validation is not None else None,
         known=known,
@@ -121,6 +125,7 @@ def build_trainer(
         ),
         processing_class=CheXficientProcessor(CheXficientImageProcessor(model_arguments.image_size), tokenizer),
     )
+    trainer.encoder.spent["scored"] += cost_of_reference
     return trainer, dataset
 
 

@@ -10,6 +10,7 @@ from train.objectives.collator import PairCollator
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.runs.distributed import world_size
 from train.runs.flops import PairFlops
+from train.selection.knowledge import REFERENCE
 from train.selection.rule import When
 from train.selection.sampler import Schedule, round_up
 
@@ -104,6 +105,9 @@ def _affordable(args: CuratedTrainingArguments, schedule: Schedule, costs: Relat
     """Batches of the subset phase, a multiple of `accumulate`, that the budget leaves after warm-up and scoring."""
     rule, count = args.rule, schedule.num_rows
     scored = count * max(schedule.curation_epochs, rule.when is When.OFFLINE) if rule.scores else 0
+    if REFERENCE in rule.needs:
+        # As if the reference cost what the learner does.
+        scored += count
     if rule.uses_prototypes:
         scored += min(args.prototype_sample_size, count)
     trained = schedule.warmup_steps * schedule.batch_size + schedule.curation_epochs * _kept_share(args) * count

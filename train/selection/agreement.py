@@ -28,7 +28,7 @@ from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
 from train.runs.flops import PairFlops
 from train.selection.curator import evaluation_mode
-from train.selection.knowledge import know
+from train.selection.knowledge import REFERENCE, know
 from train.selection.rule import Candidates, When
 from train.selection.rules import rule_named
 from train.selection.state import CurationState
@@ -42,6 +42,8 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
     """
     run = PretrainRun.load(run_dir)
     rule = rule_named(run.selection)
+    if REFERENCE in rule.needs:
+        raise ValueError(f"{run_dir}: selection {rule.name} compares with another model, which is not asked here")
     if not rule.scores or rule.when is not When.ONLINE:
         raise ValueError(f"{run_dir}: selection {rule.name} scores nothing while training: nothing to compare")
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import get_type_hints
 
+from train.selection.knowledge import REFERENCE
 from train.selection.rule import SelectionRule
 from train.selection.rules import DEFAULT_RULE, RULES, describe_rules, rule_named
 
@@ -52,6 +53,10 @@ class SelectionArguments(constants_of(RULES)):
     prototype_momentum: float = field(default=0.9, metadata={"help": "EMA momentum of the prototypes."})
     sinkhorn_temperature: float = field(default=0.5, metadata={"help": "Temperature of the Sinkhorn assignment."})
     sinkhorn_iterations: int = field(default=3, metadata={"help": "Iterations of the Sinkhorn assignment."})
+    reference_model: str | None = field(
+        default=None,
+        metadata={"help": "Selection learnability: folder of the CheXficient model that pairs are measured by."},
+    )
     score_image_size: int | None = field(
         default=None, metadata={"help": "Side of the images when pairs are scored; default: the full size."}
     )
@@ -128,5 +133,8 @@ class SelectionArguments(constants_of(RULES)):
             raise ValueError(
                 f"save_curated_dataset with selection {rule.name} would write the whole corpus: choose a selection"
             )
+        if (REFERENCE in rule.needs) != (self.reference_model is not None):
+            advice = "give reference_model" if self.reference_model is None else "leave reference_model out"
+            raise ValueError(f"selection {rule.name} and reference_model {self.reference_model}: {advice}")
         if self.score_image_size is not None and not rule.scores:
             raise ValueError(f"score_image_size does nothing with selection {rule.name}: leave it out")

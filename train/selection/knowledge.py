@@ -44,14 +44,22 @@ KNOWLEDGE = {
 }
 
 
+#: What comes of a model and not of the data: `reference` [N, 2 R], see `train.pretrain.reference`.
+REFERENCE = "reference"
+
+
 def know(names: Sequence[str], dataset: Dataset) -> dict[str, Tensor]:
-    """For each of `names` a tensor [N, ...] of all pairs of `dataset`, on the CPU; cached by `datasets` on disk.
+    """For each of `names` but the reference a tensor [N, ...] of all pairs of `dataset`, on the CPU.
+
+    `datasets` keeps them in its cache on disk.
 
     Raises:
         ValueError: the dataset lacks the column that it comes from.
     """
     known = {}
     for name in names:
+        if name == REFERENCE:
+            continue
         source = KNOWLEDGE[name]
         if source.column not in dataset.column_names:
             raise ValueError(f"the data have no column {source.column!r}, from which {name} is told: {source.advice}")

@@ -96,7 +96,8 @@ class SelectionRule:
         scores: whether it looks at embeddings, so that pairs go through the towers first.
         uses_prototypes: whether the curator keeps prototypes for it, and moves them towards what it keeps. Online
             rules that score alone.
-        needs: what it must know of pairs beside embeddings, of `train.selection.knowledge.KNOWLEDGE`.
+        needs: what it must know of pairs beside embeddings, of `KNOWLEDGE` or `REFERENCE` of
+            `train.selection.knowledge`.
         has_published_constants: whether `keep_share` may be None.
         constants: class of its constants.
         roles: those that it gives, in words, from the centre of a cluster outwards.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from train.selection.baselines import GATED_RANDOM, NONE, RANDOM, SEMDEDUP
 from train.selection.cabs import CABS
 from train.selection.hierarchical import HIERARCHICAL_KMEANS
+from train.selection.learnability import LEARNABILITY
 from train.selection.leverage import LEVERAGE
 from train.selection.negcliploss import NEGCLIPLOSS
 from train.selection.published import QUANTILE, SIGMA
@@ -13,7 +14,8 @@ from train.selection.rule import SelectionRule
 RULES: dict[str, SelectionRule] = {
     rule.name: rule
     for rule in (
-        QUANTILE, SIGMA, LEVERAGE, NEGCLIPLOSS, CABS, SEMDEDUP, HIERARCHICAL_KMEANS, GATED_RANDOM, RANDOM, NONE
+        QUANTILE, SIGMA, LEVERAGE, NEGCLIPLOSS, LEARNABILITY, CABS, SEMDEDUP, HIERARCHICAL_KMEANS, GATED_RANDOM,
+        RANDOM, NONE,
     )
 }  # fmt: skip
 #: The rule of the first public version of the method.
