@@ -19,7 +19,12 @@ from train.selection.hierarchical import HIERARCHICAL_KMEANS, build_tree, share_
 from train.selection.knowledge import know
 from train.selection.learnability import LEARNABILITY, learnability
 from train.selection.leverage import LEVERAGE, LeverageConstants, greedy_leverage, select_leverage
-from train.selection.negcliploss import NEGCLIPLOSS, relative_agreement
+from train.selection.negcliploss import (
+    NEGCLIPLOSS,
+    all_agreements,
+    better_than_mismatched,
+    relative_agreement,
+)
 from train.selection.outcome import Role
 from train.selection.rule import Candidates
 from train.selection.state import CurationState
@@ -61,6 +66,20 @@ def test_relative_agreement_is_minus_the_loss_of_each_pair():
     assert set(kept.kept.nonzero().flatten().tolist()) == set(agreement.topk(3).indices.tolist())
 
 
+def test_wrong_reports_are_told_by_mismatched_pairs_whatever_their_number():
+    for wrong in (20, 200):
+        images = unit(1000, 0, 32)
+        texts = F.normalize(images + 0.8 * unit(1000, 1, 32), dim=1)
+        texts[:wrong] = texts[:wrong].roll(1, 0)
+        better = better_than_mismatched(images, texts, 10.0)
+        assert (better[:wrong] < 0.6).float().mean() == pytest.approx(0.6, abs=0.15)
+        assert (better[wrong:] < 0.6).float().mean() < 0.02
+    # By hand, of one pair.
+    agreements = all_agreements(images, texts, 10.0)
+    others = agreements[~torch.eye(1000, dtype=torch.bool)]
+    assert better[500] == pytest.approx(float((others < agreements[500, 500]).float().mean()), abs=1e-6)
+
+
 def test_greedy_leverage_adds_most_to_the_determinant_each_time():
     rows, start, ridge = torch.randn(12, 4, generator=generator()), torch.tensor([3, 7]), 0.1
     candidates = torch.tensor([0, 1, 2, 4, 5, 6, 8, 9, 10, 11])
@@ -87,8 +106,9 @@ def test_the_rule_drops_noise_keeps_margins_and_meets_the_share():
     selection = select_leverage(images, texts, features, sound, 0.25, LeverageConstants())
     assert selection.kept.sum() == 50
     assert (selection.roles[~sound] == Role.OUTLIER).all()
+    # Wrong reports are worse than mismatched ones here, the others far better.
     assert set((selection.roles == Role.OUTLIER).nonzero().flatten().tolist()) == {*range(10), *range(180, 200)}
-    # A tenth of the 170 that are left; each cluster rounds.
+    # A tenth of what is left; each cluster rounds.
     assert 14 <= (selection.roles == Role.MARGIN).sum() <= 20
     for cluster in range(6):
         own = (selection.clusters == cluster) & (selection.roles != Role.OUTLIER)
@@ -105,8 +125,8 @@ def test_the_rule_drops_noise_keeps_margins_and_meets_the_share():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("leverage_drop", 1.0), ("leverage_margin", -0.1), ("leverage_clusters", 0), ("leverage_ridge", 0.0),
-        ("agreement_scale", 0.0), ("leverage_drop", 0.9),
+        ("leverage_gate", 1.0), ("leverage_margin", -0.1), ("leverage_clusters", 0), ("leverage_ridge", 0.0),
+        ("agreement_scale", 0.0),
     ],
 )  # fmt: skip
 def test_constants_that_cannot_be_are_refused(name, value):

@@ -27,15 +27,32 @@ class AgreementConstants(Constants):
             raise ValueError(f"agreement_scale is {self.agreement_scale}, it must be above 0")
 
 
-def relative_agreement(image_embeds: Tensor, text_embeds: Tensor, scale: float) -> Tensor:
-    """s u_i . v_i - 1/2 (logsumexp_k s u_i . v_k + logsumexp_k s u_k . v_i), [B], at most 0: minus the CLIP loss.
+def all_agreements(image_embeds: Tensor, text_embeds: Tensor, scale: float) -> Tensor:
+    """[B, B] s u_i . v_j - 1/2 (logsumexp_k s u_i . v_k + logsumexp_k s u_k . v_j), of every film with every report.
 
     Args:
         image_embeds, text_embeds: [B, D] of unit norm.
         scale: s, the inverse temperature.
     """
     logits = scale * image_embeds @ text_embeds.T
-    return logits.diagonal() - (logits.logsumexp(dim=1) + logits.logsumexp(dim=0)) / 2
+    return logits - (logits.logsumexp(dim=1, keepdim=True) + logits.logsumexp(dim=0, keepdim=True)) / 2
+
+
+def relative_agreement(image_embeds: Tensor, text_embeds: Tensor, scale: float) -> Tensor:
+    """[B], at most 0: the agreement of each pair (the diagonal of `all_agreements`), minus its contrastive loss."""
+    return all_agreements(image_embeds, text_embeds, scale).diagonal()
+
+
+def better_than_mismatched(image_embeds: Tensor, text_embeds: Tensor, scale: float) -> Tensor:
+    """[B] in [0, 1]: the share of the mismatched pairs of the super-batch (i's film with j's report) that agree less.
+
+    A wrong report is a mismatched pair, so of wrong reports a share t lies below t, whatever their number is.
+    """
+    agreements = all_agreements(image_embeds, text_embeds, scale)
+    count = len(agreements)
+    mismatched = agreements[~torch.eye(count, dtype=torch.bool, device=agreements.device)].sort().values
+    below = torch.searchsorted(mismatched, agreements.diagonal().contiguous())
+    return below / max(1, len(mismatched))
 
 
 def select_highest(values: Tensor, keep_share: float) -> Selection:
