@@ -28,9 +28,10 @@ demo: install
 
 # Cells of a study that run at a time; they share the cores.
 JOBS ?= 1
-# Every selection from one base model, three seeds each, evaluated side by side (about an hour on two cores).
+# Selections from one base model at equal FLOP, evaluated side by side, in small (`make study JOBS=2`: under an hour on two
+# cores); train/studies/selection.yaml is the same question with every arm, five seeds and 66,000 films.
 study: install
-	$(PY) -m train.study train/studies/selection.yaml --jobs $(JOBS)
+	$(PY) -m train.study train/studies/selection_small.yaml --jobs $(JOBS)
 
 # The five kinds of task on the demo's checkpoint and held-out films; needs `make demo` first (minutes).
 suite: install
