@@ -11,6 +11,9 @@ From every super-batch, in this order:
    super-batch, and A = r I + sum of x x' over the kept, the next is the pair with the largest x' A^-1 x, which adds
    most to log det A (greedy D-optimal design); A^-1 follows by rank-one updates (Sherman and Morrison).
 
+A model that cannot tell reports apart drops `leverage_gate` of everything, since to it all pairs are mismatched: it
+needs a warm-up, or to start from one that can.
+
 Cost: a forward pass for every pair of the curation pass, and nothing for prototypes; choosing is some B D^2.
 """
 
@@ -143,5 +146,7 @@ LEVERAGE = SelectionRule(
         Role.MARGIN: "kept: margin",
         Role.OUTLIER: "dropped: broken, or no better than mismatched",
     },
-    note="Clusters are those of each super-batch, by a k-means of its own, so their numbers mean nothing across them.",
+    note="Clusters are those of each super-batch, by a k-means of its own, so their numbers mean nothing across them. "
+    "Where half of the pairs or more are dropped as no better than mismatched, the model could not tell reports apart "
+    "when it chose: a longer warm-up (curation_warmup_share) or a model that knows such films is needed.",
 )
