@@ -2,10 +2,11 @@
 
 import itertools
 import json
+import shutil
 
 import pytest
 import torch
-from datasets import Dataset, load_dataset
+from datasets import Dataset, concatenate_datasets, load_dataset
 from torch.nn import functional as F
 
 from data_scripts.films.quality import FilmQuality
@@ -183,6 +184,9 @@ def test_what_is_known_comes_from_the_prepared_columns(tiny_corpus):
     assert concepts[0].sum() == 1
     with pytest.raises(ValueError, match="no column 'quality', from which sound is told: prepare the data again"):
         know(("sound",), texts)
+    one = Dataset.from_dict({"quality": [{"flat_share": 0.1, "neighbour_correlation": 0.9}]})
+    with pytest.raises(ValueError, match="2 pairs have no 'quality', from which sound is told: prepare the data again"):
+        know(("sound",), concatenate_datasets([one, texts]))
     # The pairs of a part are known as those of the whole.
     pairs = Candidates(torch.arange(2), unit(2, 0), unit(2, 1), known={"concepts": concepts})
     assert torch.equal(pairs.subset(torch.tensor([False, True])).known["concepts"], concepts[1:])
@@ -210,6 +214,26 @@ def test_a_run_by_learnability(tiny_corpus, tmp_path):
     assert_same_weights(one, two)
     flops = [json.loads((run / "run.json").read_text())["flops"] for run in (one, reference.parent)]
     assert flops[0]["scored"] > 0 == flops[1]["scored"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_by_learnability_goes_on_exactly(tiny_corpus, tmp_path, processes):
+    """From within the curation epoch: the reference is embedded again, and counted once."""
+    reference = run_recipe(tiny_corpus, tmp_path / "reference", "--selection", "none") / "model"
+    words = ["--selection", "learnability", "--reference_model", str(reference), "--curation_report", "false"]
+    words += ["--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "20", "--max_steps", "6"]
+    words += ["--per_device_train_batch_size", str(24 // processes)]
+    whole = run_recipe(tiny_corpus, tmp_path / "whole", *words, processes=processes)
+    part = tmp_path / "part"
+    shutil.copytree(whole, part)
+    for later in range(3, 7):
+        shutil.rmtree(part / f"checkpoint-{later}")
+    run_recipe(tiny_corpus, part, *words, "--resume_from_checkpoint", "last", processes=processes)
+    assert kept_rows(part) == kept_rows(whole)
+    assert_same_weights(part, whole, atol=0)
+    flops = [json.loads((run / "run.json").read_text())["flops"] for run in (whole, part)]
+    assert flops[0] == flops[1]
 
 
 def test_a_reference_is_asked_for_where_it_is_needed_and_refused_elsewhere(tmp_path):

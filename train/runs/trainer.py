@@ -248,12 +248,12 @@ class RunTrainer(Trainer):
         state = json.loads((checkpoint / RUN_STATE_FILE).read_text())
         check_same_run(checkpoint, state, json.loads(json.dumps(self.run_state())))
         self._seconds_before = state["seconds"]
+        # These are sums over all processes, so rank 0 alone takes them over.
         if rank() == 0:
-            # These are sums over all processes, so rank 0 alone takes them over.
             self.samples_trained = state["samples_trained"]
-            if self.flops is not None:
-                # In place: the object that counts may hold the same dict.
-                self.flops.update(state["flops"])
+        if self.flops is not None:
+            # In place: the object that counts may hold the same dict. Whatever was counted before is in the sums.
+            self.flops.update(state["flops"] if rank() == 0 else dict.fromkeys(self.flops, 0.0))
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         self.load_state(checkpoint, state["own"])
 

@@ -54,7 +54,7 @@ def know(names: Sequence[str], dataset: Dataset) -> dict[str, Tensor]:
     `datasets` keeps them in its cache on disk.
 
     Raises:
-        ValueError: the dataset lacks the column that it comes from.
+        ValueError: the dataset lacks the column that it comes from, for all or some of its pairs.
     """
     known = {}
     for name in names:
@@ -64,6 +64,10 @@ def know(names: Sequence[str], dataset: Dataset) -> dict[str, Tensor]:
         if source.column not in dataset.column_names:
             raise ValueError(f"the data have no column {source.column!r}, from which {name} is told: {source.advice}")
         columns = dataset.select_columns([source.column])
+        # Empty where a part of a mixture was prepared before there was such a column.
+        empty = sum(column.null_count for column in columns.with_format("arrow")[:].columns)
+        if empty:
+            raise ValueError(f"{empty} pairs have no {source.column!r}, from which {name} is told: {source.advice}")
         told = columns.map(
             lambda batch, source=source: {"known": source.of(batch[source.column])},
             batched=True,

@@ -19,7 +19,8 @@ class AgreementConstants(Constants):
     """The temperature at which pairs are compared."""
 
     agreement_scale: float = field(
-        default=100.0, metadata={"help": "Rules negcliploss and leverage: inverse temperature of the agreement."}
+        default=100.0,
+        metadata={"help": "Rules negcliploss, learnability and leverage: inverse temperature of the agreement."},
     )
 
     def check(self, keep_share: float | None) -> None:
