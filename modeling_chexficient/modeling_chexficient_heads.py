@@ -1,8 +1,8 @@
 """Heads on the image tower of CheXficient: image classification and segmentation.
 
 Both load the tower straight from a folder of the whole model, whose text side they leave aside, from a folder of their
-own, or (`from_vision_pretrained`) from a vision model that `AutoModel` builds; the few without a feature of the image or
-without feature maps are refused by name.
+own, or (`from_vision_pretrained`) from a vision model that `AutoModel` builds; the few without a feature of the image
+or without feature maps are refused by name.
 """
 
 import math
