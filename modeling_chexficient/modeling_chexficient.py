@@ -1,7 +1,7 @@
 """CheXficient: a chest X-ray image tower and a report text tower trained into one contrastive space.
 
-Source: CheXficient, arXiv 2602.22843. The published model has a DINOv2 ViT-B/14 and a Bio_ClinicalBERT; any pair of
-towers that `AutoModel` builds works here.
+Source: CheXficient, arXiv 2602.22843. The published model has a DINOv2 ViT-B/14 and a Bio_ClinicalBERT; most pairs of
+towers that `AutoModel` builds work here, the others are refused by name.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,8 @@
 """Heads on the image tower of CheXficient: image classification and segmentation.
 
 Both load the tower straight from a folder of the whole model, whose text side they leave aside, from a folder of their
-own, or (`from_vision_pretrained`) from any vision model that `AutoModel` builds.
+own, or (`from_vision_pretrained`) from a vision model that `AutoModel` builds; the few without a feature of the image
+or without feature maps are refused by name.
 """
 
 import math
@@ -285,7 +286,9 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
             ValueError: labels of another shape or with other values (named), or pixels the tower cannot take.
         """
         output = self._run_tower(pixel_values, output_attentions, True)
-        wanted = self._output_flags(None, output_hidden_states).get("output_hidden_states", False)
+        # The tower gives them in any case; whether the caller gets them is decided as where it is not asked to.
+        flags = self._output_flags(None, output_hidden_states)
+        wanted = flags.get("output_hidden_states", self.vision_model.config.output_hidden_states)
         maps = output_maps(self.vision_model, output, pixel_values)
         logits = self.decode_head(maps, pixel_values.shape[-2:])
         overlapping = self.config.problem_type == MULTI
