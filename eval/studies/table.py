@@ -42,7 +42,9 @@ def _pretraining_heading(comparison: Comparison) -> str:
 
 def cell_name(cell: Cell) -> str:
     """Of a pretraining: its arm, and its budget where it has one."""
-    return cell.arm if cell.level is None else f"{cell.arm}, cost of {cell.level:g} passes"
+    if cell.level is None:
+        return cell.arm
+    return f"{cell.arm}, cost of {cell.level:g} pass{'' if cell.level == 1 else 'es'}"
 
 
 def _costs(comparison: Comparison) -> list[str]:
