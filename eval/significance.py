@@ -211,16 +211,16 @@ def resample_statistics(
     return [{name: values[:, run, number] for number, name in enumerate(names)} for run in range(len(runs))]
 
 
-def mean_statistics(runs: Sequence[dict[str, np.ndarray]], seed: int = 0) -> dict[str, np.ndarray]:
+def mean_statistics(runs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Means over runs of each figure [1 + resamples], of `resample_statistics`; runs are resampled with the patients.
 
     The first value is the mean over all runs, each further one that of as many runs drawn with replacement, so that its
-    spread is that of other patients and of other seeds. The draws depend on the number of runs and on `seed` alone: of
-    two arms with runs of the same seeds they are the same seeds. A single run says nothing of other seeds, and few say
+    spread is that of other patients and of other seeds. The draws depend on the number of runs alone: of two arms
+    with runs of the same seeds they are the same seeds. A single run says nothing of other seeds, and few say
     little: the spread of n runs is too small by sqrt(1 - 1/n).
     """
     count, resamples = len(runs), len(next(iter(runs[0].values()))) - 1
-    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    drawn = np.random.default_rng(0).integers(count, size=(resamples, count))
     # [1 + resamples, runs]: how much each run counts.
     weights = np.vstack([np.ones(count), (drawn[..., None] == np.arange(count)).sum(axis=1)]) / count
     return {name: (weights * np.stack([run[name] for run in runs], axis=1)).sum(axis=1) for name in runs[0]}

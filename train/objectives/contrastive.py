@@ -11,7 +11,7 @@ from train.objectives.objective import Objective
 from train.runs.distributed import gather_rows, rank, world_size
 
 # Finite, so that rows which are masked themselves have no NaN gradient; exp(-10,000) is 0 in every float format.
-_MASKED = -1e4
+MASKED = -1e4
 
 
 def contrastive_loss(
@@ -39,7 +39,7 @@ def contrastive_loss(
     logits_per_text = scale * text_embeds @ gather_rows(image_embeds).T
     positives = torch.arange(count, device=image_embeds.device) + rank() * count
     losses = sum(
-        F.cross_entropy(logits.masked_fill(~all_valid, _MASKED), positives, reduction="none")
+        F.cross_entropy(logits.masked_fill(~all_valid, MASKED), positives, reduction="none")
         for logits in (logits_per_image, logits_per_text)
     )
     return (losses * valid).sum() / 2 * world_size() / all_valid.sum()

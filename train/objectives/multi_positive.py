@@ -13,11 +13,9 @@ import torch
 from torch import Tensor
 
 from train.objectives.batch import PairBatch
+from train.objectives.contrastive import MASKED
 from train.objectives.objective import Objective
 from train.runs.distributed import gather_rows, gather_uneven, world_size
-
-# Finite, so that rows which are masked themselves have no NaN gradient; exp(-10,000) is 0 in every float format.
-_MASKED = -1e4
 
 
 def text_identity(text: str) -> int:
@@ -51,7 +49,7 @@ def multi_positive_loss(
     scale = logit_scale.float().exp()
     losses = torch.zeros(len(image_embeds), device=image_embeds.device)
     for own, others in ((image_embeds, text_embeds), (text_embeds, image_embeds)):
-        logits = (scale * own @ gather_rows(others).T).masked_fill(~all_valid, _MASKED)
+        logits = (scale * own @ gather_rows(others).T).masked_fill(~all_valid, MASKED)
         losses = losses - (targets * logits.log_softmax(dim=1)).sum(dim=1)
     return (losses * valid).sum() / 2 * world_size() / all_valid.sum()
 
