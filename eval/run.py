@@ -46,7 +46,9 @@ _DEFAULT = "zero_shot_findings"
 class EvaluationArguments:
     """Arguments of `eval.run`; those below `data` are `eval.settings.EvaluationSettings`."""
 
-    model: list[str] = field(metadata={"help": "Model, adapter or run folders, or Hub ids."})
+    model: list[str] = field(
+        metadata={"help": "Model, adapter or run folders, or Hub ids; hog: a baseline without weights."}
+    )
     data: str = field(metadata={"help": "Folder of prepared folders, or one prepared folder."})
     suite: str | None = field(default=None, metadata={"help": "Benchmarks together.", "choices": sorted(SUITES)})
     benchmark: str | None = field(

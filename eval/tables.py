@@ -52,6 +52,12 @@ def format_estimate(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
+def format_difference(estimate: Estimate) -> str:
+    """A difference with its sign and interval."""
+    interval = "no interval" if estimate.low is None else f"{estimate.low:+.3f}, {estimate.high:+.3f}"
+    return "not defined" if estimate.value is None else f"{estimate.value:+.3f} [{interval}]"
+
+
 def format_rows(rows: Sequence[Row]) -> str:
     """A Markdown table, benchmarks down and models across, and below it what the figures do not say."""
     models = list(dict.fromkeys(row.model for row in rows))

@@ -13,6 +13,7 @@ from transformers.utils import cached_file
 import modeling_chexficient
 from eval.models.adapted import KINDS, AdaptedModel
 from eval.models.encoders import CheXficientEncoder, DualEncoder, EvaluationModel
+from eval.models.hog import HOG, HogEncoder
 from eval.models.report_generator import ReportGenerator, load_report_generator
 from eval.records.runs import Adaptation, AdaptRun, adaptation_behind, weights_folder
 from modeling_chexficient import (
@@ -113,8 +114,8 @@ def load_evaluation_model(
     """Load a model folder or Hub id in fp32, in evaluation mode, on the CPU.
 
     Args:
-        name: a model, an adapter (`chexficient_adapter.json`), a model with a trained head, or the run folder of
-            `train.adapt` that holds one.
+        name: a model, an adapter (`chexficient_adapter.json`), a model with a trained head, the run folder of
+            `train.adapt` that holds one, or "hog", the baseline without weights.
         base: another place of the base of an adapter, where it is not any more at the one that the adapter names; a
             whole model has none.
 
@@ -123,6 +124,8 @@ def load_evaluation_model(
         ValueError: it is no image model that transformers can load, or brings no image processor or tokenizer; an
             adapter does not fit its base.
     """
+    if name == HOG:
+        return HogEncoder()
     name = weights_folder(name)
     source = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
     adapted = load_adapted_model(name, **source, base=base)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.records.results import Estimate
 from eval.records.runs import PretrainRun
 from eval.studies.cells import GROUPS, Cell, Comparison, Figure
+from eval.tables import format_difference
 
 #: More labels than these are counted in the heading, not named.
 _MOST_NAMES = 8
@@ -134,12 +134,7 @@ def _spread(figure: Figure) -> str:
 def _difference(cell: Cell, figure: Figure, reference: str) -> str:
     if figure.difference is None:
         return "reference" if cell.arm == reference else "-"
-    return _signed(figure.difference)
-
-
-def _signed(estimate: Estimate) -> str:
-    interval = "no interval" if estimate.low is None else f"{estimate.low:+.3f}, {estimate.high:+.3f}"
-    return "not defined" if estimate.value is None else f"{estimate.value:+.3f} [{interval}]"
+    return format_difference(figure.difference)
 
 
 def _format(value: float | None, pattern: str) -> str:

@@ -39,10 +39,15 @@ def find_benchmark(task: Task, args: AdaptTrainingArguments, mixture: Mixture) -
     if len(splits.get("test", ())) == 0:
         return f"{folders[0]} has no test split: there is no figure but that on validation."
     folder = Path(folders[0])
+    return task.benchmark(*names_of_data(folder), splits["test"]), [folder]
+
+
+def names_of_data(folder: Path) -> tuple[str, str]:
+    """What a prepared folder is called in names of results, and the dataset that it was prepared from."""
     summary = folder / "summary.json"
     loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
     name = folder.resolve().name if loader in (None, _OWN_FOLDER) else loader
-    return task.benchmark(name, loader or name, splits["test"]), [folder]
+    return name, loader or name
 
 
 def _named_benchmark(name: str, task: Task, data: Path) -> tuple[Benchmark, list[Path]]:
