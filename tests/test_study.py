@@ -223,8 +223,26 @@ def test_a_dry_run_lists_commands_and_runs_nothing(place, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "python -m stub_trainer --rate 2.0 --side 56 --seed 1 --output_dir out/grid/fast-small-1",
         "python -m stub_others --model out/grid/fast-small-1",
+        "python -m stub_others out/grid/fast-small-1 --out c",
     ]
     assert not Path("out").exists()
+
+
+def test_a_part_of_a_study_has_all_arms_of_its_seeds_and_is_compared(place, capsys):
+    study = write_study(place, {"axes": {"size": {"small": {"rate": 1.0}, "large": {"rate": 2.0}}}, "seeds": [1, 2]})
+    main([study, "--dry_run", "--only", "size=small"])
+    trainings = [line for line in capsys.readouterr().out.splitlines() if "trainer" in line]
+    folders = [line.rsplit("/", 1)[1] for line in trainings]
+    assert folders == ["slow-small-1", "fast-small-1", "slow-small-2", "fast-small-2"]
+    main([study, "--only", "seed=1,size=small"])
+    assert "comparing grid, 2 cells" in capsys.readouterr().out
+    assert Path("compared").is_file()
+    Path("compared").unlink()
+    main([study, "--only", "seed=1,seed=2"])
+    # The whole grid is there now.
+    assert "comparing grid, 8 cells" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="'size=smal' is unknown, did you mean 'size=small'"):
+        main([study, "--only", "size=smal"])
 
 
 def test_steps_are_made_once_and_refused_if_changed(place, capsys):

@@ -35,7 +35,8 @@ class StudyArguments:
     """Arguments of `train.study`, after the file."""
 
     only: str | None = field(
-        default=None, metadata={"help": "Only these arms, or all cells of these grids: NAME,NAME."}
+        default=None,
+        metadata={"help": "Only these arms, grids or values of axes: full,random,compute_passes=1,seed=0,seed=1."},
     )
     jobs: int = field(default=1, metadata={"help": "Cells that run at a time, which share the cores."})
     dry_run: bool = field(default=False, metadata={"help": "Print the commands that are left, and run nothing."})
@@ -46,18 +47,30 @@ class StudyArguments:
 
 
 def choose_cells(study: Study, only: str | None) -> list[Cell]:
-    """The cells of the arms and grids named; all where none is.
+    """The cells of the arms, grids and values of axes named, all where none is; those of the first seed come first.
+
+    Names of arms and grids are one choice, each axis is another: `full,random,seed=0,seed=1` are two arms of two seeds.
 
     Raises:
-        ValueError: there is no such arm or grid; the closest is named.
+        ValueError: there is no such arm, grid, axis or value; the closest is named.
     """
     cells = study.cells()
-    if only is None:
-        return cells
-    names = [name.strip() for name in only.split(",")]
+    names = [name.strip() for name in only.split(",")] if only is not None else []
+    wanted: dict[str, set[str]] = {}
     for name in names:
-        check_known(name, dict.fromkeys([*study.grids, *(cell.arm for cell in cells if cell.arm)]), "--only")
-    return [cell for cell in cells if cell.arm in names or cell.grid in names]
+        known = [known for cell in cells for known in _names(cell)]
+        check_known(name, dict.fromkeys(known), "--only")
+        wanted.setdefault(name.partition("=")[0] if "=" in name else "", set()).add(name)
+    chosen = [cell for cell in cells if all(choice & set(_names(cell)) for choice in wanted.values())]
+    # A study that is run in parts has all its arms after each part.
+    order = list(dict.fromkeys(cell.place.get("seed") for cell in chosen))
+    return sorted(chosen, key=lambda cell: order.index(cell.place.get("seed")))
+
+
+def _names(cell: Cell) -> list[str]:
+    """What `--only` may call a cell by."""
+    arm = [cell.arm] if cell.arm is not None else []
+    return [cell.grid, *arm, *(f"{axis}={value}" for axis, value in cell.place.items() if axis != "arm")]
 
 
 def cells_left(cells: Sequence[Cell]) -> dict[Path, list[list[str]]]:
@@ -94,7 +107,7 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
     if arguments.dry_run:
         commands = [as_command(step.command, step.arguments) for step in steps.values()]
         commands += [command for folder in left for command in left[folder]]
-        commands += comparisons(study, {cell.folder for cell in cells})[0].values()
+        commands += comparisons(study, {cell.folder for cell in cells}, cells)[0].values()
         print("\n".join(shlex.join(["python", *command]) for command in commands))
         return []
     for file, how in study.needs.items():
@@ -105,9 +118,9 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
         run_step(step, records[name], environment)
     failed = run_cells([cell for cell in cells if cell.folder in left], len(cells), arguments.jobs, environment)
     done = {cell.folder for cell in study.cells() if not _is_left(cell)}
-    commands, waiting = comparisons(study, done)
+    commands, waiting = comparisons(study, done, cells)
     for name, command in commands.items():
-        print(f"\ncomparing {name}", flush=True)
+        print(f"\ncomparing {name}, {sum(str(cell.folder) in command for cell in study.cells())} cells", flush=True)
         if subprocess.run([sys.executable, *command], env={**os.environ, **environment}).returncode != 0:
             failed.append(f"comparison of {name}")
     for name, count in waiting.items():
@@ -122,16 +135,23 @@ def _is_left(cell: Cell) -> bool:
         return True
 
 
-def comparisons(study: Study, done: set[Path]) -> tuple[dict[str, list[str]], dict[str, int]]:
-    """The commands that compare the grids all of whose cells are done, and for the others how many are not."""
+def comparisons(study: Study, done: set[Path], chosen: Sequence[Cell]) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """The commands that compare grids, and for those that cannot be compared yet how many cells are missing.
+
+    A grid that is not complete is compared by those of its cells that were chosen, where these are.
+    """
     commands, waiting = {}, {}
     for name, grid in study.grids.items():
-        folders = [cell.folder for cell in study.cells() if cell.grid == name]
-        missing = sum(folder not in done for folder in folders)
-        if grid.compare is not None and missing:
-            waiting[name] = missing
-        elif grid.compare is not None:
+        whole = [cell.folder for cell in study.cells() if cell.grid == name]
+        part = [cell.folder for cell in chosen if cell.grid == name]
+        missing = sum(folder not in done for folder in whole)
+        folders = whole if missing == 0 else part
+        if grid.compare is None:
+            continue
+        if folders and done.issuperset(folders):
             commands[name] = as_command(grid.compare.command, grid.compare.arguments, *map(str, folders))
+        else:
+            waiting[name] = missing
     return commands, waiting
 
 
