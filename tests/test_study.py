@@ -337,7 +337,7 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
         parse_recipe(parsers[module], words)
     folders = {str(cell.folder) for cell in cells}
     expected = {
-        "selection": (520, {"runs/selection/low/full-0.5-0", "runs/selection/high/leverage_half-4-4"}),
+        "selection": (360, {"runs/selection/low/full-0.5-0", "runs/selection/high/leverage_most-4-4"}),
         "selection_small": (40, {"runs/study/low/full-1-0", "runs/study/high/leverage_all-2-1"}),
         "adaptation": (
             31,
