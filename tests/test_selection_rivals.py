@@ -212,8 +212,10 @@ def test_a_run_by_learnability(tiny_corpus, tmp_path):
     two = run_recipe(tiny_corpus, tmp_path / "two", *words, "--per_device_train_batch_size", "12", processes=2)
     assert kept_rows(one) == kept_rows(two)
     assert_same_weights(one, two)
-    flops = [json.loads((run / "run.json").read_text())["flops"] for run in (one, reference.parent)]
-    assert flops[0]["scored"] > 0 == flops[1]["scored"]
+    runs = [json.loads((run / "run.json").read_text()) for run in (one, two, reference.parent)]
+    assert runs[0]["flops"]["scored"] > 0 == runs[2]["flops"]["scored"]
+    # By the learner and by the reference; what would not fill a super-batch is not scored by the learner.
+    assert runs[0]["pairs_scored"] == runs[1]["pairs_scored"] > 1.5 * runs[0]["corpus_pairs"]
 
 
 @pytest.mark.slow
@@ -229,11 +231,19 @@ def test_a_run_by_learnability_goes_on_exactly(tiny_corpus, tmp_path, processes)
     shutil.copytree(whole, part)
     for later in range(3, 7):
         shutil.rmtree(part / f"checkpoint-{later}")
+    if processes == 1:
+        other = run_recipe(tiny_corpus, tmp_path / "other", "--selection", "none", "--seed", "8") / "model"
+        another = [str(other) if word == str(reference) else word for word in words]
+        with pytest.raises(AssertionError, match="reference"):
+            run_recipe(tiny_corpus, part, *another, "--resume_from_checkpoint", "last")
+        reference = reference.rename(tmp_path / "moved")
+        words[words.index("--reference_model") + 1] = str(reference)
     run_recipe(tiny_corpus, part, *words, "--resume_from_checkpoint", "last", processes=processes)
     assert kept_rows(part) == kept_rows(whole)
     assert_same_weights(part, whole, atol=0)
-    flops = [json.loads((run / "run.json").read_text())["flops"] for run in (whole, part)]
-    assert flops[0] == flops[1]
+    runs = [json.loads((run / "run.json").read_text()) for run in (whole, part)]
+    assert [run["flops"] for run in runs] == [runs[0]["flops"]] * 2
+    assert runs[0]["pairs_scored"] == runs[1]["pairs_scored"]
 
 
 def test_a_reference_is_asked_for_where_it_is_needed_and_refused_elsewhere(tmp_path):

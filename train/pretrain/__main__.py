@@ -105,9 +105,12 @@ def build_trainer(
     sources = dataset.unique("source") if "source" in dataset.column_names else []
     before = getattr(model.config, "pretraining_sources", None) or []
     model.config.pretraining_sources = sorted({*sources, *before})
-    pairs, cost_of_reference = PairDataset(dataset, objective.columns), 0.0
+    pairs, settings = PairDataset(dataset, objective.columns), settings_of_the_result(model_arguments, args)
+    reference = None
     if REFERENCE in args.rule.needs:
-        known[REFERENCE], cost_of_reference = embed_reference(args.reference_model, pairs, args)
+        reference = embed_reference(args.reference_model, pairs, args)
+        known[REFERENCE] = reference.embeds
+        settings["reference"] = reference.weights_sha256
     trainer = CuratedTrainer(
         model,
         args,
@@ -115,7 +118,7 @@ def build_trainer(
         eval_dataset=validation,
         prevalence=prevalences(dataset) if validation is not None else None,
         known=known,
-        settings=settings_of_the_result(model_arguments, args),
+        settings=settings,
         data_collator=PairCollator(
             tokenizer,
             model_arguments.image_size,
@@ -125,7 +128,10 @@ def build_trainer(
         ),
         processing_class=CheXficientProcessor(CheXficientImageProcessor(model_arguments.image_size), tokenizer),
     )
-    trainer.encoder.spent["scored"] += cost_of_reference
+    if reference is not None:
+        # A run that goes on takes both counts from its checkpoint.
+        trainer.encoder.spent["scored"] += reference.flops
+        trainer.curator.pairs_scored += reference.pairs
     return trainer, dataset
 
 

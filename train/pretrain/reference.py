@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from data_scripts.prepared.films import PairDataset
 from modeling_chexficient import CheXficientModel, CheXficientProcessor
+from modeling_chexficient.base_identity_chexficient import identify_base
 from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
 from train.pretrain.arguments import CuratedTrainingArguments
@@ -17,8 +19,25 @@ from train.selection.curator import Curator
 from train.selection.state import CurationState
 
 
-def embed_reference(folder: str | Path, dataset: PairDataset, args: CuratedTrainingArguments) -> tuple[Tensor, float]:
-    """Image and text embeddings [N, 2 D] fp16 of all pairs by a model folder, on the CPU, and what that cost in FLOP.
+@dataclass(frozen=True)
+class Reference:
+    """What a reference model says of a corpus, and what that cost.
+
+    Args:
+        embeds: image and text embeddings [N, 2 D] fp16 of all pairs, on the CPU.
+        flops: of the part that this process embedded.
+        pairs: that were embedded, over all processes.
+        weights_sha256: of the model; a run that goes on must be measured by the same one.
+    """
+
+    embeds: Tensor
+    flops: float
+    pairs: int
+    weights_sha256: str
+
+
+def embed_reference(folder: str | Path, dataset: PairDataset, args: CuratedTrainingArguments) -> Reference:
+    """Embed all pairs by a model folder.
 
     Args:
         args: of the run, its selection arguments among them; all processes call this, and each embeds its part.
@@ -32,4 +51,5 @@ def embed_reference(folder: str | Path, dataset: PairDataset, args: CuratedTrain
     curator = Curator(args, CurationState(0), encoder, model, dataset, collator)
     rows = torch.arange(len(dataset))
     embeds = curator.embed_rows(model, rows, "embedding by the reference", lambda *both: torch.cat(both, dim=1))
-    return embeds.half(), encoder.spent["scored"]
+    sha256 = identify_base(str(folder)).weights_sha256
+    return Reference(embeds.half(), encoder.spent["scored"], curator.pairs_scored, sha256)

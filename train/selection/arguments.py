@@ -55,7 +55,11 @@ class SelectionArguments(constants_of(RULES)):
     sinkhorn_iterations: int = field(default=3, metadata={"help": "Iterations of the Sinkhorn assignment."})
     reference_model: str | None = field(
         default=None,
-        metadata={"help": "Selection learnability: folder of the CheXficient model that pairs are measured by."},
+        # It may have been moved: the hash of its weights must be equal.
+        metadata={
+            "help": "Selection learnability: folder of the CheXficient model that pairs are measured by.",
+            "resume": "free",
+        },
     )
     score_image_size: int | None = field(
         default=None, metadata={"help": "Side of the images when pairs are scored; default: the full size."}
