@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 TEXT_POOLINGS = ("eos", "cls", "mean")
-IMAGE_POOLINGS = ("pooled", "normalized")
+IMAGE_POOLINGS = ("pooled", "normalized", "patches")
 DECODERS = ("linear", "unet", "published_unet")
 DEFAULT_LOGIT_SCALE = math.log(1 / 0.01)
 
@@ -51,7 +51,8 @@ class CheXficientConfig(PretrainedConfig):
         text_pooling: which last hidden state stands for a text: "eos" the last attended token (published),
             "cls" the first attended token, "mean" the mean of the attended tokens.
         image_pooling: what the classifier sees of an image: "pooled" the tower's pooled output (of DINOv2 the
-            layer-normed CLS token), "normalized" the same at unit length, as the published linear probe.
+            layer-normed CLS token), "normalized" the same at unit length, as the published linear probe, "patches" the
+            mean of the last states of the patches, as masked autoencoders are adapted (arXiv 2401.12215).
         mask_decoder: of the segmentation head: "linear", "unet", or "published_unet", the one of the released weights.
             Folders and calls of earlier versions name this field `decoder`, which is read as well.
         clip_logits: end "published_unet" with the activation of the released code, which keeps every logit above

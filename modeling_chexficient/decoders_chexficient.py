@@ -187,6 +187,16 @@ class _PublishedStep(nn.Module):
         return self.conv(torch.cat([x, skip], dim=1))
 
 
+def mean_of_patches(output: ModelOutput, vision_model: PreTrainedModel, pixel_values: torch.Tensor) -> torch.Tensor:
+    """[B, C] mean of a tower's last states over the patches, or over its last map [B, C, h, w]."""
+    last = output["last_hidden_state"]
+    if last.ndim == 4:
+        return last.mean((2, 3))
+    height, width = patch_grid(vision_model, pixel_values)
+    # Of a tower that merges patches (Swin), these are all its tokens.
+    return last[:, -height * width :].mean(1)
+
+
 def _tokens_as_map(vision_model: PreTrainedModel, tokens: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
     """[B, C, h, w] of the patches among [B, tokens, C], normalised by the last layer norm of the tower."""
     norm = _last_norm(vision_model)
@@ -238,6 +248,7 @@ __all__ = [
     "PublishedUNetDecoder",
     "UNetDecoder",
     "feature_pyramid",
+    "mean_of_patches",
     "output_maps",
     "pyramid_channels",
 ]

@@ -24,6 +24,7 @@ from .decoders_chexficient import (
     LinearDecoder,
     PublishedUNetDecoder,
     UNetDecoder,
+    mean_of_patches,
     output_maps,
     pyramid_channels,
 )
@@ -207,7 +208,10 @@ class CheXficientForImageClassification(CheXficientHead):
                 problem, or pixels the tower cannot take.
         """
         output = self._run_tower(pixel_values, output_attentions, output_hidden_states)
-        features = pool_image(output)
+        if self.config.image_pooling == "patches":
+            features = mean_of_patches(output, self.vision_model, pixel_values)
+        else:
+            features = pool_image(output)
         if self.config.image_pooling == "normalized":
             features = F.normalize(features, dim=-1)
         logits = self.classifier(features)

@@ -1,5 +1,6 @@
 """Files of released weights, read without running any code in them."""
 
+import argparse
 import importlib
 import json
 import zipfile
@@ -14,12 +15,14 @@ from safetensors.torch import load_file
 
 # numpy's private builder of one number, which its type hints leave out.
 _SCALAR = importlib.import_module("numpy._core.multiarray").scalar
-# Plain numbers that numpy computed (a best score) are pickled by these names; none of them runs foreign code.
-NUMPY_NUMBERS: list[Callable | tuple[Callable, str]] = [
+# Plain numbers that numpy computed (a best score) are pickled by these names, and the arguments of a training script as
+# a bag of attributes; none of them runs foreign code.
+PLAIN: list[Callable | tuple[Callable, str]] = [
     np.dtype,
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
     *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+    argparse.Namespace,
 ]
 
 
@@ -73,7 +76,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _load_pickle(path: Path) -> object:
     try:
-        with torch.serialization.safe_globals(NUMPY_NUMBERS):
+        with torch.serialization.safe_globals(PLAIN):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except OSError:
         raise

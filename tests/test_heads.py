@@ -216,6 +216,9 @@ def test_classifier_of_the_pooled_or_the_normalised_feature():
     torch.testing.assert_close(model(pixels()).logits, model.classifier(feature))
     model.config.image_pooling = "normalized"
     torch.testing.assert_close(model(pixels()).logits, model.classifier(F.normalize(feature, dim=1)))
+    model.config.image_pooling = "patches"
+    patches = model.vision_model(pixels()).last_hidden_state[:, 1:]
+    torch.testing.assert_close(model(pixels()).logits, model.classifier(patches.mean(1)))
 
 
 @torch.no_grad()
@@ -371,7 +374,7 @@ def test_segmentation_learns(decoder):
     ("arguments", "message"),
     [
         ({"mask_decoder": "fpn"}, "mask_decoder must be one of linear, unet, published_unet, not 'fpn'"),
-        ({"image_pooling": "mean"}, "image_pooling must be one of pooled, normalized"),
+        ({"image_pooling": "mean"}, "image_pooling must be one of pooled, normalized, patches"),
         ({"clip_logits": True}, "clip_logits belongs to mask_decoder published_unet"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from modeling_chexficient.configuration_chexficient import IMAGE_POOLINGS
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.runs.arguments import RunArguments
 
@@ -63,8 +64,8 @@ class TaskArguments:
     image_pooling: str = field(
         default="pooled",
         metadata={
-            "help": "Feature of findings: the tower's pooled one, or its L2-normalised one.",
-            "choices": ["pooled", "normalized"],
+            "help": "Feature of findings: the tower's pooled one, its L2-normalised one, or the mean of the patches.",
+            "choices": list(IMAGE_POOLINGS),
         },
     )
     head_start: str = field(
