@@ -4,9 +4,9 @@
     python -m modeling_chexficient.convert_vit CXR_MAE.pth converted/ --normalisation cxr_mae
 
 For the encoders of MRM (arXiv 2301.13155) and CXR-MAE (arXiv 2210.12843), and any plain ViT in the names of timm: the
-tensors tell. Sizes are read from them; the number of attention heads is not in them. The encoder alone is written, as a
-`ViTModel` with its image processor: `train.adapt --model converted` puts a head on it (`--image_pooling patches` is what
-these encoders are adapted with). Decoders, text towers and heads are left out and listed.
+tensors tell. Sizes are read from them; the number of attention heads is not in them. The encoder alone is written, as
+a `ViTModel` with its image processor: `train.adapt --model converted` puts a head on it (`--image_pooling patches` is
+what these encoders are adapted with). Decoders, text towers and heads are left out and listed.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import ViTConfig, ViTModel
@@ -21,7 +22,7 @@ from transformers import ViTConfig, ViTModel
 from .image_processing_chexficient import CheXficientImageProcessor
 from .released_files import load_released
 
-#: Mean and standard deviation that films of 0 to 1 are normalised by, as MED-PEFT (arXiv 2401.12215) feeds the encoders.
+#: Mean and standard deviation that films of 0 to 1 are normalised by, as arXiv 2401.12215 feeds the encoders.
 NORMALISATIONS = {"mrm": (0.4978, 0.2449), "cxr_mae": (0.4785, 0.2834)}
 #: timm's name -> name in transformers, within a block.
 IN_BLOCK = {
@@ -149,7 +150,9 @@ def convert_vit(
         raise FileExistsError(f"{destination} exists and is not an empty folder: name a new one")
     mean, deviation = NORMALISATIONS[normalisation]
     model, dropped = build_vit(load_released(source).tensors, heads)
-    processor = CheXficientImageProcessor(model.config.image_size, image_mean=[mean] * 3, image_std=[deviation] * 3)
+    # A square, so a number.
+    side = cast(int, model.config.image_size)
+    processor = CheXficientImageProcessor(side, image_mean=[mean] * 3, image_std=[deviation] * 3)
     model.save_pretrained(destination)
     processor.save_pretrained(destination)
     return ConvertedViT(destination, model, dropped)

@@ -1,4 +1,4 @@
-"""LoRA as published for chest films (arXiv 2401.12215): the same layers as PEFT's own, and the same share of weights."""
+"""LoRA as published for chest films (arXiv 2401.12215): the same layers as PEFT's, and the same share of weights."""
 
 import pytest
 import torch
