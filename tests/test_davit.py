@@ -1,6 +1,7 @@
 """DaViT as a tower: its published size, trained from a configuration, loaded with and without this package."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from modeling_chexficient import CheXficientModel
 from modeling_chexficient.davit_chexficient import DaViTModel
 from tests.training import RECIPE
 from tests.warm import run_without_project
+from train.adapt.methods import default_targets
 from train.pretrain.__main__ import main
 
 TINY = {"model_type": "florence_vision", "embed_dim": [8, 16, 24, 32], "num_heads": [1, 2, 2, 2]}
@@ -74,6 +76,15 @@ def test_a_small_one_trains_and_loads_again_everywhere(run, tmp_path):
     record = json.loads((run / "run.json").read_text())
     assert record["flops"]["trained"] > 0
     assert record["steps"] == 8
+
+
+def test_lora_goes_to_its_attention_as_to_that_of_other_transformers(run):
+    model = CheXficientModel.from_pretrained(run / "model")
+    expression = default_targets(model, ["vision_model"])
+    found = [name for name, _ in model.named_modules() if re.fullmatch(expression, name)]
+    # By window and by channel, in each of five blocks.
+    assert len(found) == 10
+    assert all(name.endswith(("window_attn.qkv", "channel_attn.qkv")) for name in found)
 
 
 def test_the_tower_of_a_model_is_a_tower_to_start_from(run, tmp_path, tiny_corpus):
