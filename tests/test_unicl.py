@@ -248,3 +248,13 @@ def test_a_resumed_run_shows_the_same_label_records(tiny_corpus, tmp_path):
     assert_same_weights(tmp_path / "one", tmp_path / "again", atol=0)
     with pytest.raises(SystemExit, match=r"would not be the same any more: label_record_share 0\.4 -> 0\.5"):
         main([*words, "--label_record_share", "0.5", "--resume_from_checkpoint", str(tmp_path / "one/checkpoint-3")])
+
+
+@pytest.mark.parametrize("objective", ["unicl", "multi_positive"])
+def test_label_records_go_with_curation_and_with_equal_texts(tiny_corpus, tmp_path, objective):
+    words = ["--objective", objective, "--label_record_share", "0.5", "--max_steps", "8", "--logging_steps", "1"]
+    main([RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), *words])
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert (run["steps"], run["skipped_batches"]) == (8, 0)
+    assert 0 < run["kept_pairs"] < run["corpus_pairs"] == len(load_dataset(str(tiny_corpus), split="train"))
+    assert np.isfinite(run["final_loss"])

@@ -8,7 +8,7 @@ the headline figure of each benchmark) are fitted by a n^-b + c. An arm needs th
 is also predicted from the others. A curve that does not surely fall is said to be flat and is not fitted.
 
 Writes `OUT.md` (tables and a paragraph for a card), `OUT.json` (the same figures), `OUT.txt` (the paragraph alone) and
-`OUT.png`. Runs of one arm must have cost the same (`max_steps`, within 5 %); for equally many passes over every size
+`OUT.png`. Runs of one arm must have cost the same (`max_steps`, within 10 %); for equally many passes over every size
 (`num_train_epochs`), say `--unequal_compute true`.
 """
 

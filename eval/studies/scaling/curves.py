@@ -121,7 +121,8 @@ def _runs_with(name: str, runs: Sequence[ScalingRun], asked: bool) -> list[Scali
     kinds = {(run.arm, len(run.seed)) for run in found}
     for run in runs:
         if run not in found and ((run.arm, len(run.seed)) in kinds or (asked and not found)):
-            raise ValueError(f"{run.folder} was not evaluated on {name}, as others were: evaluate it with eval.run")
+            others = ", as others were" if found else ""
+            raise ValueError(f"{run.folder} was not evaluated on {name}{others}: evaluate it with eval.run")
     return found
 
 
