@@ -10,13 +10,15 @@ from matplotlib import image
 from scipy.stats import norm
 
 from data_scripts.prepared.id_files import write_ids
+from eval.artifacts import save_artifact
 from eval.records.estimates import Estimate
-from eval.records.results import ZeroShotResult
+from eval.records.results import Direction, RetrievalResult, SegmentationResult, ZeroShotResult
 from eval.records.runs import Flops
 from eval.scores import ZeroShotScores, scores_path
 from eval.studies.scaling.__main__ import main
 from eval.studies.scaling.curves import seed_deviations, shared_sizes
 from eval.studies.scaling.power_laws import fit_power_laws, log_slopes
+from eval.studies.scaling.runs import load_measured, resampled_errors
 from eval.tasks.zero_shot import judge
 from tests.run_records import adapt_run, pretrain_run
 from tests.test_compare import NAMES, PREVALENCE, write_run
@@ -307,3 +309,32 @@ def test_macro_means_are_those_that_the_result_says(study):
     assert len(labels) == 3
     result = ZeroShotResult.load(folder / "results" / "zero_shot_findings.json")
     assert result.headline[1].value == pytest.approx(macros["macro"].value)
+
+
+def test_a_decoder_that_was_fitted_counts_film_by_film_and_a_task_without_films_by_its_figure(tmp_path):
+    provenance = ZeroShotResult.load(
+        write_run(tmp_path / "any", scores_of(0.2, 1)) / "results" / "zero_shot_findings.json"
+    ).provenance
+    dices = np.random.default_rng(0).uniform(0.2, 0.9, (60, 2))
+    nothing, mean = Estimate(None, None, None), Estimate(float(dices.mean()), None, None)
+    macro = {"linear": Estimate(0.1, None, None), "unet": mean}
+    decoders = {name: {"trainable": 5, "films": 60} for name in macro}
+    folder = tmp_path / "results"
+    SegmentationResult("tubes", 1, structures=[], macro_dice=macro, decoders=decoders, provenance=provenance).save(
+        folder / "tubes.json"
+    )
+    arrays = {"dice_unet": dices.astype(np.float32), "patients": np.repeat(np.arange(30), 2)}
+    save_artifact(folder, "tubes", arrays, {"structures": ["tube", "line"]})
+    direction = Direction({"5": Estimate(0.4, None, None)}, {}, nothing, 1.0, 9, 9)
+    RetrievalResult(
+        "retrieval", 1, image_to_text=direction, text_to_image=direction, n_images=9, n_texts=9, n_distinct_texts=9,
+        provenance=provenance,
+    ).save(folder / "retrieval.json")  # fmt: skip
+    measured = load_measured(folder)
+    errors, by_patient = resampled_errors([measured["tubes"]], 40, 0)
+    assert by_patient
+    assert errors.shape == (1, 41)
+    assert errors[0, 0] == pytest.approx(1 - dices.mean())
+    assert 0.005 < errors[0, 1:].std() < 0.05
+    errors, by_patient = resampled_errors([measured["retrieval"]], 40, 0)
+    assert (errors.tolist(), by_patient) == ([[pytest.approx(0.6)]], False)
