@@ -15,6 +15,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import ModelOutput
 
 from .configuration_chexficient import CheXficientConfig
+from .davit_chexficient import Florence2VisionConfig
 from .peft_folders_chexficient import PeftFolders
 
 _NO_WIDTH = "its configuration does not tell the width of its features"
@@ -90,6 +91,8 @@ def feature_size(config: PretrainedConfig) -> int:
 
 def stage_widths(config: PretrainedConfig) -> list[int]:
     """Channels of the maps of a tower with stages, the deepest last; none where all blocks are of one width."""
+    if isinstance(config, Florence2VisionConfig):
+        return list(config.embed_dim)
     # FocalNet names `hidden_sizes` as well, which it makes no use of.
     if hasattr(config, "embed_dim") and hasattr(config, "depths"):
         # Swin doubles its width at the end of every stage but the last.

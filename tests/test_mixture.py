@@ -66,7 +66,7 @@ def test_a_mixture_trains_and_says_what_is_in_it(tiny_corpus, other_corpus, tmp_
     main([RECIPE, "--mixture", str(file), "--output_dir", str(out)])
     run = json.loads((out / "run.json").read_text())
     assert run["corpus_pairs"] == len(dataset)
-    assert run["mixture"] == {"seed": 4, "parts": [vars(part) for part in mixture.parts]}
+    assert run["mixture"] == {"seed": 4, "subset": None, "parts": [vars(part) for part in mixture.parts]}
     assert (out / "curation_report.html").is_file()
 
 

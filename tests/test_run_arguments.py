@@ -43,11 +43,11 @@ def test_every_argument_is_equal_free_or_not_recorded():
     own_free = {"chunk_size", "on_nonfinite", "max_skipped_in_a_row"}
     own_free |= {"map_sample_size", "curation_report", "report_galleries"}
     assert named(PRETRAINING, is_free) == FREE_FIELDS | own_free
-    own_paths = {"dataset_dir", "mixture", "save_curated_dataset", "max_steps"}
+    own_paths = {"dataset_dir", "mixture", "subset", "save_curated_dataset", "max_steps"}
     assert named(PRETRAINING, is_left_out) == NOT_RECORDED_FIELDS | own_paths
     judged = {"eval_strategy", "eval_steps", "eval_delay"}
     assert named(ADAPTING, is_free) == FREE_FIELDS - judged | {"model", "benchmark", "benchmark_data", "resamples"}
-    assert named(ADAPTING, is_left_out) == NOT_RECORDED_FIELDS | {"dataset_dir", "mixture"}
+    assert named(ADAPTING, is_left_out) == NOT_RECORDED_FIELDS | {"dataset_dir", "mixture", "subset"}
     decisive = {"learning_rate", "seed", "optim", "bf16", "per_device_train_batch_size", "image_size"}
     assert decisive < named(PRETRAINING, must_be_equal)
     assert decisive | judged | {"max_steps", "rank", "label_share"} < named(ADAPTING, must_be_equal)

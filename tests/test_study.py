@@ -343,6 +343,8 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
             31,
             {"runs/adapted/findings/full-0.01-2", "runs/adapted/structures/lora", "runs/adapted/reports"},
         ),
+        "scaling": (30, {"runs/scaling/clip/reports-300-0", "runs/scaling/clip/unicl-30000-2"}),
+        "scaling_small": (16, {"runs/scaling_small/clip/unicl-6000-1"}),
     }[file.stem]
     assert len(folders) == expected[0]
     assert expected[1] <= folders

@@ -25,9 +25,12 @@ from tests.tower_training import TRAINED, trouble
 # Each is built in another way: a last norm in the pooling layer, pooling by attention, stages with and without the
 # embedding among their states, words that are never masked.
 FEW = (
-    *(("contrastive", name) for name in ("segformer", "efficientnet", "vitdet")),
+    *(("contrastive", name) for name in ("segformer", "efficientnet", "vitdet", "davit")),
     *(("text", name) for name in ("longformer", "layoutlm", "xlnet")),
-    *(("segmentation", name) for name in ("beit", "aimv2", "dinov3", "swin", "focalnet", "pvt_v2", "poolformer")),
+    *(
+        ("segmentation", name)
+        for name in ("beit", "aimv2", "dinov3", "swin", "focalnet", "pvt_v2", "poolformer", "davit")
+    ),
 )
 
 

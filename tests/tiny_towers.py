@@ -31,6 +31,7 @@ from transformers import (
     DPTConfig,
     EfficientNetConfig,
     ElectraConfig,
+    Florence2VisionConfig,
     FocalNetConfig,
     GLPNConfig,
     GPT2Config,
@@ -104,6 +105,9 @@ VISION = {
     "convnext": ConvNextConfig(num_stages=3, **_THREE),
     "convnextv2": ConvNextV2Config(num_stages=3, **_THREE),
     "data2vec": Data2VecVisionConfig(**_VIT),
+    "davit": Florence2VisionConfig(
+        embed_dim=_WIDTHS, num_heads=[1, 2, 2, 2], num_groups=[1, 2, 2, 2], depths=[1, 1, 2, 1], window_size=4
+    ),
     "deit": DeiTConfig(**_VIT),
     "dinov2": Dinov2Config(**_PATCHES, mlp_ratio=2),
     "dinov3": DINOv3ViTConfig(**_VIT),

@@ -24,6 +24,7 @@ import yaml
 from datasets import Dataset
 
 from data_scripts.prepared.folder import load_prepared
+from data_scripts.prepared.id_files import read_ids, rows_of_ids
 from data_scripts.prepared.overlap import known_overlaps, loaders_of
 from data_scripts.schema import DataError
 
@@ -39,10 +40,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The parts of a corpus, and the seed of what is left out of them."""
+    """The parts of a corpus, the seed of what is left out of them, and the file of ids that training is limited to
+    (`data_scripts.prepared.subsets`; None: all).
+    """
 
     parts: tuple[Part, ...]
     seed: int = 0
+    subset: str | None = None
 
     @property
     def folders(self) -> list[str]:
@@ -67,7 +71,7 @@ class Mixture:
     @classmethod
     def from_json(cls, values: dict) -> Mixture:
         """What `dataclasses.asdict` made of a mixture."""
-        return cls(tuple(Part(**part) for part in values["parts"]), values["seed"])
+        return cls(tuple(Part(**part) for part in values["parts"]), values["seed"], values.get("subset"))
 
 
 def read_mixture(path: Path) -> Mixture:
@@ -115,8 +119,11 @@ def mixed_rows(count: int, part: Part, seed: tuple[int, ...]) -> np.ndarray:
 def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Dataset:
     """The split of all parts, one after the other; parts without the split are passed over.
 
+    Of the training split, the mixture's `subset` alone.
+
     Raises:
-        DataError: a folder is no prepared dataset (see `load_prepared`), or none has the split.
+        DataError: a folder is no prepared dataset (see `load_prepared`), none has the split, or the subset has ids that
+            the training split has not.
     """
     loaded = []
     for number, part in enumerate(mixture.parts):
@@ -130,4 +137,7 @@ def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Data
             warnings.warn(f"parts of the mixture share films: {warning}", stacklevel=2)
     if not loaded:
         raise DataError(f"none of the dataset folders {mixture.folders} has a split {split!r}")
-    return datasets.concatenate_datasets(loaded)
+    whole = datasets.concatenate_datasets(loaded)
+    if split == "train" and mixture.subset is not None:
+        return whole.select(rows_of_ids(whole["record_id"], read_ids(Path(mixture.subset)), mixture.subset))
+    return whole

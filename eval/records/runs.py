@@ -67,6 +67,16 @@ class Run:
         folders = self.settings.get("dataset_dir") or []
         return [part["folder"] for part in parts] or ([folders] if isinstance(folders, str) else list(folders))
 
+    @property
+    def corpus_films(self) -> int | None:
+        """Films of the training corpus, chosen ones and others; None for a kind of run that has no such number."""
+        return None
+
+    @property
+    def paradigm(self) -> str:
+        """What kind of training it was, such as "reports": runs of other sizes of data are set beside it by this."""
+        return self.kind
+
     def write(self, folder: Path) -> Path:
         """Write `run.json` into the folder of the run, atomically."""
         values = dataclasses.asdict(self)
@@ -137,6 +147,16 @@ class PretrainRun(Run):
     corpus_fingerprint: str | None = None
     skipped_batches: int = 0
     final_loss: float | None = None
+
+    @property
+    def corpus_films(self) -> int:
+        return self.corpus_pairs
+
+    @property
+    def paradigm(self) -> str:
+        words = {"contrastive": "reports", "unicl": "reports and labels (UniCL)"}
+        objective = self.settings.get("objective", "contrastive")
+        return words.get(objective, objective)
 
 
 @dataclass(kw_only=True)

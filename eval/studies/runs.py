@@ -93,19 +93,24 @@ def load_judged(folder: Path, benchmark: str | None) -> JudgedRun:
     record = Run.load(folder)
     path = _result_path(folder, benchmark or (_OF_PRETRAINING if isinstance(record, PretrainRun) else None))
     result = load_result(path)
+    check_weights(folder, path, result)
+    if isinstance(result, ZeroShotResult):
+        rare = np.array([label.rare for label in result.labels])
+        return JudgedRun(folder, record, result, *findings_by_film(result, path, rare))
+    # A head of its own: neither a probe nor a decoder was fitted.
+    if isinstance(result, ProbeResult) and result.features is None:
+        return JudgedRun(folder, record, result, *findings_by_film(result, path))
+    if isinstance(result, SegmentationResult) and not result.decoders:
+        return JudgedRun(folder, record, result, *structures_by_film(result, path))
+    raise ValueError(f"{path} is a result of {result.task} that keeps no figures of single films of a trained model")
+
+
+def check_weights(folder: Path, path: Path, result: TaskResult) -> None:
+    """Raise ValueError where the weights of a run folder are not those that the result at `path` was measured on."""
     held = [folder / name for name in ("adapter", "model") if (folder / name).is_dir()]
     # A folder that was trained anew still holds the results of the weights before.
     if held and weights_sha256(str(held[0])) not in (None, result.provenance.model_sha256):
         raise ValueError(f"{path} was measured on other weights than those in {held[0]}: {_AGAIN}")
-    if isinstance(result, ZeroShotResult):
-        rare = np.array([label.rare for label in result.labels])
-        return JudgedRun(folder, record, result, *_of_findings(result, path, rare))
-    # A head of its own: neither a probe nor a decoder was fitted.
-    if isinstance(result, ProbeResult) and result.features is None:
-        return JudgedRun(folder, record, result, *_of_findings(result, path))
-    if isinstance(result, SegmentationResult) and not result.decoders:
-        return JudgedRun(folder, record, result, *_of_structures(result, path))
-    raise ValueError(f"{path} is a result of {result.task} that keeps no figures of single films of a trained model")
 
 
 def _result_path(folder: Path, benchmark: str | None) -> Path:
@@ -134,14 +139,16 @@ def finding_figures(scores: ZeroShotScores, rare: np.ndarray | None = None) -> F
     return figures
 
 
-def _of_findings(result: ZeroShotResult | ProbeResult, path: Path, rare: np.ndarray | None = None) -> tuple:
+def findings_by_film(result: ZeroShotResult | ProbeResult, path: Path, rare: np.ndarray | None = None) -> tuple:
+    """Names, patients, targets and figures (see `JudgedRun`) of a result of findings, from the scores beside it."""
     if result.scores_sha256 is None:
         raise ValueError(f"{path} keeps no scores of single films: {_AGAIN}")
     scores = ZeroShotScores.load(scores_path(path), result.scores_sha256)
     return scores.names, scores.patients, scores.targets, finding_figures(scores, rare)
 
 
-def _of_structures(result: SegmentationResult, path: Path) -> tuple:
+def structures_by_film(result: SegmentationResult, path: Path) -> tuple:
+    """Names, patients, targets and figures of the last decoder of a segmentation, from the Dice of single films."""
     decoder, expected = list(result.macro_dice.items())[-1]
     arrays, values = load_artifact(path.parent, path.stem) or ({}, {})
     if f"dice_{decoder}" not in arrays or "patients" not in arrays:

@@ -16,8 +16,9 @@ from train.adapt.arguments import MethodArguments
 
 #: Names of a tower's last layer norm.
 _FINAL_NORMS = ("layernorm", "post_layernorm", "norm", "final_layer_norm")
-#: Query and value of the attention of any transformer: the names since transformers 5.18 and those before it.
-_QUERY_AND_VALUE = r"(q_proj|v_proj|query|value)"
+#: Query and value of the attention of any transformer: the names since transformers 5.18 and those before it, and the
+#: one layer that some (DaViT, ViTDet, Hiera) have for query, key and value together.
+_QUERY_AND_VALUE = r"(q_proj|v_proj|query|value|qkv)"
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,13 @@ def multi_positive_loss(
     for own, others in ((image_embeds, text_embeds), (text_embeds, image_embeds)):
         logits = (scale * own @ gather_rows(others).T).masked_fill(~all_valid, MASKED)
         losses = losses - (targets * logits.log_softmax(dim=1)).sum(dim=1)
-    return (losses * valid).sum() / 2 * world_size() / all_valid.sum()
+    return (losses * valid).sum() / 2 * world_size() / all_valid.sum().clamp(min=1)
 
 
 class MultiPositiveObjective(Objective):
-    """`multi_positive_loss` of equal reports, at the temperature of the model."""
+    """`multi_positive_loss` of equal texts, at the temperature of the model."""
+
+    takes_label_records = True
 
     @classmethod
     def collate(cls, pairs: list[dict]) -> dict[str, Tensor]:

@@ -23,9 +23,12 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         columns: of the prepared data, beyond image and report; `collate` finds them in its pairs.
+        takes_label_records: whether pairs may come with the sentence of their labels in place of their report
+            (`train.pretrain.label_records`), which many of them share; `collate` finds their `text_class`.
     """
 
     columns: ClassVar[tuple[str, ...]] = ()
+    takes_label_records: ClassVar[bool] = False
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__()

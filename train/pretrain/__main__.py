@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -27,6 +28,7 @@ from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
 from train.objectives import OBJECTIVES
 from train.objectives.collator import PairCollator
 from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.label_records import LabelledPairs, read_label_records
 from train.pretrain.model import build_model, build_tokenizer
 from train.pretrain.reference import embed_reference
 from train.pretrain.trainer import CuratedTrainer
@@ -46,7 +48,7 @@ _WRITTEN = (LOG_FILE, SUBSET_FILE, STATE_FILE, "curation_report.html", "curation
 
 def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data: DataArguments) -> PretrainRun:
     """The record of a run: the settings, and what was spent (over all processes, also before a resumption)."""
-    args, selects = trainer.args, trainer.schedule.selects
+    args, selects, pairs = trainer.args, trainer.schedule.selects, trainer.train_dataset
     spent = trainer.spent()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return PretrainRun(
@@ -55,7 +57,7 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
         keep_share_asked=args.keep_share,
         keep_share_reached=trainer.curation.kept_share if selects else 1.0,
         corpus_pairs=trainer.schedule.num_rows,
-        corpus_fingerprint=trainer.train_dataset.fingerprint,
+        corpus_fingerprint=pairs.fingerprint,
         kept_pairs=int(trainer.curation.kept.sum()) if selects else trainer.schedule.num_rows,
         seed=args.seed,
         schedule=dataclasses.asdict(trainer.schedule),
@@ -72,6 +74,7 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
         settings=changed_settings(model_arguments, args),
         git_commit=git_commit(),
         packages=package_versions(),
+        notes=[pairs.records.note()] if isinstance(pairs, LabelledPairs) else [],
     )
 
 
@@ -94,18 +97,26 @@ def build_trainer(
             "duplicates: lower the weight, or choose selection none"
         )
     objective = OBJECTIVES[args.objective]
+    share, source = args.label_record_share, args.label_source
+    columns = (*COLUMNS, *objective.columns, *(("labels",) if share and source == "data" else ()))
     # One process reads (and caches) the data first; the others find it ready.
     with args.main_process_first(desc="loading the dataset"):
-        dataset = load_mixture(mixture, "train", (*COLUMNS, *objective.columns))
+        dataset = load_mixture(mixture, "train", columns)
         validation = load_mixture(mixture, "validation", COLUMNS) if args.eval_strategy != "no" else None
         known = know(args.rule.needs, dataset)
-    tokenizer = build_tokenizer(model_arguments, dataset["report"])
+    records = read_label_records(dataset, source, share, args.seed) if share else None
+    texts = dataset["report"] if records is None else chain(dataset["report"], records.texts())
+    tokenizer = build_tokenizer(model_arguments, texts)
     model = build_model(model_arguments, tokenizer, args.seed)
     # Evaluation says so next to a figure on a corpus that the model was trained on.
     sources = dataset.unique("source") if "source" in dataset.column_names else []
     before = getattr(model.config, "pretraining_sources", None) or []
     model.config.pretraining_sources = sorted({*sources, *before})
-    pairs, settings = PairDataset(dataset, objective.columns), settings_of_the_result(model_arguments, args)
+    settings = settings_of_the_result(model_arguments, args)
+    if records is None:
+        pairs = PairDataset(dataset, objective.columns)
+    else:
+        pairs = LabelledPairs(dataset, records, objective.columns)
     reference = None
     if REFERENCE in args.rule.needs:
         reference = embed_reference(args.reference_model, pairs, args)

@@ -10,6 +10,7 @@ from typing import ClassVar
 from transformers import PretrainedConfig, SchedulerType
 
 from train.objectives import OBJECTIVES
+from train.pretrain.label_records import LABEL_SOURCES
 from train.runs.arguments import UNSET, RunArguments
 from train.selection.arguments import SelectionArguments
 
@@ -63,6 +64,28 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
         default="contrastive",
         metadata={"help": "What is learnt from a batch (train.objectives).", "choices": OBJECTIVES.keys()},
     )
+    label_record_share: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the pairs that are shown with a sentence of their structured labels in place of their "
+            "report; with objective unicl (films of equal findings are positives) or multi_positive (so are equal "
+            "texts, reports among them)."
+        },
+    )
+    label_source: str = field(
+        default="data",
+        metadata={
+            "help": "Where these labels come from: the data's own, or the extractor's from English reports.",
+            "choices": LABEL_SOURCES,
+        },
+    )
+    ema_decay: float | None = field(
+        default=None,
+        metadata={
+            "help": "Average the weights over the steps, such as 0.999 (exponential moving average): the average is "
+            "what is saved as the model and evaluated. Default: the last weights."
+        },
+    )
     low_resolution_size: int | None = field(
         default=None, metadata={"help": "Side of the images in the first part of the subset phase; default: full size."}
     )
@@ -107,6 +130,7 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
         super().__post_init__()
         self.check_selection()
         self._check_training()
+        self._check_label_records()
         self._check_sizes()
 
     @property
@@ -125,6 +149,25 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
             raise ValueError(
                 f"compute_passes is {self.compute_passes}, it must be above 0, and goes without max_steps: give one"
             )
+
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}, it must lie between 0 and 1, such as 0.999")
+
+    def _check_label_records(self) -> None:
+        share, objective = self.label_record_share, self.objective
+        if not 0 <= share <= 1:
+            raise ValueError(f"label_record_share is {share}, it must lie in [0, 1]")
+        if share and not OBJECTIVES[objective].takes_label_records:
+            raise ValueError(
+                f"label_record_share is {share}, and objective {objective} would take films of equal labels for "
+                "negatives of each other: give objective unicl or multi_positive"
+            )
+        if not share and objective == "unicl":
+            raise ValueError(
+                "objective unicl without label records is objective contrastive: give that, or a label_record_share"
+            )
+        if not share and self.label_source != LABEL_SOURCES[0]:
+            raise ValueError(f"label_source {self.label_source} does nothing without a label_record_share: give one")
 
     def _check_sizes(self) -> None:
         for name in ("chunk_size", "per_device_train_batch_size", "text_multiple", "max_skipped_in_a_row"):

@@ -25,7 +25,9 @@ from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.label_records import LabelledPairs
 from train.pretrain.schedule import plan, relative_costs
+from train.runs.averaging import WeightAverage
 from train.runs.distributed import average_gradients, gather_uneven, rank, sum_over_processes, world_size
 from train.runs.flops import PairFlops
 from train.runs.nonfinite import NonFiniteError
@@ -76,6 +78,7 @@ class CuratedTrainer(RunTrainer):
         curation: what was scored and kept.
         curator: chooses, and keeps `curation`.
         encoder: embeds, and counts FLOP.
+        average: of the weights over the steps (`ema_decay`); None: not kept.
         objective: the loss, with parameters of its own that are trained and kept in checkpoints.
         batches_done: of all phases; `gradient_accumulation_steps` of them are a step.
         skipped_batches: left out because their loss was not finite (`on_nonfinite` "skip").
@@ -109,6 +112,8 @@ class CuratedTrainer(RunTrainer):
         )
         # Of the findings in training, which says what is rare when evaluating during training.
         self.prevalence = prevalence or {}
+        # Before the towers are compiled: what is evaluated need not be.
+        self.average = None if args.ema_decay is None else WeightAverage(model, args.ema_decay)
         if args.compile_towers is not None:
             # The towers alone and in place: scoring and training then share what was compiled.
             model.vision_model.compile(**args.compile_towers)
@@ -140,6 +145,8 @@ class CuratedTrainer(RunTrainer):
         # When figures were logged last, and how many pairs were trained on or scored until then.
         self._since_log = (time.perf_counter(), 0)
         self.add_callback(_ChooseOffline(self))
+        if self.average is not None:
+            self.add_callback(self.average)
 
     def _check_sharding(self) -> None:
         """Raise ValueError for what does not go with sharded weights."""
@@ -147,6 +154,8 @@ class CuratedTrainer(RunTrainer):
             raise ValueError("eval_strategy does not go with fsdp: judge checkpoints with eval.run")
         if self.args.compile_towers is not None:
             raise ValueError("torch_compile does not go with fsdp: leave one of them out")
+        if self.args.ema_decay is not None:
+            raise ValueError("ema_decay does not go with fsdp, which has no whole weights to average: leave it out")
         if next(self.objective.parameters(), None) is not None:
             raise ValueError(
                 f"objective {self.args.objective} has parameters of its own, which accelerate's fsdp cannot train "
@@ -169,7 +178,9 @@ class CuratedTrainer(RunTrainer):
     def get_train_dataloader(self) -> DataLoader:
         """Not prepared by accelerate: the sampler shares the batches out among the processes itself."""
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        sampler = CurationBatchSampler(self.schedule, self.curation, seed, rank(), world_size())
+        pairs = self.train_dataset
+        draw = pairs.records.draw if isinstance(pairs, LabelledPairs) else None
+        sampler = CurationBatchSampler(self.schedule, self.curation, seed, rank(), world_size(), draw)
         return _EpochDataLoader(
             self.train_dataset,
             batch_sampler=sampler,
@@ -192,7 +203,7 @@ class CuratedTrainer(RunTrainer):
         """Zero-shot AUROC on a validation split (with `eval_strategy`); never on the films of a test."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         settings = EvaluationSettings(batch_size=self.args.per_device_eval_batch_size, precision="fp32")
-        with evaluation_mode(self.model) as model:
+        with evaluation_mode(self.model if self.average is None else self.average.model) as model:
             encoder = CheXficientEncoder(model, self.processing_class)
             split = score_split(encoder, dataset, (), "published", settings)
         _, macros = judge(split, self.prevalence, RARE_BELOW, resamples=0, seed=self.args.seed)
@@ -351,15 +362,24 @@ class CuratedTrainer(RunTrainer):
             )
         return {"prototype_usage_entropy": entropy, "prototype_mean_cosine": cosine}
 
+    def save_whole(self, folder: Path, weights: dict[str, Tensor] | None) -> None:
+        """As `RunTrainer` does; of a run with an average of the weights, that."""
+        with nullcontext() if self.average is None else self.average.in_place():
+            super().save_whole(folder, weights)
+
     def save_state(self, folder: Path) -> dict:
-        """What was scored and kept, and the objective's own parameters, where it has any."""
+        """What was scored and kept, the average, and the objective's own parameters, where it has any."""
         self.curation.save(folder)
+        if self.average is not None:
+            self.average.save(folder)
         if self.objective.state_dict():
             save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
         return {"skipped_batches": self.skipped_batches, "pairs_scored": self.curator.pairs_scored}
 
     def load_state(self, folder: Path, state: dict) -> None:
         self.curator.state = CurationState.load(folder, self.args.device)
+        if self.average is not None:
+            self.average.load(folder)
         if self.objective.state_dict():
             self.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE))
         self.skipped_batches, self.curator.pairs_scored = state["skipped_batches"], state["pairs_scored"]

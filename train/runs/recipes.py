@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import yaml
@@ -32,6 +32,16 @@ class DataArguments:
         },
     )
 
+    subset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Train on the films of this file of record ids alone (data_scripts.prepared.subsets). The same "
+            "max_steps for subsets of all sizes is equal compute; the same num_train_epochs is equally many passes, "
+            "which cost more the larger the subset.",
+            "recorded": False,
+        },
+    )
+
     def __post_init__(self):
         if isinstance(self.dataset_dir, str):
             self.dataset_dir = [self.dataset_dir]
@@ -41,10 +51,10 @@ class DataArguments:
             raise ValueError("dataset_dir is missing: name at least one prepared dataset folder, or a mixture")
 
     def read(self) -> Mixture:
-        """The folders with weights and caps, whichever way they were given."""
+        """The folders with weights and caps, whichever way they were given, and the subset."""
         if self.mixture:
-            return read_mixture(Path(self.mixture))
-        return Mixture(tuple(Part(folder) for folder in self.dataset_dir))
+            return replace(read_mixture(Path(self.mixture)), subset=self.subset)
+        return Mixture(tuple(Part(folder) for folder in self.dataset_dir), subset=self.subset)
 
 
 class RecipeLoader(yaml.SafeLoader):

@@ -8,7 +8,7 @@ in all phases. They depend on the seed alone, never on the number of processes: 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,9 +66,22 @@ class CurationBatchSampler(Sampler[list[int]]):
     epochs; as all curation lies in epoch 0, the kept subset is complete before a batch of it is asked for. Later epochs
     cut an endless stream of reshuffled passes over the subset into pieces of the same length, since Trainer fixes the
     length of an epoch at its start.
+
+    Args:
+        change: what the rows of a batch of all processes become, in the same order, given the epoch and the number of
+            the batch in it; outside of curation alone. None: they stay.
     """
 
-    def __init__(self, schedule: Schedule, state: CurationState, seed: int, rank: int, world_size: int):
+    def __init__(
+        self,
+        schedule: Schedule,
+        state: CurationState,
+        seed: int,
+        rank: int,
+        world_size: int,
+        change: Callable[[np.ndarray, int, int], np.ndarray] | None = None,
+    ):
+        self.change = change
         self.schedule = schedule
         self.state = state
         self.seed = seed
@@ -84,7 +97,9 @@ class CurationBatchSampler(Sampler[list[int]]):
         return self.schedule.curation_end or self.schedule.subset_steps
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.global_batches(self.epoch):
+        for number, batch in enumerate(self.global_batches(self.epoch)):
+            if self.change is not None and not (self.epoch == 0 and self.schedule.is_curating(number)):
+                batch = self.change(batch, self.epoch, number)
             yield np.array_split(batch, self.world_size)[self.rank].tolist()
 
     def global_batches(self, epoch: int) -> Iterator[np.ndarray]:

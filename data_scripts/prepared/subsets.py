@@ -1,0 +1,147 @@
+"""Strictly nested subsets of a training corpus by patient, written once as files of record ids.
+
+    python -m data_scripts.prepared.subsets DATA/own --out DATA/own_subsets --sizes 300 1000 3000
+    python -m data_scripts.prepared.subsets DATA/own --out DATA/own_subsets --count 5 --smallest 300
+
+The patients of the training split are shuffled once by the seed; a size is the shortest run of them from the start that
+has at least so many films. So a patient is never divided, every size holds the smaller ones, and nothing is stratified.
+Writes `OUT/SIZE.txt` (`train.pretrain --subset`) for every size asked for, and `OUT/subsets.json` last, with what each
+size came to.
+
+To compare sizes at equal compute (as arXiv 2509.12818 does), train all with the same `--max_steps`; with the same
+`--num_train_epochs` each film is seen equally often, and larger sizes cost more.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from transformers import HfArgumentParser
+
+from data_scripts.command_line import split_positional
+from data_scripts.prepared.id_files import write_ids
+from data_scripts.prepared.mixture import Mixture, Part, load_mixture
+from data_scripts.progress import quiet_libraries
+from data_scripts.schema import DataError
+
+#: What is written last.
+LIST_FILE = "subsets.json"
+
+
+@dataclass
+class SubsetArguments:
+    """Arguments of this command, after the prepared folders."""
+
+    out: str = field(metadata={"help": "Folder of the files of ids, which must not hold subsets yet."})
+    sizes: list[int] = field(default_factory=list, metadata={"help": "Films of each subset."})
+    count: int | None = field(
+        default=None, metadata={"help": "In place of sizes: so many, evenly spaced in log up to all films."}
+    )
+    smallest: int | None = field(default=None, metadata={"help": "Films of the smallest one, with count."})
+    seed: int = field(default=0, metadata={"help": "Seed of the order of the patients."})
+
+    def __post_init__(self):
+        spaced = self.count is not None and self.smallest is not None
+        if bool(self.sizes) == spaced or (self.count is None) != (self.smallest is None):
+            raise DataError("give sizes (such as --sizes 300 1000 3000), or count with smallest")
+        if spaced and (self.count < 2 or self.smallest < 1):
+            raise DataError(f"count is {self.count} and smallest {self.smallest}: at least 2 sizes, of 1 film or more")
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A size as asked for, and what it came to."""
+
+    size: int
+    films: int
+    patients: int
+    file: str
+
+
+def spaced_sizes(count: int, smallest: int, films: int) -> list[int]:
+    """`count` sizes from `smallest` to `films`, evenly spaced in log.
+
+    Raises:
+        DataError: the corpus has no more films than the smallest size.
+    """
+    if smallest >= films:
+        raise DataError(f"smallest is {smallest:,} and the corpus has {films:,} training films: lower it")
+    return [int(size) for size in np.geomspace(smallest, films, count).round()]
+
+
+def nested_rows(patients: Sequence[str], sizes: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Rows of each of the `sizes`, in the order of the corpus.
+
+    Args:
+        patients: [films], whose each film is.
+
+    Raises:
+        DataError: sizes that do not rise strictly, one above the corpus, or two that come to the same films, since the
+            next patient has more films than lie between them.
+    """
+    if any(size < 1 for size in sizes) or any(later <= size for size, later in pairwise(sizes)):
+        raise DataError(f"sizes are {list(sizes)}: they must be above 0 and rise strictly")
+    if sizes[-1] > len(patients):
+        raise DataError(f"size {sizes[-1]:,} is above the corpus, which has {len(patients):,} training films: lower it")
+    names, numbers = np.unique(np.asarray(patients), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    place = np.argsort(order)[numbers]
+    films = np.cumsum(np.bincount(place))
+    taken = [int(np.searchsorted(films, size)) + 1 for size in sizes]
+    for number, (fewer, more) in enumerate(pairwise(taken)):
+        if fewer == more:
+            raise DataError(
+                f"sizes {sizes[number]:,} and {sizes[number + 1]:,} come to the same {films[more - 1]:,} films of "
+                f"{more:,} patients, as patients are not divided: space them further"
+            )
+    return [np.flatnonzero(place < count) for count in taken]
+
+
+def write_subsets(folders: Sequence[str], arguments: SubsetArguments) -> list[Subset]:
+    """Write the files of ids, and `subsets.json` last.
+
+    Raises:
+        DataError: see `nested_rows`; no prepared data; `out` holds subsets already, which runs may know.
+    """
+    out = Path(arguments.out)
+    if (out / LIST_FILE).exists():
+        raise DataError(f"{out} holds subsets already, which are written once: choose another --out")
+    corpus = load_mixture(Mixture(tuple(map(Part, folders))), "train", ("record_id", "patient_id"))
+    patients, ids = np.asarray(corpus["patient_id"]), np.asarray(corpus["record_id"])
+    sizes = arguments.sizes or spaced_sizes(arguments.count, arguments.smallest, len(ids))
+    chosen = nested_rows(patients, sizes, arguments.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    subsets = []
+    for size, rows in zip(sizes, chosen, strict=True):
+        subsets.append(Subset(size, len(rows), len(np.unique(patients[rows])), f"{size}.txt"))
+        write_ids(ids[rows].tolist(), out / subsets[-1].file)
+    about: dict = {"folders": list(folders), "seed": arguments.seed, "films": len(ids)}
+    about["patients"] = len(np.unique(patients))
+    about["subsets"] = [asdict(subset) for subset in subsets]
+    (out / LIST_FILE).write_text(json.dumps(about, indent=2) + "\n")
+    return subsets
+
+
+def main(arguments: list[str] | None = None) -> None:
+    quiet_libraries()
+    folders, named = split_positional(arguments)
+    try:
+        parser = HfArgumentParser(SubsetArguments, prog="data_scripts.prepared.subsets DATA [DATA ...]")
+        (parsed,) = parser.parse_args_into_dataclasses(named)
+        if not folders:
+            raise DataError("no prepared folder: python -m data_scripts.prepared.subsets DATA [DATA ...] --out DIR ...")
+        subsets = write_subsets(folders, parsed)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    for subset in subsets:
+        print(f"{Path(parsed.out, subset.file)}: {subset.films:,} films of {subset.patients:,} patients")
+
+
+if __name__ == "__main__":
+    main()

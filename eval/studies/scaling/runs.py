@@ -1,0 +1,221 @@
+"""The runs of a scaling study: sizes, figures film by film, and whether they may be set side by side at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_scripts.prepared.id_files import check_nested
+from eval.artifacts import artifact_path
+from eval.records.results import ProbeResult, SegmentationResult, TaskResult, ZeroShotResult, load_results
+from eval.records.runs import AdaptRun, Run
+from eval.significance import resample_statistics
+from eval.studies.runs import Figures, check_weights, findings_by_film, structures_by_film
+
+#: The costs of the runs of one arm may lie so far apart, as a share: texts are padded to the longest of a chunk, which
+#: moves the FLOP of equally many steps by up to 5 % between small subsets and a small image tower.
+COST_TOLERANCE = 0.1
+#: Settings that runs of one arm may differ in.
+_FREE = {"seed", "data_seed"}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The figure of a model on a benchmark.
+
+    Args:
+        figures, patients: what the figure is made of film by film, and whose film each is; None where the task keeps
+            nothing of single films.
+    """
+
+    path: Path
+    result: TaskResult
+    figures: Figures | None
+    patients: np.ndarray | None
+
+    @property
+    def metric(self) -> str:
+        return self.result.headline[0]
+
+    @property
+    def error(self) -> float:
+        """1 minus the headline figure.
+
+        Raises:
+            ValueError: it is not defined.
+        """
+        value = self.result.headline[1].value
+        if value is None:
+            raise ValueError(f"{self.path}: {self.metric} is not defined, so there is no error to fit")
+        return 1 - value
+
+
+@dataclass(frozen=True, eq=False)
+class ScalingRun:
+    """A run and its figures by benchmark.
+
+    Args:
+        arm: what is compared, such as "reports" or "reports and labels (UniCL)".
+        record: of the training whose films count: of an adaptation, that of its base.
+        seed: of this training and, of an adaptation, its own.
+    """
+
+    folder: Path
+    arm: str
+    record: Run
+    films: int
+    seed: tuple[int, ...]
+    measured: dict[str, Measured]
+
+    @property
+    def cost(self) -> float | None:
+        """FLOP; None where they were not counted."""
+        return self.record.flops.total if self.record.flops is not None and self.record.flops.total else None
+
+
+def load_measured(folder: Path, run: Path | None = None) -> dict[str, Measured]:
+    """The results in a folder by benchmark.
+
+    Args:
+        run: the run folder whose weights they must belong to.
+
+    Raises:
+        ValueError: there are none, or they do not belong to the weights.
+    """
+    measured = {}
+    for name, result in load_results(folder).items():
+        path = folder / name
+        if run is not None:
+            check_weights(run, path, result)
+        patients = figures = None
+        if isinstance(result, ZeroShotResult | ProbeResult) and result.scores_sha256 is not None:
+            _, patients, _, figures = findings_by_film(result, path)
+        elif isinstance(result, SegmentationResult) and artifact_path(folder, path.stem).is_file():
+            _, patients, _, figures = structures_by_film(result, path)
+        measured[path.stem] = Measured(path, result, figures, patients)
+    return measured
+
+
+def load_scaling_run(folder: Path, by: Sequence[str] = ()) -> ScalingRun:
+    """A run folder with `run.json` and `results/`.
+
+    Args:
+        by: settings that make another arm.
+
+    Raises:
+        ValueError: the run is not finished or not evaluated, or nothing tells how many films it was trained on.
+    """
+    own = record = Run.load(folder)
+    seed = (own.seed,)
+    if isinstance(own, AdaptRun):
+        base = Path(own.base["name"]).parent
+        try:
+            record = Run.load(base)
+        except ValueError as error:
+            raise ValueError(
+                f"{folder} was adapted from {own.base['name']}, of which nothing tells the films: {error}"
+            ) from error
+        seed = (record.seed, own.seed)
+    if record.corpus_films is None:
+        raise ValueError(f"{folder}: a run of {record.kind} does not tell the films of its corpus")
+    notes = [f"{name}: {record.settings[name]}" for name in by if record.settings.get(name) is not None]
+    arm = f"{record.paradigm} ({'; '.join(notes)})" if notes else record.paradigm
+    return ScalingRun(folder, arm, record, record.corpus_films, seed, load_measured(folder / "results", folder))
+
+
+def check_runs(runs: Sequence[ScalingRun], unequal_compute: bool) -> list[str]:
+    """Whether runs may be set side by side; what could not be checked, in sentences.
+
+    Raises:
+        ValueError: runs of one arm differ in their settings or, unless `unequal_compute`, in what they cost; two are of
+            one size and seed; their subsets do not nest.
+    """
+    notes = []
+    for arm in dict.fromkeys(run.arm for run in runs):
+        members = sorted((run for run in runs if run.arm == arm), key=lambda run: (run.films, run.seed))
+        _check_settings(arm, members)
+        if not unequal_compute:
+            notes += _check_costs(arm, members)
+        notes += _check_subsets(arm, members)
+    return notes
+
+
+def _check_settings(arm: str, members: Sequence[ScalingRun]) -> None:
+    first = {name: value for name, value in members[0].record.settings.items() if name not in _FREE}
+    for run in members[1:]:
+        settings = {name: value for name, value in run.record.settings.items() if name not in _FREE}
+        different = sorted(name for name in {*first, *settings} if first.get(name) != settings.get(name))
+        if different:
+            raise ValueError(
+                f"{members[0].folder} and {run.folder} are both {arm!r}, and differ in more than films and seed: "
+                f"{different}; if that makes another arm, say so with --by"
+            )
+
+
+def _check_costs(arm: str, members: Sequence[ScalingRun]) -> list[str]:
+    # Where FLOP were not counted, as many steps of one setting cost as much.
+    counted = all(run.cost is not None for run in members)
+    costs = [float(run.cost if counted and run.cost is not None else run.record.steps) for run in members]
+    least, most = int(np.argmin(costs)), int(np.argmax(costs))
+    if costs[most] > costs[least] * (1 + COST_TOLERANCE):
+        unit = "FLOP" if counted else "steps"
+        raise ValueError(
+            f"the runs of {arm!r} differ in compute: {costs[least]:.4g} {unit} of {members[least].folder} "
+            f"({members[least].films:,} films) and {costs[most]:.4g} of {members[most].folder} "
+            f"({members[most].films:,} films), so that films and compute cannot be told apart. Train all sizes with "
+            "the same max_steps, or say --unequal_compute true for runs of equally many passes"
+        )
+    return [] if counted else [f"{arm}: operations were not counted; the steps are equal."]
+
+
+def _check_subsets(arm: str, members: Sequence[ScalingRun]) -> list[str]:
+    """By seed, since each may have an order of patients of its own."""
+    chains = set()
+    for seed in dict.fromkeys(run.seed[0] for run in members):
+        of_seed = {run.films: (run.record.mixture or {}).get("subset") for run in members if run.seed[0] == seed}
+        # The largest may be the whole corpus, which holds every file of ids that could be trained on.
+        files = [file for films, file in sorted(of_seed.items()) if file is not None or films < max(of_seed)]
+        chains.add(tuple(files))
+    for chain in chains:
+        if any(file is None or not Path(file).is_file() for file in chain):
+            return [f"{arm}: whether the sizes nest could not be checked, as their files of ids are not there."]
+        check_nested([Path(file) for file in chain])
+    return []
+
+
+def resampled_errors(measured: Sequence[Measured], resamples: int, seed: int) -> tuple[np.ndarray, bool]:
+    """Errors [models, 1 + resamples], the whole first, on the same resamples of patients; and whether there are any.
+
+    A figure that is a mean over several fits, of which one is known film by film, varies as that one does.
+
+    Raises:
+        ValueError: the models were evaluated on other films.
+    """
+    first = measured[0]
+    for other in measured[1:]:
+        _check_same_films(first, other)
+    errors = np.array([one.error for one in measured])[:, None]
+    if any(one.figures is None for one in measured):
+        return errors, False
+    drawn = resample_statistics([one.figures for one in measured if one.figures], first.patients, resamples, seed)
+    values = np.stack([one["macro"] for one in drawn])
+    values = values[:, np.isfinite(values).all(axis=0)]
+    return errors - (values - values[:, :1]), values.shape[1] > 1
+
+
+def _check_same_films(first: Measured, other: Measured) -> None:
+    def told(one: Measured) -> tuple:
+        result = one.result
+        return (result.benchmark, result.benchmark_version, result.provenance.dataset_fingerprint, one.metric)
+
+    names = ("benchmark", "benchmark version", "evaluated films", "metric")
+    for name, expected, found in zip(names, told(first), told(other), strict=True):
+        if expected != found:
+            raise ValueError(
+                f"{first.path} and {other.path} cannot be compared: they differ in {name}: {expected} and {found}"
+            )
+    if first.patients is not None and other.patients is not None and not np.array_equal(first.patients, other.patients):
+        raise ValueError(f"{first.path} and {other.path} cannot be compared: their patients differ")

@@ -1,0 +1,171 @@
+"""A scaling study as Markdown, and as a paragraph for the card of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eval.records.estimates import Estimate
+from eval.studies.scaling.results import REACH, Curve, Films, Pair, Scaling
+
+
+def format_markdown(scaling: Scaling) -> str:
+    """Three tables for each benchmark (sizes, fits, pairs), how to read them, and the paragraph of a card."""
+    parts = []
+    for name in dict.fromkeys(curve.benchmark for curve in scaling.curves):
+        curves = [curve for curve in scaling.curves if curve.benchmark == name]
+        parts += [f"## {name}: error = 1 - {curves[0].metric}", "", *_sizes(curves, scaling), ""]
+        parts += [*_fits(curves, scaling), ""]
+        pairs = [pair for pair in scaling.pairs if pair.benchmark == name]
+        parts += [*_pairs(pairs), ""] if pairs else []
+    compute = "equally many passes, so larger sizes cost more" if scaling.unequal_compute else "equal compute"
+    parts += [
+        f"Runs of one arm: {compute}. Intervals: {scaling.interval}; {scaling.resamples:,} resamples. Slope: how "
+        "steep the curve is over these sizes, as the exponent of a power law without a floor. Fit: error(n) = a n^-b + "
+        "c with a, b and c at least 0; b and c trade off against each other, so with few sizes both are unsure where "
+        "the curve itself is not.",
+        *scaling.notes,
+        "",
+        "For a card:",
+        "",
+        card_paragraph(scaling),
+    ]
+    return "\n".join(parts)
+
+
+def card_paragraph(scaling: Scaling) -> str:
+    """What the study says in plain sentences; a reader of a card has not seen the tables."""
+    sentences = [_curve_sentence(curve, scaling.reference) for curve in scaling.curves]
+    sentences += [_pair_sentence(pair) for pair in scaling.pairs]
+    compute = "equally many passes" if scaling.unequal_compute else "equal compute"
+    sentences.append(
+        f"All at {compute} for all sizes, with 95 % intervals over patients and seeds; the curves hold for these "
+        "films, this start and this setting."
+    )
+    return " ".join(sentences)
+
+
+def _curve_sentence(curve: Curve, reference: str | None) -> str:
+    first, last = curve.points[0], curve.points[-1]
+    where = (
+        f"On {curve.benchmark}, {curve.arm}: {curve.metric} {_value(1 - last.error.value)} with {last.films:,} films"
+    )
+    change = f"({_value(1 - first.error.value)} with {first.films:,})"
+    if curve.fit is None:
+        return f"{where} {change}; {curve.reason}."
+    fit = curve.fit
+    text = (
+        f"{where} {change}; the error follows {fit.amplitude.value:.3g} n^-{fit.exponent.value:.2f} + "
+        f"{fit.floor.value:.3f} (exponent {_interval(fit.exponent, 2)}), and twice the films would lower it by "
+        f"{_estimate(fit.gain_of_doubling)}"
+    )
+    held = curve.extrapolation
+    if held is not None:
+        text += (
+            f"; fitted on the sizes up to {held.fitted_on[-1]:,}, the error at {held.films:,} is predicted as "
+            f"{_value(held.predicted.value)} and was {_value(held.found.value)} "
+            f"(off by {_estimate(held.difference, sign=True)})"
+        )
+    if curve.films_to_beat is not None:
+        text += f"; films needed to beat {reference}: {_films(curve.films_to_beat)}"
+    return f"{text}."
+
+
+def _pair_sentence(pair: Pair) -> str:
+    low, high = pair.slope.low, pair.slope.high
+    text = f"On {pair.benchmark}, "
+    if pair.exponent is None:
+        # One of them does not fall: it does not scale at all.
+        return f"{text}the slopes of {pair.first} and {pair.second} differ by {_estimate(pair.slope, sign=True)}."
+    if low is None or high is None or low <= 0 <= high:
+        text += f"neither {pair.first} nor {pair.second} surely scales better (slopes differ by "
+    else:
+        better, worse = (pair.first, pair.second) if low > 0 else (pair.second, pair.first)
+        text += f"{better} scales better than {worse} (slopes of {pair.first} and {pair.second} differ by "
+    text += f"{_estimate(pair.slope, sign=True)})"
+    if pair.crossing is not None:
+        text += f"; their curves cross at {_films(pair.crossing)} films"
+    return f"{text}."
+
+
+def _sizes(curves: Sequence[Curve], scaling: Scaling) -> list[str]:
+    reference = scaling.references.get(curves[0].benchmark)
+    lines = ["| arm | films | seeds | error | below the reference |", "|---|---:|---:|---|---|"]
+    for curve in curves:
+        for point in curve.points:
+            below = "-" if point.below_reference is None else _estimate(point.below_reference, sign=True)
+            lines.append(_row(curve.arm, f"{point.films:,}", len(point.by_seed), _estimate(point.error), below))
+    if reference is not None:
+        lines.append(_row(f"reference: {scaling.reference}", "-", "-", _estimate(reference), "-"))
+    return lines
+
+
+def _fits(curves: Sequence[Curve], scaling: Scaling) -> list[str]:
+    lines = [
+        "| arm | slope | b | c | a | off at the sizes | twice the films lower it by | largest size, predicted minus "
+        f"found | films to beat {scaling.reference or 'the reference'} |",
+        "|---|---|---|---|---:|---:|---|---|---|",
+    ]
+    for curve in curves:
+        fit, held = curve.fit, curve.extrapolation
+        cells: list = [curve.arm, _estimate(curve.slope)]
+        if fit is None:
+            lines.append(_row(*cells, f"{curve.state}: {curve.reason}", *["-"] * 6))
+            continue
+        limit = f" (at its limit in {fit.at_limit:.0%} of the resamples)" if fit.at_limit > 0.025 else ""
+        cells += [f"{_estimate(fit.exponent)}{limit}", _estimate(fit.floor), f"{fit.amplitude.value:.3g}"]
+        cells += [f"{fit.deviation:.4f}", _estimate(fit.gain_of_doubling, places=4)]
+        cells.append("needs four sizes" if held is None else _estimate(held.difference, sign=True, places=4))
+        lines.append(_row(*cells, "-" if curve.films_to_beat is None else _films(curve.films_to_beat)))
+    return lines
+
+
+def _pairs(pairs: Sequence[Pair]) -> list[str]:
+    lines = [
+        "| first minus second | slope | exponent b | error at the largest common size | curves cross at |",
+        "|---|---|---|---|---|",
+    ]
+    for pair in pairs:
+        exponent = "not fitted" if pair.exponent is None else _estimate(pair.exponent, sign=True)
+        error = "-" if pair.error is None else f"{_estimate(pair.error, sign=True)} at {pair.films:,}"
+        crossing = f"not within {REACH:g} times the sizes" if pair.crossing is None else _films(pair.crossing)
+        crossing = "-" if pair.exponent is None else crossing
+        lines.append(_row(f"{pair.first} - {pair.second}", _estimate(pair.slope, sign=True), exponent, error, crossing))
+    return lines
+
+
+def _row(*cells) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _value(value: float | None, places: int = 3) -> str:
+    return "not defined" if value is None else f"{value:.{places}f}"
+
+
+def _estimate(estimate: Estimate, sign: bool = False, places: int = 3) -> str:
+    if estimate.value is None:
+        return "not defined"
+    form = f"{'+' if sign else ''}.{places}f"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:{form}} [no interval]"
+    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
+
+
+def _interval(estimate: Estimate, places: int) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "without an interval"
+    return f"between {estimate.low:.{places}f} and {estimate.high:.{places}f}"
+
+
+def _films(films: Films) -> str:
+    """A number of films with two figures, since it is no surer than that."""
+    value = "never, by the fit" if films.value is None else _round(films.value)
+    if films.beyond:
+        value = f"about {value}, far beyond the sizes"
+    if films.low is None and films.high is None:
+        return value if films.share in (0, 1) else f"{value} (in {films.share:.0%} of the resamples at all)"
+    low, high = ("more than any" if bound is None else _round(bound) for bound in (films.low, films.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _round(films: float) -> str:
+    return "any number" if films < 1 else f"{float(f'{films:.2g}'):,.0f}"

@@ -1,0 +1,340 @@
+"""Scaling studies: known power laws in run folders come out of the command, and what cannot be compared is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+from scipy.stats import norm
+
+from data_scripts.prepared.id_files import write_ids
+from eval.artifacts import save_artifact
+from eval.records.estimates import Estimate
+from eval.records.results import Direction, RetrievalResult, SegmentationResult, ZeroShotResult
+from eval.records.runs import Flops
+from eval.scores import ZeroShotScores, scores_path
+from eval.studies.scaling.__main__ import main
+from eval.studies.scaling.curves import seed_deviations, shared_sizes
+from eval.studies.scaling.power_laws import fit_power_laws, log_slopes
+from eval.studies.scaling.runs import load_measured, resampled_errors
+from eval.tasks.zero_shot import judge
+from tests.run_records import adapt_run, pretrain_run
+from tests.test_compare import NAMES, PREVALENCE, write_run
+
+SIZES = (300, 1000, 3000, 10_000, 30_000)
+UNICL = {"objective": "unicl", "label_record_share": 0.3}
+
+
+def scores_of(error: float, noise: int, films: int = 1200) -> ZeroShotScores:
+    """Of 600 patients with two films each; the AUROC of every finding is 1 - `error` in expectation."""
+    of_films, of_run = np.random.default_rng(0), np.random.default_rng(1 + noise)
+    targets = (of_films.random((films, 3)) < 0.4).astype(float)
+    shared, own = of_films.normal(size=(films, 3)), of_run.normal(size=(films, 3))
+    scores = 0.9 * shared + np.sqrt(1 - 0.81) * own + targets * np.sqrt(2) * norm.ppf(1 - error)
+    return ZeroShotScores(NAMES, scores.astype(np.float32), targets, np.repeat(np.arange(films // 2), 2))
+
+
+def write_cell(
+    folder: Path, error: float, films: int, seed: int, noise: int, flops: float = 3e15, subset=None, **settings
+) -> Path:
+    write_run(folder, scores_of(error, noise), seed=seed)
+    costs, mixture = Flops(flops * (1 + 0.004 * seed)), {"parts": [], "seed": 0, "subset": subset}
+    values = {"settings": settings, "mixture": mixture, "steps": round(flops / 3e12)}
+    pretrain_run(seed=seed, corpus_pairs=films, flops=costs, **values).write(folder)
+    return folder
+
+
+def law(a: float, b: float, c: float, films: int) -> float:
+    return a * films**-b + c
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Path:
+    """Two arms of known laws, one steeper, crossing near 2,700 films; and a start to beat."""
+    root = tmp_path_factory.mktemp("scaling")
+    ids = [f"film/{number}" for number in range(SIZES[-1])]
+    for films in SIZES:
+        write_ids(ids[:films], root / f"{films}.txt")
+        for seed in range(2):
+            subset = str(root / f"{films}.txt")
+            folder = root / f"reports-{films}-{seed}"
+            write_cell(folder, law(0.8, 0.18, 0.03, films), films, seed, films + seed, subset=subset)
+            folder = root / f"unicl-{films}-{seed}"
+            write_cell(folder, law(3.2, 0.38, 0.06, films), films, seed, films + 7 + seed, subset=subset, **UNICL)
+    write_run(root / "start", scores_of(0.21, 99))
+    return root
+
+
+def cells(study: Path, *names: str) -> list[str]:
+    return [str(path) for name in names for path in sorted(study.glob(f"{name}-*"))]
+
+
+def run(words: list[str], out: Path, *more: str) -> dict:
+    main([*words, "--out", str(out), "--resamples", "300", *more])
+    return json.loads(Path(f"{out}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def found(study, tmp_path_factory) -> tuple[dict, Path]:
+    out = tmp_path_factory.mktemp("found") / "scaling"
+    reference = ["--reference", str(study / "start"), "--reference_name", "the start"]
+    return run(cells(study, "reports", "unicl"), out, *reference), out
+
+
+def inside(estimate: dict, value: float) -> bool:
+    return estimate["low"] <= value <= estimate["high"]
+
+
+def test_known_laws_lie_within_their_intervals(found):
+    curves = {curve["arm"]: curve for curve in found[0]["curves"]}
+    truth = {"reports": (0.8, 0.18, 0.03), "reports and labels (UniCL)": (3.2, 0.38, 0.06)}
+    assert set(curves) == set(truth)
+    for arm, (a, b, c) in truth.items():
+        curve = curves[arm]
+        assert curve["state"] == "falls"
+        assert curve["metric"] == "macro AUROC"
+        assert [point["films"] for point in curve["points"]] == list(SIZES)
+        assert inside(curve["fit"]["exponent"], b)
+        assert inside(curve["fit"]["floor"], c)
+        for point in curve["points"]:
+            assert len(point["by_seed"]) == 2
+            assert point["error"]["value"] == pytest.approx(law(a, b, c, point["films"]), abs=0.03)
+        held = curve["extrapolation"]
+        assert (held["films"], held["fitted_on"]) == (30_000, list(SIZES[:-1]))
+        assert inside(held["difference"], 0)
+        assert held["difference"]["value"] == pytest.approx(held["predicted"]["value"] - held["found"]["value"])
+        films = ((0.21 - c) / a) ** (-1 / b)
+        beat = curve["films_to_beat"]
+        assert beat["low"] < films < beat["high"]
+        assert not beat["never"]
+        doubled = law(a, b, c, 30_000) - law(a, b, c, 60_000)
+        assert curve["fit"]["gain_of_doubling"]["value"] == pytest.approx(doubled, abs=0.006)
+        assert curve["fit"]["low"][0] < curve["fit"]["error"][0] < curve["fit"]["high"][0]
+    points = {point["films"]: point["below_reference"] for point in curves["reports"]["points"]}
+    assert points[300]["high"] < 0 < points[30_000]["low"]
+
+
+def test_exponents_are_compared_and_crossings_found(found):
+    (pair,) = found[0]["pairs"]
+    assert (pair["first"], pair["second"]) == ("reports", "reports and labels (UniCL)")
+    assert pair["slope"]["high"] < 0, "UniCL is steeper"
+    assert inside(pair["exponent"], 0.18 - 0.38)
+    assert pair["films"] == 30_000
+    assert pair["error"]["low"] > 0
+    grid = np.geomspace(300, 30_000, 4000)
+    truth = grid[np.abs(law(0.8, 0.18, 0.03, grid) - law(3.2, 0.38, 0.06, grid)).argmin()]
+    assert pair["crossing"]["low"] < truth < pair["crossing"]["high"]
+
+
+def test_what_is_written_says_so(found):
+    _, out = found
+    text = out.with_suffix(".md").read_text()
+    paragraph = out.with_suffix(".txt").read_text()
+    assert "## zero_shot_findings: error = 1 - macro AUROC" in text
+    assert text.endswith(paragraph)
+    assert "reports and labels (UniCL) scales better than reports" in paragraph
+    assert "films needed to beat the start: " in paragraph
+    assert "fitted on the sizes up to 10,000, the error at 30,000 is predicted as" in paragraph
+    assert "equal compute for all sizes" in paragraph
+    assert "nan" not in text.lower().replace("finance", "")
+    assert image.imread(out.with_suffix(".png")).std() > 0.05
+
+
+def test_intervals_cover_about_as_often_as_they_say():
+    """Power laws with seeds of known spread, three to a size."""
+    sizes, truth = np.array(SIZES), 2 * np.array(SIZES) ** -0.35 + 0.05
+    covered = {"exponent": 0, "slope": 0, "tripled": 0}
+    for study in range(60):
+        generator = np.random.default_rng(study)
+        seeds = truth[:, None] + generator.normal(0, 0.004, (5, 3))
+        errors = seeds.mean(axis=1) + seed_deviations(list(seeds), 200, generator)
+        laws = fit_power_laws(sizes, errors)
+        tripled = 2 * 90_000**-0.35 + 0.05
+        for name, values, true in (
+            ("exponent", laws.exponent, 0.35),
+            ("slope", log_slopes(sizes, errors), log_slopes(sizes, truth)[0]),
+            ("tripled", laws.errors(np.array([90_000]))[:, 0], tripled),
+        ):
+            low, high = np.quantile(values[1:], [0.025, 0.975])
+            covered[name] += low <= true <= high
+    assert all(count >= 50 for count in covered.values()), covered
+
+
+def test_seeds_say_nothing_where_there_is_one_and_are_pooled_where_there_are_few():
+    generator = np.random.default_rng(0)
+    assert not seed_deviations([np.array([0.2]), np.array([0.1])], 50, generator).any()
+    added = seed_deviations([np.array([0.2, 0.3]), np.array([0.1])], 4000, generator)
+    assert not added[0].any()
+    # One degree of freedom: Student's t is 6.5 times as wide as the normal distribution.
+    width = 0.05 * np.sqrt(2) * 12.706 / 1.96
+    assert added[1:, 1].std() == pytest.approx(width, rel=0.02)
+    assert added[1:, 0].std() == pytest.approx(width / np.sqrt(2), rel=0.05)
+
+
+def test_sizes_of_whole_patients_that_lie_close_are_one():
+    assert shared_sizes([300, 303, 1000, 304, 1049, 3000]) == {
+        **{300: 302, 303: 302, 304: 302, 1000: 1024, 1049: 1024, 3000: 3000}
+    }
+
+
+def test_flat_curves_are_said_to_be_flat(tmp_path):
+    for films in SIZES[:3]:
+        write_cell(tmp_path / f"flat-{films}-0", 0.2, films, 0, films)
+        write_cell(tmp_path / f"rising-{films}-0", 0.1 + films / 20_000, films, 0, films, **UNICL)
+    result = run(cells(tmp_path, "flat", "rising"), tmp_path / "out")
+    flat, rising = result["curves"]
+    assert (flat["state"], flat["fit"], flat["films_to_beat"], flat["extrapolation"]) == ("flat", None, None, None)
+    assert rising["state"] == "rises"
+    (pair,) = result["pairs"]
+    assert pair["exponent"] is pair["crossing"] is None
+    paragraph = (tmp_path / "out.txt").read_text()
+    assert "does not surely change with the films, so nothing is fitted" in paragraph
+    assert "the error rises with the films" in paragraph
+
+
+def test_three_sizes_are_fitted_without_a_check_and_two_are_refused(tmp_path):
+    for films in SIZES[:3]:
+        write_cell(tmp_path / f"a-{films}-0", law(2, 0.35, 0.05, films), films, 0, films)
+    result = run(cells(tmp_path, "a"), tmp_path / "out")
+    assert result["curves"][0]["fit"] is not None
+    assert result["curves"][0]["extrapolation"] is None
+    assert "needs four sizes" in (tmp_path / "out.md").read_text()
+    with pytest.raises(SystemExit, match=r"needs at least 3 sizes, not 2 \(300, 1,000\): train on more subsets"):
+        run(cells(tmp_path, "a-300", "a-1000"), tmp_path / "out")
+
+
+def change_run(folder: Path, **values) -> None:
+    path = folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.fixture
+def small(tmp_path) -> Path:
+    for number, films in enumerate(SIZES[:3]):
+        write_ids([f"film/{one}" for one in range(films)], tmp_path / f"{films}.txt")
+        error, subset = law(2, 0.35, 0.05, films), str(tmp_path / f"{films}.txt")
+        write_cell(tmp_path / f"a-{films}-0", error, films, 0, number, subset=subset)
+    return tmp_path
+
+
+def test_runs_that_differ_in_compute_are_refused_unless_asked(small):
+    # Texts of unequal length make the cost of equal steps differ a little.
+    change_run(small / "a-3000-0", flops={"trained": 3.2e15, "scored": 0.0, "total": 3.2e15})
+    assert run(cells(small, "a"), small / "out")["curves"]
+    dearer = {"trained": 9e15, "scored": 0.0, "total": 9e15}
+    change_run(small / "a-3000-0", flops=dearer)
+    with pytest.raises(SystemExit, match=r"differ in compute: 3e\+15 FLOP of .*a-\d+-0 .* and 9e\+15 of .*a-3000-0"):
+        run(cells(small, "a"), small / "out")
+    result = run(cells(small, "a"), small / "out", "--unequal_compute", "true")
+    assert result["unequal_compute"]
+    assert "equally many passes" in (small / "out.txt").read_text()
+    for films in SIZES[:3]:
+        change_run(small / f"a-{films}-0", flops=None, steps=films)
+    with pytest.raises(SystemExit, match="differ in compute: 300 steps of"):
+        run(cells(small, "a"), small / "out")
+    for films in SIZES[:3]:
+        change_run(small / f"a-{films}-0", steps=500)
+    assert "operations were not counted" in run(cells(small, "a"), small / "out")["notes"][0]
+
+
+def test_sizes_that_do_not_nest_are_refused(small):
+    write_ids([f"other/{one}" for one in range(1000)], small / "1000.txt")
+    with pytest.raises(SystemExit, match=r"1000\.txt lacks 300 ids of the smaller subset .*the sizes do not nest"):
+        run(cells(small, "a"), small / "out")
+    (small / "1000.txt").unlink()
+    notes = run(cells(small, "a"), small / "out")["notes"]
+    assert notes == ["reports: whether the sizes nest could not be checked, as their files of ids are not there."]
+
+
+def test_other_settings_and_other_films_are_refused(small):
+    write_cell(small / "a-10000-0", 0.1, 10_000, 0, 5, learning_rate=1e-3)
+    with pytest.raises(SystemExit, match=r"more than films and seed: \['learning_rate'\]; .* say so with --by"):
+        run(cells(small, "a"), small / "out")
+    write_cell(small / "a-10000-0", 0.1, 10_000, 0, 5)
+    path = small / "a-10000-0" / "results" / "zero_shot_findings.json"
+    values = json.loads(path.read_text())
+    values["provenance"]["dataset_fingerprint"] = "other"
+    path.write_text(json.dumps(values))
+    with pytest.raises(SystemExit, match="they differ in evaluated films: abc and other"):
+        run(cells(small, "a"), small / "out")
+    scores_path(path).rename(scores_path(path.with_name("another.json")))
+    path.rename(path.with_name("another.json"))
+    with pytest.raises(SystemExit, match=r"a-\d+-0 was not evaluated on another, as others were"):
+        run(cells(small, "a"), small / "out")
+
+
+def test_an_adaptation_counts_the_films_of_its_base(small):
+    """Report generation, say, on top of each encoder."""
+    for films in SIZES[:3]:
+        base = small / f"a-{films}-0"
+        folder = write_run(small / f"adapted-{films}", scores_of(law(2, 0.35, 0.05, films) / 2, films))
+        result = folder / "results" / "zero_shot_findings.json"
+        values = json.loads(result.read_text())
+        result.rename(result.with_name("tubes.json")).write_text(json.dumps(values | {"benchmark": "tubes"}))
+        scores_path(result).rename(scores_path(result.with_name("tubes.json")))
+        adapt_run(base={"name": str(base / "model"), "revision": None, "weights_sha256": "1" * 64}).write(folder)
+    result = run(cells(small, "a", "adapted"), small / "out")
+    assert [curve["benchmark"] for curve in result["curves"]] == ["tubes", "zero_shot_findings"]
+    assert all([point["films"] for point in curve["points"]] == list(SIZES[:3]) for curve in result["curves"])
+    assert {curve["arm"] for curve in result["curves"]} == {"reports"}
+    adapt_run(base={"name": str(small / "nowhere" / "model")}).write(small / "adapted-300")
+    with pytest.raises(SystemExit, match="of which nothing tells the films"):
+        run(cells(small, "a", "adapted"), small / "out")
+
+
+def test_without_scores_of_films_intervals_are_over_seeds_and_without_seeds_there_are_none(tmp_path):
+    for films in SIZES[:4]:
+        for seed in range(2):
+            folder = write_cell(tmp_path / f"a-{films}-{seed}", law(2, 0.35, 0.05, films), films, seed, films + seed)
+            path = folder / "results" / "zero_shot_findings.json"
+            result = ZeroShotResult.load(path)
+            value = 1 - law(2, 0.35, 0.05, films) + 0.004 * (seed - 0.5)
+            dataclasses.replace(result, scores_sha256=None, macro=Estimate(value, None, None)).save(path)
+    result = run(cells(tmp_path, "a"), tmp_path / "out")
+    (curve,) = result["curves"]
+    assert "nothing is kept of single films" in result["notes"][-1]
+    assert curve["fit"]["exponent"]["value"] == pytest.approx(0.35, abs=0.01)
+    assert inside(curve["fit"]["exponent"], 0.35)
+    result = run([str(tmp_path / f"a-{films}-0") for films in SIZES[:4]], tmp_path / "out")
+    assert result["curves"][0]["fit"]["exponent"]["low"] is None
+    assert "[no interval]" in (tmp_path / "out.md").read_text()
+
+
+def test_macro_means_are_those_that_the_result_says(study):
+    """The figure that is resampled is the headline of the result."""
+    folder = study / "reports-300-0"
+    labels, macros = judge(scores_of(law(0.8, 0.18, 0.03, 300), 300), PREVALENCE, 0.01, resamples=5, seed=0)
+    assert len(labels) == 3
+    result = ZeroShotResult.load(folder / "results" / "zero_shot_findings.json")
+    assert result.headline[1].value == pytest.approx(macros["macro"].value)
+
+
+def test_a_decoder_that_was_fitted_counts_film_by_film_and_a_task_without_films_by_its_figure(tmp_path):
+    provenance = ZeroShotResult.load(
+        write_run(tmp_path / "any", scores_of(0.2, 1)) / "results" / "zero_shot_findings.json"
+    ).provenance
+    dices = np.random.default_rng(0).uniform(0.2, 0.9, (60, 2))
+    nothing, mean = Estimate(None, None, None), Estimate(float(dices.mean()), None, None)
+    macro = {"linear": Estimate(0.1, None, None), "unet": mean}
+    decoders = {name: {"trainable": 5, "films": 60} for name in macro}
+    folder = tmp_path / "results"
+    SegmentationResult("tubes", 1, structures=[], macro_dice=macro, decoders=decoders, provenance=provenance).save(
+        folder / "tubes.json"
+    )
+    arrays = {"dice_unet": dices.astype(np.float32), "patients": np.repeat(np.arange(30), 2)}
+    save_artifact(folder, "tubes", arrays, {"structures": ["tube", "line"]})
+    direction = Direction({"5": Estimate(0.4, None, None)}, {}, nothing, 1.0, 9, 9)
+    RetrievalResult(
+        "retrieval", 1, image_to_text=direction, text_to_image=direction, n_images=9, n_texts=9, n_distinct_texts=9,
+        provenance=provenance,
+    ).save(folder / "retrieval.json")  # fmt: skip
+    measured = load_measured(folder)
+    errors, by_patient = resampled_errors([measured["tubes"]], 40, 0)
+    assert by_patient
+    assert errors.shape == (1, 41)
+    assert errors[0, 0] == pytest.approx(1 - dices.mean())
+    assert 0.005 < errors[0, 1:].std() < 0.05
+    errors, by_patient = resampled_errors([measured["retrieval"]], 40, 0)
+    assert (errors.tolist(), by_patient) == ([[pytest.approx(0.6)]], False)
