@@ -1,6 +1,6 @@
 """The self-distillation objective of DINOv2 (arXiv 2304.07193): DINO on CLS, iBOT on masked patches, KoLeo.
 
-Functions on tensors. Over several processes each is exact: centres and Sinkhorn-Knopp use sums over all processes, KoLeo
+Functions on tensors. Over several processes each is exact: centres and Sinkhorn-Knopp use sums over all of them, KoLeo
 looks for neighbours among the films of all, and the mean of the losses over processes, which is what DDP takes of the
 gradients, is the loss of the whole batch.
 
@@ -55,7 +55,7 @@ def sinkhorn_targets(logits: Tensor, temperature: float) -> Tensor:
 
 
 def dino_loss(student: Tensor, targets: Tensor, temperature: float = 0.1) -> Tensor:
-    """Cross entropy of every crop of the student with every view of the teacher that it is to predict, summed over views.
+    """Cross entropy of every crop of the student with every view of the teacher, summed over both.
 
     Args:
         student: logits [crops, B, K].
@@ -157,7 +157,9 @@ def loss_terms(
         terms["koleo"] = weights.koleo * spread
         total = total + terms["koleo"]
     if weights.ibot:
-        assert student.patch_logits is not None and targets.patches is not None and patch_weights is not None
+        assert student.patch_logits is not None
+        assert targets.patches is not None
+        assert patch_weights is not None
         images = len(student.global_logits)
         terms["ibot"] = ibot_loss(student.patch_logits, targets.patches, patch_weights, images, temperature)
         total = total + weights.ibot * terms["ibot"]

@@ -5,7 +5,7 @@
     torchrun --nproc_per_node 2 -m train.self_supervised train/recipes/self_supervised_demo.yaml --use_cpu
 
 Writes into `output_dir`: `model/` (the teacher's tower, a plain model of transformers that `AutoModel` loads, with its
-preprocessing and `dino_head.safetensors`), `log.json` and, last, `run.json`. With `--save_strategy steps --save_steps 500`
+preprocessing and `dino_head.safetensors`), `log.json` and, last, `run.json`. With `--save_strategy steps`
 a run that was stopped goes on by `--resume_from_checkpoint last`.
 """
 

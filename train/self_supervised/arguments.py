@@ -66,7 +66,7 @@ class TowerArguments:
 class SelfSupervisedArguments(RunArguments):
     """`TrainingArguments`, and what self-distillation has beside them.
 
-    Defaults that differ from `TrainingArguments` are DINOv2's, but for the learning rate, which is one for going on from
+    Defaults that differ from `TrainingArguments` are DINOv2's, but for the learning rate, which is for going on from
     pretrained weights (a full one destroys them): `learning_rate` 5e-5 with a cosine to 1e-6 after a warm-up of 10 % of
     the steps, `weight_decay` 0.04, `max_grad_norm` 3 (of tower and head together), 100 passes; and those of
     `RunArguments`.

@@ -15,8 +15,8 @@ from train.self_supervised.towers import features
 
 
 class CropFlops:
-    """Counts what crops cost student and teacher: tower and head. Attention is counted in its plain form; crops, the loss
-    and the centring are left out.
+    """Counts what crops cost student and teacher: tower and head. Attention is counted in its plain form; crops,
+    the loss and the centring are left out.
 
     Args:
         recomputes: whether activations of the tower are computed again in the backward pass (gradient checkpointing).
@@ -33,7 +33,7 @@ class CropFlops:
         self._costs: dict[tuple[str, int], Cost] = {}
 
     def step(self, films: int, sizes: tuple[int, int], local_crops: int, masked: int) -> float:
-        """FLOP of a step: the student's forward and backward pass on all crops, the teacher's forward pass on two a film.
+        """FLOP of a step: the student forward and backward on all crops, the teacher forward on the global ones.
 
         Args:
             sizes: sides of global and local crops, in pixels.

@@ -1,6 +1,6 @@
 """Global and local crops of grey films, cut, resized and blurred for a whole batch on the device.
 
-Cutting, antialiased resizing, mirroring and blurring are linear and separable: a crop is `rows @ film @ columns.T`, with
+Cutting, antialiased resizing, mirroring and blurring are linear and separable: a crop is `rows @ film @ columns.T`,
 one matrix for each film and side. All that is random is drawn by seed and batch number for the films of all processes,
 of which each takes its own: neither a resumption nor the number of processes changes a crop.
 """

@@ -13,7 +13,7 @@ from train.self_supervised.head import DinoHead, load_head
 from train.self_supervised.schedules import Standstill
 from train.self_supervised.towers import Tower, patch_size
 
-#: The published run holds the last layer still for one pass of 1,250 steps; ours never for more than this share of a run.
+#: The published run holds the last layer still for one pass of 1,250 steps; ours never for more than this share.
 _PUBLISHED_STANDSTILL, _MOST_STANDSTILL = 1250, 0.1
 
 

@@ -1,4 +1,4 @@
-"""What a tower's features tell of findings, without training it: a linear probe and nearest neighbours, on validation."""
+"""What a tower's features tell of findings: a linear probe and nearest neighbours, on validation."""
 
 from __future__ import annotations
 

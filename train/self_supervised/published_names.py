@@ -88,7 +88,7 @@ def load_published_backbone(
 
 
 def head_from_published(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a published head, with or without a prefix, of either way of weight normalisation, by our names."""
+    """The tensors of a published head by our names; a prefix and both ways of weight normalisation are taken."""
     renamed = {}
     for name, tensor in tensors.items():
         plain = _HEAD_PREFIX.sub("", name)

@@ -1,4 +1,4 @@
-"""What changes in the course of a run besides the learning rate: momentum, temperature, weight decay, what stands still."""
+"""What changes in a run besides the learning rate: momentum, temperature, weight decay, what stands still."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _depths(backbone: nn.Module) -> tuple[dict[str, int], int]:
 
 
 def hold_still(scheduler: LambdaLR, optimizer: Optimizer, standstill: Standstill) -> LambdaLR:
-    """The scheduler, by which parts stand still at first. Adam's moments are gathered meanwhile, as in the published code."""
+    """The scheduler, by which parts stand still at first; Adam gathers its moments meanwhile, as published."""
     parts: Sequence[str] = [group["part"] for group in optimizer.param_groups]
     scheduler.lr_lambdas = [
         lambda step, part=part, rule=rule: rule(step) * standstill.factor(part, step)

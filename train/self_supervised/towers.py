@@ -1,4 +1,4 @@
-"""The image tower that is distilled: where it comes from, what of it iBOT needs, and how films are normalised for it."""
+"""The image tower that is distilled: where it comes from, what iBOT needs of it, how its films are normalised."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ class _Course(TrainerCallback):
 class SelfDistillationTrainer(RunTrainer):
     """DINO, iBOT and KoLeo on films (see `train.objectives.self_distillation`). Its samples are films.
 
-    Crops and masks depend on seed and batch alone, centring is of all films of a batch, and so the weights do not depend
-    on the number of processes, for towers without stochastic depth and dropout. Accumulated batches are centred each by
+    Crops and masks depend on seed and batch alone, centring is of all films of a batch: the weights do not depend on
+    the number of processes, for towers without stochastic depth and dropout. Accumulated batches are centred each by
     itself, and KoLeo looks for neighbours in each.
 
     Args:
@@ -235,7 +235,7 @@ class SelfDistillationTrainer(RunTrainer):
 
     def load_state(self, folder: Path, state: dict) -> None:
         self.teacher.load_state_dict(load_file(folder / TEACHER_FILE))
-        self.evaluated = {step: figures for step, figures in state["evaluated"]}
+        self.evaluated = dict(state["evaluated"])
         self.batches_done = self.state.global_step * self.plan.accumulate
         self._since_log = (self.batches_done, time.perf_counter(), self.spent().samples)
 
