@@ -202,7 +202,33 @@ class AdaptRun(Run):
     facts: dict = field(default_factory=dict)
 
 
-KINDS: dict[str, type[Run]] = {kind.kind: kind for kind in (PretrainRun, AdaptRun)}
+@dataclass(kw_only=True)
+class SelfSupervisedRun(Run):
+    """A run of `train.self_supervised`.
+
+    Args:
+        start, start_sha256: name or folder that the tower was loaded from, and the hash of its weights; None: it was
+            new.
+        corpus_films, corpus_fingerprint: of the training split.
+        films_trained: a film that is seen again counts again.
+        plan: steps, schedules, sizes and the head (`train.self_supervised.plan.Plan` as a dict).
+        final_losses: the last ones that were logged, by term.
+        probes: figures on validation by step, of the start and the end at least; empty where nothing was evaluated.
+    """
+
+    kind: ClassVar[str] = "self-supervised pretraining"
+    command: ClassVar[str] = "python -m train.self_supervised"
+    corpus_films: int
+    films_trained: int
+    plan: dict
+    start: str | None = None
+    start_sha256: str | None = None
+    corpus_fingerprint: str | None = None
+    final_losses: dict[str, float] = field(default_factory=dict)
+    probes: list[dict] = field(default_factory=list)
+
+
+KINDS: dict[str, type[Run]] = {kind.kind: kind for kind in (PretrainRun, AdaptRun, SelfSupervisedRun)}
 
 
 def _commands(kind: type[Run]) -> str:

@@ -1,0 +1,245 @@
+"""The Trainer that distils a tower into itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
+from transformers.trainer_utils import TrainOutput
+
+from data_scripts.prepared.films import FilmDataset
+from train.objectives.self_distillation import loss_terms, patch_weights
+from train.runs.distributed import rank, sum_over_processes, world_size
+from train.runs.trainer import RunTrainer
+from train.self_supervised.arguments import SelfSupervisedArguments
+from train.self_supervised.cost import CropFlops
+from train.self_supervised.crops import Crops
+from train.self_supervised.films import FilmBatches, FilmCollator, batch_generator, own_images
+from train.self_supervised.masks import draw_masks
+from train.self_supervised.network import Network, Teacher
+from train.self_supervised.plan import Plan
+from train.self_supervised.schedules import cosine, hold_still, linear, parameter_groups, set_weight_decay
+
+STUDENT_FILE, TEACHER_FILE = "student.safetensors", "teacher.safetensors"
+
+
+class _Course(TrainerCallback):
+    """Weight decay before a step, and the teacher after it."""
+
+    def __init__(self, trainer: SelfDistillationTrainer):
+        self.trainer = trainer
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        decay = cosine(args.weight_decay, args.weight_decay_end, state.global_step, self.trainer.plan.steps)
+        set_weight_decay(self.trainer.optimizer, decay)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        plan = self.trainer.plan
+        momentum = cosine(*plan.momentum, state.global_step - 1, plan.steps)
+        self.trainer.teacher.follow(self.trainer.network, momentum)
+
+
+class SelfDistillationTrainer(RunTrainer):
+    """DINO, iBOT and KoLeo on films (see `train.objectives.self_distillation`). Its samples are films.
+
+    Crops and masks depend on seed and batch alone, centring is of all films of a batch: the weights do not depend on
+    the number of processes, for towers without stochastic depth and dropout. Accumulated batches are centred each by
+    itself, and KoLeo looks for neighbours in each.
+
+    Args:
+        network: the student.
+        crops: makes the crops of a batch.
+        plan: of the run.
+        settings: what must be equal in a run that is resumed.
+        evaluate_tower: figures of a tower on validation; None: nothing is evaluated.
+
+    Attributes:
+        teacher: its weights are the result of the run.
+    """
+
+    args: SelfSupervisedArguments
+
+    def __init__(
+        self,
+        network: Network,
+        args: SelfSupervisedArguments,
+        films: FilmDataset,
+        crops: Crops,
+        plan: Plan,
+        settings: dict,
+        evaluate_tower: Callable[[torch.nn.Module], dict[str, float]] | None = None,
+        started: float | None = None,
+    ):
+        args.max_steps, args.learning_rate = plan.steps, plan.learning_rate
+        # Before Trainer moves and wraps the student.
+        self.teacher = Teacher(network, args.centering).to(args.device)
+        super().__init__(
+            network,
+            args,
+            corpus=films.fingerprint,
+            settings=settings | {"plan": asdict(plan)},
+            started=started,
+            train_dataset=films,
+            data_collator=FilmCollator(plan.film_size),
+            eval_dataset=films if evaluate_tower is not None else None,
+        )
+        self.network, self.crops, self.plan = network, crops, plan
+        self.evaluate_tower = evaluate_tower
+        self.batches_done = 0
+        self.evaluated: dict[int, dict[str, float]] = {}
+        self._cost = CropFlops(network, recomputes=args.gradient_checkpointing)
+        self._terms: dict[str, float] = {}
+        self._since_log = (0, time.perf_counter(), 0)
+        self.add_callback(_Course(self))
+
+    # Data.
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Not prepared by accelerate: the sampler shares the batches out among the processes itself."""
+        plan, args = self.plan, self.args
+        seed = args.seed if args.data_seed is None else args.data_seed
+        batches = plan.steps * plan.accumulate
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=FilmBatches(plan.films, plan.batch_size, batches, seed, rank(), world_size()),
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
+            prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+            persistent_workers=args.dataloader_persistent_workers,
+        )
+
+    def _get_num_items_in_batch(self, batch_samples, device) -> None:
+        """None: the loss is a mean over the films of all processes, and Trainer has nothing to divide by."""
+
+    # A step.
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """With rates by layer, and no weight decay on biases, norms and layer scales."""
+        if self.optimizer is None:
+            args = self.args
+            groups = parameter_groups(
+                self.network.backbone, self.network.head, args.learning_rate, args.layer_decay, args.weight_decay
+            )
+            optimiser_class, options = self.get_optimizer_cls_and_kwargs(args, self.network)
+            self.optimizer = optimiser_class(groups, **options)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """Trainer's, by which parts stand still at first."""
+        if self.lr_scheduler is None:
+            scheduler = super().create_scheduler(num_training_steps, optimizer)
+            self.lr_scheduler = hold_still(scheduler, optimizer or self.optimizer, self.plan.standstill)
+        return self.lr_scheduler
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of a batch of this process; the teacher's centres take it in."""
+        args, plan, device = self.args, self.plan, self.args.device
+        films, number = inputs["films"], self.batches_done
+        self.batches_done += 1
+        generator = batch_generator(args.seed, number)
+        global_crops, local_crops = self.crops(films, generator, rank(), world_size())
+        masks = picked = weights = None
+        if args.ibot_weight and plan.patches_a_side is not None:
+            images = 2 * len(films) * world_size()
+            masks = draw_masks(generator, images, plan.patches_a_side, args.mask_probability, args.mask_ratio)
+            masks = own_images(masks, rank(), world_size())
+            # Found on the CPU: looking for them on the device would have to wait for it.
+            picked, weights = masks.flatten().nonzero()[:, 0].to(device), patch_weights(masks).to(device)
+            masks = masks.to(device)
+        temperature = linear(*plan.temperature, self.state.global_step, plan.temperature_steps)
+        targets = self.teacher.targets(global_crops, masks, picked, temperature)
+        student = model(global_crops, local_crops, masks, picked)
+        terms = loss_terms(student, targets, args.weights, weights, args.student_temperature)
+        self.check_loss(terms["total"])
+        self._note(len(films), 0 if picked is None else len(picked), terms, targets.cls)
+        return terms["total"]
+
+    def _note(self, films: int, masked: int, terms: dict[str, Tensor], targets: Tensor) -> None:
+        self.samples_trained += films
+        if self.flops is not None:
+            sizes = (self.plan.image_size, self.plan.local_size)
+            self.flops["trained"] += self._cost.step(films, sizes, self.crops.args.local_crops, masked)
+        mean = targets.mean((0, 1))
+        # 1: all prototypes are used alike; 0: one is used for all.
+        usage = -(mean * mean.clamp(min=1e-12).log()).sum() / torch.tensor(float(len(mean))).log()
+        for name, value in {**terms, "prototype_usage_entropy": usage}.items():
+            if name != "total":
+                self._terms[name] = self._terms.get(name, 0.0) + value.detach()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the terms of the loss, throughput and FLOP."""
+        if "loss" in logs:
+            batches, began, films = self._since_log
+            spent, now = self.spent(), time.perf_counter()
+            count = max(1, self.batches_done - batches)
+            logs |= {
+                f"loss_{name}" if not name.startswith("prototype") else name: sum_over_processes(torch.as_tensor(value))
+                / count
+                / world_size()
+                for name, value in self._terms.items()
+            }
+            logs["films_per_second"] = (spent.samples - films) / (now - began)
+            if spent.flops is not None:
+                logs["petaflops"] = spent.flops.total / 1e15
+            self._terms, self._since_log = {}, (self.batches_done, now, spent.samples)
+        super().log(logs, start_time)
+
+    # Evaluation.
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Probes on the teacher's tower."""
+        if self.evaluate_tower is None:
+            raise ValueError("nothing to evaluate: give eval_strategy")
+        # Loaders draw random numbers, which stochastic depth is not to notice.
+        with torch.random.fork_rng():
+            figures = self.evaluate_tower(self.teacher.network.backbone)
+        self.evaluated[self.state.global_step] = figures
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:
+        """As Trainer does; the weights at the start and at the end are evaluated, too."""
+        if self.evaluate_tower is not None and resume_from_checkpoint is None:
+            self.evaluate()
+        output = super().train(resume_from_checkpoint, **kwargs)
+        if self.evaluate_tower is not None and self.state.global_step not in self.evaluated:
+            self.evaluate()
+        return output
+
+    # Checkpoints.
+
+    def _save(self, output_dir: str | None = None, state_dict=None) -> None:
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(_on_cpu(self.network), folder / STUDENT_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        self.network.load_state_dict(load_file(Path(resume_from_checkpoint) / STUDENT_FILE))
+
+    def save_state(self, folder: Path) -> dict:
+        """The teacher with its centres, and what was evaluated."""
+        save_file(_on_cpu(self.teacher), folder / TEACHER_FILE)
+        return {"evaluated": [[step, figures] for step, figures in self.evaluated.items()]}
+
+    def load_state(self, folder: Path, state: dict) -> None:
+        self.teacher.load_state_dict(load_file(folder / TEACHER_FILE))
+        self.evaluated = dict(state["evaluated"])
+        self.batches_done = self.state.global_step * self.plan.accumulate
+        self._since_log = (self.batches_done, time.perf_counter(), self.spent().samples)
+
+
+def _on_cpu(module: torch.nn.Module) -> dict[str, Tensor]:
+    """All tensors, each with memory of its own."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}
