@@ -209,7 +209,7 @@ class SelfSupervisedRun(Run):
     Args:
         start, start_sha256: name or folder that the tower was loaded from, and the hash of its weights; None: it was
             new.
-        corpus_films, corpus_fingerprint: of the training split.
+        films, corpus_fingerprint: of the training split.
         films_trained: a film that is seen again counts again.
         plan: steps, schedules, sizes and the head (`train.self_supervised.plan.Plan` as a dict).
         final_losses: the last ones that were logged, by term.
@@ -218,7 +218,7 @@ class SelfSupervisedRun(Run):
 
     kind: ClassVar[str] = "self-supervised pretraining"
     command: ClassVar[str] = "python -m train.self_supervised"
-    corpus_films: int
+    films: int
     films_trained: int
     plan: dict
     start: str | None = None
@@ -226,6 +226,14 @@ class SelfSupervisedRun(Run):
     corpus_fingerprint: str | None = None
     final_losses: dict[str, float] = field(default_factory=dict)
     probes: list[dict] = field(default_factory=list)
+
+    @property
+    def corpus_films(self) -> int:
+        return self.films
+
+    @property
+    def paradigm(self) -> str:
+        return "films alone (self-distillation)"
 
 
 KINDS: dict[str, type[Run]] = {kind.kind: kind for kind in (PretrainRun, AdaptRun, SelfSupervisedRun)}

@@ -140,7 +140,7 @@ def describe_run(trainer: SelfDistillationTrainer, arguments: Arguments, mixture
         settings=arguments.changed(),
         start=start,
         start_sha256=None if start is None else weights_sha256(start),
-        corpus_films=trainer.plan.films,
+        films=trainer.plan.films,
         corpus_fingerprint=trainer.corpus,
         films_trained=spent.samples,
         plan=dataclasses.asdict(trainer.plan),
@@ -168,7 +168,7 @@ def save_run(trainer: SelfDistillationTrainer, tower: Tower, run: SelfSupervised
     probes = [f"{entry['linear_auroc']:.3f} at step {entry['step']}" for entry in run.probes[:1] + run.probes[1:][-1:]]
     told = f"; linear probe {', '.join(probes)}" if probes else ""
     print(
-        f"trained on {run.films_trained:,} films ({run.corpus_films:,} different ones){cost} in {run.seconds:,.0f} s"
+        f"trained on {run.films_trained:,} films ({run.films:,} different ones){cost} in {run.seconds:,.0f} s"
         f"{told}: {output_dir / MODEL}"
     )
 
