@@ -12,9 +12,10 @@ from transformers import AutoModel
 from eval.models.load import load_evaluation_model
 from eval.records.results import load_result
 from eval.records.runs import Run
+from eval.scores import ZeroShotScores
 from tests.adaptation import film, save_base, words, write_corpus
 from tests.tiny_models import save_tiny_model
-from train.baselines import main, save_random_weights
+from train.baselines import compare, main, save_random_weights
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,22 @@ def test_one_command_sets_an_adaptation_against_its_baselines(discs, tmp_path, c
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*/*.safetensors")}
     main(command)
     assert before == {path: path.stat().st_mtime_ns for path in out.glob("*/*/*.safetensors")}
+    with pytest.raises(SystemExit, match=r"pretrained-0 was run with other arguments: rank None -> 2"):
+        main([*command, "--rank", "2"])
+
+
+def test_labels_are_compared_by_name(tmp_path, few_patients, monkeypatch):
+    """Of a label that could not be fitted a baseline has no column, so its columns lie elsewhere."""
+    targets = np.array([[1, 0], [0, 0], [1, 1], [0, 1]], dtype=float)
+    patients = np.arange(4)
+    good = targets[:, 1] + 0.1
+    runs = {
+        "pretrained": ZeroShotScores(["First", "Second"], np.stack([targets[:, 0], good], 1), targets, patients),
+        "hog": ZeroShotScores(["Second"], -good[:, None], targets[:, 1:], patients),
+    }
+    monkeypatch.setattr("train.baselines._scores", lambda folder: runs[folder.name])
+    pretrained, hog = compare({name: [tmp_path / name] for name in runs}, resamples=20, seed=0)
+    assert (pretrained.macro.value, hog.macro.value, hog.difference.value) == (1, 0, 1)
 
 
 def test_bad_input(discs, tmp_path, capsys):

@@ -13,6 +13,7 @@ pretrained one, paired by patient and seed. What is finished is not run again.
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ from eval.suite import judge
 from eval.tables import format_difference, format_estimate
 from train.adapt.__main__ import ARGUMENTS, Arguments
 from train.adapt.judging import names_of_data
-from train.runs.recipes import parse_recipe
+from train.runs.recipes import as_words, parse_recipe
 
 PRETRAINED, RANDOM = "pretrained", "random"
 WORDS = {PRETRAINED: "pretrained weights", RANDOM: "random weights", HOG: "HOG features, logistic regression"}
@@ -92,10 +93,6 @@ def save_random_weights(model: str, folder: Path, seed: int) -> Path:
     return folder
 
 
-def as_words(changed: dict[str, object]) -> list[str]:
-    return [word for name, value in changed.items() for word in (f"--{name}", str(value))]
-
-
 def run_adaptations(words: Sequence[str], arguments: Arguments, seeds: Sequence[int]) -> dict[str, list[Path]]:
     """Run what is not there yet; the folders by kind of weights.
 
@@ -103,23 +100,34 @@ def run_adaptations(words: Sequence[str], arguments: Arguments, seeds: Sequence[
         words: the command line of `train.adapt`; what is named again later overrides it.
 
     Raises:
-        ValueError: a run failed.
+        ValueError: a run failed, or one that is there was made with other arguments.
     """
     out = Path(arguments.training.output_dir)
     folders: dict[str, list[Path]] = {PRETRAINED: [], RANDOM: []}
     for seed in seeds:
         for kind, made in folders.items():
             made.append(folder := out / f"{kind}-{seed}")
+            base = out / "random_weights" / str(seed) if kind == RANDOM else arguments.task.model
+            command = [*words, *as_words("model", base), *as_words("seed", seed), *as_words("output_dir", folder)]
             if (folder / "run.json").is_file():
+                check_same_settings(folder, command)
                 continue
-            model = arguments.task.model
             if kind == RANDOM:
-                model = str(save_random_weights(model, out / "random_weights" / str(seed), seed))
+                save_random_weights(arguments.task.model, base, seed)
             print(f"{WORDS[kind]}, seed {seed}: {folder}", flush=True)
-            command = [*words, *as_words({"model": model, "seed": seed, "output_dir": folder})]
             if subprocess.run([sys.executable, "-m", "train.adapt", *command]).returncode != 0:
                 raise ValueError(f"the run in {folder} failed; what it said is above")
     return folders
+
+
+def check_same_settings(folder: Path, command: Sequence[str]) -> None:
+    """Raise ValueError, which names them, where a finished run was made with other arguments than a command now has."""
+    asked = json.loads(json.dumps(Arguments(*parse_recipe(ARGUMENTS, list(command))).changed()))
+    made = Run.load(folder).settings
+    different = sorted(name for name in {*asked, *made} if asked.get(name) != made.get(name))
+    if different:
+        told = "; ".join(f"{name} {made.get(name)!r} -> {asked.get(name)!r}" for name in different)
+        raise ValueError(f"{folder} was run with other arguments: {told}. Choose another output_dir")
 
 
 def the_result(folder: Path) -> ProbeResult:
@@ -162,18 +170,19 @@ def compare(folders: dict[str, list[Path]], resamples: int, seed: int) -> list[B
     scores = {kind: [_scores(folder) for folder in of_kind] for kind, of_kind in folders.items()}
     everything = [run for of_kind in scores.values() for run in of_kind]
     names = [name for name in everything[0].names if all(name in run.names for run in everything)]
-    targets, patients = everything[0].targets, everything[0].patients
 
     def statistic(run: ZeroShotScores):
         columns = [run.names.index(name) for name in names]
 
         def macro(weights: np.ndarray) -> dict[str, np.ndarray]:
-            aurocs = label_aurocs(run.scores[:, columns], targets[:, columns], weights)
+            # Each run has its labels in its own order.
+            aurocs = label_aurocs(run.scores[:, columns], run.targets[:, columns], weights)
             return {"macro": np.nanmean(aurocs, axis=1)}
 
         return macro
 
-    values = iter(resample_statistics([statistic(run) for run in everything], patients, resamples, seed))
+    figures = [statistic(run) for run in everything]
+    values = iter(resample_statistics(figures, everything[0].patients, resamples, seed))
     by_kind = {kind: [next(values) for _ in of_kind] for kind, of_kind in scores.items()}
     means = {kind: mean_statistics(runs) for kind, runs in by_kind.items()}
     return [
