@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import datasets
 import numpy as np
-import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -82,10 +81,3 @@ class FilmBatches(Sampler[list[int]]):
 def batch_generator(seed: int, batch: int) -> np.random.Generator:
     """Of the crops and masks of a batch, alike on all processes; apart from those that shuffle."""
     return np.random.default_rng((seed, batch, 1))
-
-
-def own_images(masks: Tensor, number: int, processes: int) -> Tensor:
-    """Of masks [2 B, ...] for the two views of a batch of all processes, those of the films of one."""
-    films = len(masks) // 2 // processes
-    first = torch.arange(number * films, (number + 1) * films)
-    return masks[torch.cat([first, first + len(masks) // 2])]

@@ -55,3 +55,10 @@ def draw_masks(generator: np.random.Generator, images: int, side: int, share: fl
     if not masks.any():
         masks[0, generator.integers(side), generator.integers(side)] = True
     return torch.from_numpy(masks[generator.permutation(images)].reshape(images, -1))
+
+
+def own_images(masks: Tensor, number: int, processes: int) -> Tensor:
+    """Of masks [2 B, ...] for the two views of a batch of all processes, those of the films of one."""
+    films = len(masks) // 2 // processes
+    first = torch.arange(number * films, (number + 1) * films)
+    return masks[torch.cat([first, first + len(masks) // 2])]

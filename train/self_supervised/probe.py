@@ -13,10 +13,10 @@ from data_scripts.prepared.mixture import Mixture, load_mixture
 from data_scripts.prepared.patient_sample import draw_patients
 from data_scripts.schema import DataError
 from eval.features import image_embeddings
-from eval.metrics import auroc
+from eval.metrics import label_aurocs
 from eval.models.encoders import EvaluationModel
 from eval.settings import EvaluationSettings
-from eval.tasks.probes import LabelledFeatures, fit_probe
+from eval.tasks.probes import LabelledFeatures, fit_probe, nan_mean
 
 _COLUMNS = ("record_id", "image", "labels", "patient_id")
 #: Neighbours that vote, and the temperature of their votes (those of DINO's evaluation).
@@ -101,9 +101,6 @@ def _votes(train: np.ndarray, targets: np.ndarray, films: np.ndarray) -> np.ndar
 
 def _mean_auroc(scores: np.ndarray, targets: np.ndarray) -> float:
     """Over the labels that have scores and both classes; NaN where there is none."""
-    figures = []
-    for column, truth in zip(scores.T, targets.T, strict=True):
-        judged = np.isfinite(truth)
-        if np.isfinite(column).all() and len(np.unique(truth[judged])) == 2:
-            figures.append(auroc(column[judged], truth[judged]))
-    return float(np.mean(figures)) if figures else float("nan")
+    fitted = np.isfinite(scores).all(axis=0)
+    aurocs = label_aurocs(scores[:, fitted], targets[:, fitted], np.ones((1, len(scores))))
+    return float(nan_mean(aurocs[0], axis=0))

@@ -21,8 +21,8 @@ from train.runs.trainer import RunTrainer
 from train.self_supervised.arguments import SelfSupervisedArguments
 from train.self_supervised.cost import CropFlops
 from train.self_supervised.crops import Crops
-from train.self_supervised.films import FilmBatches, FilmCollator, batch_generator, own_images
-from train.self_supervised.masks import draw_masks
+from train.self_supervised.films import FilmBatches, FilmCollator, batch_generator
+from train.self_supervised.masks import draw_masks, own_images
 from train.self_supervised.network import Network, Teacher
 from train.self_supervised.plan import Plan
 from train.self_supervised.schedules import cosine, hold_still, linear, parameter_groups, set_weight_decay
