@@ -204,20 +204,23 @@ class AdaptRun(Run):
 
 @dataclass(kw_only=True)
 class SelfSupervisedRun(Run):
-    """A run of `train.self_supervised`.
+    """A run of `train.self_supervised` or `train.masked_autoencoding`.
 
     Args:
+        objective: "self-distillation" or "masked autoencoding".
         start, start_sha256: name or folder that the tower was loaded from, and the hash of its weights; None: it was
             new.
         films, corpus_fingerprint: of the training split.
         films_trained: a film that is seen again counts again.
-        plan: steps, schedules, sizes and the head (`train.self_supervised.plan.Plan` as a dict).
+        plan: steps, sizes, and what else was decided at the start (`train.self_supervised.film_trainer.FilmPlan`, or
+            what has more than it, as a dict).
         final_losses: the last ones that were logged, by term.
         probes: figures on validation by step, of the start and the end at least; empty where nothing was evaluated.
     """
 
     kind: ClassVar[str] = "self-supervised pretraining"
-    command: ClassVar[str] = "python -m train.self_supervised"
+    command: ClassVar[str] = "python -m train.self_supervised` or `python -m train.masked_autoencoding"
+    objective: str = "self-distillation"
     films: int
     films_trained: int
     plan: dict
@@ -233,7 +236,7 @@ class SelfSupervisedRun(Run):
 
     @property
     def paradigm(self) -> str:
-        return "films alone (self-distillation)"
+        return f"films alone ({self.objective})"
 
 
 KINDS: dict[str, type[Run]] = {kind.kind: kind for kind in (PretrainRun, AdaptRun, SelfSupervisedRun)}

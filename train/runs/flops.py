@@ -21,6 +21,21 @@ class Cost:
     backward: float
 
 
+def count(run: Callable[[], Tensor], recomputes: bool = False) -> Cost:
+    """What `run` and the backward pass of its sum cost; modules and tensors may lie on the device "meta".
+
+    Args:
+        recomputes: whether activations are computed again in the backward pass (gradient checkpointing).
+    """
+    with torch.enable_grad():
+        with FlopCounterMode(display=False) as forward:
+            output = run()
+        with FlopCounterMode(display=False) as backward:
+            output.sum().backward()
+    again = forward.get_total_flops() if recomputes else 0
+    return Cost(forward.get_total_flops(), backward.get_total_flops() + again)
+
+
 @dataclass
 class Spent:
     """What a run has cost so far, over all processes and including what was spent before a resumption.
@@ -68,11 +83,5 @@ class PairFlops:
 
     def _count(self, key: tuple[str, int], embed: Callable[[], Tensor]) -> Cost:
         if key not in self._costs:
-            with torch.enable_grad():
-                with FlopCounterMode(display=False) as forward:
-                    embeds = embed()
-                with FlopCounterMode(display=False) as backward:
-                    embeds.sum().backward()
-            recomputed = forward.get_total_flops() if self._recomputes else 0
-            self._costs[key] = Cost(forward.get_total_flops(), backward.get_total_flops() + recomputed)
+            self._costs[key] = count(embed, self._recomputes)
         return self._costs[key]

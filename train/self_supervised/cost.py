@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from train.runs.flops import Cost
+from train.runs.flops import Cost, count
 from train.self_supervised.head import DinoHead
 from train.self_supervised.network import Network
 from train.self_supervised.towers import features
@@ -55,11 +54,5 @@ class CropFlops:
 
     def _count(self, key: tuple[str, int], run: Callable[[], Tensor], recomputes: bool) -> Cost:
         if key not in self._costs:
-            with torch.enable_grad():
-                with FlopCounterMode(display=False) as forward:
-                    output = run()
-                with FlopCounterMode(display=False) as backward:
-                    output.sum().backward()
-            again = forward.get_total_flops() if recomputes else 0
-            self._costs[key] = Cost(forward.get_total_flops(), backward.get_total_flops() + again)
+            self._costs[key] = count(run, recomputes)
         return self._costs[key]

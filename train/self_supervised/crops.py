@@ -175,15 +175,25 @@ class Crops:
             films: uint8 [B, 1, F, F] of this process, which is `number` of `processes` with as many films.
             generator: of the batch; all processes bring it in the same state.
         """
-        grey = films[:, 0].float() / 255
         views = [(self.args.global_scale, self.image_size, share) for share in _BLUR_SHARES[:2]]
         views += [(self.args.local_scale, self.local_size, _BLUR_SHARES[2])] * self.args.local_crops
+        crops = self._views(films, generator, number, processes, views)
+        return torch.cat(crops[:2]), torch.cat(crops[2:]) if len(crops) > 2 else None
+
+    @torch.no_grad()
+    def one(self, films: Tensor, generator: np.random.Generator, number: int = 0, processes: int = 1) -> Tensor:
+        """One global crop of each film, [B, 3, S, S], normalised fp32, never blurred; arguments as for the others."""
+        return self._views(films, generator, number, processes, [(self.args.global_scale, self.image_size, 0.0)])[0]
+
+    def _views(self, films, generator, number, processes, views: list[tuple]) -> list[Tensor]:
+        """Of each view (scale, size, share that is blurred) a crop of all films."""
+        grey = films[:, 0].float() / 255
         own = slice(number * len(grey), (number + 1) * len(grey))
         crops = []
         for scale, size, share in views:
             boxes = draw_boxes(generator, processes * len(grey), grey.shape[-1], scale, share, self.args)
             crops.append(self._normalised(cut(grey, boxes.rows(own), size)))
-        return torch.cat(crops[:2]), torch.cat(crops[2:]) if len(crops) > 2 else None
+        return crops
 
     def _normalised(self, crops: Tensor) -> Tensor:
         mean, std = (torch.tensor(values, device=crops.device).view(3, 1, 1) for values in (self.mean, self.std))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from train.runs.distributed import world_size
 from train.self_supervised.arguments import SelfSupervisedArguments, TowerArguments
 from train.self_supervised.corpus_size import values_for
 from train.self_supervised.crops import CropArguments
+from train.self_supervised.film_trainer import FilmPlan, Size
 from train.self_supervised.head import DinoHead, load_head
 from train.self_supervised.schedules import Standstill
 from train.self_supervised.towers import Tower, patch_size
@@ -18,26 +17,18 @@ _PUBLISHED_STANDSTILL, _MOST_STANDSTILL = 1250, 0.1
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(FilmPlan):
     """What a run does, in numbers.
 
     Args:
-        films: of the corpus.
-        batch_size: films a batch, over all processes; `accumulate` batches are a step.
-        steps: of the optimiser.
         head: "pretrained", or "new".
         momentum, temperature: of the teacher, from the start to the end; the latter is reached after
             `temperature_steps`.
         freeze_backbone, freeze_last_layer: first steps that these stand still.
-        film_size, image_size, local_size: sides of films, global and local crops, in pixels.
+        image_size, local_size: sides of global and local crops, in pixels.
         patches_a_side: of a global crop; None for towers without patches.
     """
 
-    films: int
-    batch_size: int
-    accumulate: int
-    steps: int
-    learning_rate: float
     prototypes: int
     head: str
     momentum: tuple[float, float]
@@ -45,18 +36,12 @@ class Plan:
     temperature_steps: int
     freeze_backbone: int
     freeze_last_layer: int
-    film_size: int
-    image_size: int
     local_size: int
     patches_a_side: int | None
 
     @property
     def standstill(self) -> Standstill:
         return Standstill(self.freeze_backbone, self.freeze_last_layer)
-
-    def words(self) -> str:
-        """For the terminal."""
-        return "planned: " + ", ".join(f"{name} {value}" for name, value in asdict(self).items())
 
 
 def make_plan(
@@ -73,23 +58,21 @@ def make_plan(
     Raises:
         ValueError: crops are no whole number of patches.
     """
-    batch_size = args.per_device_train_batch_size * world_size()
-    accumulate = args.gradient_accumulation_steps
-    pass_steps = max(1, round(films / (batch_size * accumulate)))
-    steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * pass_steps)
+    size = Size.of(args, films)
+    steps = size.steps
     values = values_for(films)
     rate = args.learning_rate
     if args.base_learning_rate is not None:
-        rate = args.base_learning_rate * (batch_size * accumulate / 1024) ** 0.5
+        rate = args.base_learning_rate * (size.batch_size * size.accumulate / 1024) ** 0.5
     until = args.teacher_temperature_steps
-    still = min(pass_steps, _PUBLISHED_STANDSTILL, int(_MOST_STANDSTILL * steps))
+    still = min(size.pass_steps, _PUBLISHED_STANDSTILL, int(_MOST_STANDSTILL * steps))
     backbone = still if not tower.is_new and not pretrained else 0
     last_layer = still if tower.is_new and not pretrained else 0
     image_size, local_size, patches = _sizes(tower, crops)
     return Plan(
         films=films,
-        batch_size=batch_size,
-        accumulate=accumulate,
+        batch_size=size.batch_size,
+        accumulate=size.accumulate,
         steps=steps,
         learning_rate=rate,
         prototypes=head.prototypes,

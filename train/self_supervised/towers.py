@@ -77,7 +77,7 @@ def load_tower(
         tower.requires_grad_(True)
     else:
         tower, sources = _load_alone(name, config), getattr(config, "pretraining_sources", None)
-    mean, std, own_size = _preprocessing(name, tower.config)
+    mean, std, own_size = preprocessing(name, tower.config)
     if image_size is not None and image_size != own_size:
         _resize(tower, image_size)
     return Tower(tower, mean, std, image_size or own_size, _head_beside(name), False, list(sources or []))
@@ -113,7 +113,7 @@ def _resize(tower: PreTrainedModel, image_size: int) -> None:
         raise ValueError(f"image_size: {error}") from error
 
 
-def _preprocessing(name: str, config: PretrainedConfig) -> tuple[list[float], list[float], int]:
+def preprocessing(name: str, config: PretrainedConfig) -> tuple[list[float], list[float], int]:
     """Mean, standard deviation and side of the films that a tower was trained on; CLIP's where nothing says it."""
     own_size = getattr(config, "image_size", 224)
     try:
@@ -191,21 +191,21 @@ def _published_positions(embeddings, tokens: Tensor, height: int, width: int) ->
     return torch.cat([own[:, :1], resized.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
 
 
-def save_preprocessing(tower: Tower, folder: Path) -> None:
-    """Write what transformers alone needs to make pixels for the tower, as RAD-DINO's folder has it."""
-    side = {"height": tower.image_size, "width": tower.image_size}
+def save_preprocessing(folder: Path, image_size: int, mean: list[float], std: list[float]) -> None:
+    """Write what transformers alone needs to make pixels for a tower, as RAD-DINO's folder has it."""
+    side = {"height": image_size, "width": image_size}
     values = {
         "image_processor_type": "BitImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
-        "size": {"shortest_edge": tower.image_size},
+        "size": {"shortest_edge": image_size},
         "resample": 3,
         "do_center_crop": True,
         "crop_size": side,
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": tower.mean,
-        "image_std": tower.std,
+        "image_mean": mean,
+        "image_std": std,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(values, indent=2) + "\n")

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader
-from transformers import TrainerCallback
-from transformers.trainer_utils import TrainOutput
+from transformers import PreTrainedModel, TrainerCallback
 
 from data_scripts.prepared.films import FilmDataset
 from train.objectives.self_distillation import loss_terms, patch_weights
-from train.runs.distributed import rank, sum_over_processes, world_size
-from train.runs.trainer import RunTrainer
+from train.runs.distributed import rank, world_size
 from train.self_supervised.arguments import SelfSupervisedArguments
 from train.self_supervised.cost import CropFlops
 from train.self_supervised.crops import Crops
-from train.self_supervised.films import FilmBatches, FilmCollator, batch_generator
+from train.self_supervised.film_trainer import FilmTrainer
+from train.self_supervised.films import batch_generator
 from train.self_supervised.masks import draw_masks, own_images
 from train.self_supervised.network import Network, Teacher
 from train.self_supervised.plan import Plan
@@ -46,8 +42,8 @@ class _Course(TrainerCallback):
         self.trainer.teacher.follow(self.trainer.network, momentum)
 
 
-class SelfDistillationTrainer(RunTrainer):
-    """DINO, iBOT and KoLeo on films (see `train.objectives.self_distillation`). Its samples are films.
+class SelfDistillationTrainer(FilmTrainer):
+    """DINO, iBOT and KoLeo on films (see `train.objectives.self_distillation`).
 
     Crops and masks depend on seed and batch alone, centring is of all films of a batch: the weights do not depend on
     the number of processes, for towers without stochastic depth and dropout. Accumulated batches are centred each by
@@ -65,6 +61,7 @@ class SelfDistillationTrainer(RunTrainer):
     """
 
     args: SelfSupervisedArguments
+    plan: Plan
 
     def __init__(
         self,
@@ -77,48 +74,15 @@ class SelfDistillationTrainer(RunTrainer):
         evaluate_tower: Callable[[torch.nn.Module], dict[str, float]] | None = None,
         started: float | None = None,
     ):
-        args.max_steps, args.learning_rate = plan.steps, plan.learning_rate
         # Before Trainer moves and wraps the student.
         self.teacher = Teacher(network, args.centering).to(args.device)
-        super().__init__(
-            network,
-            args,
-            corpus=films.fingerprint,
-            settings=settings | {"plan": asdict(plan)},
-            started=started,
-            train_dataset=films,
-            data_collator=FilmCollator(plan.film_size),
-            eval_dataset=films if evaluate_tower is not None else None,
-        )
-        self.network, self.crops, self.plan = network, crops, plan
-        self.evaluate_tower = evaluate_tower
-        self.batches_done = 0
-        self.evaluated: dict[int, dict[str, float]] = {}
+        super().__init__(network, args, films, plan, settings, evaluate_tower, started)
+        self.network, self.crops = network, crops
         self._cost = CropFlops(network, recomputes=args.gradient_checkpointing)
-        self._terms: dict[str, float] = {}
-        self._since_log = (0, time.perf_counter(), 0)
         self.add_callback(_Course(self))
 
-    # Data.
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Not prepared by accelerate: the sampler shares the batches out among the processes itself."""
-        plan, args = self.plan, self.args
-        seed = args.seed if args.data_seed is None else args.data_seed
-        batches = plan.steps * plan.accumulate
-        return DataLoader(
-            self.train_dataset,
-            batch_sampler=FilmBatches(plan.films, plan.batch_size, batches, seed, rank(), world_size()),
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
-            prefetch_factor=args.dataloader_prefetch_factor,
-            multiprocessing_context=args.dataloader_multiprocessing_context,
-            persistent_workers=args.dataloader_persistent_workers,
-        )
-
-    def _get_num_items_in_batch(self, batch_samples, device) -> None:
-        """None: the loss is a mean over the films of all processes, and Trainer has nothing to divide by."""
+    def tower(self) -> PreTrainedModel:
+        return self.teacher.network.backbone
 
     # A step.
 
@@ -173,49 +137,8 @@ class SelfDistillationTrainer(RunTrainer):
         usage = -(mean * mean.clamp(min=1e-12).log()).sum() / torch.tensor(float(len(mean))).log()
         for name, value in {**terms, "prototype_usage_entropy": usage}.items():
             if name != "total":
-                self._terms[name] = self._terms.get(name, 0.0) + value.detach()
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the terms of the loss, throughput and FLOP."""
-        if "loss" in logs:
-            batches, began, films = self._since_log
-            spent, now = self.spent(), time.perf_counter()
-            count = max(1, self.batches_done - batches)
-            logs |= {
-                f"loss_{name}" if not name.startswith("prototype") else name: sum_over_processes(torch.as_tensor(value))
-                / count
-                / world_size()
-                for name, value in self._terms.items()
-            }
-            logs["films_per_second"] = (spent.samples - films) / (now - began)
-            if spent.flops is not None:
-                logs["petaflops"] = spent.flops.total / 1e15
-            self._terms, self._since_log = {}, (self.batches_done, now, spent.samples)
-        super().log(logs, start_time)
-
-    # Evaluation.
-
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Probes on the teacher's tower."""
-        if self.evaluate_tower is None:
-            raise ValueError("nothing to evaluate: give eval_strategy")
-        # Loaders draw random numbers, which stochastic depth is not to notice.
-        with torch.random.fork_rng():
-            figures = self.evaluate_tower(self.teacher.network.backbone)
-        self.evaluated[self.state.global_step] = figures
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:
-        """As Trainer does; the weights at the start and at the end are evaluated, too."""
-        if self.evaluate_tower is not None and resume_from_checkpoint is None:
-            self.evaluate()
-        output = super().train(resume_from_checkpoint, **kwargs)
-        if self.evaluate_tower is not None and self.state.global_step not in self.evaluated:
-            self.evaluate()
-        return output
+                told = name if name.startswith("prototype") else f"loss_{name}"
+                self.terms[told] = self.terms.get(told, 0.0) + value.detach()
 
     # Checkpoints.
 
@@ -231,13 +154,11 @@ class SelfDistillationTrainer(RunTrainer):
     def save_state(self, folder: Path) -> dict:
         """The teacher with its centres, and what was evaluated."""
         save_file(_on_cpu(self.teacher), folder / TEACHER_FILE)
-        return {"evaluated": [[step, figures] for step, figures in self.evaluated.items()]}
+        return super().save_state(folder)
 
     def load_state(self, folder: Path, state: dict) -> None:
         self.teacher.load_state_dict(load_file(folder / TEACHER_FILE))
-        self.evaluated = dict(state["evaluated"])
-        self.batches_done = self.state.global_step * self.plan.accumulate
-        self._since_log = (self.batches_done, time.perf_counter(), self.spent().samples)
+        super().load_state(folder, state)
 
 
 def _on_cpu(module: torch.nn.Module) -> dict[str, Tensor]:
