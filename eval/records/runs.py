@@ -177,6 +177,8 @@ class AdaptRun(Run):
         sources: corpora (`source` of records) of the training films.
         augmentation: of the training films.
         adapter_bytes: size of the saved weights.
+        peak_memory: most memory, in bytes, that the first process had: allocated on its GPU, or on the CPU resident,
+            with Python and the libraries. None in runs of early versions.
         facts: what one task alone says.
     """
 
@@ -199,6 +201,7 @@ class AdaptRun(Run):
     sources: list[str] = field(default_factory=list)
     augmentation: dict = field(default_factory=dict)
     adapter_bytes: int | None = None
+    peak_memory: int | None = None
     facts: dict = field(default_factory=dict)
 
 

@@ -42,6 +42,12 @@ def load_runs(folders: Sequence[Path], benchmark: str | None, by: Sequence[str] 
             share and seed.
     """
     runs = [load_judged(folder, benchmark) for folder in folders]
+    check_same_question(runs, by)
+    return runs
+
+
+def check_same_question(runs: Sequence[JudgedRun], by: Sequence[str] = ()) -> None:
+    """Raise ValueError where two runs are not of one question; see `load_runs`."""
     trained: dict[tuple, JudgedRun] = {}
     for run in runs:
         _check_same_question(runs[0], run)
@@ -55,7 +61,6 @@ def load_runs(folders: Sequence[Path], benchmark: str | None, by: Sequence[str] 
                     getattr(beside.record, name),
                     getattr(run.record, name),
                 )
-    return runs
 
 
 def _check_same_question(first: JudgedRun, run: JudgedRun) -> None:

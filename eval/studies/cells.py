@@ -59,6 +59,7 @@ class Cell:
             `relative_flops` is the mean total as a share of the reference's.
         keep_share, pairs_trained, pairs_scored: of pretrainings.
         train_films, trainable_parameters, trainable_share, bytes: of adaptations; bytes of the saved weights.
+        peak_memory: of adaptations, in bytes.
         kept_start: adaptations whose best weights on validation were those before the first step: they show the start
             of the head, and nothing of the method.
     """
@@ -78,6 +79,7 @@ class Cell:
     trainable_parameters: float | None = None
     trainable_share: float | None = None
     bytes: float | None = None
+    peak_memory: float | None = None
     kept_start: int = 0
 
 
@@ -229,12 +231,13 @@ def _pretraining_costs(runs: Sequence[JudgedRun]) -> dict:
 
 
 def _adaptation_costs(runs: Sequence[JudgedRun]) -> dict:
-    saved = [run.record.adapter_bytes for run in runs]
+    saved, peaks = [run.record.adapter_bytes for run in runs], [run.record.peak_memory for run in runs]
     trainable = mean(run.record.trainable_parameters for run in runs)
     return {
         "train_films": mean(run.record.train_films for run in runs),
         "trainable_parameters": trainable,
         "trainable_share": trainable / mean(run.record.all_parameters for run in runs),
         "bytes": None if None in saved else mean(saved),
+        "peak_memory": None if None in peaks else mean(peaks),
         "kept_start": sum(run.record.best_step == 0 for run in runs),
     }

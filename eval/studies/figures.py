@@ -17,9 +17,9 @@ from eval.studies.cells import GROUPS, Cell, Comparison
 from eval.studies.label_placement import name_clusters
 from eval.studies.table import cell_name, flops_unit
 
-_METHOD_COLOURS = {"lora": "#1f6f8b", "linear": "#c8553d", "full": "#6b6b6b"}
+METHOD_COLOURS = {"lora": "#1f6f8b", "linear": "#c8553d", "full": "#6b6b6b"}
 #: Methods stand beside each other at a share, each this factor further to the right.
-_STEP = 1.07
+STEP = 1.07
 
 
 def _groups(cells: Sequence[Cell]) -> list[str]:
@@ -183,7 +183,7 @@ def _draw_budgets(
 ) -> None:
     """The line of one arm; arms stand beside each other at a budget."""
     # Less than between methods, since the place is a figure here.
-    offset = _STEP ** ((number - (count - 1) / 2) / 6)
+    offset = STEP ** ((number - (count - 1) / 2) / 6)
     places = [cell.flops["total"] / size * offset for cell in cells]
     colour = "black" if is_reference else _colour(number)
     figures = [cell.figures[group] for cell in cells]
@@ -200,8 +200,8 @@ def plot_shares(comparison: Comparison, path: Path) -> None:
     arms = list(dict.fromkeys(cell.arm for cell in comparison.cells))
     for number, arm in enumerate(arms):
         cells = sorted((cell for cell in comparison.cells if cell.arm == arm), key=lambda cell: cell.level)
-        offset = _STEP ** (number - (len(arms) - 1) / 2)
-        _draw_shares(axes, cells, offset, _METHOD_COLOURS.get(arm, _colour(number)))
+        offset = STEP ** (number - (len(arms) - 1) / 2)
+        draw_shares(axes, cells, offset, METHOD_COLOURS.get(arm, _colour(number)))
     shares = sorted({cell.level for cell in comparison.cells})
     axes.set_xscale("log")
     axes.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
@@ -223,7 +223,7 @@ def plot_shares(comparison: Comparison, path: Path) -> None:
     plt.close(figure)
 
 
-def _draw_shares(axes: Axes, cells: list[Cell], offset: float, colour: str) -> None:
+def draw_shares(axes: Axes, cells: list[Cell], offset: float, colour: str) -> None:
     places = [cell.level * offset for cell in cells]
     figures = [cell.figures["macro"] for cell in cells]
     # An undefined mean leaves a gap.

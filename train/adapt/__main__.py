@@ -42,6 +42,7 @@ from train.adapt.trainer import AdaptTrainer
 from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.distributed import leave_together, wait_for_all, world_size
 from train.runs.folder import BASE, checkpoint_to_resume, write_log
+from train.runs.memory import peak_memory
 from train.runs.recipes import DataArguments, parse_recipe
 
 ARGUMENTS = (TaskArguments, DataArguments, MethodArguments, Augmentation, AdaptTrainingArguments, ReportArguments)
@@ -186,6 +187,7 @@ def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity
         flops=spent.flops,
         device=torch.cuda.get_device_name() if args.device.type == "cuda" else str(args.device),
         processes=world_size(),
+        peak_memory=peak_memory(args.device),
         sources=sorted(set(sources)),
         mixture=dataclasses.asdict(mixture),
         settings=arguments.changed(),
