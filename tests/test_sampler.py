@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from train.adapt.__main__ import ARGUMENTS as ADAPTING
+from train.masked_autoencoding.__main__ import ARGUMENTS as AUTOENCODING
 from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
 from train.pretrain.schedule import RelativeCosts, plan
 from train.runs.recipes import DataArguments, parse_recipe
@@ -193,8 +194,10 @@ def test_recipes_parse_and_the_published_one_is_published():
         if recipe.stem in adapting:
             parse_recipe(ADAPTING, [str(recipe), *given])
             continue
-        if recipe.stem.startswith("self_supervised"):
-            parse_recipe(DISTILLING, [str(recipe), "--dataset_dir", "x", "--output_dir", "x", "--use_cpu"])
+        films_alone = {"self_supervised": DISTILLING, "masked_autoencoding": AUTOENCODING}
+        kind = next((kind for name, kind in films_alone.items() if recipe.stem.startswith(name)), None)
+        if kind is not None:
+            parse_recipe(kind, [str(recipe), "--dataset_dir", "x", "--output_dir", "x", "--use_cpu"])
             continue
         model, _, args = parse_recipe(types, [str(recipe), "--dataset_dir", "x", "--fp16", "false", "--use_cpu"])
         if recipe.stem == "chexficient":
