@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from transformers import AutoConfig, PretrainedConfig, ViTConfig, ViTMAEConfig, ViTMAEForPreTraining, ViTModel
+from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
 from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
 from modeling_chexficient.towers_chexficient import resize_position_embeddings
@@ -18,7 +19,6 @@ _SHARED = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range", "layer_norm_eps"),
     *("image_size", "patch_size", "num_channels"),
 )
-#: Fixed sines and cosines, of one size of films.
 _DECODER_POSITIONS = "decoder.decoder_pos_embed"
 _HEAD_WIDTH = 32
 
@@ -47,7 +47,10 @@ def load_autoencoder(arguments: AutoencoderArguments, mask_ratio: float, normali
     training = {"mask_ratio": mask_ratio, "norm_pix_loss": normalise_patches}
     if arguments.vision_config is not None:
         config = _new_config(arguments, training)
-        return Autoencoder(ViTMAEForPreTraining(config), list(CLIP_MEAN), list(CLIP_STD), [])
+        model = ViTMAEForPreTraining(config)
+        initialise_encoder(model)
+        initialise_decoder(model)
+        return Autoencoder(model, list(CLIP_MEAN), list(CLIP_STD), [])
     name = arguments.vision_model
     assert name is not None
     try:
@@ -77,6 +80,8 @@ def load_autoencoder(arguments: AutoencoderArguments, mask_ratio: float, normali
         raise ValueError(f"image_size: {error}") from error
     sizes = _sizes_of_decoder(config) if has_decoder else _new_decoder(arguments)
     model = ViTMAEForPreTraining(ViTMAEConfig(**_shared(encoder.config), **sizes, **training))
+    initialise_decoder(model)
+    # Of the size of films that it was trained on, which may be another now.
     decoder.pop(_DECODER_POSITIONS, None)
     tensors = decoder | {f"vit.{key}": value for key, value in encoder.state_dict().items()}
     missing, unexpected = model.load_state_dict(tensors, strict=False)
@@ -84,6 +89,35 @@ def load_autoencoder(arguments: AutoencoderArguments, mask_ratio: float, normali
     if unexpected or set(missing) - wanted:
         raise ValueError(f"--vision_model {name} is no plain ViT: {sorted(set(missing) - wanted | set(unexpected))}")
     return Autoencoder(model, mean, std, list(getattr(config, "pretraining_sources", None) or []))
+
+
+@torch.no_grad()
+def initialise_encoder(model: ViTMAEForPreTraining) -> None:
+    """Give a new encoder the published start: fixed sines and cosines as positions, and random tokens.
+
+    transformers (5.18 to 5.23) means to, and leaves positions and CLS token at 0, so that no patch knows its place.
+    """
+    embeddings = model.vit.embeddings
+    embeddings.position_embeddings.copy_(_positions(embeddings.position_embeddings))
+    embeddings.cls_token.normal_(std=model.config.initializer_range)
+    projection = embeddings.patch_embeddings.projection.weight
+    torch.nn.init.xavier_uniform_(projection.view(len(projection), -1))
+
+
+@torch.no_grad()
+def initialise_decoder(model: ViTMAEForPreTraining) -> None:
+    """The same for a decoder, whose positions and mask token transformers sets to 0."""
+    decoder = model.decoder
+    decoder.decoder_pos_embed.copy_(_positions(decoder.decoder_pos_embed))
+    decoder.mask_token.normal_(std=model.config.initializer_range)
+
+
+def _positions(table: torch.Tensor) -> torch.Tensor:
+    """Sines and cosines for a table [1, 1 + side x side, width]; of the width first, as in published weights."""
+    side = round((table.shape[1] - 1) ** 0.5)
+    positions = build_2d_sinusoidal_position_embedding(side, side, table.shape[-1], cls_token=True)
+    down, across = positions.chunk(2, dim=-1)
+    return torch.cat([across, down], dim=-1).unsqueeze(0)
 
 
 @torch.no_grad()
