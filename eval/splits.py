@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.schema import DataError
 from eval.benchmarks import Benchmark
@@ -112,7 +113,7 @@ def _narrow(split: Dataset, benchmark: Benchmark) -> Dataset:
     if benchmark.first_of_study:
         _require(split, "study_id", benchmark)
         # A study's name need not be unique over patients.
-        studies = list(zip(split["patient_id"], split["study_id"], strict=True))
+        studies = list(zip(read_column(split, "patient_id"), read_column(split, "study_id"), strict=True))
         rows = list({studies[row]: row for row in reversed(rows)}.values())[::-1]
     return split if len(rows) == len(split) else split.select(rows)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from datasets import Dataset
 
+from data_scripts.prepared.columns import read_column
 from eval.metrics import LEAST_PATIENTS
 
 #: Lower ends of the age bands, in years; the last is open.
@@ -20,7 +21,7 @@ def subgroups(dataset: Dataset) -> Iterator[tuple[str, str, np.ndarray]]:
 
     An attribute that is not known, or the same for all films, gives none.
     """
-    patients = np.asarray(dataset["patient_id"])
+    patients = np.asarray(read_column(dataset, "patient_id"))
     for attribute, column in (("view", "view"), ("sex", "sex"), ("age", "age_years"), ("source", "source")):
         if column not in dataset.column_names:
             continue

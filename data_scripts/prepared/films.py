@@ -14,6 +14,7 @@ from datasets import Dataset
 from PIL import Image
 from torch import Tensor
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.mixture import Mixture, Part, load_mixture
 from data_scripts.schema import DataError
 from modeling_chexficient import resize_and_crop, to_eight_bit
@@ -43,7 +44,7 @@ class PairDataset(torch.utils.data.Dataset):
         return len(self.dataset)
 
     def record_ids(self, rows: list[int]) -> list[str]:
-        return self.dataset.select_columns(["record_id"])[rows]["record_id"]
+        return read_column(self.dataset, "record_id", rows)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -7,7 +7,10 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset
+
+from data_scripts.prepared.columns import arrow_column
 
 
 def label_matrix(dataset: Dataset, unlisted_is_absent: bool = False) -> tuple[list[str], np.ndarray]:
@@ -15,14 +18,15 @@ def label_matrix(dataset: Dataset, unlisted_is_absent: bool = False) -> tuple[li
 
     `unlisted_is_absent`: a label that a film does not list is 0, as in corpora whose tables name what is present.
     """
-    rows = dataset.select_columns(["labels"])["labels"]
-    names = list(dict.fromkeys(label["name"] for row in rows for label in row))
-    column = {name: number for number, name in enumerate(names)}
-    values = np.full((len(rows), len(names)), 0.0 if unlisted_is_absent else np.nan)
-    for number, row in enumerate(rows):
-        for label in row:
-            # An uncertain label (-1) is no truth to evaluate against.
-            values[number, column[label["name"]]] = label["value"] if label["value"] in (0, 1) else np.nan
+    labels = arrow_column(dataset, "labels")
+    counts = labels.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    rows, listed = np.repeat(np.arange(len(labels)), counts), labels.flatten()
+    encoded = listed.field("name").dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    told = listed.field("value").cast(pa.float64()).to_numpy(zero_copy_only=False)
+    values = np.full((len(labels), len(names)), 0.0 if unlisted_is_absent else np.nan)
+    # An uncertain label (-1) is no truth to evaluate against.
+    values[rows, encoded.indices.to_numpy()] = np.where(np.isin(told, (0, 1)), told, np.nan)
     return names, values
 
 
@@ -53,8 +57,10 @@ def label_targets(dataset: Dataset, names: Sequence[str], unlisted_is_absent: bo
 def fingerprint(dataset: Dataset, columns: Sequence[str] = ("record_id", "labels")) -> str:
     """Hash of the films' ids and labels (or of other `columns`) in their order: equal where figures may be compared."""
     digest = hashlib.sha256()
-    for row in dataset.select_columns([name for name in columns if name in dataset.column_names]):
-        digest.update(json.dumps(row, sort_keys=True).encode())
+    kept = dataset.select_columns([name for name in columns if name in dataset.column_names])
+    for table in kept.with_format("arrow").iter(10_000):
+        for row in table.to_pylist():
+            digest.update(json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 

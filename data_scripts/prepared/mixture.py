@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 from datasets import Dataset
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.id_files import read_ids, rows_of_ids
 from data_scripts.prepared.overlap import known_overlaps, loaders_of
@@ -139,5 +140,7 @@ def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Data
         raise DataError(f"none of the dataset folders {mixture.folders} has a split {split!r}")
     whole = datasets.concatenate_datasets(loaded)
     if split == "train" and mixture.subset is not None:
-        return whole.select(rows_of_ids(whole["record_id"], read_ids(Path(mixture.subset)), mixture.subset))
+        return whole.select(
+            rows_of_ids(read_column(whole, "record_id"), read_ids(Path(mixture.subset)), mixture.subset)
+        )
     return whole

@@ -25,6 +25,7 @@ import numpy as np
 from transformers import HfArgumentParser
 
 from data_scripts.command_line import split_positional
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.id_files import write_ids
 from data_scripts.prepared.mixture import Mixture, Part, load_mixture
 from data_scripts.progress import quiet_libraries
@@ -113,7 +114,7 @@ def write_subsets(folders: Sequence[str], arguments: SubsetArguments) -> list[Su
     if (out / LIST_FILE).exists():
         raise DataError(f"{out} holds subsets already, which are written once: choose another --out")
     corpus = load_mixture(Mixture(tuple(map(Part, folders))), "train", ("record_id", "patient_id"))
-    patients, ids = np.asarray(corpus["patient_id"]), np.asarray(corpus["record_id"])
+    patients, ids = (np.asarray(read_column(corpus, name)) for name in ("patient_id", "record_id"))
     sizes = arguments.sizes or spaced_sizes(arguments.count, arguments.smallest, len(ids))
     chosen = nested_rows(patients, sizes, arguments.seed)
     out.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from datasets import DatasetDict
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import chosen_labels, label_targets
 from data_scripts.prepared.patient_sample import draw_patients
 from eval.benchmarks import Benchmark
@@ -108,7 +109,7 @@ def prepare_features(
         values = targets if part == "test" else label_targets(splits[split], names, benchmark.unlisted_is_absent)
         method = PROBE_FEATURES[settings.probe_features]
         features = image_embeddings(model, splits[split], settings, method).numpy()
-        parts[part] = LabelledFeatures(features, values, np.asarray(splits[split]["patient_id"]))
+        parts[part] = LabelledFeatures(features, values, np.asarray(read_column(splits[split], "patient_id")))
     unjudged = [name for name, column in zip(names, parts["train"].targets.T, strict=True) if np.isnan(column).all()]
     if benchmark.labels and unjudged:
         raise ValueError(f"labels {unjudged} are judged in no training film: they cannot be learnt")

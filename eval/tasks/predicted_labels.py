@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, DatasetDict
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.labels import chosen_labels
 from eval.benchmarks import Benchmark
@@ -42,7 +43,7 @@ def judge_head(
         evaluated,
         np.ascontiguousarray(logits[:, [model.label_names.index(name) for name in evaluated]]),
         np.ascontiguousarray(targets[:, [names.index(name) for name in evaluated]]),
-        np.asarray(dataset["patient_id"]),
+        np.asarray(read_column(dataset, "patient_id")),
     )
     share = _as_share(scores, model.adaptation, settings)
     if share.macro.value is None:
@@ -187,7 +188,7 @@ def training_notes(benchmark: Benchmark, model: EvaluationModel, splits: Dataset
 def _people(films: Dataset) -> set[tuple[str, str]]:
     """Patients by corpus: two corpora may give one name to different people."""
     sources = films["source"] if "source" in films.column_names else [""] * len(films)
-    return set(zip(sources, films["patient_id"], strict=True))
+    return set(zip(sources, read_column(films, "patient_id"), strict=True))
 
 
 def patients_on_both_sides(evaluated: Dataset, others: dict[str, Dataset], split: str) -> list[str]:
@@ -195,7 +196,7 @@ def patients_on_both_sides(evaluated: Dataset, others: dict[str, Dataset], split
     patients = set(evaluated["patient_id"])
     notes = []
     for name, films in others.items():
-        shared = patients & set(films["patient_id"]) if name != split else ()
+        shared = patients & set(read_column(films, "patient_id")) if name != split else ()
         if shared:
             notes.append(f"{len(shared):,} of {len(patients):,} evaluated patients have films in split {name!r} too.")
     return notes

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from datasets import Dataset, DatasetDict
 
+from data_scripts.prepared.columns import read_column
 from eval.artifacts import save_artifact
 from eval.benchmarks import Benchmark
 from eval.features import embed_texts, image_embeddings
@@ -45,9 +46,10 @@ def run(
     texts = evaluation_texts(whole)
     rows = np.array([row for row, text in enumerate(texts) if text], dtype=np.int64)
     films = whole.select(rows)
-    patients = np.asarray(films["patient_id"])
+    patients = np.asarray(read_column(films, "patient_id"))
     # A study's name need not be unique over patients.
-    pairs = pair_up([texts[row] for row in rows], list(zip(films["patient_id"], films["study_id"], strict=True)))
+    studies = list(zip(read_column(films, "patient_id"), read_column(films, "study_id"), strict=True))
+    pairs = pair_up([texts[row] for row in rows], studies)
     if len(pairs.texts) < 2:
         raise ValueError(
             f"split {benchmark.split!r} ({len(whole)} films, {len(rows)} with a text) has {len(pairs.texts)} distinct "

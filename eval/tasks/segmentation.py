@@ -17,6 +17,7 @@ from accelerate.utils import broadcast
 from datasets import Dataset, DatasetDict
 from torch import Tensor, nn
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.masks import judged_rows, mask_names
 from data_scripts.progress import progress
 from eval.benchmarks import Benchmark
@@ -70,7 +71,7 @@ def run(
     prepare = _trained_before if hasattr(model, "predict_masks") else _train
     evaluated = prepare(benchmark, model, splits, test, settings)
     counts = {name: measure(decoder, evaluated.films) for name, decoder in evaluated.decoders.items()}
-    patients = np.asarray(test["patient_id"])
+    patients = np.asarray(read_column(test, "patient_id"))
     results = {
         name: judge(name, names, of_decoder, patients, settings.resamples, settings.seed)
         for name, of_decoder in counts.items()
@@ -253,7 +254,7 @@ def _evaluate_subgroups(
     films: Dataset, names: list[str], decoder: str, counts: np.ndarray, settings: EvaluationSettings
 ) -> Iterator[Subgroup]:
     """The mean Dice of one decoder among the films of each group."""
-    patients = np.asarray(films["patient_id"])
+    patients = np.asarray(read_column(films, "patient_id"))
     for attribute, value, rows in subgroups(films):
         structures, macro = judge(decoder, names, counts[rows], patients[rows], settings.resamples, settings.seed)
         defined = sum(structure.dice.value is not None for structure in structures)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from datasets import Dataset, DatasetDict
 from torch import Tensor
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import chosen_labels, label_targets, prevalences
 from eval.benchmarks import COMMON_FROM, Benchmark
 from eval.features import embed_texts, image_embeddings
@@ -56,7 +57,7 @@ def run(
     notes = [f"The prompts have pairs for {unused}, which are none of the labels."] if unused else []
     notes += _no_training_split(splits, benchmark.split)
     prompts = pair_embeddings(model, list(pairs.values()))
-    patients = np.asarray(dataset["patient_id"])
+    patients = np.asarray(read_column(dataset, "patient_id"))
     split = ZeroShotScores(
         names, family.without_others(pair_scores(model, embeddings, prompts), names), targets, patients
     )
@@ -104,7 +105,7 @@ def score_split(
     family = find_prompts(prompts)
     texts = pair_embeddings(model, [family.pair(name) for name in names])
     scores = family.without_others(pair_scores(model, image_embeddings(model, dataset, settings), texts), names)
-    return ZeroShotScores(names, scores, targets, np.asarray(dataset["patient_id"]))
+    return ZeroShotScores(names, scores, targets, np.asarray(read_column(dataset, "patient_id")))
 
 
 def pair_embeddings(model: EvaluationModel, pairs: Sequence[tuple[str, str]]) -> Tensor:

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.progress import quiet_libraries
 from eval.benchmarks import Benchmark
@@ -159,7 +160,7 @@ def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity
     """The record of a run: the settings, the figure on validation, and what was spent over all processes."""
     task, args, best = trainer.task, trainer.args, trainer.best
     splits, trainable, spent = task.splits, count_trainable(trainer.model), trainer.spent()
-    sources = splits.train.select_columns(["source"])[splits.train_rows]["source"]
+    sources = read_column(splits.train, "source", splits.train_rows)
     return AdaptRun(
         task=task.name,
         method=arguments.method.method,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from datasets import Dataset
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.mixture import Mixture, load_mixture
 from data_scripts.prepared.patient_sample import draw_patients
 from data_scripts.schema import DataError
@@ -101,7 +102,7 @@ def choose_films(
 
 
 def _patients(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    return np.asarray(dataset.select_columns(["patient_id"])["patient_id"])[rows]
+    return np.asarray(read_column(dataset, "patient_id"))[rows]
 
 
 def _count_patients(dataset: Dataset, rows: np.ndarray) -> int:

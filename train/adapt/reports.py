@@ -14,6 +14,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import AutoConfig, LlavaProcessor, PreTrainedTokenizerBase, set_seed
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.films import FilmDataset, film_pixels
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import VIEWS
@@ -175,7 +176,7 @@ def build_reports(
         return np.asarray(rows_with_report(split), dtype=np.int64)
 
     splits = choose_films(train, validation, usable, lambda split, rows: len(rows) > 0, arguments.label_share, seed)
-    texts = train.select_columns(["report"])[splits.train_rows]["report"]
+    texts = read_column(train, "report", splits.train_rows)
     set_seed(seed)
     model, processor = _load_writer(arguments) if base_writes else _compose(arguments, reports, texts)
     adapted = ["model.language_model", *(["model.vision_tower"] if method.adapt_tower else [])]

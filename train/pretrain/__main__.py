@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 
+from data_scripts.prepared.columns import iterate_column
 from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.labels import prevalences
 from data_scripts.prepared.mixture import load_mixture
@@ -105,7 +106,7 @@ def build_trainer(
         validation = load_mixture(mixture, "validation", COLUMNS) if args.eval_strategy != "no" else None
         known = know(args.rule.needs, dataset)
     records = read_label_records(dataset, source, share, args.seed) if share else None
-    texts = dataset["report"] if records is None else chain(dataset["report"], records.texts())
+    texts = chain(iterate_column(dataset, "report"), records.texts() if records is not None else ())
     tokenizer = build_tokenizer(model_arguments, texts)
     model = build_model(model_arguments, tokenizer, args.seed)
     # Evaluation says so next to a figure on a corpus that the model was trained on.

@@ -21,6 +21,7 @@ import numpy as np
 from datasets import Dataset
 
 from data_scripts.extraction import NO_FINDING, extract_findings
+from data_scripts.prepared.columns import iterate_column
 from data_scripts.prepared.films import PairDataset
 from data_scripts.schema import DataError
 
@@ -95,10 +96,10 @@ def read_label_records(dataset: Dataset, source: str, share: float, seed: int) -
         DataError: no film has labels that say anything, or fewer have than `share` asks for.
     """
     if source == "data":
-        labels = ({one["name"]: one["value"] for one in row} for row in dataset["labels"])
+        labels = ({one["name"]: one["value"] for one in row} for row in iterate_column(dataset, "labels"))
     else:
-        languages = dataset["language"] if "language" in dataset.column_names else ["en"] * len(dataset)
-        texts = zip(dataset["report"], languages, strict=True)
+        languages = iterate_column(dataset, "language") if "language" in dataset.column_names else ["en"] * len(dataset)
+        texts = zip(iterate_column(dataset, "report"), languages, strict=True)
         labels = (extract_findings(text or "") if language == "en" else {} for text, language in texts)
     found = [finding_sentence(row) for row in labels]
     sentences = sorted({sentence for sentence in found if sentence is not None})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.films import PairDataset
 from train.objectives.collator import PairCollator
 from train.pretrain.arguments import CuratedTrainingArguments
@@ -38,7 +39,7 @@ def relative_costs(
     if args.compute_passes is None:
         return None
     rows = range(0, len(dataset), max(1, len(dataset) // _SAMPLED_TEXTS))
-    reports = dataset.dataset.select_columns(["report"])[list(rows)]["report"]
+    reports = read_column(dataset.dataset, "report", list(rows))
     tokens = collator.tokenizer(reports, truncation=True, max_length=collator.max_text_length)["input_ids"]
     length = max(1, round(sum(map(len, tokens)) / len(tokens)))
 

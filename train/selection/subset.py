@@ -13,6 +13,7 @@ from datasets import Dataset
 from huggingface_hub import DatasetCard, DatasetCardData
 from torch import Tensor
 
+from data_scripts.prepared.columns import read_column
 from eval.records.runs import PretrainRun
 
 SUBSET_FILE = "curated_subset.parquet"
@@ -44,7 +45,7 @@ pairs = load_dataset("{{ folder }}", split="train")
 
 def save_curated_subset(dataset: Dataset, rows: Tensor, path: Path) -> None:
     """Row numbers (of the training split as loaded) and record ids of the kept pairs."""
-    record_ids = dataset.select_columns(["record_id"])[rows.tolist()]["record_id"] if len(rows) else []
+    record_ids = read_column(dataset, "record_id", rows)
     table = {"row": pa.array(rows.tolist(), pa.int64()), "record_id": pa.array(record_ids, pa.string())}
     pq.write_table(pa.table(table), path)
 
@@ -66,7 +67,7 @@ def save_curated_dataset(dataset: Dataset, rows: Tensor, run: PretrainRun, folde
     for number in range(files):
         part = kept.select(range(number * _ROWS_PER_FILE, min((number + 1) * _ROWS_PER_FILE, len(kept))))
         part.to_parquet(staged / "data" / f"train-{number:05d}-of-{files:05d}.parquet", batch_size=256)
-    sources = Counter(kept["source"]) if "source" in kept.column_names else Counter({"unknown": len(kept)})
+    sources = Counter(read_column(kept, "source")) if "source" in kept.column_names else Counter({"unknown": len(kept)})
     card = DatasetCard.from_template(
         DatasetCardData(task_categories=["zero-shot-image-classification"], tags=["chest-x-ray", "curated"]),
         template_str=_CARD,

@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedModel
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import label_matrix, label_targets
 from data_scripts.prepared.mixture import Mixture, load_mixture
 from data_scripts.prepared.patient_sample import draw_patients
@@ -74,10 +75,10 @@ def probe(tower: PreTrainedModel, image_processor, data: ProbeData, batch_size: 
         image_embeddings(model, split, settings, "tower_features").numpy() for split in (data.train, data.validation)
     )
     tower.train(training)
-    patients = np.asarray(data.validation["patient_id"])
+    patients = np.asarray(read_column(data.validation, "patient_id"))
     chooser = np.zeros(len(patients), dtype=bool)
     chooser[draw_patients(patients, 0.5, seed)] = True
-    features = LabelledFeatures(train, data.train_targets, np.asarray(data.train["patient_id"]))
+    features = LabelledFeatures(train, data.train_targets, np.asarray(read_column(data.train, "patient_id")))
     choosing = LabelledFeatures(validation[chooser], data.validation_targets[chooser], patients[chooser])
     linear = fit_probe(data.names, features, choosing, validation[~chooser]).scores
     neighbours = _votes(train, data.train_targets, validation)

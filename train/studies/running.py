@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +21,7 @@ from eval.records.json_values import write_json
 from eval.records.runs import RUN_FILE, Run
 from train.runs.recipes import as_words
 from train.studies.plan import Cell, Step
+from train.studies.processes import run_module
 from train.studies.reading import read_yaml
 
 RECORD_FILE, LOG_FILE = "study.json", "study.log"
@@ -209,19 +207,13 @@ def run_command(command: Sequence[str], environment: Mapping[str, str], log: IO[
     log.write(f"$ python {shlex.join(command)}\n")
     log.flush()
     began = log.tell()
-    child = subprocess.run(
-        [sys.executable, *command],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **environment},
-    )
-    if child.returncode != 0:
+    code = run_module(command, log, environment)
+    if code != 0:
         with Path(log.name).open(errors="replace") as printed:
             printed.seek(began)
             lines = [line for line in printed.read().splitlines() if line.strip()]
         told = "\n".join(f"    {line}" for line in lines[-_TAIL:])
-        raise ValueError(f"exit {child.returncode}, last lines of {log.name}:\n{told}")
+        raise ValueError(f"exit {code}, last lines of {log.name}:\n{told}")
 
 
 @contextmanager
