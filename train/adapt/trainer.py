@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.trainer_utils import TrainOutput
 
+from modeling_chexficient.precision_chexficient import is_quantised
 from train.adapt.arguments import AdaptTrainingArguments, MethodArguments
 from train.adapt.learning_rates import parameter_groups
 from train.adapt.methods import hold_frozen, unwrapped
@@ -85,8 +86,8 @@ class AdaptTrainer(RunTrainer):
         self.task, self.method = task, method
         self.best = Best()
         self.flops_a_film = 0.0
-        if args.torch_compile:
-            # Compiled code cannot be counted.
+        if args.torch_compile or is_quantised(unwrapped(model)):
+            # Neither compiled code nor products of integers can be counted.
             self.flops = None
 
     @property
