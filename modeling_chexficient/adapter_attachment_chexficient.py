@@ -94,8 +94,9 @@ def check_base_was_kept(model: PreTrainedModel, record: AdapterRecord) -> None:
     tower = own_weights(vision_tower(model))
     loaded = own_weights(tower_of_base(model, record))
     if is_quantised(model):
-        # Integers are not compared: PEFT has no gradient for them, and no step changes them.
-        loaded = {name: tensor for name, tensor in loaded.items() if name in tower}
+        # Integers and their scales are not compared: they have no gradient, and no step changes them.
+        both = tower.keys() & loaded.keys()
+        tower, loaded = {name: tower[name] for name in both}, {name: loaded[name] for name in both}
     changed = {
         name
         for name in tower.keys() | loaded.keys()

@@ -16,8 +16,8 @@ PRECISIONS = ("fp32", "bf16", "8bit", "4bit")
 QUANTISED = ("8bit", "4bit")
 #: Parts of the names of what PEFT adds to a model.
 OF_ADAPTERS = (".lora_", ".modules_to_save.")
-#: Modules with these ends of their names are never quantised: heads are trained, and logits are left exact.
-_KEPT = ("classifier", "decode_head", "multi_modal_projector", "lm_head")
+#: Modules that are never quantised, by the beginning of their names: heads are trained, and logits are left exact.
+_KEPT = ("classifier", "decode_head", "model.multi_modal_projector", "lm_head")
 
 
 def check_precision(precision: str, device: torch.device | None = None) -> None:
@@ -41,15 +41,16 @@ def check_precision(precision: str, device: torch.device | None = None) -> None:
         )
 
 
-def loading_arguments(precision: str, head_on_tower: bool, device: torch.device | None = None) -> dict[str, Any]:
+def loading_arguments(precision: str, head_on_tower: bool) -> dict[str, Any]:
     """Arguments of `from_pretrained` that load a base for `precision`; `hold_base` does the rest.
 
     Args:
         head_on_tower: the model is a head on a tower, whose weights are not to be rounded; else it writes reports, and
             its language model is not to be in memory in fp32.
-        device: as of `check_precision`, which says what is raised.
+
+    Raises ValueError as `check_precision`.
     """
-    check_precision(precision, device)
+    check_precision(precision)
     if precision not in QUANTISED:
         return {"dtype": torch.bfloat16 if precision == "bf16" and not head_on_tower else torch.float32}
     kept = {"llm_int8_skip_modules": list(_KEPT)}
@@ -64,8 +65,9 @@ def loading_arguments(precision: str, head_on_tower: bool, device: torch.device 
             bnb_4bit_compute_dtype=torch.bfloat16,
             **kept,
         )
-    place = "cuda" if device is None else str(device)
-    return {"dtype": torch.bfloat16, "quantization_config": quantisation, "device_map": {"": place}}
+    # The current GPU; bitsandbytes itself could do without one, slowly, which tests make use of.
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    return {"dtype": torch.bfloat16, "quantization_config": quantisation, "device_map": {"": where}}
 
 
 def hold_base(model: nn.Module, precision: str) -> None:

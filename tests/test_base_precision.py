@@ -5,17 +5,23 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForSemanticSegmentation
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageClassification,
+    AutoModelForSemanticSegmentation,
+    ViTModel,
+)
 
 from eval.models.load import load_evaluation_model
 from eval.records.results import load_result
-from modeling_chexficient import AdapterSet, load_adapter
+from modeling_chexficient import AdapterSet, CheXficientImageProcessor, load_adapter
 from modeling_chexficient.adapter_files_chexficient import read_record
 from modeling_chexficient.adapter_snippet_chexficient import loading_snippet
 from modeling_chexficient.precision_chexficient import OF_ADAPTERS, check_precision
 from tests.adaptation import SIDE, read_arguments, save_base, words
 from tests.published_runs import save_tiny_language_model
 from tests.test_adapt import discs, make_trainer  # noqa: F401 (a fixture)
+from tests.test_adapt_methods import OTHERS
 from train.adapt.__main__ import Arguments, main
 from train.adapt.arguments import MethodArguments
 
@@ -162,6 +168,41 @@ def test_an_adapter_of_a_quantised_base_is_refused_without_a_gpu(bases, discs, t
     (adapter / "chexficient_adapter.json").write_text(json.dumps(record | {"base_precision": "2bit"}))
     with pytest.raises(ValueError, match="unknown base_precision '2bit'"):
         load_adapter(adapter)
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+@pytest.mark.parametrize("tower", ["chexficient", "vit"])
+@torch.no_grad()
+def test_a_quantised_base(tower, bits, bases, discs, tmp_path, monkeypatch):  # noqa: F811
+    """Where bitsandbytes is; its own kernels for the CPU stand in for a GPU."""
+    pytest.importorskip("bitsandbytes")
+    for place in ("modeling_chexficient.precision_chexficient", "train.adapt.__main__"):
+        monkeypatch.setattr(f"{place}.check_precision", lambda precision, device=None: None)
+    base = bases["dinov2"]
+    if tower == "vit":
+        base = tmp_path / "vit"
+        ViTModel(OTHERS["vit"][1]).save_pretrained(base)
+        CheXficientImageProcessor(SIDE).save_pretrained(base)
+    more = ["--head_start", "random", "--base_precision", bits]
+    command = words("classification", base, discs, tmp_path / "run", *more)
+    with torch.enable_grad():
+        trainer = make_trainer(*command)
+        trainer.train()
+        main(command)
+    layers = trainer.model.get_base_model().vision_model.modules()
+    assert {"Linear4bit", "Linear8bitLt"} & {type(layer).__name__ for layer in layers}
+    assert type(trainer.model.get_base_model().classifier.modules_to_save["default"]) is torch.nn.Linear
+    expected = trainer.model.eval()(pixel_values=pixels()).logits
+    adapter = tmp_path / "run" / "adapter"
+    assert torch.equal(load_adapter(adapter)(pixel_values=pixels()).logits, expected)
+    assert load_evaluation_model(str(tmp_path / "run")).predict_labels(pixels()).isfinite().all()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["flops"] is None
+    if tower == "chexficient":
+        given = AutoModelForImageClassification.from_pretrained(adapter).eval()
+        assert torch.equal(given(pixel_values=pixels()).logits, expected)
+        # On the base as it is, without bitsandbytes.
+        in_fp32 = load_adapter(adapter, dtype=torch.float32)(pixel_values=pixels()).logits
+        torch.testing.assert_close(in_fp32, expected, rtol=0.5, atol=0.5)
 
 
 @pytest.mark.parametrize("saved_in", [torch.bfloat16, torch.float16, torch.float32])
