@@ -69,6 +69,10 @@ class Arguments:
         if self.method.adapt_tower and self.task.task != "report_generation":
             raise ValueError("adapt_tower belongs to task report_generation: other tasks adapt the tower anyway")
         check_precision(self.precision, self.training.device)
+        if (self.training.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise ValueError(
+                "gradient_checkpointing_kwargs use_reentrant gives layers on frozen inputs no gradient: leave it out"
+            )
 
     @property
     def precision(self) -> str:

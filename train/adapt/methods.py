@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from modeling_chexficient.precision_chexficient import hold_base
 from train.adapt.arguments import MethodArguments
+from train.adapt.lean_lora import save_memory
 
 #: Names of a tower's last layer norm.
 _FINAL_NORMS = ("layernorm", "post_layernorm", "norm", "final_layer_norm")
@@ -83,6 +84,7 @@ def apply_method(
             f"use_dora on convolutions needs a base in fp32 in peft, not {precision}: leave one of them out"
         )
     hold_base(adapted, precision)
+    save_memory(adapted)
     return adapted
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
 from modeling_chexficient.precision_chexficient import is_quantised
@@ -40,6 +41,16 @@ class Best:
 
     def state(self) -> dict:
         return {name: value for name, value in vars(self).items() if name != "weights"}
+
+
+class NoInputGradients(TrainerCallback):
+    """Takes back what transformers does for checkpointing of the reentrant kind, which is refused here: it asks for the
+    gradient of embeddings, so that what is frozen below the first trained layer would be run backwards for nothing.
+    """
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        if args.gradient_checkpointing:
+            unwrapped(model).disable_input_require_grads()
 
 
 class AdaptTrainer(RunTrainer):
@@ -83,6 +94,7 @@ class AdaptTrainer(RunTrainer):
             eval_dataset=task.validation_dataset,
             data_collator=task.collate,
         )
+        self.add_callback(NoInputGradients())
         self.task, self.method = task, method
         self.best = Best()
         self.flops_a_film = 0.0
