@@ -38,6 +38,7 @@ from eval.studies.models import compare_folders, format_differences
 from eval.suite import judge_model
 from eval.tables import Row, format_estimate, format_rows, format_table
 from eval.tasks.thresholds import parse_rule
+from modeling_chexficient.precision_chexficient import place
 
 _DEFAULT = "zero_shot_findings"
 
@@ -165,7 +166,7 @@ def judge_models(arguments: EvaluationArguments) -> tuple[list[Row], list[TaskRe
                 raise
             rows += [Row(model_name, name, "refused", f"the model cannot be loaded: {error}") for name in names]
             continue
-        model.model.to(PartialState().device)
+        place(model.model, PartialState().device)
         settings = arguments.settings(folder)
         for row, result in judge_model(model, names, Path(arguments.data), settings, arguments.again):
             rows.append(row)

@@ -16,6 +16,7 @@ from .adapter_files_chexficient import LORA_PART, AdapterRecord, check_weights, 
 from .base_identity_chexficient import BaseIdentity, local_folder, own_weights, vision_tower
 from .configuration_chexficient import CheXficientConfig
 from .modeling_chexficient_heads import HEADS
+from .precision_chexficient import hold_base, is_quantised
 from .tasks_chexficient import TASKS, TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 TOWER_HEADS = {task.hub_name: HEADS[task.auto_model] for task in TASKS.values() if task.head_on_tower}
 
 
-def load_head(record: AdapterRecord, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model that an adapter is put on, from the folder of its base; its head has no trained weights yet."""
+def load_head(record: AdapterRecord, folder: Path, **loading) -> PreTrainedModel:
+    """The model that an adapter is put on, from the folder of its base; its head has no trained weights yet.
+
+    Args:
+        loading: `dtype` and others, for `from_pretrained`.
+    """
     config = AutoConfig.from_pretrained(folder)
     arguments = record.head_arguments
     verbosity = logging.get_verbosity()
@@ -35,17 +40,27 @@ def load_head(record: AdapterRecord, folder: Path, dtype: torch.dtype) -> PreTra
     try:
         if record.task not in TOWER_HEADS:
             auto_model = getattr(transformers, TASKS_ON_THE_HUB[record.task].auto_model)
-            return auto_model.from_pretrained(folder, dtype=dtype)
+            return auto_model.from_pretrained(folder, **loading)
         if config.model_type != CheXficientConfig.model_type:
-            return TOWER_HEADS[record.task].from_vision_pretrained(str(folder), dtype=dtype, **arguments)
+            return TOWER_HEADS[record.task].from_vision_pretrained(str(folder), **loading, **arguments)
         # A base may have a head of its own, for other labels.
-        return TOWER_HEADS[record.task].from_pretrained(folder, dtype=dtype, ignore_mismatched_sizes=True, **arguments)
+        arguments = {**loading, **arguments, "ignore_mismatched_sizes": True}
+        return TOWER_HEADS[record.task].from_pretrained(folder, **arguments)
     finally:
         logging.set_verbosity(verbosity)
 
 
-def attach(model: nn.Module, folder: Path, config: LoraConfig, weights: dict[str, Tensor], name: str) -> PeftModel:
+def attach(
+    model: nn.Module,
+    folder: Path,
+    config: LoraConfig,
+    weights: dict[str, Tensor],
+    name: str,
+    precision: str = "fp32",
+) -> PeftModel:
     """Put an adapter's layers on `model`, in place, and its weights into them; all frozen, in evaluation mode.
+
+    `model` was loaded in `precision`; "fp32" leaves types as they are.
 
     Raises ValueError where the weights do not fit what `config` makes of the model.
     """
@@ -53,6 +68,8 @@ def attach(model: nn.Module, folder: Path, config: LoraConfig, weights: dict[str
 
     weights = match_names(model, config, weights)
     attached = PeftModel(model, config, name)
+    # Before the weights are there, which would lose digits in a lower type.
+    hold_base(attached, precision)
     check_weights(folder, adapter_weights(attached, name), weights)
     set_peft_model_state_dict(attached, weights, adapter_name=name)
     attached.requires_grad_(False)
@@ -74,9 +91,12 @@ def check_base_was_kept(model: PreTrainedModel, record: AdapterRecord) -> None:
     Training leaves traces beside an adapter where batch normalisation runs in training mode, or where a layer was made
     trainable by hand: none of it would be saved.
     """
-    folder = local_folder(record.base.name, record.base.revision)
     tower = own_weights(vision_tower(model))
-    loaded = own_weights(_tower_of_base(model, record, folder))
+    loaded = own_weights(tower_of_base(model, record))
+    if is_quantised(model):
+        # Integers and their scales are not compared: they have no gradient, and no step changes them.
+        both = tower.keys() & loaded.keys()
+        tower, loaded = {name: tower[name] for name in both}, {name: loaded[name] for name in both}
     changed = {
         name
         for name in tower.keys() | loaded.keys()
@@ -103,10 +123,11 @@ def check_base_was_kept(model: PreTrainedModel, record: AdapterRecord) -> None:
         )
 
 
-def _tower_of_base(model: PreTrainedModel, record: AdapterRecord, folder: Path) -> PreTrainedModel:
+def tower_of_base(model: PreTrainedModel, record: AdapterRecord) -> PreTrainedModel:
     """The vision tower as it is loaded from the base, in fp32; of a report model without its language model."""
+    folder = local_folder(record.base.name, record.base.revision)
     if record.task in TOWER_HEADS:
-        return vision_tower(load_head(record, folder, torch.float32))
+        return vision_tower(load_head(record, folder, dtype=torch.float32))
     tower = vision_tower(model)
     verbosity = logging.get_verbosity()
     # All but the tower is unexpected here.
@@ -149,5 +170,16 @@ def warn_of_other_code(directory: str, trained: BaseIdentity, found: BaseIdentit
         warnings.warn(
             f"{directory} was trained with the modelling code {trained.code_sha256[:12]} of {trained}; that of {found} "
             f"is {found.code_sha256[:12]}. The weights are the same, but check that the results are",
+            stacklevel=3,
+        )
+
+
+def warn_of_other_precision(directory: str, record: AdapterRecord, tower: PreTrainedModel) -> None:
+    """Warn where an adapter was trained on a base in lower precision than this one has."""
+    held = "bf16" if tower.dtype == torch.bfloat16 else "fp32"
+    if record.base_precision not in ("fp32", held):
+        warnings.warn(
+            f"{directory} was trained on a base in {record.base_precision}, this one is in {held}: outputs differ a "
+            "little. load_adapter holds the base as it was",
             stacklevel=3,
         )

@@ -17,6 +17,7 @@ from transformers import PretrainedConfig
 
 from .base_identity_chexficient import BaseIdentity
 from .peft_folders_chexficient import RECORD_FILE, head_arguments
+from .precision_chexficient import PRECISIONS
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class AdapterRecord:
         base: the model that the adapter was trained on.
         tower_sha256: hash of the vision tower alone (`base_identity_chexficient.tower_sha256`).
         head: fields of the configuration that rebuild the head; empty for report generation.
+        base_precision: what the base was held in when the adapter was trained, one of `PRECISIONS`.
     """
 
     task: str
@@ -60,6 +62,7 @@ class AdapterRecord:
     tower_sha256: str
     head: dict
     format_version: int = FORMAT_VERSION
+    base_precision: str = "fp32"
 
     @property
     def head_arguments(self) -> dict:
@@ -67,7 +70,11 @@ class AdapterRecord:
         return head_arguments(self.head)
 
     def save(self, directory: Path) -> None:
-        (directory / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+        fields = asdict(self)
+        if self.base_precision == "fp32":
+            # As before there were others: earlier versions of this package read it.
+            del fields["base_precision"]
+        (directory / RECORD_FILE).write_text(json.dumps(fields, indent=2) + "\n")
 
 
 def head_fields(task: str, config: PretrainedConfig) -> dict:
@@ -99,6 +106,8 @@ def read_record(folder: Path, task: str | None = None) -> AdapterRecord:
         record = AdapterRecord(**{**fields, "base": BaseIdentity(**fields["base"])})
         if record.task not in TASKS_ON_THE_HUB:
             raise ValueError(f"unknown task {record.task!r}: known are {', '.join(TASKS_ON_THE_HUB)}")
+        if record.base_precision not in PRECISIONS:
+            raise ValueError(f"unknown base_precision {record.base_precision!r}: known are {', '.join(PRECISIONS)}")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / RECORD_FILE} cannot be read: {error}") from error
     if task is not None and task != record.task:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
-from .adapter_attachment_chexficient import TOWER_HEADS, attach, check_bare, check_tower, warn_of_other_code
+from .adapter_attachment_chexficient import (
+    TOWER_HEADS,
+    attach,
+    check_bare,
+    check_tower,
+    warn_of_other_code,
+    warn_of_other_precision,
+)
 from .adapter_files_chexficient import ADAPTER_FILES, AdapterRecord, read_config, read_record, read_weights
 from .base_identity_chexficient import BaseIdentity, identify_base, local_folder, tower_sha256, vision_tower
 from .configuration_chexficient import CheXficientConfig
@@ -87,6 +94,7 @@ class AdapterSet:
         check_tower(str(directory), record, self._tower_sha256, place)
         if self.identity is not None:
             warn_of_other_code(str(directory), record.base, self.identity)
+        warn_of_other_precision(str(directory), record, self.tower)
         active = self.active
         try:
             head = attach(self._new_head(record), folder, read_config(folder), read_weights(folder), name)

@@ -8,6 +8,7 @@ models without adapters do without it.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -23,6 +24,7 @@ from .adapter_attachment_chexficient import (
     check_base_was_kept,
     check_tower,
     load_head,
+    tower_of_base,
     warn_of_other_code,
 )
 from .adapter_files_chexficient import (
@@ -46,6 +48,7 @@ from .base_identity_chexficient import (
     weights_sha256,
 )
 from .peft_folders_chexficient import saves_without_adapters
+from .precision_chexficient import is_quantised, loading_arguments
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
@@ -55,7 +58,12 @@ TOWER_PREFIX = "base_model.model.vision_model."
 
 
 def save_adapter(
-    peft_model: PeftModel, directory: str | Path, base: BaseIdentity, task: str, processor=None
+    peft_model: PeftModel,
+    directory: str | Path,
+    base: BaseIdentity,
+    task: str,
+    processor=None,
+    base_precision: str = "fp32",
 ) -> AdapterRecord:
     """Write the active adapter of `peft_model` to `directory`: PEFT's two files and `chexficient_adapter.json`.
 
@@ -66,6 +74,7 @@ def save_adapter(
         base: what the model was loaded from, by `identify_base`.
         task: its name on the Hub, one of `TASKS_ON_THE_HUB`.
         processor: saved beside it.
+        base_precision: what the base was held in (`PRECISIONS`), in which the adapter will be loaded.
 
     Raises:
         OSError: the base is not there.
@@ -80,8 +89,12 @@ def save_adapter(
     if not isinstance(config, LoraConfig):
         raise ValueError(f"only LoRA adapters (or a head alone) can be saved here, not {config.peft_type}")
     check_base_is_kept(config)
-    record = AdapterRecord(task, base, tower_sha256(vision_tower(model)), head_fields(task, model.config))
+    tower, head = vision_tower(model), head_fields(task, model.config)
+    record = AdapterRecord(task, base, tower_sha256(tower), head, base_precision=base_precision)
     check_base_was_kept(model, record)
+    if is_quantised(model):
+        # In 8 or 4 bits it has another hash.
+        record = dataclasses.replace(record, tower_sha256=tower_sha256(tower_of_base(model, record)))
     config.base_model_name_or_path, config.revision, config.inference_mode = base.name, base.revision, True
     # Where the class was loaded as remote code, its module's name would hold a local folder's.
     library = type(model).__module__.split(".")[0].replace("transformers_modules", __package__.split(".")[0])
@@ -107,7 +120,7 @@ def load_adapter(
     task: str | None = None,
     revision: str | None = None,
     base_revision: str | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> PeftModel:
     """Load an adapter with its head on its base, in evaluation mode, on the CPU.
 
@@ -118,12 +131,14 @@ def load_adapter(
         adapter_name: what PEFT calls it in the model.
         task: refuse an adapter for another task.
         revision, base_revision: commit, branch or tag, for Hub ids.
-        dtype: of the base and the head; by default that of training and evaluation.
+        dtype: of the base and the head. By default the base is held as it was in training (`train.adapt
+            --base_precision`: fp32, or lower, with adapter and head in fp32); one in 8 or 4 bits is loaded on the GPU.
 
     Raises:
         OSError: the adapter or the base is not there.
         ValueError: files are missing, broken or pickled, the adapter is for another task, or the base has other
-            weights than the one it was trained on.
+            weights than the one it was trained on. Without `dtype`: it was trained on a base in 8 or 4 bits, and there
+            is no GPU or no bitsandbytes here.
 
     Warns:
         UserWarning: the weights are the same, but the base's modelling code has changed since.
@@ -146,11 +161,26 @@ def load_adapter(
     if found.weights_sha256 != record.base.weights_sha256:
         raise ValueError(f"{directory} was trained on {record.base}, not on {found}: the weights differ")
     warn_of_other_code(str(directory), record.base, found)
-    model = load_head(record, local_folder(place, commit), dtype)
+    precision = record.base_precision if dtype is None else "fp32"
+    loading = _loading(str(directory), record) if dtype is None else {"dtype": dtype}
+    model = load_head(record, local_folder(place, commit), **loading)
     model.name_or_path = place
-    if dtype != torch.float16:  # twice rounded, the same weights have another hash
+    # Quantised or twice rounded, the same weights have another hash.
+    if dtype != torch.float16 and not is_quantised(model):
         check_tower(str(directory), record, tower_sha256(vision_tower(model)), place)
-    return attach(model, folder, read_config(folder), read_weights(folder), adapter_name)
+    return attach(model, folder, read_config(folder), read_weights(folder), adapter_name, precision)
+
+
+def _loading(directory: str, record: AdapterRecord) -> dict:
+    """How a base is loaded as it was in training."""
+    head_on_tower = TASKS_ON_THE_HUB[record.task].head_on_tower
+    try:
+        return loading_arguments(record.base_precision, head_on_tower)
+    except ValueError as error:
+        raise ValueError(
+            f"{directory} cannot be loaded as it was trained: {error}. load_adapter(..., dtype=torch.float32) puts it "
+            "on the unquantised base, where its outputs differ a little"
+        ) from error
 
 
 def add_tower_adapter(report_model: PreTrainedModel, directory: str | Path, adapter_name: str = "tower") -> None:

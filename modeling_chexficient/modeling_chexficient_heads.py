@@ -92,6 +92,8 @@ class CheXficientHead(CheXficientPreTrainedModel):
         image_size: int | None = None,
         dtype: torch.dtype | str | None = None,
         attn_implementation: str | None = None,
+        quantization_config: Any = None,
+        device_map: Any = None,
         **config_kwargs,
     ) -> "CheXficientHead":
         """Put a new head on a pretrained vision model; of a model with two towers (CLIP, SigLIP) the vision part.
@@ -99,13 +101,14 @@ class CheXficientHead(CheXficientPreTrainedModel):
         Args:
             name_or_path: folder or Hub name that `AutoModel` loads.
             image_size: side of the images in pixels, to which a position embedding is interpolated once and for all.
-            dtype, attn_implementation: as in `from_pretrained`.
+            dtype, attn_implementation, quantization_config, device_map: as in `from_pretrained`.
             config_kwargs: arguments of `CheXficientConfig`, such as `num_labels`, `problem_type`, `mask_decoder`.
 
         Raises:
             ValueError: the name is of a CheXficient model, which `from_pretrained` loads.
         """
         given = {"dtype": dtype, "attn_implementation": attn_implementation}
+        given |= {"quantization_config": quantization_config, "device_map": device_map}
         loading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         vision_config = AutoConfig.from_pretrained(name_or_path)
         if vision_config.model_type == cls.config_class.model_type:
@@ -117,8 +120,15 @@ class CheXficientHead(CheXficientPreTrainedModel):
         )
         loading |= cls._without_pooling(config)
         vision_model = load_vision_model(name_or_path, config.vision_config, image_size, **loading)
-        # The type checker takes transformers' `to` for a function without `self`.
-        return cls(config, vision_model=vision_model).to(vision_model.dtype).eval()  # type: ignore[arg-type]
+        model = cls(config, vision_model=vision_model)
+        for name, part in model.named_children():
+            if name != "vision_model":
+                part.to(vision_model.device, vision_model.dtype)
+        for name in ("is_quantized", "quantization_method", "hf_quantizer"):
+            # By these transformers and accelerate know that layers of a model are of few bits.
+            if hasattr(vision_model, name):
+                setattr(model, name, getattr(vision_model, name))
+        return model.eval()
 
     def get_input_embeddings(self) -> nn.Module:
         """What makes patches of pixels: that of the tower."""

@@ -12,17 +12,18 @@ from types import MethodType
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
 from .base_identity_chexficient import tower_sha256, vision_tower
+from .precision_chexficient import OF_ADAPTERS, hold_base, loading_arguments
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
 RECORD_FILE = "chexficient_adapter.json"
 # What decides which tensors a head has.
 SHAPING_FIELDS = ("num_labels", "mask_decoder", "clip_logits")
-# Parts of the names of tensors that PEFT adds, and that it puts into those of the model.
-OF_ADAPTERS = (".lora_", ".modules_to_save.")
+# Parts of the names of tensors that PEFT puts into those of the model.
 OF_WRAPPERS = (".base_layer.", ".original_module.")
 FILE_ARGUMENTS = ("cache_dir", "token", "revision", "local_files_only")
 
@@ -36,20 +37,32 @@ class PeftFolders:
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         """As of every model; the folder of an adapter gives its base with the head and the layers of the adapter.
 
-        Raises ValueError where the adapter is for another task or base.
+        Without a `dtype` of one's own, the base is held as it was in training (`train.adapt --base_precision`).
+
+        Raises ValueError where the adapter is for another task or base, or where its base cannot be held so here.
         """
         adapter = kwargs.get("adapter_kwargs") or {}
         place = adapter.get("_adapter_model_path") or pretrained_model_name_or_path
         record = _read(place, adapter if "_adapter_model_path" in adapter else kwargs)
+        precision = "fp32"
         if record is not None:
             _check_task(cls.__name__, place, record)
+            if kwargs.get("dtype", kwargs.get("torch_dtype")) in (None, "auto"):
+                precision = record.get("base_precision", "fp32")
+            if precision != "fp32":
+                kwargs = kwargs | loading_arguments(precision, head_on_tower=True)
             config = kwargs.get("config")
             if isinstance(config, PretrainedConfig):
                 kwargs["config"] = copy.deepcopy(config)
                 _set_fields(kwargs["config"], record)
             else:
                 kwargs = {**head_arguments(record["head"]), **kwargs}
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        if record is not None and precision != "fp32":
+            model = loaded[0] if isinstance(loaded, tuple) else loaded
+            hold_base(model, precision)
+            _set_weights(model, _weights(place, adapter if "_adapter_model_path" in adapter else kwargs), "default")
+        return loaded
 
     def load_adapter(self, peft_model_id=None, *args, **kwargs):
         """As of every model; an adapter of ours brings its labels, problem type, pooling and decoder.
@@ -62,7 +75,12 @@ class PeftFolders:
         record = None if peft_model_id is None else _read(peft_model_id, kwargs.get("adapter_kwargs") or {})
         if record is not None:
             self._prepare_for(peft_model_id, record)
-        return super().load_adapter(peft_model_id, *args, **kwargs)  # type: ignore[misc]
+        report = super().load_adapter(peft_model_id, *args, **kwargs)  # type: ignore[misc]
+        if record is not None:
+            name = args[0] if args else kwargs.get("adapter_name")
+            weights = _weights(peft_model_id, kwargs.get("adapter_kwargs") or {})
+            _set_weights(self, weights, name or "default")
+        return report
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As of every model; where adapters of PEFT are on the tower, the base alone is saved.
@@ -139,13 +157,55 @@ def _save_without_adapters(model, save_directory, *args, **kwargs):
     return type(model).save_pretrained(model, save_directory, *args, **kwargs)
 
 
-def _read(place, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of an adapter folder or Hub id; None where there is none."""
+def _file(place, name: str, arguments: Mapping[str, Any]) -> str | None:
+    """A file of an adapter folder or Hub id; None where there is none."""
     given = {name: arguments[name] for name in FILE_ARGUMENTS if arguments.get(name) is not None}
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")}
+    return cached_file(place, name, **given, **quiet)
+
+
+def _weights(place, arguments: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    file = _file(place, "adapter_model.safetensors", arguments)
+    return {} if file is None else load_file(file)
+
+
+@torch.no_grad()
+def _set_weights(model, weights: Mapping[str, torch.Tensor], adapter_name: str) -> None:
+    """Put the tensors of an adapter's file into a model that transformers has loaded it into.
+
+    transformers rounds them to the type of the base, and does not find the magnitudes of DoRA.
+
+    Raises ValueError where a magnitude has no place: with weights of its own, the model is another one.
+    """
+    own = model.state_dict()
+    for key, tensor in weights.items():
+        name = key.removeprefix("base_model.model.")
+        before, part, after = name.partition(".lora_")
+        if part:
+            kind, _, rest = after.partition(".")
+            name = f"{before}{part}{kind}.{adapter_name}.{rest or 'weight'}"
+        else:
+            module, _, last = name.rpartition(".")
+            parts = module.split(".")
+            wrapped = (
+                ".".join([*parts[:count], "modules_to_save", adapter_name, *parts[count:], last])
+                for count in range(len(parts), 0, -1)
+            )
+            name = next((found for found in wrapped if found in own), name)
+        if name in own:
+            own[name].copy_(tensor)
+        elif "lora_magnitude_vector" in key:
+            raise ValueError(
+                f"{key} of DoRA has no place in {type(model).__name__}: load it with load_adapter of "
+                "modeling_chexficient"
+            )
+
+
+def _read(place, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of an adapter folder or Hub id; None where there is none."""
     if place is None or Path(str(place)).is_file():
         return None
-    file = cached_file(place, RECORD_FILE, **given, **quiet)
+    file = _file(place, RECORD_FILE, arguments)
     if file is None:
         return None
     try:

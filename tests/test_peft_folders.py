@@ -90,6 +90,15 @@ def test_a_convolutional_tower(tmp_path):
         torch.testing.assert_close(model(pixel_values=pixels()).logits, adapter.logits, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("way", WAYS)
+@torch.no_grad()
+def test_magnitudes_of_dora(way, base, tmp_path):
+    """transformers itself does not find them by the names that PEFT saves."""
+    adapter = make_adapter(base, tmp_path / "adapter", **ATTENTION, use_dora=True)
+    model = give(way, "image-classification", adapter.folder, base).eval()
+    torch.testing.assert_close(model(pixel_values=pixels()).logits, adapter.logits, rtol=1e-5, atol=1e-5)
+
+
 def test_pipelines_show_the_names_and_probabilities(base, saved):
     film = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8))
     folder = saved["image-classification"].folder

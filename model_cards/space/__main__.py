@@ -143,7 +143,9 @@ def load_head(path: str, task: str, base: str) -> tuple[PreTrainedModel, object]
         # It needs peft, which a Space without adapters does not.
         from modeling_chexficient.adapters_chexficient import load_adapter
 
-        model = load_adapter(folder, base=base, task=HEADS[task].hub_name).merge_and_unload()
+        # Merged, the base is one with the adapter: in fp32, whatever it was in when the adapter was trained.
+        adapted = load_adapter(folder, base=base, task=HEADS[task].hub_name, dtype=torch.float32)
+        model = adapted.merge_and_unload()
     elif (folder / "config.json").is_file():
         # Loading anything else into this class would give it a new head, which knows nothing.
         architecture = (json.loads((folder / "config.json").read_text()).get("architectures") or ["nothing"])[0]

@@ -29,13 +29,14 @@ from eval.records.results import TaskResult
 from eval.records.runs import AdaptRun
 from eval.tables import format_estimate
 from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
+from modeling_chexficient.precision_chexficient import QUANTISED, check_precision
 from train.adapt.arguments import AdaptTrainingArguments, MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.findings import FindingsTask, build_findings
 from train.adapt.head_start import start_head
 from train.adapt.judging import find_benchmark, judge_run
 from train.adapt.methods import apply_method, count_trainable
-from train.adapt.reports import ReportArguments, build_reports
+from train.adapt.reports import ReportArguments, build_reports, load_writer
 from train.adapt.run_folder import check_run_folder, save_base, save_weights, start_run_folder, weights_bytes
 from train.adapt.structures import build_structures
 from train.adapt.tasks import Task
@@ -69,6 +70,16 @@ class Arguments:
             raise ValueError(f"{self.reports.changed} belong to task report_generation, this is {self.task.task}")
         if self.method.adapt_tower and self.task.task != "report_generation":
             raise ValueError("adapt_tower belongs to task report_generation: other tasks adapt the tower anyway")
+        check_precision(self.precision, self.training.device)
+        if (self.training.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise ValueError(
+                "gradient_checkpointing_kwargs use_reentrant gives layers on frozen inputs no gradient: leave it out"
+            )
+
+    @property
+    def precision(self) -> str:
+        """Of the base, where it was said."""
+        return self.method.base_precision or "fp32"
 
     def changed(self) -> dict:
         """What differs from the defaults, without paths and secrets."""
@@ -81,11 +92,13 @@ class Arguments:
 
 
 def _build_findings(arguments: Arguments, mixture: Mixture) -> Task:
-    return build_findings(arguments.task, mixture, arguments.augmentation, arguments.training.seed)
+    common = (mixture, arguments.augmentation, arguments.training.seed)
+    return build_findings(arguments.task, *common, arguments.precision)
 
 
 def _build_structures(arguments: Arguments, mixture: Mixture) -> Task:
-    return build_structures(arguments.task, mixture, arguments.augmentation, arguments.training.seed)
+    common = (mixture, arguments.augmentation, arguments.training.seed)
+    return build_structures(arguments.task, *common, arguments.precision)
 
 
 def _build_reports(arguments: Arguments, mixture: Mixture) -> Task:
@@ -126,6 +139,8 @@ def adapt(arguments: Arguments) -> None:
             save_base(task, run_dir)
         wait_for_all()
         base = identify_base(run_dir / BASE)
+        if task.base_precision in QUANTISED:
+            task.model, _ = load_writer(str(run_dir / BASE), None, task.base_precision)
     trainer = build_trainer(arguments, task, base, resumes=checkpoint is not None)
     if checkpoint is not None:
         trainer.resume(checkpoint)
@@ -150,7 +165,7 @@ def build_trainer(arguments: Arguments, task: Task, base: BaseIdentity, resumes:
         task.notes.append(start_head(task, args.device, args.per_device_eval_batch_size, args.dataloader_num_workers))
     # LoRA's new weights.
     set_seed(args.seed)
-    model = apply_method(task.model, task.parts, arguments.method)
+    model = apply_method(task.model, task.parts, arguments.method, task.base_precision)
     if args.should_save:
         print("\n".join([str(count_trainable(model)), *task.notes]))
     return AdaptTrainer(task, model, args, arguments.method, arguments.of_the_result(base), started)

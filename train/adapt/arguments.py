@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from modeling_chexficient.configuration_chexficient import IMAGE_POOLINGS
+from modeling_chexficient.precision_chexficient import PRECISIONS
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.runs.arguments import RunArguments
 
@@ -130,6 +131,14 @@ class MethodArguments:
         default=1.0,
         metadata={"help": "Full: every block's learning rate is this times that of the block above it (0.65 or so)."},
     )
+    base_precision: str | None = field(
+        default=None,
+        metadata={
+            "help": "Lora and linear: what the frozen base is held in; adapter and head are fp32. 8bit and 4bit "
+            "(QLoRA) on a GPU with bitsandbytes alone. Default: fp32; of reports, as the language model was saved.",
+            "choices": list(PRECISIONS),
+        },
+    )
     freeze_tower: bool = field(default=False, metadata={"help": "Full: leave the vision tower as it is."})
     adapt_tower: bool = field(default=False, metadata={"help": "LoRA of reports: in the vision tower, too."})
 
@@ -138,6 +147,12 @@ class MethodArguments:
         self._refuse("lora", [name for name in of_lora if getattr(self, name)])
         of_full = {"layer_decay": self.layer_decay != 1, "freeze_tower": self.freeze_tower}
         self._refuse("full", [name for name, given in of_full.items() if given])
+        if self.method == "full" and self.base_precision not in (None, "fp32"):
+            raise ValueError(
+                f"base_precision {self.base_precision} is of a frozen base (method lora or linear): full trains the "
+                "base's own weights, and in lower precision most steps would be rounded away. Leave it out; with "
+                "--bf16 true the passes are cheaper, and the weights stay fp32"
+            )
         if self.head_learning_rate is not None and self.head_learning_rate <= 0:
             raise ValueError(f"head_learning_rate is {self.head_learning_rate}, it must be above 0")
         if self.rank < 1:

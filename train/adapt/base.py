@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, PretrainedConfig, PreTrainedModel
 
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor
+from modeling_chexficient.precision_chexficient import loading_arguments
 
 
 def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
@@ -51,12 +51,22 @@ def check_names(kind: str, wanted: Sequence[str], of_head: Sequence[str], name: 
 
 
 def load_head(
-    head_class: type[PreTrainedModel], name: str, revision: str | None, config: PretrainedConfig, **head
+    head_class: type[PreTrainedModel],
+    name: str,
+    revision: str | None,
+    config: PretrainedConfig,
+    precision: str = "fp32",
+    **head,
 ) -> PreTrainedModel:
-    """The base's tower in fp32 under a head; `head` are the fields of `CheXficientConfig` that make it."""
+    """The base's tower under a head; `head` are the fields of `CheXficientConfig` that make it.
+
+    In fp32, which `apply_method` brings into bf16; in 8 or 4 bits on the GPU at once. Raises ValueError where that
+    cannot be (`check_precision`).
+    """
+    loading = loading_arguments(precision, head_on_tower=True)
     if config.model_type == CheXficientConfig.model_type:
-        return head_class.from_pretrained(name, revision=revision or "main", dtype=torch.float32, **head)
-    return head_class.from_vision_pretrained(name, dtype=torch.float32, **head)
+        return head_class.from_pretrained(name, revision=revision or "main", **loading, **head)
+    return head_class.from_vision_pretrained(name, **loading, **head)
 
 
 def load_image_processor(name: str, revision: str | None, config: PretrainedConfig) -> CheXficientImageProcessor:

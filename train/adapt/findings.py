@@ -100,8 +100,10 @@ class FindingsTask(Task):
         )
 
 
-def build_findings(arguments: TaskArguments, mixture: Mixture, augmentation: Augmentation, seed: int) -> FindingsTask:
-    """The task of a run.
+def build_findings(
+    arguments: TaskArguments, mixture: Mixture, augmentation: Augmentation, seed: int, precision: str = "fp32"
+) -> FindingsTask:
+    """The task of a run, whose base is loaded for `precision`.
 
     Raises:
         ValueError: no such base, labels that its head lacks, or (DataError) that the data lack, data without labels, or
@@ -140,7 +142,9 @@ def build_findings(arguments: TaskArguments, mixture: Mixture, augmentation: Aug
     }
     return FindingsTask(
         name=TASKS["classification"].hub_name,
-        model=load_head(CheXficientForImageClassification, arguments.model, arguments.revision, config, **head),
+        model=load_head(
+            CheXficientForImageClassification, arguments.model, arguments.revision, config, precision, **head
+        ),
         parts=Parts("vision_model", ("classifier",), ("vision_model",)),
         processor=load_image_processor(arguments.model, arguments.revision, config),
         head=head,
@@ -154,6 +158,7 @@ def build_findings(arguments: TaskArguments, mixture: Mixture, augmentation: Aug
         labels=labels,
         pos_weight=balance(learnt[splits.train_rows], arguments.class_balance, arguments.max_pos_weight),
         unlisted_is_absent=arguments.unlisted_is_absent,
+        base_precision=precision,
         new_head=not of_head,
     )
 

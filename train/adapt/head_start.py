@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel
 
 from eval.metrics import label_aurocs
+from modeling_chexficient.precision_chexficient import place
 from train.adapt.findings import FindingsTask, both_classes
 
 #: Features of at most so many films of each split are computed for it.
@@ -65,7 +66,7 @@ def start_head(task: FindingsTask, device: torch.device, batch_size: int, num_wo
 @torch.no_grad()
 def _features(task: FindingsTask, loader: DataLoader, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
     """What the classifier sees [n, D] of unchanged films, and their targets [n, L]."""
-    model: PreTrainedModel = task.model.to(device).eval()
+    model: PreTrainedModel = place(task.model, device).eval()
     features: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -15,6 +15,7 @@ from eval.records.runs import Adaptation, AdaptRun
 from eval.settings import EvaluationSettings
 from eval.splits import find_folders
 from eval.suite import judge
+from modeling_chexficient.precision_chexficient import place
 from modeling_chexficient.tasks_chexficient import TASKS_ON_THE_HUB
 from train.adapt.arguments import AdaptTrainingArguments
 from train.adapt.tasks import Task
@@ -75,7 +76,7 @@ def judge_run(
     """
     model = load_evaluation_model(str(weights))
     model.adaptation = Adaptation.of(run, {})
-    model.model.to(args.device)
+    place(model.model, args.device)
     settings = EvaluationSettings(
         batch_size=args.per_device_eval_batch_size,
         resamples=args.resamples,

@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 
+from modeling_chexficient.precision_chexficient import hold_base
 from train.adapt.arguments import MethodArguments
+from train.adapt.lean_lora import save_memory
 
 #: Names of a tower's last layer norm.
 _FINAL_NORMS = ("layernorm", "post_layernorm", "norm", "final_layer_norm")
@@ -51,8 +53,13 @@ class Trainable:
         return f"trainable: {self.trainable:,} of {self.all:,} parameters ({self.share:.2%})"
 
 
-def apply_method(model: PreTrainedModel, parts: Parts, arguments: MethodArguments) -> PreTrainedModel | PeftModel:
+def apply_method(
+    model: PreTrainedModel, parts: Parts, arguments: MethodArguments, precision: str = "fp32"
+) -> PreTrainedModel | PeftModel:
     """The model with what the method trains set trainable; with lora and linear as a PEFT model around it.
+
+    Args:
+        precision: of the frozen base, for which it was loaded; what is trained is fp32.
 
     Raises:
         ValueError: a rank larger than a layer allows, or no layer to put LoRA on.
@@ -63,10 +70,22 @@ def apply_method(model: PreTrainedModel, parts: Parts, arguments: MethodArgument
             model.get_submodule(parts.tower).requires_grad_(False)
         return model
     if arguments.method == "linear":
-        return get_peft_model(model, LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=[*parts.heads]))
-    config = lora_config(model, parts, arguments)
-    _check_rank(model, config)
-    return get_peft_model(model, config)
+        config = LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=[*parts.heads])
+    else:
+        config = lora_config(model, parts, arguments)
+        _check_rank(model, config)
+    adapted = get_peft_model(model, config)
+    if (
+        precision != "fp32"
+        and arguments.use_dora
+        and any(".lora_" in name and tensor.ndim > 2 for name, tensor in adapted.named_parameters())
+    ):
+        raise ValueError(
+            f"use_dora on convolutions needs a base in fp32 in peft, not {precision}: leave one of them out"
+        )
+    hold_base(adapted, precision)
+    save_memory(adapted)
+    return adapted
 
 
 def lora_config(model: PreTrainedModel, parts: Parts, arguments: MethodArguments) -> LoraConfig:
@@ -130,7 +149,7 @@ def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
         found = True
         if not hasattr(module, "weight"):
             raise ValueError(f"target_modules: {name} is a {type(module).__name__}, not a layer with weights")
-        rows, columns = module.weight.flatten(1).shape
+        rows, columns = _shape(module)
         if config.r > min(rows, columns):
             raise ValueError(
                 f"rank {config.r} is larger than layer {name} allows, whose matrix is {rows} x {columns}: lower the "
@@ -142,11 +161,20 @@ def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
         )
 
 
+def _shape(module: nn.Module) -> tuple[int, int]:
+    """Rows and columns of a layer's matrix, which may be packed in 4 bits."""
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    rows, columns = module.weight.flatten(1).shape  # type: ignore[operator]
+    return rows, columns
+
+
 def count_trainable(model: nn.Module) -> Trainable:
     """Parameters that get a gradient, and all; PEFT's copies of trained modules replace the originals."""
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     frozen = sum(
-        parameter.numel()
+        # Two weights of 4 bits are one number.
+        parameter.numel() * (2 * parameter.element_size() if type(parameter).__name__ == "Params4bit" else 1)
         for name, parameter in model.named_parameters()
         if not parameter.requires_grad and ".original_module." not in name
     )

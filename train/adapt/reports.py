@@ -22,6 +22,7 @@ from eval.benchmarks import Benchmark
 from eval.tasks.report_generation import rows_with_report
 from modeling_chexficient.configuration_chexficient_report import CheXficientReportConfig
 from modeling_chexficient.modeling_chexficient_report import CheXficientForReportGeneration
+from modeling_chexficient.precision_chexficient import loading_arguments
 from modeling_chexficient.prompts_chexficient import report_prompt
 from modeling_chexficient.tasks_chexficient import TASKS
 from modeling_chexficient.texts_chexficient import longest_text
@@ -163,6 +164,10 @@ def build_reports(
 ) -> ReportsTask:
     """The task of a run.
 
+    With lora and linear, the base (tower and language model) is loaded as `base_precision` says; by default in bf16
+    where the language model was saved in bf16 or fp16, and never in fp32 on the way. What is trained is fp32: the
+    projector and LoRA. fp16 becomes bf16, since the small gradients of a backward pass are zero in fp16.
+
     Raises:
         ValueError: no such base or language model, both or neither given, a tokenizer that does not fit, (DataError) no
             film with a report, or more tokens than the language model has positions.
@@ -178,7 +183,12 @@ def build_reports(
     splits = choose_films(train, validation, usable, lambda split, rows: len(rows) > 0, arguments.label_share, seed)
     texts = read_column(train, "report", splits.train_rows)
     set_seed(seed)
-    model, processor = _load_writer(arguments) if base_writes else _compose(arguments, reports, texts)
+    precision = base_precision(arguments.model if base_writes else reports.language_model, method)
+    model, processor = (
+        load_writer(arguments.model, arguments.revision, precision)
+        if base_writes
+        else _compose(arguments, reports, texts, precision)
+    )
     adapted = ["model.language_model", *(["model.vision_tower"] if method.adapt_tower else [])]
     task = ReportsTask(
         name=TASKS["report_generation"].hub_name,
@@ -194,6 +204,7 @@ def build_reports(
         metric="log_likelihood",
         notes=list(splits.notes),
         base_made_here=not base_writes,
+        base_precision=precision,
         max_text_length=reports.max_text_length,
     )
     _count(task, texts, len(train) - len(usable(train)))
@@ -209,15 +220,27 @@ def _writes_reports(arguments: TaskArguments) -> bool:
     return False
 
 
-def _load_writer(arguments: TaskArguments) -> tuple[CheXficientForReportGeneration, LlavaProcessor]:
-    source = {"revision": arguments.revision or "main"}
-    model = CheXficientForReportGeneration.from_pretrained(arguments.model, dtype=torch.float32, **source)
-    return model, LlavaProcessor.from_pretrained(arguments.model, **source)
+def base_precision(language_model: str | None, method: MethodArguments) -> str:
+    """What the base is held in: as said; else as the language model was saved, where the base is frozen."""
+    if method.base_precision is not None or method.method == "full" or language_model is None:
+        return method.base_precision or "fp32"
+    config = AutoConfig.from_pretrained(language_model).get_text_config()
+    return "bf16" if config.dtype in (torch.bfloat16, torch.float16) else "fp32"
+
+
+def load_writer(
+    name: str, revision: str | None, precision: str
+) -> tuple[CheXficientForReportGeneration, LlavaProcessor]:
+    """A model that writes reports, loaded for `precision`, and its processor."""
+    source, loading = {"revision": revision or "main"}, loading_arguments(precision, head_on_tower=False)
+    model = CheXficientForReportGeneration.from_pretrained(name, **source, **loading)
+    return model, LlavaProcessor.from_pretrained(name, **source)
 
 
 def _compose(
-    arguments: TaskArguments, reports: ReportArguments, texts: Sequence[str]
+    arguments: TaskArguments, reports: ReportArguments, texts: Sequence[str], precision: str
 ) -> tuple[CheXficientForReportGeneration, LlavaProcessor]:
+    """Tower and language model put together; what is to be quantised is in bf16 until it has been saved."""
     tokenizer: str | PreTrainedTokenizerBase | None = reports.tokenizer
     if tokenizer is None and reports.language_model_config is not None:
         prompts = ["USER: ", "\nASSISTANT:", *(report_prompt("-", view) for view in VIEWS)]
@@ -228,6 +251,7 @@ def _compose(
         tokenizer,
         image_size=reports.image_size,
         revision=arguments.revision,
+        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
     )
 
 
@@ -235,6 +259,7 @@ def _count(task: ReportsTask, reports: Sequence[str], without: int) -> None:
     """Say what is cut and what is left out."""
     cut, longest = task.encoder.count_long(reports), task.max_text_length
     task.facts |= {"reports_cut": cut, "max_text_length": longest, "films_without_report": without}
+    task.facts["base_precision"] = task.base_precision
     if cut:
         task.notes.append(f"{cut:,} of {len(reports):,} training reports were cut to {longest} tokens.")
     if without:

@@ -46,7 +46,7 @@ def save_weights(task: Task, model, base: BaseIdentity, run_dir: Path) -> Path:
     target = run_dir / (ADAPTER if is_adapter else MODEL)
     with replaced_whole(target) as staged:
         if is_adapter:
-            save_adapter(model, staged, base, task.name, task.processor)
+            save_adapter(model, staged, base, task.name, task.processor, task.base_precision)
         else:
             model.save_pretrained(staged)
             task.processor.save_pretrained(staged)

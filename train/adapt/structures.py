@@ -118,9 +118,9 @@ class OutlinedFilms(FilmDataset):
 
 
 def build_structures(
-    arguments: TaskArguments, mixture: Mixture, augmentation: Augmentation, seed: int
+    arguments: TaskArguments, mixture: Mixture, augmentation: Augmentation, seed: int, precision: str = "fp32"
 ) -> StructuresTask:
-    """The task of a run.
+    """The task of a run, whose base is loaded for `precision`.
 
     Raises:
         ValueError: no such base, structures that its head lacks, or (DataError) masks that no training film has, or no
@@ -153,7 +153,9 @@ def build_structures(
     }
     return StructuresTask(
         name=TASKS["segmentation"].hub_name,
-        model=load_head(CheXficientForSemanticSegmentation, arguments.model, arguments.revision, config, **head),
+        model=load_head(
+            CheXficientForSemanticSegmentation, arguments.model, arguments.revision, config, precision, **head
+        ),
         parts=Parts("vision_model", ("decode_head",), ("vision_model",)),
         processor=load_image_processor(arguments.model, arguments.revision, config),
         head=head,
@@ -165,6 +167,7 @@ def build_structures(
         metric="dice",
         notes=[*splits.notes, *_notes(structures, [there[id(train)][row] for row in splits.train_rows])],
         structures=structures,
+        base_precision=precision,
         no_mask_is_empty=arguments.no_mask_is_empty,
     )
 

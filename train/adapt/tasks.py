@@ -37,6 +37,7 @@ class Task:
         metric: name of the figure that chooses the best weights, the first of `figures`.
         notes: what a reader of the results must know.
         base_made_here: the base has no folder of its own yet and is saved with the run.
+        base_precision: what `model` was loaded for, of `PRECISIONS`; with method full always fp32.
         facts: more to be said in `run.json`.
 
     Attributes:
@@ -60,6 +61,7 @@ class Task:
     metric: str
     notes: list[str] = field(default_factory=list)
     base_made_here: bool = False
+    base_precision: str = "fp32"
     facts: dict = field(default_factory=dict)
 
     @property

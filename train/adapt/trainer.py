@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import TrainerCallback
 from transformers.trainer_utils import TrainOutput
 
+from modeling_chexficient.precision_chexficient import is_quantised
 from train.adapt.arguments import AdaptTrainingArguments, MethodArguments
 from train.adapt.learning_rates import parameter_groups
 from train.adapt.methods import hold_frozen, unwrapped
@@ -39,6 +41,16 @@ class Best:
 
     def state(self) -> dict:
         return {name: value for name, value in vars(self).items() if name != "weights"}
+
+
+class NoInputGradients(TrainerCallback):
+    """Takes back what transformers does for checkpointing of the reentrant kind, which is refused here: it asks for the
+    gradient of embeddings, so that what is frozen below the first trained layer would be run backwards for nothing.
+    """
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        if args.gradient_checkpointing:
+            unwrapped(model).disable_input_require_grads()
 
 
 class AdaptTrainer(RunTrainer):
@@ -82,11 +94,12 @@ class AdaptTrainer(RunTrainer):
             eval_dataset=task.validation_dataset,
             data_collator=task.collate,
         )
+        self.add_callback(NoInputGradients())
         self.task, self.method = task, method
         self.best = Best()
         self.flops_a_film = 0.0
-        if args.torch_compile:
-            # Compiled code cannot be counted.
+        if args.torch_compile or is_quantised(unwrapped(model)):
+            # Neither compiled code nor products of integers can be counted.
             self.flops = None
 
     @property
