@@ -22,7 +22,7 @@ from modeling_chexficient import (
     load_adapter,
     save_adapter,
 )
-from tests.adapter_files import ATTENTION, CONVOLUTIONS, TOWERS, make_adapter, pixels, save_base
+from tests.adapter_files import ATTENTION, CONVOLUTIONS, HIRA, TOWERS, make_adapter, pixels, save_base
 from tests.warm import run_without_project
 
 AUTO = {
@@ -87,6 +87,14 @@ def test_a_convolutional_tower(tmp_path):
     adapter = make_adapter(base, tmp_path / "adapter", "semantic-segmentation", **CONVOLUTIONS)
     for way in WAYS:
         model = give(way, "semantic-segmentation", adapter.folder, base).eval()
+        torch.testing.assert_close(model(pixel_values=pixels()).logits, adapter.logits, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_hira_as_trained(base, tmp_path):
+    adapter = make_adapter(base, tmp_path / "adapter", labels=("a", "b", "c"), **HIRA)
+    for way in WAYS:
+        model = give(way, "image-classification", adapter.folder, base).eval()
         torch.testing.assert_close(model(pixel_values=pixels()).logits, adapter.logits, rtol=1e-5, atol=1e-5)
 
 

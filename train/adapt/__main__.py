@@ -3,10 +3,10 @@
     accelerate launch -m train.adapt train/recipes/classification.yaml --model DIR --dataset_dir DIR --output_dir RUN
     torchrun --nproc_per_node 2 -m train.adapt train/recipes/segmentation.yaml ... --use_cpu
 
-Writes into `output_dir`: `adapter/` (methods lora and linear: a PEFT adapter with its head) or `model/` (method full),
-`results/` (the data's test split, or `--benchmark`, evaluated by `eval`), `log.json` and, last, `run.json` (what was
-done, from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps 0.1`
-a run that was stopped goes on by `--resume_from_checkpoint last`.
+Writes into `output_dir`: `adapter/` (methods lora, hira and linear: a PEFT adapter with its head) or `model/` (method
+full), `results/` (the data's test split, or `--benchmark`, evaluated by `eval`), `log.json` and, last, `run.json` (what
+was done, from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps
+0.1` a run that was stopped goes on by `--resume_from_checkpoint last`.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def build_trainer(arguments: Arguments, task: Task, base: BaseIdentity, resumes:
     started = time.perf_counter()
     if isinstance(task, FindingsTask) and task.new_head and by_probe and not resumes:
         task.notes.append(start_head(task, args.device, args.per_device_eval_batch_size, args.dataloader_num_workers))
-    # LoRA's new weights.
+    # New weights of adapters.
     set_seed(args.seed)
     model = apply_method(task.model, task.parts, arguments.method)
     if args.should_save:
