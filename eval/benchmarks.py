@@ -186,8 +186,8 @@ _DISEASE_PREDICTION = (
 )  # fmt: skip
 
 #: The protocols of arXiv 2401.12215 with its splits: random by patient on NIH (not the official lists), the official
-#: ones of CheXpert (all films of the 500 test studies), and on RSNA the challenge's own test films. The lists of NIH and
-#: RSNA, those of 1 and 10 % of the training films among them, are published with MRM.
+#: ones of CheXpert (all films of the 500 test studies), and on RSNA the challenge's own test films. The lists of NIH
+#: and RSNA, those of 1 and 10 % of the training films among them, are published with MRM.
 _LISTS = "--split_lists train=train_list.txt validation=val_list.txt test=test_list.txt"
 _MED_PEFT_SOURCE = "arXiv 2401.12215; lists: https://github.com/RL4M/MRM-pytorch/tree/main/DatasetsSplits"
 _MED_PEFT = (

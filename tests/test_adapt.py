@@ -97,6 +97,15 @@ def test_what_is_saved_is_what_was_trained(method, resnet, discs, tmp_path):
         assert all(torch.equal(untouched[name], tensor) for name, tensor in original.items())
 
 
+def test_momentum_is_that_of_sgd(resnet, discs, tmp_path):
+    command = words("classification", resnet, discs, tmp_path, "--momentum", "0.9")
+    with pytest.raises(ValueError, match="momentum belongs to optim sgd"):
+        read_arguments(*command)
+    optimiser = make_trainer(*command, "--optim", "sgd", "--weight_decay", "0").create_optimizer()
+    assert isinstance(optimiser, torch.optim.SGD)
+    assert {(group["momentum"], group["weight_decay"]) for group in optimiser.param_groups} == {(0.9, 0)}
+
+
 def test_a_run_of_structures(base, tiny_corpus, tmp_path):
     main(words("segmentation", base, tiny_corpus, tmp_path / "run", *ORGANS))
     run = json.loads((tmp_path / "run" / "run.json").read_text())

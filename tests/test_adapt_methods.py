@@ -197,8 +197,10 @@ def test_what_lora_cannot_do_is_refused():
     grouped.vision_model.encoder.stages[0] = nn.Conv2d(8, 8, 3, groups=4)
     with pytest.raises(ValueError, match=r"stages\.0 is a grouped convolution: leave it out with --target_modules"):
         apply_method(grouped, FINDINGS, MethodArguments(method="hira", rank=2, target_modules=["stages.0"]))
-    with pytest.raises(ValueError, match="layer_decay belong to method full, this is lora"):
-        MethodArguments(layer_decay=0.5)
+    with pytest.raises(ValueError, match="layer_decay belong to method lora or hira or full, this is linear"):
+        MethodArguments(method="linear", layer_decay=0.5)
+    with pytest.raises(ValueError, match="freeze_tower belong to method full, this is lora"):
+        MethodArguments(freeze_tower=True)
 
 
 @pytest.mark.parametrize("kind", ["dinov2", "resnet"])
@@ -218,6 +220,21 @@ def test_learning_rates_fall_towards_the_pixels(kind):
     assert len(rates) == len(depths)
     for name, one in model.named_parameters():
         assert rates[id(one)] == (0.1 * 0.5 ** (blocks + 1 - depths[name]), 0.3 * (name in decayed))
+
+
+@pytest.mark.parametrize("method", TUNERS)
+def test_learning_rates_of_adapters_fall_towards_the_pixels(method):
+    """As published for CXR-MAE: the layers of an adapter have the rate of the block that they are in."""
+    model = apply_method(head("vit"), FINDINGS, MethodArguments(method=method, rank=2, layer_decay=0.5))
+    decayed = {name for name, one in model.named_parameters() if one.ndim > 1}
+    groups = parameter_groups(model, FINDINGS, 0.1, None, 0.5, 0.3, decayed)
+    found = {id(one): (group["lr"], group["weight_decay"]) for group in groups for one in group["params"]}
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    assert len(found) == len(trained)
+    for name, one in trained.items():
+        block = next((number for number in (0, 1) if f"layers.{number}." in name), 2)
+        assert found[id(one)] == (0.1 * 0.5 ** (2 - block), 0.3 * (name in decayed)), name
+    assert {rate for rate, _ in found.values()} == {0.1, 0.05, 0.025}
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -28,7 +28,7 @@ from eval.records.results import TaskResult
 from eval.records.runs import AdaptRun
 from eval.tables import format_estimate
 from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
-from train.adapt.arguments import AdaptTrainingArguments, MethodArguments, TaskArguments
+from train.adapt.arguments import TUNERS, AdaptTrainingArguments, MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.findings import FindingsTask, build_findings
 from train.adapt.head_start import start_head
@@ -65,6 +65,9 @@ class Arguments:
     def __post_init__(self):
         if self.reports.changed and self.task.task != "report_generation":
             raise ValueError(f"{self.reports.changed} belong to task report_generation, this is {self.task.task}")
+        leaves_tower = self.method.method in TUNERS and not self.method.adapt_tower
+        if self.task.task == "report_generation" and leaves_tower and self.method.layer_decay != 1:
+            raise ValueError("layer_decay is of the vision tower, which this run leaves alone: give adapt_tower")
         if self.method.adapt_tower and self.task.task != "report_generation":
             raise ValueError("adapt_tower belongs to task report_generation: other tasks adapt the tower anyway")
 

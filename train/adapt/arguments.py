@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from transformers.training_args import OptimizerNames
+
 from modeling_chexficient.configuration_chexficient import IMAGE_POOLINGS
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.runs.arguments import RunArguments
@@ -132,7 +134,9 @@ class MethodArguments:
     )
     layer_decay: float = field(
         default=1.0,
-        metadata={"help": "Full: every block's learning rate is this times that of the block above it (0.65 or so)."},
+        metadata={
+            "help": "All but linear: every block's learning rate is this times that of the block above it (0.65 or so)."
+        },
     )
     freeze_tower: bool = field(default=False, metadata={"help": "Full: leave the vision tower as it is."})
     adapt_tower: bool = field(default=False, metadata={"help": "LoRA, HiRA of reports: in the vision tower, too."})
@@ -141,8 +145,8 @@ class MethodArguments:
         self._refuse(TUNERS, [name for name in ("target_modules", "adapt_tower") if getattr(self, name)])
         of_lora = {"use_rslora": self.use_rslora, "use_dora": self.use_dora, "alpha": self.alpha != 32}
         self._refuse(("lora",), [name for name, given in of_lora.items() if given])
-        of_full = {"layer_decay": self.layer_decay != 1, "freeze_tower": self.freeze_tower}
-        self._refuse(("full",), [name for name, given in of_full.items() if given])
+        self._refuse((*TUNERS, "full"), ["layer_decay"] if self.layer_decay != 1 else [])
+        self._refuse(("full",), ["freeze_tower"] if self.freeze_tower else [])
         if self.head_learning_rate is not None and self.head_learning_rate <= 0:
             raise ValueError(f"head_learning_rate is {self.head_learning_rate}, it must be above 0")
         if self.rank < 1:
@@ -195,6 +199,7 @@ class AdaptTrainingArguments(RunArguments):
         default=0, metadata={"help": "Steps or epochs before the first evaluation.", "resume": "equal"}
     )
 
+    momentum: float = field(default=0.0, metadata={"help": "Of optim sgd (0.9 or so)."})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations on validation without a better one."}
     )
@@ -222,5 +227,9 @@ class AdaptTrainingArguments(RunArguments):
             raise ValueError("eval_strategy no would leave nothing to choose the best weights by: give steps or epoch")
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ValueError(f"early_stopping_patience is {self.early_stopping_patience}, it must be at least 1")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum}, it must lie in [0, 1)")
+        if self.momentum and self.optim != OptimizerNames.SGD:
+            raise ValueError(f"momentum belongs to optim sgd, this is {self.optim!s}: leave it out")
         if self.resamples < 2:
             raise ValueError(f"resamples is {self.resamples}, it must be at least 2")
