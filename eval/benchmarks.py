@@ -26,7 +26,7 @@ class Benchmark:
     Args:
         name: also the name of the result file.
         task: one of `TASKS`.
-        dataset: name of the prepared folder below `--data`, and of the loader that reads it.
+        dataset: name of the loader that reads it, and of the prepared folder below `--data`.
         metric: the headline figure.
         split: that the model is evaluated on; "all": every film of the data.
         labels: evaluated findings, in this order; empty: all labels of the data.
@@ -35,10 +35,12 @@ class Benchmark:
         views: films of other views are left out; empty: all views.
         first_of_study: only the first film of each study (of those views).
         threshold_split: where a threshold is chosen; None: nowhere.
+        folder: name of the prepared folder, where it is another one: of splits that are not the corpus's own.
         train_dataset: prepared folder of the training split, where it is another corpus.
         structures: to segment; each is the union of the masks named.
         no_mask_is_empty: a film without a mask does not show the structure; else it was not outlined and stays out.
         expected: number of films (texts) of the complete benchmark; None: it depends on the copy.
+        splits: number of films of each split in the published protocol; other data are evaluated with a note.
         source: citation or address.
         exposure: pretraining corpora (`source` of records) that contain it or films of the same patients.
         options: arguments of its loader beside the folders.
@@ -57,21 +59,28 @@ class Benchmark:
     views: tuple[str, ...] = ()
     first_of_study: bool = False
     threshold_split: str | None = "validation"
+    folder: str = ""
     train_dataset: str | None = None
     structures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     no_mask_is_empty: bool = False
     expected: int | None = None
+    splits: Mapping[str, int] = field(default_factory=dict)
     source: str = ""
     exposure: tuple[str, ...] = ()
     options: str = ""
     rare_below: float = RARE_BELOW
 
     @property
+    def prepared(self) -> str:
+        """Name of the prepared folder below `--data`."""
+        return self.folder or self.dataset
+
+    @property
     def how_to(self) -> str:
         """The commands that prepare its data below a folder DATA."""
         raw = "" if self.dataset == "synthetic" else " --raw DOWNLOAD"
         prepare = "python -m data_scripts.prepare"
-        command = f"{prepare} {self.dataset}{raw} --out DATA/{self.dataset} {self.options}".strip()
+        command = f"{prepare} {self.dataset}{raw} --out DATA/{self.prepared} {self.options}".strip()
         if self.train_dataset is None:
             return command
         return f"{command}; {prepare} {self.train_dataset} --raw DOWNLOAD --out DATA/{self.train_dataset}"
@@ -176,6 +185,29 @@ _DISEASE_PREDICTION = (
     _RANZCR,
 )  # fmt: skip
 
+#: The protocols of arXiv 2401.12215 with its splits: random by patient on NIH (not the official lists), the official
+#: ones of CheXpert (all films of the 500 test studies), and on RSNA the challenge's own test films. The lists of NIH
+#: and RSNA, those of 1 and 10 % of the training films among them, are published with MRM.
+_LISTS = "--split_lists train=train_list.txt validation=val_list.txt test=test_list.txt"
+_MED_PEFT_SOURCE = "arXiv 2401.12215; lists: https://github.com/RL4M/MRM-pytorch/tree/main/DatasetsSplits"
+_MED_PEFT = (
+    Benchmark(
+        "nih_med_peft", 1, "disease_prediction", "nih_chestxray14", labels=_NIH, folder="nih_med_peft",
+        expected=22_433, splits={"train": 78_468, "validation": 11_219, "test": 22_433}, options=_LISTS,
+        source=_MED_PEFT_SOURCE, exposure=("nih_chestxray14",),
+    ),
+    Benchmark(
+        "chexpert_med_peft", 1, "disease_prediction", "chexlocalize", labels=_CHEXPERT_5,
+        train_dataset="chexpert_plus", expected=668, splits={"train": 223_414, "validation": 234, "test": 668},
+        source=_MED_PEFT_SOURCE, exposure=("chexpert_plus",),
+    ),
+    Benchmark(
+        "rsna_med_peft", 1, "disease_prediction", "rsna_pneumonia", "AUROC", labels=("Pneumonia",),
+        folder="rsna_med_peft", expected=3_000, splits={"train": 25_184, "validation": 1_500, "test": 3_000},
+        options=f"--test_labels test_list.txt {_LISTS}", source=_MED_PEFT_SOURCE, exposure=("nih_chestxray14",),
+    ),
+)  # fmt: skip
+
 _SEGMENTATION = (
     replace(
         _SIIM, name="siim_segmentation", task="segmentation", metric="mean Dice",
@@ -232,10 +264,12 @@ _VALIDATION = replace(_SYNTHETIC, name="zero_shot_findings_validation", split="v
 _CHEXFICIENT = (*_ZERO_SHOT, *_RETRIEVAL, *_DISEASE_PREDICTION, *_SEGMENTATION, *_REPORT_GENERATION)
 
 BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark for benchmark in (*_CHEXFICIENT, *_OF_SYNTHETIC, *_ON_REAL_SAMPLES, _VALIDATION)
+    benchmark.name: benchmark
+    for benchmark in (*_CHEXFICIENT, *_MED_PEFT, *_OF_SYNTHETIC, *_ON_REAL_SAMPLES, _VALIDATION)
 }
 SUITES: dict[str, tuple[str, ...]] = {
     "chexficient": tuple(benchmark.name for benchmark in _CHEXFICIENT),
+    "med_peft": tuple(benchmark.name for benchmark in _MED_PEFT),
     "synthetic": tuple(benchmark.name for benchmark in _OF_SYNTHETIC),
     "real_sample": tuple(benchmark.name for benchmark in _ON_REAL_SAMPLES),
 }

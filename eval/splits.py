@@ -32,7 +32,7 @@ def find_folders(benchmark: Benchmark, data: Path, alone: bool) -> list[Path] | 
     Args:
         data: a folder of prepared folders; or, if `alone`, it may be the benchmark's prepared folder itself.
     """
-    names = [benchmark.dataset]
+    names = [benchmark.prepared]
     if benchmark.train_dataset is not None and benchmark.task != "zero_shot":
         names.append(benchmark.train_dataset)
     folders = [data / name for name in names]
@@ -59,6 +59,17 @@ def other_data(benchmark: Benchmark, folders: list[Path]) -> list[str]:
             raise DataError(f"{folder} was prepared from {loader!r}, but {benchmark.name} is about {wanted!r}")
         notes.append(f"The films were prepared by the loader {loader!r}: they are not those of {wanted!r}.")
     return notes
+
+
+def other_splits(benchmark: Benchmark, splits: DatasetDict) -> list[str]:
+    """A note where the films of the splits are not as many as in the benchmark's published protocol."""
+    found = {name: len(splits[name]) if name in splits else 0 for name in benchmark.splits}
+    if found == dict(benchmark.splits):
+        return []
+    listed = ", ".join(f"{name} {found[name]:,} of {films:,}" for name, films in benchmark.splits.items())
+    return [
+        f"The films are not those of the published protocol ({listed}): figures do not compare with published ones."
+    ]
 
 
 def load_splits(benchmark: Benchmark, folders: list[Path], limit: int | None) -> DatasetDict:

@@ -19,7 +19,7 @@ from eval.prompts import find_prompts
 from eval.provenance import films_fingerprint, processor_sha256
 from eval.records.results import TaskResult, ZeroShotResult, load_result
 from eval.settings import EvaluationSettings
-from eval.splits import files_fingerprint, find_folders, load_splits, other_data
+from eval.splits import files_fingerprint, find_folders, load_splits, other_data, other_splits
 from eval.tables import Row
 
 
@@ -36,7 +36,7 @@ def judge_model(
         data: a folder of prepared folders; a prepared folder itself where all benchmarks are of one dataset.
         again: evaluate also what is finished.
     """
-    alone = len({BENCHMARKS[name].dataset for name in names}) == 1
+    alone = len({BENCHMARKS[name].prepared for name in names}) == 1
     for name in names:
         benchmark = BENCHMARKS[name]
         folders = find_folders(benchmark, data, alone)
@@ -62,6 +62,7 @@ def judge(
     """
     notes = other_data(benchmark, folders)
     splits = load_splits(benchmark, folders, settings.limit)
+    notes += other_splits(benchmark, splits)
     files = files_fingerprint(folders)
     path = settings.out / f"{benchmark.name}.json"
     fingerprint = films_fingerprint(benchmark, splits[benchmark.split])

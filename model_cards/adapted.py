@@ -46,7 +46,8 @@ print(processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_t
 
 #: Code that uses the model of a task, by name of the task (`tasks_chexficient.TASKS`).
 USAGE = {"classification": _FINDINGS, "segmentation": _STRUCTURES, "report_generation": _REPORTS}
-_LORA_SETTINGS = {"r": "LoRA rank", "lora_alpha": "LoRA alpha", "lora_dropout": "LoRA dropout"}
+_TUNERS = {"lora": "LoRA", "hira": "HiRA"}
+_TUNER_SETTINGS = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout", "hira_dropout": "dropout"}
 
 
 def render_adapted_card(
@@ -85,7 +86,7 @@ def render_adapted_card(
         **hub_licence(sources),
         library_name="peft" if adapter else "transformers",
         pipeline_tag=task.pipeline,
-        tags=[*TAGS, *(["lora"] if record.method == "lora" else [])],
+        tags=[*TAGS, *([record.method] if record.method in _TUNERS else [])],
         base_model=base_repo,
         eval_results=model_index_entries(run.results),
     )
@@ -108,7 +109,7 @@ def render_adapted_card(
         classes=classes,
         problem_type=problem_type,
         validation={name: value for name, value in record.validation.items() if name not in ("metric", "value")},
-        adapter_settings=_lora_settings(weights_dir),
+        adapter_settings=_adapter_settings(weights_dir),
         snippet=loading_snippet(weights_dir, location).strip() if adapter else _whole_model_snippet(task, location),
         usage=USAGE[task.name],
         method=_method(record),
@@ -160,8 +161,10 @@ def _method(run: AdaptRun) -> str:
         return METHODS[run.method]
     frozen = run.settings.get("freeze_tower")
     tower = " and on the vision tower" if run.settings.get("adapt_tower") else ""
+    places = f"on the language model{tower}; the projector was trained as a whole"
     return {
-        "lora": f"Low-rank adapters (LoRA) on the language model{tower}; the projector was trained as a whole",
+        "lora": f"Low-rank adapters (LoRA) {places}",
+        "hira": f"Hadamard high-rank adapters (HiRA) {places}",
         "linear": "The projector alone was trained",
         "full": "All weights but those of the vision tower were trained" if frozen else METHODS["full"],
     }[run.method]
@@ -187,18 +190,19 @@ def adaptation_sources(run: AdaptRun) -> list[TrainingSource]:
     return training_sources(run.sources, counts, None)
 
 
-def _lora_settings(weights_dir: Path) -> dict:
+def _adapter_settings(weights_dir: Path) -> dict:
     """What PEFT's configuration says of the adapter; empty for a head alone and for a whole model."""
     file = weights_dir / "adapter_config.json"
     config = json.loads(file.read_text()) if file.is_file() else {}
     targets = config.get("target_modules")
     if not targets or "dummy" in str(targets):
         return {}
-    settings = {words: config[name] for name, words in _LORA_SETTINGS.items() if name in config}
+    kind = _TUNERS[config["peft_type"].lower()]
+    settings = {f"{kind} {words}": config[name] for name, words in _TUNER_SETTINGS.items() if name in config}
     kinds = [words for name, words in (("use_rslora", "rsLoRA"), ("use_dora", "DoRA")) if config.get(name)]
     if kinds:
         settings["variant"] = ", ".join(kinds)
-    settings["LoRA on"] = (
+    settings[f"{kind} on"] = (
         targets if isinstance(targets, str) else ", ".join(sorted({target.split(".")[-1] for target in targets}))
     )
     if config.get("modules_to_save"):

@@ -15,6 +15,7 @@ TAGS = ["chest-x-ray", "radiology", "chexficient"]
 METHODS = {
     "linear_probe": "A linear probe: logistic regression on frozen features",
     "lora": "Low-rank adapters (LoRA) on the tower, and a trained head",
+    "hira": "Hadamard high-rank adapters (HiRA) on the tower, and a trained head",
     "linear": "A linear head on the frozen tower, trained by gradient descent",
     "full": "All weights were trained",
 }

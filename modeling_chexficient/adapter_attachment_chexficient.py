@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,20 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging
 
-from .adapter_files_chexficient import LORA_PART, AdapterRecord, check_weights, few_of, match_names
-from .base_identity_chexficient import BaseIdentity, local_folder, own_weights, vision_tower
+from .adapter_files_chexficient import AdapterRecord, check_weights, few_of, match_names, split_key
+from .base_identity_chexficient import OF_ADAPTERS, BaseIdentity, local_folder, own_weights, vision_tower
 from .configuration_chexficient import CheXficientConfig
 from .modeling_chexficient_heads import HEADS
 from .precision_chexficient import hold_base, is_quantised
 from .tasks_chexficient import TASKS, TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
-    from peft import LoraConfig, PeftModel
+    from peft import PeftModel
 
+    from .adapter_files_chexficient import AdapterConfig
+
+#: What ends the name of an adapter's own tensor.
+_PLAIN_NAME = re.compile(r"\.(weight|bias)$")
 #: Head on the image tower, by the task's name on the Hub.
 TOWER_HEADS = {task.hub_name: HEADS[task.auto_model] for task in TASKS.values() if task.head_on_tower}
 
@@ -53,7 +58,7 @@ def load_head(record: AdapterRecord, folder: Path, **loading) -> PreTrainedModel
 def attach(
     model: nn.Module,
     folder: Path,
-    config: LoraConfig,
+    config: AdapterConfig,
     weights: dict[str, Tensor],
     name: str,
     precision: str = "fp32",
@@ -82,7 +87,7 @@ def adapter_weights(peft_model: PeftModel, name: str) -> dict[str, Tensor]:
 
     weights = get_peft_model_state_dict(peft_model, adapter_name=name, save_embedding_layers=False)
     # On a tower that several heads share, the tensors of the other adapters have longer names; PEFT does not know them.
-    return {key: tensor for key, tensor in weights.items() if key.partition(LORA_PART)[2].count(".") < 2}
+    return {key: tensor for key, tensor in weights.items() if "." not in _PLAIN_NAME.sub("", split_key(key)[2])}
 
 
 def check_base_was_kept(model: PreTrainedModel, record: AdapterRecord) -> None:
@@ -109,15 +114,12 @@ def check_base_was_kept(model: PreTrainedModel, record: AdapterRecord) -> None:
         changed |= {
             name
             for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-            and id(parameter) not in inside
-            and LORA_PART not in name
-            and ".modules_to_save." not in name
+            if parameter.requires_grad and id(parameter) not in inside and not any(part in name for part in OF_ADAPTERS)
         }
     if changed:
         raise ValueError(
             f"the model differs from its base {record.base} in what an adapter does not hold: {few_of(changed)}. "
-            "Name layers that are trained beside LoRA in its `modules_to_save`, and keep batch normalisation of the "
+            "Name layers that are trained beside it in its `modules_to_save`, and keep batch normalisation of the "
             "tower in evaluation mode (`model.get_base_model().vision_model.eval()` after every `model.train()`). What "
             "was trained already can be saved as a whole: `model.merge_and_unload().save_pretrained(folder)`"
         )
@@ -151,7 +153,7 @@ def tower_of_base(model: PreTrainedModel, record: AdapterRecord) -> PreTrainedMo
 
 def check_bare(tower: nn.Module) -> None:
     """Raise ValueError where a tower bears an adapter."""
-    if any(".lora_" in name or ".modules_to_save." in name for name in tower.state_dict()):
+    if any(part in name for name in tower.state_dict() for part in OF_ADAPTERS):
         raise ValueError("the tower bears an adapter already: merge it (merge_and_unload) or load the base anew")
 
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from .base_identity_chexficient import BaseIdentity
+from .base_identity_chexficient import ADAPTER_PARTS, BaseIdentity
 from .peft_folders_chexficient import RECORD_FILE, head_arguments
 from .precision_chexficient import PRECISIONS
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
+    from peft import HiraConfig, LoraConfig, PeftConfig
+
+    AdapterConfig = LoraConfig | HiraConfig
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "adapter_config.json"
@@ -42,7 +44,6 @@ OLD_AND_NEW_NAMES = (
     ("output.dense", "mlp.fc2"),
     ("encoder.layer.", "layers."),
 )
-LORA_PART = ".lora_"
 
 
 @dataclass(frozen=True)
@@ -128,26 +129,37 @@ def check_files(folder: Path) -> None:
     raise ValueError(f"{folder} is no complete adapter: it lacks {', '.join(missing)}{hint}")
 
 
-def read_config(folder: Path) -> LoraConfig:
+def read_config(folder: Path) -> AdapterConfig:
     """PEFT's configuration of an adapter folder.
 
-    Raises ValueError unless it can be read and is one of LoRA that leaves the base's weights alone.
+    Raises ValueError unless it can be read and is one of LoRA or HiRA that leaves the base's weights alone.
     """
-    from peft import LoraConfig, PeftConfig
+    from peft import PeftConfig
 
     try:
         config = PeftConfig.from_pretrained(str(folder))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
-    if not isinstance(config, LoraConfig):
-        raise ValueError(f"{folder} is an adapter of type {config.peft_type}: only LoRA adapters can be loaded here")
-    check_base_is_kept(config)
+    try:
+        check_base_is_kept(config)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
     config.inference_mode = True
-    return config
+    return cast("AdapterConfig", config)
 
 
-def check_base_is_kept(config: LoraConfig) -> None:
-    """Raise ValueError where LoRA starts by changing the base's own weights, which other adapters share."""
+def check_base_is_kept(config: PeftConfig) -> None:
+    """Raise ValueError for other adapters than LoRA and HiRA, and where LoRA starts by changing the base's own weights,
+    which other adapters share.
+    """
+    from peft import HiraConfig, LoraConfig
+
+    if isinstance(config, HiraConfig):
+        return
+    if not isinstance(config, LoraConfig):
+        raise ValueError(
+            f"only LoRA and HiRA adapters (or a head alone) can be saved and loaded here, not {config.peft_type}"
+        )
     start = str(config.init_lora_weights).lower()
     if start.startswith(CHANGES_BASE):
         raise ValueError(
@@ -166,7 +178,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def match_names(model: nn.Module, config: LoraConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def match_names(model: nn.Module, config: AdapterConfig, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights by the names that the layers of `model` have, where transformers has renamed them since or before.
 
     `config.target_modules` is changed with them. Raises ValueError where the model has no such layer.
@@ -176,7 +188,7 @@ def match_names(model: nn.Module, config: LoraConfig, weights: dict[str, Tensor]
     unknown: set[str] = set()
     targets: set[str] = set()
     for key, tensor in weights.items():
-        before, part, after = key.partition(LORA_PART)
+        before, part, after = split_key(key)
         name = before.removeprefix("base_model.model.")
         if part:
             found = next((candidate for candidate in _other_names(name) if candidate in modules), None)
@@ -193,6 +205,12 @@ def match_names(model: nn.Module, config: LoraConfig, weights: dict[str, Tensor]
         config.target_modules = targets  # type: ignore[assignment]
         config.exclude_modules = None
     return renamed
+
+
+def split_key(key: str) -> tuple[str, str, str]:
+    """A tensor's name before, at and behind the mark of an adapter, `.lora_` or `.hira_`; all before it without one."""
+    part = next((part for part in ADAPTER_PARTS if part in key), ADAPTER_PARTS[0])
+    return key.partition(part)
 
 
 def _other_names(module: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,14 @@ from .adapter_attachment_chexficient import (
     warn_of_other_code,
     warn_of_other_precision,
 )
-from .adapter_files_chexficient import ADAPTER_FILES, AdapterRecord, read_config, read_record, read_weights
+from .adapter_files_chexficient import (
+    ADAPTER_FILES,
+    AdapterRecord,
+    read_config,
+    read_record,
+    read_weights,
+    split_key,
+)
 from .base_identity_chexficient import BaseIdentity, identify_base, local_folder, tower_sha256, vision_tower
 from .configuration_chexficient import CheXficientConfig
 from .peft_folders_chexficient import saves_without_adapters
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils import AuxiliaryTrainingWrapper
+
+    from .adapter_files_chexficient import AdapterConfig
 
 
 class AdapterSet:
@@ -79,7 +88,7 @@ class AdapterSet:
         """Load the adapter of a folder or Hub id (at `revision`) as `name`, without making it active; its head.
 
         Raises as `load_adapter`, and ValueError for a name that is taken or no identifier, for an adapter of report
-        generation, and where the tower is not the one that the adapter was trained on.
+        generation, where the tower is not the one that the adapter was trained on, and for LoRA and HiRA in one set.
         """
         if name in self.heads or not name.isidentifier():
             raise ValueError(f"{name!r} is taken or no identifier: choose another name")
@@ -95,9 +104,11 @@ class AdapterSet:
         if self.identity is not None:
             warn_of_other_code(str(directory), record.base, self.identity)
         warn_of_other_precision(str(directory), record, self.tower)
+        config, weights = read_config(folder), read_weights(folder)
+        self._check_kind(directory, config, weights)
         active = self.active
         try:
-            head = attach(self._new_head(record), folder, read_config(folder), read_weights(folder), name)
+            head = attach(self._new_head(record), folder, config, weights, name)
         except Exception:
             self._drop(name)
             raise
@@ -158,6 +169,20 @@ class AdapterSet:
     def _known(self, name: str | None) -> None:
         if name is not None and name not in self.heads:
             raise KeyError(f"there is no adapter {name!r}: there are {', '.join(self.heads) or 'none'}")
+
+    def _check_kind(self, directory: str | Path, config: AdapterConfig, weights: Mapping[str, Tensor]) -> None:
+        # A layer of one kind would wrap that of the other, which PEFT does not hold apart.
+        from peft import PEFT_TYPE_TO_TUNER_MAPPING, PeftType
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        kind = PeftType(config.peft_type)
+        own = PEFT_TYPE_TO_TUNER_MAPPING[kind].tuner_layer_cls
+        others = [layer for layer in self._adapter_layers() if isinstance(layer, BaseTunerLayer)]
+        if any(split_key(key)[1] for key in weights) and not all(isinstance(layer, own) for layer in others):
+            raise ValueError(
+                f"{directory} is {kind.value}, of another kind than the adapters that are or were in this "
+                "set: hold each kind in a set of its own"
+            )
 
     def _new_head(self, record: AdapterRecord) -> PreTrainedModel:
         config = self.base.config

@@ -1,4 +1,5 @@
-"""Adapters: LoRA on a tower (arXiv 2106.09685) plus a head, saved as PEFT saves them, several on one loaded base.
+"""Adapters: LoRA (arXiv 2106.09685) or HiRA (https://openreview.net/forum?id=TwJrTz9cRS) on a tower plus a head, saved
+as PEFT saves them, several on one loaded base.
 
 An adapter is a folder of a few megabytes that names its base by revision and by hashes of weights and code, so that it
 cannot silently run on another. `AdapterSet` holds several on one copy of the tower. PEFT is imported where it is used:
@@ -68,8 +69,8 @@ def save_adapter(
     """Write the active adapter of `peft_model` to `directory`: PEFT's two files and `chexficient_adapter.json`.
 
     Args:
-        peft_model: LoRA or a head alone, on `CheXficientForImageClassification`, `...ForSemanticSegmentation` or a
-            report model.
+        peft_model: LoRA, HiRA or a head alone, on `CheXficientForImageClassification`, `...ForSemanticSegmentation`
+            or a report model.
         directory: made if it does not exist.
         base: what the model was loaded from, by `identify_base`.
         task: its name on the Hub, one of `TASKS_ON_THE_HUB`.
@@ -78,16 +79,12 @@ def save_adapter(
 
     Raises:
         OSError: the base is not there.
-        ValueError: an unknown task, an adapter that changes the base's own weights, one that is no LoRA, or a model
-            that was trained in more than the adapter holds (`check_base_was_kept`).
+        ValueError: an unknown task, an adapter that changes the base's own weights, one that is neither LoRA nor HiRA,
+            or a model that was trained in more than the adapter holds (`check_base_was_kept`).
     """
-    from peft import LoraConfig
-
     name = peft_model.active_adapter
     config = copy.deepcopy(peft_model.peft_config[name])
     model = cast(PreTrainedModel, peft_model.get_base_model())
-    if not isinstance(config, LoraConfig):
-        raise ValueError(f"only LoRA adapters (or a head alone) can be saved here, not {config.peft_type}")
     check_base_is_kept(config)
     tower, head = vision_tower(model), head_fields(task, model.config)
     record = AdapterRecord(task, base, tower_sha256(tower), head, base_precision=base_precision)

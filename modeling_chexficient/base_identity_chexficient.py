@@ -23,6 +23,9 @@ CODE_FILES = tuple(
     for kind in ("configuration", "decoders", "image_processing", "modeling", "processing", "prompts", "towers")
 )
 
+# Parts of the names of tensors that PEFT adds: those of LoRA and HiRA, and copies that are trained whole.
+ADAPTER_PARTS = (".lora_", ".hira_")
+OF_ADAPTERS = (*ADAPTER_PARTS, ".modules_to_save.")
 # Parts of a tower that some models leave out, and that no adapter depends on.
 UNUSED_PARTS = ("pooler.", "head.", "embeddings.mask_token")
 CHUNK_BYTES = 1 << 22
@@ -139,13 +142,15 @@ def own_weights(tower: nn.Module) -> dict[str, torch.Tensor]:
     """Floating tensors of a tower by the names they have without adapters, parts that no adapter needs left out."""
     own = {}
     for name, tensor in tower.state_dict().items():
-        if ".lora_" in name or ".modules_to_save." in name or not tensor.is_floating_point():
+        if any(part in name for part in OF_ADAPTERS) or not tensor.is_floating_point():
             continue
         own[name.replace(".base_layer.", ".").replace(".original_module.", ".")] = tensor
     return {name: tensor for name, tensor in own.items() if not name.startswith(UNUSED_PARTS)}
 
 
 __all__ = [
+    "ADAPTER_PARTS",
+    "OF_ADAPTERS",
     "BaseIdentity",
     "code_sha256",
     "identify_base",

@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
-from .base_identity_chexficient import tower_sha256, vision_tower
-from .precision_chexficient import OF_ADAPTERS, hold_base, loading_arguments
+from .base_identity_chexficient import OF_ADAPTERS, tower_sha256, vision_tower
+from .precision_chexficient import hold_base, loading_arguments
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
 RECORD_FILE = "chexficient_adapter.json"
 # What decides which tensors a head has.
 SHAPING_FIELDS = ("num_labels", "mask_decoder", "clip_logits")
-# Parts of the names of tensors that PEFT puts into those of the model.
+# Parts that PEFT puts into the names of the model's own tensors.
 OF_WRAPPERS = (".base_layer.", ".original_module.")
 FILE_ARGUMENTS = ("cache_dir", "token", "revision", "local_files_only")
 

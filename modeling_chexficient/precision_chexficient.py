@@ -8,14 +8,12 @@ import torch
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from .base_identity_chexficient import vision_tower
+from .base_identity_chexficient import OF_ADAPTERS, vision_tower
 
 #: fp32; bf16, half the memory; 8 bits (LLM.int8(), arXiv 2208.07339) and 4 (NF4 of QLoRA, arXiv 2305.14314) of the
 #: linear layers, the rest in bf16.
 PRECISIONS = ("fp32", "bf16", "8bit", "4bit")
 QUANTISED = ("8bit", "4bit")
-#: Parts of the names of what PEFT adds to a model.
-OF_ADAPTERS = (".lora_", ".modules_to_save.")
 #: Modules that are never quantised, by the beginning of their names: heads are trained, and logits are left exact.
 _KEPT = ("classifier", "decode_head", "model.multi_modal_projector", "lm_head")
 

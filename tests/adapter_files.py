@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import HiraConfig, LoraConfig, get_peft_model
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -44,6 +44,7 @@ HEAD = {
     "semantic-segmentation": (CheXficientForSemanticSegmentation, "decode_head"),
 }
 ATTENTION = {"target_modules": r".*vision_model.*\.(q_proj|v_proj)", "modules_to_save": ["vision_model.layernorm"]}
+HIRA = {**ATTENTION, "hira": True}
 CONVOLUTIONS = {"target_modules": r".*vision_model.*layer\.\d\.convolution"}
 
 
@@ -88,7 +89,7 @@ def shake(model: torch.nn.Module, trainable_only: bool = False) -> None:
 def make_adapter(
     base: Path, folder: Path, task: str = "image-classification", labels=("effusion", "edema"), seed: int = 1, **lora
 ) -> SavedAdapter:
-    """An adapter with random weights; without arguments for LoRA a head alone."""
+    """An adapter with random weights; without arguments for LoRA a head alone, with `hira` one of HiRA."""
     torch.manual_seed(seed)
     head_class, part = HEAD[task]
     fields = {"problem_type": "multi_label_classification", "id2label": dict(enumerate(labels))}
@@ -97,7 +98,10 @@ def make_adapter(
     model = head_class.from_pretrained(base, **fields)
     lora = lora or {"target_modules": DUMMY_TARGET_MODULES}
     saved = [part, *lora.pop("modules_to_save", [])]
-    peft_model = get_peft_model(model, LoraConfig(r=2, lora_alpha=8, modules_to_save=saved, **lora))
+    hira = lora.pop("hira", False)
+    config = HiraConfig(r=2, **lora) if hira else LoraConfig(r=2, lora_alpha=8, **lora)
+    config.modules_to_save = saved
+    peft_model = get_peft_model(model, config)
     shake(peft_model, trainable_only=True)
     peft_model.eval()
     save_adapter(peft_model, folder, identify_base(base), task, CheXficientImageProcessor(SIDE))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from tests.adaptation import film, read_arguments, save_base, words, write_corpu
 from tests.tiny_models import save_tiny_model
 from tests.training import run_recipe, run_without_room
 from train.adapt.__main__ import Arguments, build_task, build_trainer, main
+from train.adapt.arguments import METHODS
 from train.adapt.findings import FindingsTask
 from train.adapt.trainer import AdaptTrainer, trained_tensors
 from train.runs.checkpoints import STAGING, newest_checkpoint
@@ -77,7 +79,7 @@ def test_a_run_of_findings(base, tiny_corpus, tmp_path, capsys):
     assert model.label_names == FEW[1:]
 
 
-@pytest.mark.parametrize("method", ["lora", "linear", "full"])
+@pytest.mark.parametrize("method", METHODS)
 def test_what_is_saved_is_what_was_trained(method, resnet, discs, tmp_path):
     command = words("classification", resnet, discs, tmp_path / "run", "--method", method)
     trainer = make_trainer(*command)
@@ -93,6 +95,15 @@ def test_what_is_saved_is_what_was_trained(method, resnet, discs, tmp_path):
         untouched = load_adapter(tmp_path / "run" / "adapter").unload().vision_model.state_dict()
         original = CheXficientModel.from_pretrained(resnet).vision_model.state_dict()
         assert all(torch.equal(untouched[name], tensor) for name, tensor in original.items())
+
+
+def test_momentum_is_that_of_sgd(resnet, discs, tmp_path):
+    command = words("classification", resnet, discs, tmp_path, "--momentum", "0.9")
+    with pytest.raises(ValueError, match="momentum belongs to optim sgd"):
+        read_arguments(*command)
+    optimiser = make_trainer(*command, "--optim", "sgd", "--weight_decay", "0").create_optimizer()
+    assert isinstance(optimiser, torch.optim.SGD)
+    assert {(group["momentum"], group["weight_decay"]) for group in optimiser.param_groups} == {(0.9, 0)}
 
 
 def test_a_run_of_structures(base, tiny_corpus, tmp_path):
@@ -123,8 +134,7 @@ def finished_weights(run: Path) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in load_file(file).items()}
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-@pytest.mark.parametrize("step", [3, 4, 8])
+@pytest.mark.parametrize(("method", "step"), [*product(("lora", "full"), (3, 4, 8)), ("hira", 3)])
 def test_a_run_goes_on_exactly(method, step, resnet, discs, tmp_path):
     """After an odd step within an epoch, a judged one, and the last."""
     more = ["--method", method, "--max_steps", "8", "--save_strategy", "steps", "--save_steps", "100"]

@@ -18,12 +18,13 @@ from transformers import (
 )
 
 from modeling_chexficient import CheXficientConfig
+from modeling_chexficient.base_identity_chexficient import OF_ADAPTERS
 from modeling_chexficient.modeling_chexficient_heads import (
     CheXficientForImageClassification,
     CheXficientForSemanticSegmentation,
 )
 from tests.adaptation import SIDE, TOWERS
-from train.adapt.arguments import MethodArguments
+from train.adapt.arguments import METHODS, TUNERS, MethodArguments
 from train.adapt.learning_rates import depth_of_parameters, parameter_groups
 from train.adapt.methods import Parts, apply_method, count_trainable, hold_frozen, unwrapped
 
@@ -66,13 +67,13 @@ def base_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
     """The base's own tensors by the names they had before adapters."""
     tensors = {}
     for name, tensor in model.get_base_model().state_dict().items():
-        if ".lora_" not in name and ".modules_to_save." not in name:
+        if not any(part in name for part in OF_ADAPTERS):
             tensors[name.replace(".base_layer.", ".").replace(".original_module.", ".")] = tensor
     return tensors
 
 
 @pytest.mark.parametrize("kind", sorted(OTHERS))
-@pytest.mark.parametrize("method", ["lora", "linear"])
+@pytest.mark.parametrize("method", ["lora", "hira", "linear"])
 @pytest.mark.parametrize("segments", [False, True])
 def test_the_base_stays_bit_by_bit(kind, method, segments):
     model = head(kind, segments)
@@ -86,7 +87,8 @@ def test_the_base_stays_bit_by_bit(kind, method, segments):
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     moved = {name for name, tensor in adapted.state_dict().items() if not torch.equal(tensor, untrained[name])}
     assert any(".modules_to_save." in name for name in moved)
-    assert any(".lora_B." in name for name in moved) == (method == "lora")
+    for kind in TUNERS:
+        assert any(f".{kind}_B." in name for name in moved) == (method == kind)
 
 
 def test_full_trains_everything_and_freeze_tower_leaves_the_tower():
@@ -123,6 +125,7 @@ def test_the_count_is_that_of_a_hand():
     # q and v of 3 blocks of width 32, final norm, head of 3 labels.
     lora = 2 * 3 * 2 * 4 * 32
     counted = count_trainable(adapted)
+    assert counted == count_trainable(apply_method(head("dinov2"), FINDINGS, MethodArguments(method="hira", rank=4)))
     assert counted.trainable == lora + 2 * 32 + 33 * 3
     assert counted.all == whole + lora
     assert str(counted) == f"trainable: 1,699 of {whole + lora:,} parameters ({1699 / (whole + lora):.2%})"
@@ -139,6 +142,32 @@ def test_flags_of_peft(kind, flag):
     assert layer.scaling["default"] == (32 / 4**0.5 if flag == "use_rslora" else 32 / 4)
     train_a_little(adapted, steps=1)
     assert any("lora_magnitude" in name for name, _ in adapted.named_parameters()) == (flag == "use_dora")
+
+
+@pytest.mark.parametrize("kind", sorted(OTHERS))
+@torch.no_grad()
+def test_hira_is_the_published_update(kind):
+    """The weights of a layer times a matrix of low rank are added to them; merged, it is the model without adapters."""
+    plain = head(kind).eval()
+    adapted = apply_method(head(kind), FINDINGS, MethodArguments(method="hira", rank=2)).eval()
+    pixels = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(adapted(pixel_values=pixels).logits, plain(pixel_values=pixels).logits)
+    with torch.enable_grad():
+        train_a_little(adapted, steps=2)
+    learnt = adapted.eval()(pixel_values=pixels).logits
+    layers = {name: one for name, one in adapted.named_modules() if hasattr(one, "hira_A")}
+    updates = {
+        name.removeprefix("base_model.model."): torch.einsum(
+            "or,rc->oc", layer.hira_B["default"].flatten(1), layer.hira_A["default"].flatten(1)
+        )
+        for name, layer in layers.items()
+    }
+    merged = adapted.merge_and_unload()
+    torch.testing.assert_close(merged(pixel_values=pixels).logits, learnt, rtol=1e-4, atol=1e-4)
+    for name, update in updates.items():
+        before, after = (model.get_submodule(name).weight for model in (plain, merged))
+        torch.testing.assert_close(after, before * (1 + update.view_as(before)), rtol=1e-5, atol=1e-6)
+        assert not torch.equal(after, before)
 
 
 def test_target_modules_by_name_and_by_expression():
@@ -158,10 +187,20 @@ def test_what_lora_cannot_do_is_refused():
         apply_method(head("dinov2"), FINDINGS, MethodArguments(target_modules=["nowhere"]))
     with pytest.raises(ValueError, match="not a layer with weights"):
         apply_method(head("dinov2"), FINDINGS, MethodArguments(target_modules=["mlp"]))
-    with pytest.raises(ValueError, match="target_modules, use_dora belong to method lora, this is full"):
-        MethodArguments(method="full", use_dora=True, target_modules=["fc1"])
-    with pytest.raises(ValueError, match="layer_decay belong to method full, this is lora"):
-        MethodArguments(layer_decay=0.5)
+    with pytest.raises(ValueError, match="use_dora belong to method lora, this is full"):
+        MethodArguments(method="full", use_dora=True)
+    with pytest.raises(ValueError, match="use_rslora, alpha belong to method lora, this is hira"):
+        MethodArguments(method="hira", use_rslora=True, alpha=16)
+    with pytest.raises(ValueError, match="target_modules belong to method lora or hira, this is linear"):
+        MethodArguments(method="linear", target_modules=["fc1"])
+    grouped = head("resnet")
+    grouped.vision_model.encoder.stages[0] = nn.Conv2d(8, 8, 3, groups=4)
+    with pytest.raises(ValueError, match=r"stages\.0 is a grouped convolution: leave it out with --target_modules"):
+        apply_method(grouped, FINDINGS, MethodArguments(method="hira", rank=2, target_modules=["stages.0"]))
+    with pytest.raises(ValueError, match="layer_decay belong to method lora or hira or full, this is linear"):
+        MethodArguments(method="linear", layer_decay=0.5)
+    with pytest.raises(ValueError, match="freeze_tower belong to method full, this is lora"):
+        MethodArguments(freeze_tower=True)
 
 
 @pytest.mark.parametrize("kind", ["dinov2", "resnet"])
@@ -183,7 +222,22 @@ def test_learning_rates_fall_towards_the_pixels(kind):
         assert rates[id(one)] == (0.1 * 0.5 ** (blocks + 1 - depths[name]), 0.3 * (name in decayed))
 
 
-@pytest.mark.parametrize("method", ["lora", "linear", "full"])
+@pytest.mark.parametrize("method", TUNERS)
+def test_learning_rates_of_adapters_fall_towards_the_pixels(method):
+    """As published for CXR-MAE: the layers of an adapter have the rate of the block that they are in."""
+    model = apply_method(head("vit"), FINDINGS, MethodArguments(method=method, rank=2, layer_decay=0.5))
+    decayed = {name for name, one in model.named_parameters() if one.ndim > 1}
+    groups = parameter_groups(model, FINDINGS, 0.1, None, 0.5, 0.3, decayed)
+    found = {id(one): (group["lr"], group["weight_decay"]) for group in groups for one in group["params"]}
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    assert len(found) == len(trained)
+    for name, one in trained.items():
+        block = next((number for number in (0, 1) if f"layers.{number}." in name), 2)
+        assert found[id(one)] == (0.1 * 0.5 ** (2 - block), 0.3 * (name in decayed)), name
+    assert {rate for rate, _ in found.values()} == {0.1, 0.05, 0.025}
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_heads_have_a_rate_of_their_own(method):
     model = apply_method(head(), FINDINGS, MethodArguments(method=method, head_learning_rate=0.7))
     groups = parameter_groups(model, FINDINGS, 0.1, 0.7, 1.0, 0.0, [])

@@ -21,6 +21,7 @@ from tests.adapter_files import (
     ATTENTION,
     CONVOLUTIONS,
     HEAD,
+    HIRA,
     TOWERS,
     make_adapter,
     make_report_model,
@@ -174,6 +175,27 @@ def test_merging_a_convolutional_tower(tmp_path):
     adapters = loaded_set(AdapterSet(base), saved)
     for name, one in saved.items():
         torch.testing.assert_close(adapters.merge(name)(pixels()).logits, one.logits, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_set_of_hira(base, saved, tmp_path):
+    """As one of LoRA; the two do not go together, since their layers would lie on each other."""
+    layers = {"one": HIRA, "other": {**NO_NORM, "hira": True}}
+    of_hira = {name: make_adapter(base, tmp_path / name, seed=ord(name[0]), **layers[name]) for name in layers}
+    adapters = loaded_set(AdapterSet(base), of_hira)
+    expected = AutoModel.from_pretrained(base)(pixel_values=pixels()).image_embeds
+    assert torch.equal(adapters(pixels()).image_embeds, expected)
+    with pytest.raises(ValueError, match="findings is LORA, of another kind than the adapters"):
+        adapters.add(saved["findings"].folder, "findings")
+    # A head alone is of no kind.
+    adapters.add(saved["probe"].folder, "probe")
+    check_equal_to_each_alone(adapters, of_hira | {"probe": saved["probe"]})
+    for name, one in of_hira.items():
+        torch.testing.assert_close(adapters.merge(name)(pixels()).logits, one.logits, rtol=0, atol=1e-5)
+    adapters.remove("one")
+    check_equal_to_each_alone(adapters, {"other": of_hira["other"]})
+    with pytest.raises(ValueError, match="one is HIRA, of another kind"):
+        loaded_set(AdapterSet(base), saved).add(of_hira["one"].folder, "one")
 
 
 def test_a_set_on_a_loaded_model(base, saved):

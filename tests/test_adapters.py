@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from modeling_chexficient import CheXficientForImageClassification, base_identity_chexficient
 from modeling_chexficient.adapters_chexficient import identify_base, load_adapter, save_adapter, weights_sha256
 from modeling_chexficient.base_identity_chexficient import tower_sha256, vision_tower
-from tests.adapter_files import ATTENTION, CONVOLUTIONS, make_adapter, make_report_model, pixels, save_base
+from tests.adapter_files import ATTENTION, CONVOLUTIONS, HIRA, make_adapter, make_report_model, pixels, save_base
 
 WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "chexficient_adapter.json"
 TASKS = ("image-classification", "semantic-segmentation")
@@ -20,9 +20,11 @@ METHODS = {
     "lora": ("dinov2", ATTENTION),
     "rslora": ("dinov2", {**ATTENTION, "use_rslora": True}),
     "dora": ("dinov2", {**ATTENTION, "use_dora": True}),
+    "hira": ("dinov2", HIRA),
     "linear": ("dinov2", {}),
     "vit": ("vit", ATTENTION),
     "convolutions": ("resnet", CONVOLUTIONS),
+    "convolutions by hira": ("resnet", {**CONVOLUTIONS, "hira": True}),
 }
 
 
@@ -162,7 +164,7 @@ def test_a_truncated_file_is_refused(broken):
         (RECORD, {"format_version": 99}, "format 99"),
         (RECORD, {"task": "poetry"}, "unknown task 'poetry'"),
         (RECORD, {"base": {"name": "x"}}, "cannot be read"),
-        (CONFIG, {"peft_type": "IA3", "feedforward_modules": []}, "only LoRA adapters"),
+        (CONFIG, {"peft_type": "IA3", "feedforward_modules": []}, "only LoRA and HiRA adapters.*not .*IA3"),
         (CONFIG, {"peft_type": "NONSENSE"}, "cannot be read"),
         (CONFIG, {"init_lora_weights": "pissa"}, "changes the weights of the base"),
         (CONFIG, {"r": 4}, r"of another shape: .*lora_A"),
@@ -200,14 +202,15 @@ def test_what_is_not_there_is_said(adapter, tmp_path):
         load_adapter(adapter.folder, base=tmp_path / "empty")
 
 
+@pytest.mark.parametrize("layers", [ATTENTION, HIRA], ids=["lora", "hira"])
 @pytest.mark.parametrize(("kind", "old", "new"), [
     ("dinov2", ".attention.attention.query", ".attention.q_proj"),
     ("vit", "encoder.layer.0.attention.attention.query", "layers.0.attention.q_proj"),
 ])  # fmt: skip
-def test_old_names_of_layers_are_understood(tmp_path, kind, old, new):
+def test_old_names_of_layers_are_understood(tmp_path, kind, old, new, layers):
     """As transformers 5.9 and earlier would have saved the adapter."""
     base = save_base(tmp_path / "model", kind)
-    saved = make_adapter(base, tmp_path / "adapter", **ATTENTION)
+    saved = make_adapter(base, tmp_path / "adapter", **layers)
 
     def old_name(key):
         key = key.replace("attention.q_proj", "attention.attention.query")

@@ -13,6 +13,7 @@ from modeling_chexficient.adapters_chexficient import identify_base, load_adapte
 from tests.adapter_files import (
     ATTENTION,
     CONVOLUTIONS,
+    HIRA,
     make_adapter,
     make_report_model,
     pixels,
@@ -49,6 +50,7 @@ def run_snippet(snippet, inputs, folder) -> dict:
     [
         ("image-classification", "dinov2", {**ATTENTION, "use_dora": True}),
         ("semantic-segmentation", "dinov2", ATTENTION),
+        ("image-classification", "vit", HIRA),
         ("image-classification", "dinov2", {}),
         ("semantic-segmentation", "resnet", CONVOLUTIONS),
     ],

@@ -5,7 +5,7 @@ import torch
 
 from train.adapt.augmentation import Augmentation, augment, draw_changes, grain
 
-STILL = dict.fromkeys(("rotation", "translation", "scaling", "brightness", "contrast", "gamma", "noise"), 0.0)
+STILL = dict.fromkeys(("rotation", "translation", "scaling", "crop", "brightness", "contrast", "gamma", "noise"), 0.0)
 SIDE = 40
 
 
@@ -74,7 +74,7 @@ def test_three_values_stay_three_values(films):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("brightness", 0.2), ("contrast", 0.5), ("gamma", 0.5), ("noise", 0.1), ("horizontal_flip", True)],
+    [("brightness", 0.2), ("contrast", 0.5), ("gamma", 0.5), ("noise", 0.1), ("horizontal_flip", True), ("crop", 0.3)],
 )
 def test_every_change_does_something(name, value, films):
     pixels, _, rows = films
@@ -93,6 +93,35 @@ def test_mirrored_films_are_mirrored(films):
     for film, mask, before, flipped in zip(moved, moved_masks, pixels, mirrored, strict=True):
         assert torch.equal(film, before.flip(-1) if flipped else before)
         assert torch.equal(mask, before.flip(-1) if flipped else before)
+
+
+def test_crops_are_of_the_share_of_the_area_that_was_asked_for():
+    """Of a film that is a map of itself, the edges of a crop tell what it shows."""
+    side, rows = 255, torch.arange(100)
+    across = torch.arange(side, dtype=torch.uint8).expand(100, 1, side, side)
+    settings = Augmentation(**{**STILL, "crop": 0.92})
+    # Not the outermost pixels, which are mixed with what lies outside of the film.
+    edges = slice(2, side - 2, side - 5)
+    down = augment(across.mT, rows, settings, 0, 0)[0][:, 0, edges, side // 2].float()
+    left = augment(across, rows, settings, 0, 0)[0][:, 0, side // 2, edges].float()
+    height, width = ((one[:, 1] - one[:, 0]) / (side - 5) for one in (down, left))
+    area = height * width
+    assert 0.07 < area.min() < 0.12
+    assert 0.9 < area.max() <= 1.01
+    assert 0.72 < (width / height).min() < 0.8
+    assert 1.25 < (width / height).max() < 1.4
+    # Anywhere within the film.
+    assert down[:, 0].min() < 10
+    assert down[:, 0].max() > side / 2
+
+
+def test_masks_are_cropped_with_their_films(films):
+    pixels, masks, rows = films
+    moved, moved_masks = augment(pixels, rows, Augmentation(**{**STILL, "crop": 0.5}), 0, 0, masks)
+    assert 127 not in moved_masks
+    agree = ((moved > 127) == (moved_masks == 255)).float().mean((1, 2, 3))
+    assert (agree > 0.97).all()
+    assert not torch.equal(moved_masks, masks)
 
 
 def test_sides_are_not_exchanged():

@@ -176,8 +176,9 @@ def test_closed_corpora_change_licence_and_limits(run):
     assert hub_licence([])["license"] == "other"
 
 
-def test_an_adapter(finished, tiny_corpus):
-    run = adapt(tiny_corpus, finished, finished.with_name("findings"), "findings", "lora")
+@pytest.mark.parametrize(("method", "kind"), [("lora", "LoRA"), ("hira", "HiRA")])
+def test_an_adapter(method, kind, finished, tiny_corpus):
+    run = adapt(tiny_corpus, finished, finished.with_name(method), "findings", method)
     text, file = saved_card(run, "adapter")
     record = json.loads((run / "run.json").read_text())
     data = ModelCard.load(file).data
@@ -189,7 +190,9 @@ def test_an_adapter(finished, tiny_corpus):
     ]
     share = 100 * record["trainable_parameters"] / record["all_parameters"]
     assert f"of {record['all_parameters']:,} weights ({share:.2f} %)" in text
-    assert "| LoRA rank | 8 |" in text
+    assert f"| {kind} rank | 8 |" in text
+    assert (f"| {kind} alpha |" in text) == (method == "lora")
+    assert method in data.tags
     assert f"PeftModel.from_pretrained(base, '{run / 'adapter'}')" in text
     assert "arXiv:2401.12215" in text
 

@@ -22,7 +22,7 @@ from modeling_chexficient import (
     load_adapter,
     save_adapter,
 )
-from tests.adapter_files import ATTENTION, CONVOLUTIONS, TOWERS, make_adapter, pixels, save_base
+from tests.adapter_files import ATTENTION, CONVOLUTIONS, HIRA, TOWERS, make_adapter, pixels, save_base
 from tests.warm import run_without_project
 
 AUTO = {
@@ -97,6 +97,14 @@ def test_magnitudes_of_dora(way, base, tmp_path):
     adapter = make_adapter(base, tmp_path / "adapter", **ATTENTION, use_dora=True)
     model = give(way, "image-classification", adapter.folder, base).eval()
     torch.testing.assert_close(model(pixel_values=pixels()).logits, adapter.logits, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_hira_as_trained(base, tmp_path):
+    adapter = make_adapter(base, tmp_path / "adapter", labels=("a", "b", "c"), **HIRA)
+    for way in WAYS:
+        model = give(way, "image-classification", adapter.folder, base).eval()
+        torch.testing.assert_close(model(pixel_values=pixels()).logits, adapter.logits, rtol=1e-5, atol=1e-5)
 
 
 def test_pipelines_show_the_names_and_probabilities(base, saved):

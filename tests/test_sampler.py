@@ -189,6 +189,7 @@ def test_recipes_parse_and_the_published_one_is_published():
     recipes = Path(__file__).parents[1] / "train" / "recipes"
     types = (ModelArguments, DataArguments, CuratedTrainingArguments)
     adapting = {"classification", "segmentation", "report_generation", "report_generation_demo"}
+    adapting |= {"lora_mrm", "lora_cxr_mae"}
     given = ["--dataset_dir", "x", "--model", "x", "--output_dir", "x", "--use_cpu"]
     for recipe in recipes.glob("*.yaml"):
         if recipe.stem in adapting:
@@ -205,6 +206,22 @@ def test_recipes_parse_and_the_published_one_is_published():
             assert (args.learning_rate, args.lr_scheduler_kwargs, args.weight_decay) == (5e-5, {"min_lr": 5e-6}, 1e-4)
             assert (args.num_train_epochs, args.keep_share, args.super_batch_size) == (20, 0.227, 480)
             assert (args.num_prototypes, args.seed, args.max_grad_norm, args.warmup_steps) == (6, 0, 0, 0)
+
+
+def test_the_published_recipes_of_lora():
+    """arXiv 2401.12215, the cells of 1 % of NIH."""
+    given = ["--dataset_dir", "x", "--model", "x", "--output_dir", "x", "--use_cpu"]
+    recipes = Path(__file__).parents[1] / "train" / "recipes"
+    _, _, mrm, changes, of_mrm, _ = parse_recipe(ADAPTING, [str(recipes / "lora_mrm.yaml"), *given])
+    _, _, mae, _, of_mae, _ = parse_recipe(ADAPTING, [str(recipes / "lora_cxr_mae.yaml"), *given])
+    for method in (mrm, mae):
+        assert (method.method, method.rank, method.alpha, method.dropout) == ("lora", 4, 32, 0.1)
+    assert (of_mrm.optim, of_mrm.momentum, of_mrm.weight_decay, of_mrm.learning_rate) == ("sgd", 0.9, 0, 0.05)
+    assert (changes.crop, changes.horizontal_flip, changes.rotation, changes.noise) == (0.92, True, 0, 0)
+    assert (mae.layer_decay, of_mae.weight_decay, of_mae.learning_rate) == (0.65, 0.05, 3e-3 * 64 / 256)
+    for args in (of_mrm, of_mae):
+        assert args.warmup_steps * args.num_train_epochs == 5
+        assert (args.per_device_train_batch_size, args.max_grad_norm) == (64, 0)
 
 
 def test_numbers_in_recipes_are_numbers(tmp_path):

@@ -92,7 +92,7 @@ def test_the_command_writes_nested_files_once(tiny_corpus, subsets):
     ("words", "message"),
     [
         (["--sizes", "60", "--count", "2"], "give sizes"),
-        (["--count", "2"], "give sizes .* or count with smallest"),
+        (["--count", "2"], "give sizes .* count with smallest, or lists"),
         (["--count", "1", "--smallest", "5"], "at least 2 sizes"),
         (["--sizes", "100000"], "above the corpus"),
     ],

@@ -25,6 +25,13 @@ Version {{ source.version }}, from {{ source.url }}. Licence: {{ source.licence 
 {% for split, count in summary.splits.items() -%}
 | {{ split }} | {{ "{:,}".format(count) }} |
 {% endfor %}
+{% if summary.split_lists -%}
+Splits by lists of films: {% for split, list in summary.split_lists.items() -%}
+{{ split }} {{ list.file }}{{ ", " if not loop.last else "." }}
+{%- endfor %}
+{% elif summary.split_counts %}
+Splits sampled by patient, not those of the corpus.
+{% endif %}
 {{ "{:,}".format(summary.read) }} records were read and {{ "{:,}".format(summary.skipped) }} skipped (listed with
 reasons in `skipped.jsonl`). Images: {{ "original size" if summary.image_size == 0 else
 "short side and centre crop to %d px, bicubic" % summary.image_size }}, eight bits, lossless

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections import Counter
@@ -16,6 +17,7 @@ from data_scripts.prepare.listing import VERSION, list_records, public_options
 from data_scripts.prepare.rows import COUNTED, Job
 from data_scripts.prepare.shards import Shard, run_shards
 from data_scripts.prepared.duplicates import write_duplicates
+from data_scripts.reading.film_lists import parse_counts, parse_lists
 from data_scripts.schema import SPLITS, DataError, Skipped
 
 
@@ -56,6 +58,20 @@ class PrepareArguments:
         default=False,
         metadata={"help": "Take the labels of unlabelled English reports from their text, by the rules of extraction."},
     )
+    split_lists: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Splits by lists of films in place of the corpus's own: train=FILE validation=FILE test=FILE, a "
+            "path a line. Films in no list are left out."
+        },
+    )
+    split_counts: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Splits sampled by patient in place of the corpus's own: validation=11219 test=22433 films, the "
+            "rest for training; the seed is the loader's split_seed. Without test=, test films stay."
+        },
+    )
     limit: int = field(default=0, metadata={"help": "Only the first so many records, for a trial; 0: all."})
     dry_run: bool = field(
         default=False, metadata={"help": "Write nothing: show the first records and what would be skipped."}
@@ -70,6 +86,10 @@ class PrepareArguments:
     shard_index: int = field(default=0, metadata={"help": "Which of them this is, from 0."})
 
     def __post_init__(self):
+        if self.split_lists and self.split_counts:
+            raise ValueError("give split_lists or split_counts, not both: either says which film is of which split")
+        # Refuse now what listing the records would refuse.
+        self.lists, self.counts = parse_lists(self.split_lists), parse_counts(self.split_counts)
         if self.image_size < 0 or 0 < self.image_size < 32:
             raise ValueError(f"image_size is {self.image_size}: give at least 32, or 0 to keep the original size")
         for name, least in (("num_workers", 1), ("shard_megabytes", 1), ("num_shards", 1), ("rows_per_shard", 0)):
@@ -154,6 +174,13 @@ def raw_folder(loader_name: str, arguments: PrepareArguments) -> Path:
     return raw
 
 
+def _describe_lists(arguments: PrepareArguments) -> dict[str, dict[str, str]]:
+    return {
+        split: {"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        for split, file in arguments.lists.items()
+    }
+
+
 def _summarise(loader, loader_name, arguments, options, outcomes: list[dict], skipped: list[Skipped]) -> dict:
     splits = Counter()
     for outcome in outcomes:
@@ -171,6 +198,9 @@ def _summarise(loader, loader_name, arguments, options, outcomes: list[dict], sk
         "limit": arguments.limit,
         "extract_labels": arguments.extract_labels,
         "options": public_options(options),
+        # Which splits these are, where they are not the corpus's own.
+        **({"split_lists": _describe_lists(arguments)} if arguments.lists else {}),
+        **({"split_counts": arguments.counts} if arguments.counts else {}),
         "read": written + len(skipped),
         "written": written,
         "skipped": len(skipped),

@@ -16,6 +16,7 @@ from typing import Any
 from data_scripts.extraction import report_labels, report_text
 from data_scripts.prepare.shards import SHOWN_PROBLEMS, describe_problems
 from data_scripts.progress import progress
+from data_scripts.reading.film_lists import assign_counts, assign_listed
 from data_scripts.schema import SPLITS, DataError, Record, Skipped, check_record, is_file, within
 
 #: Bump when the same raw data would give other rows.
@@ -26,6 +27,16 @@ _BYTES_PER_PIXEL = 0.43
 _GROWTH = {".jpg": 4.0, ".jpeg": 4.0, ".dcm": 0.4, ".dicom": 0.4}
 #: Pixels of a film that is rendered or decoded by its loader, where nothing better is known.
 _USUAL_PIXELS = 1024**2
+
+
+def split_records(loader: ModuleType, raw: Path, options, arguments) -> Iterator[Record | Skipped]:
+    """`usable_records` in the splits that the arguments ask for. Raises DataError where lists or counts do not fit."""
+    outcomes = usable_records(loader, raw, options, arguments)
+    if arguments.lists:
+        return assign_listed(outcomes, arguments.lists)
+    if arguments.counts:
+        return assign_counts(outcomes, arguments.counts, getattr(options, "split_seed", 0))
+    return outcomes
 
 
 def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterator[Record | Skipped]:
@@ -102,7 +113,7 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
     skipped = []
     problems = []
     patients = Patients()
-    for record in progress(usable_records(loader, raw, options, arguments), desc="listing", unit=" records"):
+    for record in progress(split_records(loader, raw, options, arguments), desc="listing", unit=" records"):
         if isinstance(record, Skipped):
             skipped.append(record)
             if not (arguments.skip_bad or record.on_request):
@@ -222,7 +233,7 @@ def show_first(loader: ModuleType, raw: Path, options, arguments, count: int = 5
     counts = Counter()
     skipped = []
     patients = Patients()
-    for record in usable_records(loader, raw, options, arguments):
+    for record in split_records(loader, raw, options, arguments):
         if isinstance(record, Skipped):
             skipped.append(record)
             continue

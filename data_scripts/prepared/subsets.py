@@ -2,11 +2,15 @@
 
     python -m data_scripts.prepared.subsets DATA/own --out DATA/own_subsets --sizes 300 1000 3000
     python -m data_scripts.prepared.subsets DATA/own --out DATA/own_subsets --count 5 --smallest 300
+    python -m data_scripts.prepared.subsets DATA/nih_chestxray14 --out DATA/nih_subsets --lists train_1.txt train_10.txt
 
 The patients of the training split are shuffled once by the seed; a size is the shortest run of them from the start that
 has at least so many films. So a patient is never divided, every size holds the smaller ones, and nothing is stratified.
-Writes `OUT/SIZE.txt` (`train.pretrain --subset`) for every size asked for, and `OUT/subsets.json` last, with what each
-size came to.
+Writes `OUT/SIZE.txt` (`--subset` of `train.pretrain` and `train.adapt`) for every size asked for, and
+`OUT/subsets.json` last, with what each size came to.
+
+`--lists` takes the subsets of a study as they were published, a film's path a line (see `reading/film_lists.py`), and
+writes a file of ids of the same name for each. Whether they nest or divide patients is the study's affair.
 
 To compare sizes at equal compute (as arXiv 2509.12818 does), train all with the same `--max_steps`; with the same
 `--num_train_epochs` each film is seen equally often, and larger sizes cost more.
@@ -29,6 +33,7 @@ from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.id_files import write_ids
 from data_scripts.prepared.mixture import Mixture, Part, load_mixture
 from data_scripts.progress import quiet_libraries
+from data_scripts.reading.film_lists import by_last_parts, read_film_list
 from data_scripts.schema import DataError
 
 #: What is written last.
@@ -45,19 +50,24 @@ class SubsetArguments:
         default=None, metadata={"help": "In place of sizes: so many, evenly spaced in log up to all films."}
     )
     smallest: int | None = field(default=None, metadata={"help": "Films of the smallest one, with count."})
+    lists: list[str] = field(
+        default_factory=list, metadata={"help": "In place of sizes: lists of films, one subset each."}
+    )
     seed: int = field(default=0, metadata={"help": "Seed of the order of the patients."})
 
     def __post_init__(self):
         spaced = self.count is not None and self.smallest is not None
-        if bool(self.sizes) == spaced or (self.count is None) != (self.smallest is None):
-            raise DataError("give sizes (such as --sizes 300 1000 3000), or count with smallest")
+        if sum((bool(self.sizes), spaced, bool(self.lists))) != 1 or (self.count is None) != (self.smallest is None):
+            raise DataError("give sizes (such as --sizes 300 1000 3000), count with smallest, or lists")
+        if len({Path(file).name for file in self.lists}) < len(self.lists):
+            raise DataError(f"lists {self.lists}: two are of one name, which the files of ids would have")
         if spaced and (self.count < 2 or self.smallest < 1):
             raise DataError(f"count is {self.count} and smallest {self.smallest}: at least 2 sizes, of 1 film or more")
 
 
 @dataclass(frozen=True)
 class Subset:
-    """A size as asked for, and what it came to."""
+    """A size as asked for (of a list: its lines), and what it came to."""
 
     size: int
     films: int
@@ -104,24 +114,44 @@ def nested_rows(patients: Sequence[str], sizes: Sequence[int], seed: int) -> lis
     return [np.flatnonzero(place < count) for count in taken]
 
 
+def listed_rows(ids: Sequence[str], file: Path) -> tuple[int, np.ndarray]:
+    """Lines of a list of films, and the rows of those that are among `ids`.
+
+    Raises:
+        DataError: there is no such list, it lists a film twice, or none of the films.
+    """
+    listed = read_film_list(file)
+    known, names = by_last_parts(listed, ids)
+    rows = np.flatnonzero([name in known for name in names])
+    if len(rows) == 0:
+        raise DataError(f"{file}: no line, such as {listed[0].path}, is one of the films, such as {ids[0]}")
+    return len(listed), rows
+
+
 def write_subsets(folders: Sequence[str], arguments: SubsetArguments) -> list[Subset]:
     """Write the files of ids, and `subsets.json` last.
 
     Raises:
-        DataError: see `nested_rows`; no prepared data; `out` holds subsets already, which runs may know.
+        DataError: see `nested_rows` and `listed_rows`; no prepared data; `out` holds subsets already, which runs may
+            know.
     """
     out = Path(arguments.out)
     if (out / LIST_FILE).exists():
         raise DataError(f"{out} holds subsets already, which are written once: choose another --out")
     corpus = load_mixture(Mixture(tuple(map(Part, folders))), "train", ("record_id", "patient_id"))
     patients, ids = (np.asarray(read_column(corpus, name)) for name in ("patient_id", "record_id"))
-    sizes = arguments.sizes or spaced_sizes(arguments.count, arguments.smallest, len(ids))
-    chosen = nested_rows(patients, sizes, arguments.seed)
+    if arguments.lists:
+        names = [Path(file).name for file in arguments.lists]
+        sizes, chosen = zip(*(listed_rows(ids.tolist(), Path(file)) for file in arguments.lists), strict=True)
+    else:
+        sizes = arguments.sizes or spaced_sizes(arguments.count, arguments.smallest, len(ids))
+        names = [f"{size}.txt" for size in sizes]
+        chosen = nested_rows(patients, sizes, arguments.seed)
     out.mkdir(parents=True, exist_ok=True)
     subsets = []
-    for size, rows in zip(sizes, chosen, strict=True):
-        subsets.append(Subset(size, len(rows), len(np.unique(patients[rows])), f"{size}.txt"))
-        write_ids(ids[rows].tolist(), out / subsets[-1].file)
+    for name, size, rows in zip(names, sizes, chosen, strict=True):
+        subsets.append(Subset(size, len(rows), len(np.unique(patients[rows])), name))
+        write_ids(ids[rows].tolist(), out / name)
     about: dict = {"folders": list(folders), "seed": arguments.seed, "films": len(ids)}
     about["patients"] = len(np.unique(patients))
     about["subsets"] = [asdict(subset) for subset in subsets]
@@ -142,6 +172,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     for subset in subsets:
         print(f"{Path(parsed.out, subset.file)}: {subset.films:,} films of {subset.patients:,} patients")
+        if parsed.lists and subset.films < subset.size:
+            print(f"  warning: {subset.size - subset.films:,} lines of the list are no training films of the data")
 
 
 if __name__ == "__main__":

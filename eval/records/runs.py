@@ -165,7 +165,7 @@ class AdaptRun(Run):
 
     Args:
         task: name on the Hub, such as "image-classification".
-        method: "lora", "linear" or "full".
+        method: "lora", "hira", "linear" or "full".
         base: what was adapted (`BaseIdentity` as a dict: name, revision, weights_sha256, ...).
         head: fields of the configuration that make the head.
         label_share: share of the training patients whose labels were used.
@@ -274,7 +274,7 @@ class Adaptation:
     """How an adapted model came about, as the record of its run says (`AdaptRun`); None: not recorded.
 
     Args:
-        method: "lora", "linear" (the head alone), "full", or "head" where nobody recorded it.
+        method: "lora", "hira", "linear" (the head alone), "full", or "head" where nobody recorded it.
         base, base_revision, base_sha256: the model it was adapted from, its commit and the hash of its weights.
         label_share: share of the training patients whose labels were used, above 0 up to 1.
         seed: of the sample of these and of the training.

@@ -17,7 +17,7 @@ from eval.studies.cells import GROUPS, Cell, Comparison
 from eval.studies.label_placement import name_clusters
 from eval.studies.table import cell_name, flops_unit
 
-METHOD_COLOURS = {"lora": "#1f6f8b", "linear": "#c8553d", "full": "#6b6b6b"}
+METHOD_COLOURS = {"lora": "#1f6f8b", "hira": "#7a5195", "linear": "#c8553d", "full": "#6b6b6b"}
 #: Methods stand beside each other at a share, each this factor further to the right.
 STEP = 1.07
 

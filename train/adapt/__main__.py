@@ -3,10 +3,10 @@
     accelerate launch -m train.adapt train/recipes/classification.yaml --model DIR --dataset_dir DIR --output_dir RUN
     torchrun --nproc_per_node 2 -m train.adapt train/recipes/segmentation.yaml ... --use_cpu
 
-Writes into `output_dir`: `adapter/` (methods lora and linear: a PEFT adapter with its head) or `model/` (method full),
-`results/` (the data's test split, or `--benchmark`, evaluated by `eval`), `log.json` and, last, `run.json` (what was
-done, from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps 0.1`
-a run that was stopped goes on by `--resume_from_checkpoint last`.
+Writes into `output_dir`: `adapter/` (methods lora, hira and linear: a PEFT adapter with its head) or `model/` (method
+full), `results/` (the data's test split, or `--benchmark`, evaluated by `eval`), `log.json` and, last, `run.json` (what
+was done, from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps
+0.1` a run that was stopped goes on by `--resume_from_checkpoint last`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from eval.records.runs import AdaptRun
 from eval.tables import format_estimate
 from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
 from modeling_chexficient.precision_chexficient import QUANTISED, check_precision
-from train.adapt.arguments import AdaptTrainingArguments, MethodArguments, TaskArguments
+from train.adapt.arguments import TUNERS, AdaptTrainingArguments, MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.findings import FindingsTask, build_findings
 from train.adapt.head_start import start_head
@@ -68,6 +68,9 @@ class Arguments:
     def __post_init__(self):
         if self.reports.changed and self.task.task != "report_generation":
             raise ValueError(f"{self.reports.changed} belong to task report_generation, this is {self.task.task}")
+        leaves_tower = self.method.method in TUNERS and not self.method.adapt_tower
+        if self.task.task == "report_generation" and leaves_tower and self.method.layer_decay != 1:
+            raise ValueError("layer_decay is of the vision tower, which this run leaves alone: give adapt_tower")
         if self.method.adapt_tower and self.task.task != "report_generation":
             raise ValueError("adapt_tower belongs to task report_generation: other tasks adapt the tower anyway")
         check_precision(self.precision, self.training.device)
@@ -163,7 +166,7 @@ def build_trainer(arguments: Arguments, task: Task, base: BaseIdentity, resumes:
     started = time.perf_counter()
     if isinstance(task, FindingsTask) and task.new_head and by_probe and not resumes:
         task.notes.append(start_head(task, args.device, args.per_device_eval_batch_size, args.dataloader_num_workers))
-    # LoRA's new weights.
+    # New weights of adapters.
     set_seed(args.seed)
     model = apply_method(task.model, task.parts, arguments.method, task.base_precision)
     if args.should_save:

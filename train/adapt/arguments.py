@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from transformers.training_args import OptimizerNames
+
 from modeling_chexficient.configuration_chexficient import IMAGE_POOLINGS
-from modeling_chexficient.precision_chexficient import PRECISIONS
+from modeling_chexficient.precision_chexficient import PRECISIONS, QUANTISED
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.runs.arguments import RunArguments
 
-METHODS = ("lora", "linear", "full")
+#: Methods that put layers beside those of the model.
+TUNERS = ("lora", "hira")
+METHODS = (*TUNERS, "linear", "full")
 #: Arguments that one task alone reads.
 _OF_TASK = {
     **dict.fromkeys(
@@ -103,22 +107,24 @@ class TaskArguments:
 @dataclass
 class MethodArguments:
     """What of the model is trained. LoRA as published for chest films: q and v, alpha 32, dropout 0.1, final norm and
-    head trained as well (arXiv 2401.12215).
+    head trained as well (arXiv 2401.12215). HiRA (https://openreview.net/forum?id=TwJrTz9cRS) in the same places: as
+    many weights at the same rank, but the weights of the layer times the matrix of that rank are added to them, which
+    is of any rank; there is nothing to scale it by.
     """
 
     method: str = field(
         default="lora",
-        metadata={"help": "lora, linear (the head alone) or full (everything).", "choices": list(METHODS)},
+        metadata={"help": "lora, hira, linear (the head alone) or full (everything).", "choices": list(METHODS)},
     )
     rank: int = field(
-        default=8, metadata={"help": "LoRA: rank (published: 4, 8 and 32 for 1, 10 and 100 % of labels)."}
+        default=8, metadata={"help": "LoRA, HiRA: rank (published: 4, 8 and 32 for 1, 10 and 100 % of labels)."}
     )
     alpha: float = field(default=32, metadata={"help": "LoRA: the update is scaled by alpha / rank."})
-    dropout: float = field(default=0.1, metadata={"help": "LoRA: dropout of its input."})
+    dropout: float = field(default=0.1, metadata={"help": "LoRA, HiRA: dropout of its input."})
     target_modules: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "LoRA: ends of the names of the layers, or one regular expression. Default: q and v of the "
+            "help": "LoRA, HiRA: ends of the names of the layers, or one regular expression. Default: q and v of the "
             "attention; in a convolutional tower, the convolutions behind the first one."
         },
     )
@@ -129,30 +135,35 @@ class MethodArguments:
     )
     layer_decay: float = field(
         default=1.0,
-        metadata={"help": "Full: every block's learning rate is this times that of the block above it (0.65 or so)."},
+        metadata={
+            "help": "All but linear: every block's learning rate is this times that of the block above it (0.65 or so)."
+        },
     )
     base_precision: str | None = field(
         default=None,
         metadata={
-            "help": "Lora and linear: what the frozen base is held in; adapter and head are fp32. 8bit and 4bit "
+            "help": "All but full: what the frozen base is held in; adapter and head are fp32. 8bit and 4bit "
             "(QLoRA) on a GPU with bitsandbytes alone. Default: fp32; of reports, as the language model was saved.",
             "choices": list(PRECISIONS),
         },
     )
     freeze_tower: bool = field(default=False, metadata={"help": "Full: leave the vision tower as it is."})
-    adapt_tower: bool = field(default=False, metadata={"help": "LoRA of reports: in the vision tower, too."})
+    adapt_tower: bool = field(default=False, metadata={"help": "LoRA, HiRA of reports: in the vision tower, too."})
 
     def __post_init__(self):
-        of_lora = ("target_modules", "use_rslora", "use_dora", "adapt_tower")
-        self._refuse("lora", [name for name in of_lora if getattr(self, name)])
-        of_full = {"layer_decay": self.layer_decay != 1, "freeze_tower": self.freeze_tower}
-        self._refuse("full", [name for name, given in of_full.items() if given])
+        self._refuse(TUNERS, [name for name in ("target_modules", "adapt_tower") if getattr(self, name)])
+        of_lora = {"use_rslora": self.use_rslora, "use_dora": self.use_dora, "alpha": self.alpha != 32}
+        self._refuse(("lora",), [name for name, given in of_lora.items() if given])
+        self._refuse((*TUNERS, "full"), ["layer_decay"] if self.layer_decay != 1 else [])
+        self._refuse(("full",), ["freeze_tower"] if self.freeze_tower else [])
         if self.method == "full" and self.base_precision not in (None, "fp32"):
             raise ValueError(
-                f"base_precision {self.base_precision} is of a frozen base (method lora or linear): full trains the "
+                f"base_precision {self.base_precision} is of a frozen base (lora, hira, linear): full trains the "
                 "base's own weights, and in lower precision most steps would be rounded away. Leave it out; with "
                 "--bf16 true the passes are cheaper, and the weights stay fp32"
             )
+        if self.method == "hira" and self.base_precision in QUANTISED:
+            raise ValueError(f"base_precision {self.base_precision}: peft has no HiRA on quantised layers: take lora")
         if self.head_learning_rate is not None and self.head_learning_rate <= 0:
             raise ValueError(f"head_learning_rate is {self.head_learning_rate}, it must be above 0")
         if self.rank < 1:
@@ -162,9 +173,11 @@ class MethodArguments:
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay is {self.layer_decay}, it must lie in (0, 1]")
 
-    def _refuse(self, method: str, given: list[str]) -> None:
-        if given and self.method != method:
-            raise ValueError(f"{', '.join(given)} belong to method {method}, this is {self.method}: leave them out")
+    def _refuse(self, methods: tuple[str, ...], given: list[str]) -> None:
+        if given and self.method not in methods:
+            raise ValueError(
+                f"{', '.join(given)} belong to method {' or '.join(methods)}, this is {self.method}: leave them out"
+            )
 
 
 @dataclass
@@ -203,6 +216,7 @@ class AdaptTrainingArguments(RunArguments):
         default=0, metadata={"help": "Steps or epochs before the first evaluation.", "resume": "equal"}
     )
 
+    momentum: float = field(default=0.0, metadata={"help": "Of optim sgd (0.9 or so)."})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after so many evaluations on validation without a better one."}
     )
@@ -230,5 +244,9 @@ class AdaptTrainingArguments(RunArguments):
             raise ValueError("eval_strategy no would leave nothing to choose the best weights by: give steps or epoch")
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ValueError(f"early_stopping_patience is {self.early_stopping_patience}, it must be at least 1")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum}, it must lie in [0, 1)")
+        if self.momentum and self.optim != OptimizerNames.SGD:
+            raise ValueError(f"momentum belongs to optim sgd, this is {self.optim!s}: leave it out")
         if self.resamples < 2:
             raise ValueError(f"resamples is {self.resamples}, it must be at least 2")

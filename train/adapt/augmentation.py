@@ -33,6 +33,13 @@ class Augmentation:
     rotation: float = field(default=5.0, metadata={"help": "Augmentation: degrees."})
     translation: float = field(default=0.04, metadata={"help": "Augmentation: share of the side."})
     scaling: float = field(default=0.08, metadata={"help": "Augmentation: share by which films grow or shrink."})
+    crop: float = field(
+        default=0.0,
+        metadata={
+            "help": "Augmentation: share of the area that a random crop, 3:4 to 4:3, leaves out at most; 0.92 is the "
+            "RandomResizedCrop of torchvision."
+        },
+    )
     brightness: float = field(default=0.08, metadata={"help": "Augmentation: added, as a share of white."})
     contrast: float = field(default=0.15, metadata={"help": "Augmentation: share by which contrast grows or shrinks."})
     gamma: float = field(default=0.15, metadata={"help": "Augmentation: logarithm of the exponent of grey values."})
@@ -46,7 +53,7 @@ class Augmentation:
 
     def __post_init__(self):
         limits = {"rotation": 45, "translation": 0.5, "scaling": 0.5, "brightness": 0.5, "contrast": 0.9, "gamma": 1}
-        for name, limit in {**limits, "noise": 0.2}.items():
+        for name, limit in {**limits, "noise": 0.2, "crop": 0.95}.items():
             if not 0 <= getattr(self, name) <= limit:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must lie in [0, {limit}]")
 
@@ -62,12 +69,13 @@ class Augmentation:
 
 
 def draw_changes(settings: Augmentation, rows: Iterable[int], seed: int, epoch: int) -> Tensor:
-    """What is done to films: [B, 8], each -1 to 1: rotation, shift x and y, scale, brightness, contrast, gamma, mirror.
+    """What is done to films: [B, 12], each -1 to 1: rotation, shift x and y, scale, brightness, contrast, gamma,
+    mirror; area, ratio, x and y of a crop.
 
     `rows` are the films' numbers in the training data.
     """
     return torch.from_numpy(
-        np.stack([np.random.default_rng((seed, epoch, int(row))).uniform(-1, 1, 8) for row in rows])
+        np.stack([np.random.default_rng((seed, epoch, int(row))).uniform(-1, 1, 12) for row in rows])
     ).float()
 
 
@@ -118,8 +126,17 @@ def _sampling_grid(changes: Tensor, settings: Augmentation, side: int) -> Tensor
     # A shift of the whole side is 2 in these coordinates.
     shift = 2 * settings.translation * changes[:, 1:3]
     rotation = torch.stack([cosine * side_sign, -sine, sine * side_sign, cosine], dim=1).view(-1, 2, 2)
-    matrix = torch.cat([rotation, shift.unsqueeze(2)], dim=2)
+    size, centre = _crop(changes[:, 8:], settings.crop)
+    matrix = torch.cat([rotation * size.unsqueeze(1), shift.unsqueeze(2) + rotation @ centre.unsqueeze(2)], dim=2)
     return F.affine_grid(matrix, [len(matrix), 1, side, side], align_corners=False)
+
+
+def _crop(changes: Tensor, most: float) -> tuple[Tensor, Tensor]:
+    """Width and height of crops as shares of the side [B, 2], and their centres in -1 to 1 [B, 2]."""
+    area = 1 - most * (changes[:, 0] + 1) / 2
+    ratio = torch.exp(changes[:, 1] * math.log(4 / 3)) if most else torch.ones_like(area)
+    size = torch.stack([area * ratio, area / ratio], dim=1).sqrt().clamp(max=1)
+    return size, (1 - size) * changes[:, 2:4]
 
 
 def _move_masks(masks: Tensor, grid: Tensor) -> Tensor:

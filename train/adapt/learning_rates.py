@@ -6,13 +6,17 @@ from collections.abc import Collection
 
 from torch import nn
 
-from train.adapt.methods import Parts
+from train.adapt.methods import Parts, unwrapped
+
+#: What names begin with in a model that PEFT has wrapped.
+_WRAPPED = "base_model.model."
 
 
 def depth_of_parameters(model: nn.Module, parts: Parts) -> dict[str, int]:
     """Depth of every parameter by name: 0 what stands before the tower's blocks, 1 ... n the blocks (or stages), n + 1
-    what follows them: final norm, projector, head.
+    what follows them: final norm, projector, head. Names are those within PEFT's wrapping.
     """
+    model = unwrapped(model)
     tower = model.get_submodule(parts.tower)
     blocks = next(
         (f"{parts.tower}.{name}" for name, module in tower.named_modules() if isinstance(module, nn.ModuleList)), None
@@ -53,7 +57,7 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        own_rate = rate * decay ** (deepest - depths.get(name, deepest))
+        own_rate = rate * decay ** (deepest - depths.get(name.removeprefix(_WRAPPED), deepest))
         if head_rate is not None and any(f".{head}." in f".{name}" for head in parts.heads):
             own_rate = head_rate
         key = (own_rate, name in decayed)

@@ -1,12 +1,12 @@
-"""What of a model is trained: LoRA, the head alone, or everything; and what stays as it is."""
+"""What of a model is trained: an adapter of LoRA or HiRA, the head alone, or everything; and what stays as it is."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import HiraConfig, LoraConfig, PeftModel, get_peft_model
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -30,7 +30,7 @@ class Parts:
     Args:
         tower: the vision tower.
         heads: modules that are new, and trained by every method.
-        adapted: where LoRA goes; the vision tower, or the language model.
+        adapted: where adapters go; the vision tower, or the language model.
     """
 
     tower: str
@@ -56,13 +56,13 @@ class Trainable:
 def apply_method(
     model: PreTrainedModel, parts: Parts, arguments: MethodArguments, precision: str = "fp32"
 ) -> PreTrainedModel | PeftModel:
-    """The model with what the method trains set trainable; with lora and linear as a PEFT model around it.
+    """The model with what the method trains set trainable; with all but full as a PEFT model around it.
 
     Args:
         precision: of the frozen base, for which it was loaded; what is trained is fp32.
 
     Raises:
-        ValueError: a rank larger than a layer allows, or no layer to put LoRA on.
+        ValueError: a rank larger than a layer allows, or no layer to put an adapter on.
     """
     if arguments.method == "full":
         # Also where the tower stays as it is: loading has made trainable again what was frozen before.
@@ -72,8 +72,8 @@ def apply_method(
     if arguments.method == "linear":
         config = LoraConfig(target_modules=DUMMY_TARGET_MODULES, modules_to_save=[*parts.heads])
     else:
-        config = lora_config(model, parts, arguments)
-        _check_rank(model, config)
+        config = CONFIGS[arguments.method](arguments, _places(model, parts, arguments))
+        _check_layers(model, config)
     adapted = get_peft_model(model, config)
     if (
         precision != "fp32"
@@ -88,21 +88,33 @@ def apply_method(
     return adapted
 
 
-def lora_config(model: PreTrainedModel, parts: Parts, arguments: MethodArguments) -> LoraConfig:
-    """PEFT's configuration: the layers to adapt by name, head and final norm to be trained whole."""
-    given = arguments.target_modules
-    # A target with characters that no name has is a regular expression.
-    expression = len(given) == 1 and re.search(r"[\\*+?|()\[\]^$]", given[0])
-    targets = given[0] if expression else given or default_targets(model, parts.adapted)
+def _lora(arguments: MethodArguments, places: dict) -> LoraConfig:
     return LoraConfig(
         r=arguments.rank,
         lora_alpha=arguments.alpha,
         lora_dropout=arguments.dropout,
         use_rslora=arguments.use_rslora,
         use_dora=arguments.use_dora,
-        target_modules=targets,
-        modules_to_save=[*parts.heads, *(final_norms(model, parts.tower) if parts.tower in parts.adapted else [])],
+        **places,
     )
+
+
+def _hira(arguments: MethodArguments, places: dict) -> HiraConfig:
+    return HiraConfig(r=arguments.rank, hira_dropout=arguments.dropout, **places)
+
+
+#: By method (`arguments.TUNERS`), PEFT's configuration of its adapter, given the layers.
+CONFIGS: dict[str, Callable[[MethodArguments, dict], LoraConfig | HiraConfig]] = {"lora": _lora, "hira": _hira}
+
+
+def _places(model: PreTrainedModel, parts: Parts, arguments: MethodArguments) -> dict:
+    """The layers to adapt by name, head and final norm to be trained whole, as arguments of PEFT's configurations."""
+    given = arguments.target_modules
+    # A target with characters that no name has is a regular expression.
+    expression = len(given) == 1 and re.search(r"[\\*+?|()\[\]^$]", given[0])
+    targets = given[0] if expression else given or default_targets(model, parts.adapted)
+    norms = final_norms(model, parts.tower) if parts.tower in parts.adapted else []
+    return {"target_modules": targets, "modules_to_save": [*parts.heads, *norms]}
 
 
 def default_targets(model: PreTrainedModel, adapted: Sequence[str]) -> str | list[str]:
@@ -123,7 +135,7 @@ def default_targets(model: PreTrainedModel, adapted: Sequence[str]) -> str | lis
     if not targets:
         kinds = sorted({type(module).__name__ for module in model.get_submodule(adapted[0]).modules()})
         raise ValueError(
-            f"no layer to put LoRA on: {type(model.get_submodule(adapted[0])).__name__} has neither q and v of "
+            f"no layer to put an adapter on: {type(model.get_submodule(adapted[0])).__name__} has neither q and v of "
             f"attention nor convolutions behind the first one, but {kinds}: name layers with --target_modules"
         )
     return targets
@@ -135,8 +147,8 @@ def final_norms(model: PreTrainedModel, tower: str) -> list[str]:
     return [f"{tower}.{name}" for name in _FINAL_NORMS if getattr(inside, name, None) is not None][:1]
 
 
-def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
-    """Raise ValueError where a layer's matrix has no such rank, or no layer is meant."""
+def _check_layers(model: PreTrainedModel, config: LoraConfig | HiraConfig) -> None:
+    """Raise ValueError where a layer cannot be adapted, its matrix has no such rank, or no layer is meant."""
     targets = config.target_modules
     found = False
     for name, module in model.named_modules():
@@ -149,6 +161,8 @@ def _check_rank(model: PreTrainedModel, config: LoraConfig) -> None:
         found = True
         if not hasattr(module, "weight"):
             raise ValueError(f"target_modules: {name} is a {type(module).__name__}, not a layer with weights")
+        if isinstance(config, HiraConfig) and getattr(module, "groups", 1) > 1:
+            raise ValueError(f"method hira: {name} is a grouped convolution: leave it out with --target_modules")
         rows, columns = _shape(module)
         if config.r > min(rows, columns):
             raise ValueError(

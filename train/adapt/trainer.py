@@ -113,6 +113,8 @@ class AdaptTrainer(RunTrainer):
             rates = (self.args.learning_rate, self.method.head_learning_rate, self.method.layer_decay)
             groups = parameter_groups(self.model, self.task.parts, *rates, self.args.weight_decay, decayed)
             optimiser_class, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            if self.args.momentum:
+                options["momentum"] = self.args.momentum
             self.optimizer = optimiser_class(groups, **options)
         return self.optimizer
 
