@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from accelerate import PartialState
@@ -62,52 +63,111 @@ class FittedProbe:
     positives: list[int]
 
 
-def fit_probe(names: list[str], train: LabelledFeatures, validation: LabelledFeatures, test: np.ndarray) -> FittedProbe:
-    """Fit one probe a label, choose its penalty on validation and score the test features [n, D].
+@dataclass(frozen=True)
+class LinearProbe:
+    """One logistic regression a label, on features less `mean` [D], over `scale` [D].
+
+    Args:
+        weights, biases: [labels, D] and [labels]; NaN for labels that could not be fitted.
+        regularisation, chosen_together, not_converged: as of `FittedProbe`.
+        chosen_auroc: mean AUROC on validation of what was chosen; NaN where nothing could be.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    biases: np.ndarray
+    regularisation: dict[str, float]
+    chosen_together: list[str]
+    not_converged: list[str]
+    chosen_auroc: float
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """[n, labels] fp32 for features [n, D], in the order of the logits: without the biases, which change none."""
+        return ((features - self.mean) / self.scale).astype(np.float32) @ self.weights.T
+
+    def as_layer(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weight [labels, D] and bias [labels] of a linear layer on features as they are."""
+        weight = self.weights / self.scale
+        return weight, self.biases - weight @ self.mean
+
+
+def fit_linear(
+    names: Sequence[str],
+    train: LabelledFeatures,
+    validation: LabelledFeatures,
+    max_iterations: int = _MAX_ITERATIONS,
+) -> LinearProbe:
+    """Fit one probe a label and choose its penalty on validation.
 
     A label with one class in the sample cannot be fitted; nor can any where no fitted label has both classes on
     validation, for then nothing tells which penalty is good.
     """
     scaler = StandardScaler().fit(train.features)
-    train_features, validation_features, test = (
-        scaler.transform(split).astype(np.float32) for split in (train.features, validation.features, test)
+    train_features, validation_features = (
+        scaler.transform(split.features).astype(np.float32) for split in (train, validation)
     )
     paths, aurocs = {}, {}
     for number, name in enumerate(names):
         films = np.isfinite(train.targets[:, number])
         if len(np.unique(train.targets[films, number])) < 2:
             continue
-        paths[name] = _fit_path(train_features[films], train.targets[films, number])
+        paths[name] = _fit_path(train_features[films], train.targets[films, number], max_iterations)
         known = np.isfinite(validation.targets[:, number])
         aurocs[name] = [
-            auroc(validation_features[known] @ weights, validation.targets[known, number]) for weights, _ in paths[name]
+            auroc(validation_features[known] @ fit.weights, validation.targets[known, number]) for fit in paths[name]
         ]
     best, together = _choose(aurocs)
-    scores = np.full((len(test), len(names)), np.nan, dtype=np.float32)
-    for name, chosen in best.items():
-        scores[:, names.index(name)] = test @ paths[name][chosen][0]
-    return FittedProbe(
-        scores,
-        {name: C_GRID[chosen] for name, chosen in best.items()},
+    weights, biases = np.full((len(names), train.features.shape[1]), np.nan, np.float32), np.full(len(names), np.nan)
+    for number, name in enumerate(names):
+        if name in best:
+            fit = paths[name][best[name]]
+            weights[number], biases[number] = fit.weights, fit.bias
+    chosen = [aurocs[name][index] for name, index in best.items() if name not in together]
+    return LinearProbe(
+        scaler.mean_,
+        scaler.scale_,
+        weights,
+        biases,
+        {name: C_GRID[index] for name, index in best.items()},
         together,
-        [name for name, chosen in best.items() if not paths[name][chosen][1]],
+        [name for name, index in best.items() if not paths[name][index].converged],
+        float(np.mean(chosen)) if chosen else float("nan"),
+    )
+
+
+def fit_probe(names: list[str], train: LabelledFeatures, validation: LabelledFeatures, test: np.ndarray) -> FittedProbe:
+    """Fit by `fit_linear` and score the test features [n, D]."""
+    probe = fit_linear(names, train, validation)
+    return FittedProbe(
+        probe.scores(test),
+        probe.regularisation,
+        probe.chosen_together,
+        probe.not_converged,
         len(train.patients),
         len(np.unique(train.patients)),
         np.nansum(train.targets, axis=0).astype(int).tolist(),
     )
 
 
-def _fit_path(features: np.ndarray, targets: np.ndarray) -> list[tuple[np.ndarray, bool]]:
-    """Weights [D] for each C of the grid, and whether they converged. An intercept would not change an order."""
-    model = LogisticRegression(solver=_SOLVER, max_iter=_MAX_ITERATIONS, warm_start=True)
+class _Fit(NamedTuple):
+    weights: np.ndarray
+    bias: float
+    converged: bool
+
+
+def _fit_path(features: np.ndarray, targets: np.ndarray, max_iterations: int) -> list[_Fit]:
+    """A fit for each C of the grid, weights [D]."""
+    model = LogisticRegression(solver=_SOLVER, max_iter=max_iterations, warm_start=True)
     path = []
     for strength in C_GRID:
         model.set_params(C=strength)
         with warnings.catch_warnings():
-            # Counted below and reported by label.
+            # Told by label.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(features, targets)
-        path.append((model.coef_[0].astype(np.float32), bool(model.n_iter_[0] < _MAX_ITERATIONS)))
+        converged = bool(model.n_iter_[0] < max_iterations)
+        path.append(_Fit(model.coef_[0].astype(np.float32), float(model.intercept_[0]), converged))
     return path
 
 

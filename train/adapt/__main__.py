@@ -30,7 +30,7 @@ from eval.records.runs import AdaptRun
 from eval.tables import format_estimate
 from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
 from modeling_chexficient.precision_chexficient import QUANTISED, check_precision
-from train.adapt.arguments import TUNERS, AdaptTrainingArguments, MethodArguments, TaskArguments
+from train.adapt.arguments import LEARNING_RATES, TUNERS, AdaptTrainingArguments, MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.findings import FindingsTask, build_findings
 from train.adapt.head_start import start_head
@@ -73,6 +73,8 @@ class Arguments:
             raise ValueError("layer_decay is of the vision tower, which this run leaves alone: give adapt_tower")
         if self.method.adapt_tower and self.task.task != "report_generation":
             raise ValueError("adapt_tower belongs to task report_generation: other tasks adapt the tower anyway")
+        if self.training.learning_rate is None:
+            self.training.learning_rate = LEARNING_RATES[self.method.method]
         check_precision(self.precision, self.training.device)
         if (self.training.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
             raise ValueError(

@@ -14,6 +14,8 @@ from train.runs.arguments import RunArguments
 
 #: Methods that put layers beside those of the model.
 TUNERS = ("lora", "hira")
+#: Where none is given: adapters and heads begin at zero or at random and bear more than weights that were pretrained.
+LEARNING_RATES = {"lora": 1e-3, "hira": 1e-3, "linear": 1e-3, "full": 3e-4}
 METHODS = (*TUNERS, "linear", "full")
 #: Arguments that one task alone reads.
 _OF_TASK = {
@@ -184,7 +186,7 @@ class MethodArguments:
 class AdaptTrainingArguments(RunArguments):
     """`TrainingArguments`, and how a run stops and is evaluated.
 
-    Defaults that differ from `TrainingArguments`: `learning_rate` 1e-3 with a cosine after a warm-up of 5 % of the
+    Defaults that differ from `TrainingArguments`: `learning_rate` by the method, a cosine after a warm-up of 5 % of the
     steps, `weight_decay` 0.05, batches of 64, 20 evaluations on validation in a run; and those of `RunArguments`.
     """
 
@@ -197,7 +199,10 @@ class AdaptTrainingArguments(RunArguments):
     }
     module: ClassVar[str] = "train.adapt"
 
-    learning_rate: float = 1e-3
+    learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Default: by the method, 1e-3 of adapters and of a head alone, 3e-4 of everything."},
+    )
     lr_scheduler_type: str = "cosine"
     warmup_steps: float = 0.05
     weight_decay: float = 0.05

@@ -7,32 +7,27 @@ learning rate that suits the scale of a tower's features.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from transformers import PreTrainedModel
 
-from eval.metrics import label_aurocs
+from eval.tasks.probes import LabelledFeatures, fit_linear
 from modeling_chexficient.precision_chexficient import place
-from train.adapt.findings import FindingsTask, both_classes
+from train.adapt.findings import FindingsTask
 
 #: Features of at most so many films of each split are computed for it.
 FILMS = 5_000
-#: Inverse strengths of the L2 penalty that validation chooses from, the strongest first.
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+#: A start need not have converged.
 _ITERATIONS = 200
 
 
 def start_head(task: FindingsTask, device: torch.device, batch_size: int, num_workers: int = 0) -> str:
-    """Fit the classifier of the task's model, in place; says how in words.
+    """Fit the classifier of the task's model as a probe is fitted (`eval.tasks.probes`), in place; says how in words.
 
-    The films are not augmented, and as many as `FILMS`, sampled by the seed. A label that has one value only among them
-    gets a bias that says so.
+    The films are not augmented, and as many as `FILMS`, sampled by the seed. A label that has one value only among
+    them cannot be fitted and gets a bias that says so.
     """
     parts = {}
     for part, dataset in (("train", task.train_dataset), ("validation", task.validation_dataset)):
@@ -40,27 +35,21 @@ def start_head(task: FindingsTask, device: torch.device, batch_size: int, num_wo
         loader = DataLoader(
             Subset(dataset, np.sort(order).tolist()), batch_size, collate_fn=task.collate, num_workers=num_workers
         )
-        parts[part] = _features(task, loader, device)
-    features, targets = parts["train"]
-    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
-    evaluated = (parts["validation"][0] - mean) / deviation
-    heads = _fit((features - mean) / deviation, targets)
-    aurocs = [
-        np.nanmean(label_aurocs(evaluated @ weight.T, parts["validation"][1], np.ones((1, len(evaluated)))))
-        for weight, _ in heads
-    ]
-    # As few films of validation as these may show no label both present and absent: then the strongest penalty.
-    best = int(np.argmax(np.nan_to_num(aurocs, nan=-1)))
-    weight, bias = heads[best]
-    weight = weight / deviation
+        features, targets = _features(task, loader, device)
+        # The probe's own samples are by patient; here the films were sampled before.
+        parts[part] = LabelledFeatures(features, targets, np.arange(len(features)))
+    train = parts["train"]
+    probe = fit_linear(task.labels, train, parts["validation"], _ITERATIONS)
+    weight, bias = probe.as_layer()
+    unfitted = np.isnan(bias)
+    share = (np.nansum(train.targets, axis=0) + 0.5) / (np.isfinite(train.targets).sum(0) + 1)
+    weight[unfitted], bias[unfitted] = 0.0, np.log(share / (1 - share))[unfitted]
     classifier = task.model.classifier
     with torch.no_grad():
         classifier.weight.copy_(torch.from_numpy(weight))
-        classifier.bias.copy_(torch.from_numpy(bias - weight @ mean))
-    return (
-        f"The head starts from logistic regression on {len(features):,} films (C = {STRENGTHS[best]:g}, AUROC "
-        f"{aurocs[best]:.3f} on validation)."
-    )
+        classifier.bias.copy_(torch.from_numpy(bias))
+    chosen = "" if np.isnan(probe.chosen_auroc) else f" (AUROC {probe.chosen_auroc:.3f} on validation)"
+    return f"The head starts from logistic regression on {len(train.features):,} films{chosen}."
 
 
 @torch.no_grad()
@@ -80,25 +69,3 @@ def _features(task: FindingsTask, loader: DataLoader, device: torch.device) -> t
         targets.append(batch["labels"].cpu())
     hook.remove()
     return torch.cat(features).numpy(), torch.cat(targets).numpy()
-
-
-def _fit(features: np.ndarray, targets: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weights [L, D] and biases [L] for each of `STRENGTHS`."""
-    count = targets.shape[1]
-    heads = [(np.zeros((count, features.shape[1])), np.zeros(count)) for _ in STRENGTHS]
-    for label, column in enumerate(targets.T):
-        known = np.isfinite(column)
-        if not both_classes(column):
-            share = (np.nansum(column) + 0.5) / (known.sum() + 1)
-            for _, bias in heads:
-                bias[label] = np.log(share / (1 - share))
-            continue
-        regression = LogisticRegression(max_iter=_ITERATIONS, warm_start=True)
-        for (weight, bias), strength in zip(heads, STRENGTHS, strict=True):
-            regression.set_params(C=strength)
-            with warnings.catch_warnings():
-                # A start need not have converged.
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                regression.fit(features[known], column[known].astype(int))
-            weight[label], bias[label] = regression.coef_[0], regression.intercept_[0]
-    return heads

@@ -151,7 +151,7 @@ class RunArguments(TrainingArguments):
         kind, keywords = str(self.lr_scheduler_type.value), self.lr_scheduler_kwargs or {}
         if kind in _SCHEDULES_BY_METRIC:
             raise ValueError(f"lr_scheduler_type {kind} is not supported: choose one that follows the steps")
-        optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=self.learning_rate)
+        optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=self.learning_rate or 1.0)
         try:
             get_scheduler(kind, optimiser, num_warmup_steps=1, num_training_steps=2, scheduler_specific_kwargs=keywords)
         except (TypeError, ValueError) as error:
