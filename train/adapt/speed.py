@@ -133,7 +133,7 @@ class Stepper:
         self.device = args.device
         model.to(self.device)
         if variant.checkpointing:
-            model.activation_checkpointing_enable()
+            model.gradient_checkpointing_enable()
         self.optimizer = self.trainer.create_optimizer()
         batch = task.collate([task.train_dataset[row] for row in range(arguments.batch_size)])
         self.batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
