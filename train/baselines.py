@@ -39,6 +39,7 @@ from eval.splits import find_folders
 from eval.suite import judge
 from eval.tables import format_difference, format_estimate
 from train.adapt.__main__ import ARGUMENTS, Arguments
+from train.adapt.arguments import AUTO
 from train.adapt.judging import names_of_data
 from train.runs.recipes import as_words, parse_recipe
 
@@ -228,6 +229,8 @@ def compare_with_baselines(words: Sequence[str], arguments: Arguments, own: Base
     Raises:
         ValueError: the task is not that of findings, a run failed, or there is no test split to compare on.
     """
+    if arguments.method.method == AUTO:
+        raise ValueError("baselines compare runs of one method, which auto may not choose: name a method")
     if arguments.task.task != "classification":
         raise ValueError("baselines are for task classification: of the others there are no scores of single films")
     first = arguments.training.seed

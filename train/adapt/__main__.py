@@ -30,8 +30,9 @@ from eval.records.runs import AdaptRun
 from eval.tables import format_estimate
 from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
 from modeling_chexficient.precision_chexficient import QUANTISED, check_precision
-from train.adapt.arguments import LEARNING_RATES, TUNERS, AdaptTrainingArguments, MethodArguments, TaskArguments
+from train.adapt.arguments import AUTO, LEARNING_RATES, TUNERS, AdaptTrainingArguments, MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
+from train.adapt.choice import choose_method
 from train.adapt.findings import FindingsTask, build_findings
 from train.adapt.head_start import start_head
 from train.adapt.judging import find_benchmark, judge_run
@@ -73,13 +74,33 @@ class Arguments:
             raise ValueError("layer_decay is of the vision tower, which this run leaves alone: give adapt_tower")
         if self.method.adapt_tower and self.task.task != "report_generation":
             raise ValueError("adapt_tower belongs to task report_generation: other tasks adapt the tower anyway")
-        if self.training.learning_rate is None:
+        if self.method.method == AUTO:
+            self._check_auto()
+        elif self.training.learning_rate is None:
             self.training.learning_rate = LEARNING_RATES[self.method.method]
         check_precision(self.precision, self.training.device)
         if (self.training.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
             raise ValueError(
                 "gradient_checkpointing_kwargs use_reentrant gives layers on frozen inputs no gradient: leave it out"
             )
+
+    def _check_auto(self) -> None:
+        """Raise ValueError for what only a method that is named can have."""
+        if self.task.task != "classification" or self.task.head_start != "probe":
+            raise ValueError("method auto is for findings whose head starts from the probe: name a method")
+        given = {"learning_rate": self.training.learning_rate, "base_precision": self.method.base_precision}
+        named = [name for name, value in given.items() if value is not None]
+        if named:
+            raise ValueError(
+                f"{', '.join(named)} depend on the method, which auto chooses: leave them out, or name one"
+            )
+
+    def settled(self, task: Task) -> tuple[Arguments, str | None]:
+        """With the method that `auto` stands for, and why; as they are where a method was named."""
+        if self.method.method != AUTO:
+            return self, None
+        choice = choose_method(task.model, task.parts, len(task.train_dataset))
+        return dataclasses.replace(self, method=choice.applied(self.method)), choice.reason
 
     @property
     def precision(self) -> str:
@@ -131,6 +152,8 @@ def adapt(arguments: Arguments) -> None:
     mixture = arguments.data.read()
     check_run_folder(run_dir, arguments.task.model)
     task = build_task(arguments, mixture)
+    arguments, reason = arguments.settled(task)
+    task.notes += [] if reason is None else [reason]
     # Before training, so that a missing benchmark is not found out at the end.
     benchmark = find_benchmark(task, args, mixture)
     base = identify_base(arguments.task.model, arguments.task.revision)

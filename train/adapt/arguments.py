@@ -16,6 +16,8 @@ from train.runs.arguments import RunArguments
 TUNERS = ("lora", "hira")
 #: Where none is given: adapters and heads begin at zero or at random and bear more than weights that were pretrained.
 LEARNING_RATES = {"lora": 1e-3, "hira": 1e-3, "linear": 1e-3, "full": 3e-4}
+#: Left to `train.adapt.choice`.
+AUTO = "auto"
 METHODS = (*TUNERS, "linear", "full")
 #: Arguments that one task alone reads.
 _OF_TASK = {
@@ -116,7 +118,11 @@ class MethodArguments:
 
     method: str = field(
         default="lora",
-        metadata={"help": "lora, hira, linear (the head alone) or full (everything).", "choices": list(METHODS)},
+        metadata={
+            "help": "lora, hira, linear (the head alone), full (everything), or auto: of findings, what studies favour "
+            "for this tower and so many films, with the reason.",
+            "choices": [*METHODS, AUTO],
+        },
     )
     rank: int = field(
         default=8, metadata={"help": "LoRA, HiRA: rank (published: 4, 8 and 32 for 1, 10 and 100 % of labels)."}

@@ -117,12 +117,22 @@ def _places(model: PreTrainedModel, parts: Parts, arguments: MethodArguments) ->
     return {"target_modules": targets, "modules_to_save": [*parts.heads, *norms]}
 
 
+def _query_and_value(adapted: Sequence[str]) -> str:
+    return rf"({'|'.join(map(re.escape, adapted))})\.(.*\.)?{_QUERY_AND_VALUE}"
+
+
+def has_attention(model: PreTrainedModel, parts: Parts) -> bool:
+    """Whether adapters go on query and value of attention; else on convolutions."""
+    expression = _query_and_value(parts.adapted)
+    return any(re.fullmatch(expression, name) for name, _ in model.named_modules())
+
+
 def default_targets(model: PreTrainedModel, adapted: Sequence[str]) -> str | list[str]:
     """q and v of all attention below `adapted`, as an expression; without any, the names of the convolutions.
 
     The first convolution, which sees pixels, and grouped ones, whose matrices are tiny, are left alone.
     """
-    expression = rf"({'|'.join(map(re.escape, adapted))})\.(.*\.)?{_QUERY_AND_VALUE}"
+    expression = _query_and_value(adapted)
     if any(re.fullmatch(expression, name) for name, _ in model.named_modules()):
         return expression
     convolutions = [
