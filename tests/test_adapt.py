@@ -534,6 +534,15 @@ def test_arguments_that_cannot_be(more, match, base, discs, tmp_path):
     refuse(match, *words("classification", base, discs, tmp_path / "run", *more))
 
 
+@pytest.mark.parametrize(("films", "told"), [(18, True), (20, False)])
+def test_a_validation_too_small_to_choose_by_is_told(base, tmp_path, films, told):
+    rows = [film(number, {"Disc": number % 2, "Never": 0}) for number in range(40 + films)]
+    data = write_corpus(tmp_path / "data", train=rows[:40], validation=rows[40:])
+    notes = task_of(*words("classification", base, data, tmp_path / "run")).notes
+    expected = f"chosen on {films} films, where no label is both present and absent more than {films // 2} times"
+    assert any(expected in note for note in notes) == told
+
+
 def test_sides_are_not_mirrored(base, tmp_path):
     data = write_corpus(tmp_path / "data", train=[film(number, {"Left effusion": number % 2}) for number in range(8)])
     command = words("classification", base, data, tmp_path / "run", "--horizontal_flip", "true")

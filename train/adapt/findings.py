@@ -30,6 +30,9 @@ from train.adapt.tasks import Task, rows_of
 _COLUMNS = ("image", "labels", "patient_id")
 #: Beta of the effective number of films, (1 - beta^n) / (1 - beta): the value for data of this size in the source.
 _BETA = 0.9999
+#: With fewer films of the rarer answer, AUROC differs between evaluations mostly by chance (with ten its standard error
+#: is about 0.1).
+_FEW_TO_CHOOSE = 10
 
 
 class LabelledFilms(FilmDataset):
@@ -154,7 +157,11 @@ def build_findings(
         augmentation=augmentation,
         seed=seed,
         metric="auroc",
-        notes=[*splits.notes, *_notes(labels, learnt[splits.train_rows])],
+        notes=[
+            *splits.notes,
+            *_notes(labels, learnt[splits.train_rows]),
+            *few_to_choose_by(choosing[splits.validation_rows]),
+        ],
         labels=labels,
         pos_weight=balance(learnt[splits.train_rows], arguments.class_balance, arguments.max_pos_weight),
         unlisted_is_absent=arguments.unlisted_is_absent,
@@ -200,6 +207,17 @@ def balance(targets: np.ndarray, kind: str, most: float) -> Tensor | None:
     if kind == "effective":
         present, absent = 1 - _BETA**present, 1 - _BETA**absent
     return torch.from_numpy((absent / np.maximum(present, 1e-9)).clip(1 / most, most)).float()
+
+
+def few_to_choose_by(targets: np.ndarray) -> list[str]:
+    """A note where validation, targets [films, L], is so small that the best evaluation is so mostly by chance."""
+    rarer = np.minimum((targets == 1).sum(axis=0), (targets == 0).sum(axis=0)).max(initial=0)
+    if rarer >= _FEW_TO_CHOOSE:
+        return []
+    return [
+        f"The best weights are chosen on {len(targets):,} films, where no label is both present and absent more than "
+        f"{rarer} times: that choice is mostly chance. Prepare more films for validation."
+    ]
 
 
 def _notes(labels: tuple[str, ...], targets: np.ndarray) -> list[str]:
