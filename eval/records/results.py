@@ -288,6 +288,9 @@ class StructureResult:
 
     `films` have the structure in their reference; `films_without` do not, and are no part of the Dice mean; in
     `false_alarms` of those something was segmented all the same.
+
+    `centre_line_dice` (clDice, arXiv 2003.07311) is over `thin_films`, whose reference is a line or a tube; None where
+    there is none.
     """
 
     decoder: str
@@ -298,6 +301,8 @@ class StructureResult:
     films: int
     films_without: int
     false_alarms: int
+    centre_line_dice: Estimate | None = None
+    thin_films: int = 0
 
 
 @dataclass

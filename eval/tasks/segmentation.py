@@ -27,7 +27,7 @@ from eval.records.results import SegmentationResult, StructureResult, Subgroup
 from eval.settings import EvaluationSettings
 from eval.subgroups import subgroups
 from eval.tasks.decoders import DECODERS, train_decoders
-from eval.tasks.dice import dice, judge, overlaps, weighted_means, with_structure
+from eval.tasks.dice import centre_lines, dice, judge, overlaps, weighted_means, with_structure
 from eval.tasks.predicted_labels import adaptation_notes, describe_adapted, training_notes
 from eval.tasks.predicted_masks import PredictedMasks, trained_decoder
 from eval.tasks.segmentation_data import FilmFeatures, seen_share
@@ -238,10 +238,13 @@ def mean_dice(decoder: nn.Module, features: FilmFeatures) -> float:
 
 
 def measure(decoder: Callable[[list[Tensor], int], Tensor], features: FilmFeatures) -> np.ndarray:
-    """`overlaps` [films, structures, 3] of what is found with the masks; the films are shared among the processes."""
+    """`overlaps` and `centre_lines` [films, structures, 7] of what is found with the masks; the films are shared among
+    the processes.
+    """
 
     def count(positions: list[int]) -> list[np.ndarray]:
-        return [overlaps(found, masks) for found, masks in segment(decoder, features, positions)]
+        pairs = segment(decoder, features, positions)
+        return [np.concatenate([overlaps(*pair), centre_lines(*pair)], axis=-1) for pair in pairs]
 
     return np.stack(share_batches(count, len(features), BATCH_SIZE, "segmenting"))
 
