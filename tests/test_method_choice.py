@@ -6,7 +6,6 @@ import pytest
 
 from eval.records.runs import Run
 from tests.adaptation import film, read_arguments, save_base, words, write_corpus
-from train.adapt import choice
 from train.adapt.__main__ import build_task, main
 from train.adapt.choice import choose_method
 
@@ -30,7 +29,7 @@ def towers(tmp_path_factory) -> dict:
 @pytest.mark.parametrize(
     ("tower", "films", "method", "rank"),
     [
-        ("vit", 999, "linear", None),
+        ("vit", 999, "lora", 4),
         ("vit", 1_000, "lora", 8),
         ("vit", 20_000, "lora", 32),
         ("resnet", 999, "linear", None),
@@ -45,15 +44,14 @@ def test_the_choice_follows_films_and_tower(towers, tmp_path, tower, films, meth
     assert f"{films:,} films" in chosen.reason
 
 
-def test_a_run_is_that_of_the_method_and_says_why(towers, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(choice, "FEW_FILMS", 30)
+def test_a_run_is_that_of_the_method_and_says_why(towers, tmp_path, capsys):
     data = write_corpus(tmp_path / "data", train=discs(40), validation=discs(20))
     more = ["--method", "auto", "--max_steps", "2", "--eval_steps", "2"]
     main([*words("classification", towers["vit"], data, tmp_path / "run", *more)])
     run = Run.load(tmp_path / "run")
     assert (run.method, run.settings.get("method", "lora")) == ("lora", "lora")
-    assert any(note.startswith("method auto: LoRA of rank 8") for note in run.notes)
-    assert "method auto: LoRA of rank 8" in capsys.readouterr().out
+    assert any(note.startswith("method auto: LoRA of rank 4") for note in run.notes)
+    assert "method auto: LoRA of rank 4" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["learning_rate"] == 1e-3
 
 
