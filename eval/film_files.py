@@ -87,6 +87,7 @@ class FilmArguments:
         return FilmRules(tuple(self.modalities), self.any_body_part, self.for_processing, self.multi_frame)
 
 
+@dataclass(frozen=True)
 class Films:
     """The films of a folder, whose ids are their paths, or of a table.
 
@@ -94,20 +95,28 @@ class Films:
         root: what paths are relative to: the folder, or the folder of the table.
         files: the films, sorted by path in a folder, as listed in a table.
         skipped: files of a folder that are no films.
-
-    Raises:
-        DataError: there is no such folder or table, it names no film, a cell is blank, or an id is there twice.
     """
 
-    def __init__(self, source: Path):
+    root: Path
+    files: list[FilmFile]
+    skipped: list[Skipped] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, source: Path) -> Films:
+        """The films of a folder or table.
+
+        Raises:
+            DataError: there is no such folder or table, it names no film, a cell is blank, or an id is there twice.
+        """
         if source.is_dir():
             found = [_with_text_path(one, source) for one in find_films(source, "")]
-            self.root, self.files = source, [FilmFile(path, path) for path in found if isinstance(path, str)]
-            self.skipped = [one for one in found if isinstance(one, Skipped)]
+            files = [FilmFile(path, path) for path in found if isinstance(path, str)]
+            films = cls(source, files, [one for one in found if isinstance(one, Skipped)])
         else:
-            self.root, self.files, self.skipped = source.parent, _listed(source), []
-        if not self.files and not self.skipped:
+            films = cls(source.parent, _listed(source))
+        if not films.files and not films.skipped:
             raise DataError(f"{source}: there are no films")
+        return films
 
     def digest(self, rules: FilmRules) -> str:
         """Hash of ids and paths in their order, sizes and times of the files, and the rules: of equal results."""

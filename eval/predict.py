@@ -131,10 +131,10 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
     """Score all films and write the table; the number of scored films, and of those left out by the cause.
 
     Raises:
-        ValueError: see `make_scorer`, `eval.film_files.Films` and `eval.parts.PartedTable`.
+        ValueError: see `make_scorer`, `eval.film_files.Films.of` and `eval.parts.PartedTable`.
     """
     scorer = make_scorer(model, arguments.findings, arguments.prompts)
-    films, settings = Films(Path(arguments.films)), arguments.settings
+    films, settings = Films.of(Path(arguments.films)), arguments.settings
     schema = pa.schema([("id", pa.string()), ("path", pa.string()), *((name, pa.float32()) for name in scorer.columns)])
     job = {
         "content": scorer.kind,
