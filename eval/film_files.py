@@ -1,0 +1,227 @@
+"""Films in anybody's folder or table, read with the rules of `data_scripts.prepare` and given to a model in batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from data_scripts.films.dicom import FRAMES
+from data_scripts.films.images import open_image, prepare_film
+from data_scripts.own_files.films import check_chest, check_intent, find_films, read_film
+from data_scripts.own_files.options import Options
+from data_scripts.reading.blanks import cell
+from data_scripts.reading.tables import mend_ids, read_table, require_columns
+from data_scripts.schema import DataError, Skipped
+from eval.models.encoders import EvaluationModel
+from eval.settings import EvaluationSettings
+from modeling_chexficient import CheXficientImageProcessor
+
+
+@dataclass(frozen=True)
+class FilmFile:
+    """A film by its id and its path, relative to the folder or the table that names it."""
+
+    id: str
+    path: str
+
+
+@dataclass(frozen=True)
+class FilmRules:
+    """Which DICOM films are taken; arguments and defaults as of `data_scripts.prepare`."""
+
+    modalities: tuple[str, ...] = tuple(Options().modalities)
+    any_body_part: bool = False
+    for_processing: bool = False
+    multi_frame: str | None = None
+
+
+@dataclass
+class FilmArguments:
+    """Arguments of commands that run a model over films."""
+
+    model: str = field(metadata={"help": "Model, adapter or run folder, or Hub id."})
+    out: str = field(metadata={"help": "Parquet file to write; OUT.skipped.jsonl beside it lists what was left out."})
+    films: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder (and all below it), or table (CSV, Parquet ...) with the column path, optionally id."
+        },
+    )
+    batch_size: int = field(default=64, metadata={"help": "Films or texts a forward pass."})
+    part_size: int = field(default=256, metadata={"help": "Rows that are saved together: what a kill can cost."})
+    num_workers: int = field(default=0, metadata={"help": "Processes that read films."})
+    precision: str = field(default="auto", metadata={"help": "Of the image tower: auto, fp32, fp16 or bf16."})
+    strict: bool = field(default=False, metadata={"help": "End with exit code 1 where anything was skipped."})
+    modalities: list[str] = field(
+        default_factory=lambda: list(FilmRules.modalities), metadata={"help": "DICOM: accepted modalities."}
+    )
+    any_body_part: bool = field(default=False, metadata={"help": "DICOM: accept body parts other than the chest."})
+    for_processing: bool = field(default=False, metadata={"help": "DICOM: also take raw detector data."})
+    multi_frame: str | None = field(
+        default=None, metadata={"help": "DICOM: which of several frames; default: skip.", "choices": list(FRAMES)}
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code that comes with the model."})
+    revision: str | None = field(default=None, metadata={"help": "Commit or branch of a model of the Hub."})
+    base: str | None = field(default=None, metadata={"help": "Place of an adapter's base, if it was moved."})
+
+    def __post_init__(self):
+        if self.part_size < 1:
+            raise ValueError(f"part_size is {self.part_size}, it must be at least 1")
+        if Path(self.out).suffix != ".parquet":
+            raise ValueError(f"--out {self.out}: the file is Parquet, let its name end in .parquet")
+        _ = self.settings
+
+    @property
+    def settings(self) -> EvaluationSettings:
+        return EvaluationSettings(batch_size=self.batch_size, num_workers=self.num_workers, precision=self.precision)
+
+    @property
+    def rules(self) -> FilmRules:
+        return FilmRules(tuple(self.modalities), self.any_body_part, self.for_processing, self.multi_frame)
+
+
+@dataclass(frozen=True)
+class Films:
+    """The films of a folder, whose ids are their paths, or of a table.
+
+    Attributes:
+        root: what paths are relative to: the folder, or the folder of the table.
+        files: the films, sorted by path in a folder, as listed in a table.
+        skipped: files of a folder that are no films.
+    """
+
+    root: Path
+    files: list[FilmFile]
+    skipped: list[Skipped] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, source: Path) -> Films:
+        """The films of a folder or table.
+
+        Raises:
+            DataError: there is no such folder or table, it names no film, a cell is blank, or an id is there twice.
+        """
+        if source.is_dir():
+            found = [_with_text_path(one, source) for one in find_films(source, "")]
+            files = [FilmFile(path, path) for path in found if isinstance(path, str)]
+            films = cls(source, files, [one for one in found if isinstance(one, Skipped)])
+        else:
+            films = cls(source.parent, _listed(source))
+        if not films.files and not films.skipped:
+            raise DataError(f"{source}: there are no films")
+        return films
+
+    def digest(self, rules: FilmRules) -> str:
+        """Hash of ids and paths in their order, sizes and times of the files, and the rules: of equal results."""
+        digest = hashlib.sha256(repr(sorted(asdict(rules).items())).encode())
+        for film in self.files:
+            try:
+                status = (self.root / film.path).stat()
+                state = f"{status.st_size} {status.st_mtime_ns}"
+            except (OSError, ValueError):
+                state = "missing"
+            digest.update(f"\n{film.id}\0{film.path}\0{state}".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def _with_text_path(found: str | Skipped, source: Path) -> str | Skipped:
+    """What `find_films` found, by a path that a table can hold and whose reason does not say where the folder lies."""
+    name = found if isinstance(found, str) else found.key
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(found, Skipped):
+        return Skipped(text, found.reason.replace(str(source / name), text), found.kind)
+    return text if text == name else Skipped(text, f"{text}: the name is no UTF-8: rename it", "file name not UTF-8")
+
+
+def _listed(source: Path) -> list[FilmFile]:
+    table = read_table(source)
+    require_columns(table, ["path"], source)
+    ids = ids_of(table, "path", source)
+    return [FilmFile(one, path.strip()) for one, path in zip(ids, table["path"], strict=True)]
+
+
+def ids_of(table: pd.DataFrame, otherwise: str, source: Path) -> list[str]:
+    """The column `id`, or where there is none the column `otherwise`; rows are named, ids are not: they tell patients.
+
+    Raises:
+        DataError: a cell of one of them is blank, or an id is there twice.
+    """
+    column = "id" if "id" in table.columns else otherwise
+    if column == "id":
+        mend_ids(table, ["id"], source)
+    for name in {column, otherwise}:
+        blank = (table[name].map(cell) == "").to_numpy()
+        if blank.any():
+            raise DataError(f"{source} row {blank.argmax() + 1}: column {name!r} is blank")
+    ids, first = [text.strip() for text in table[column]], {}
+    for number, one in enumerate(ids, start=1):
+        if first.setdefault(one, number) != number:
+            raise DataError(f"{source}: rows {first[one]} and {number} have the same {column}: each needs its own")
+    return ids
+
+
+class FilmPixels(torch.utils.data.Dataset):
+    """What the model sees of each film, [3, S, S] fp32, or why it cannot be read (`Skipped`, by its path)."""
+
+    def __init__(self, films: Films, rules: FilmRules, model: EvaluationModel):
+        self.films, self.rules, self.model = films, rules, model
+        # Prepared films have that size; other processors cut theirs in ways of their own.
+        self.size = model.image_size if isinstance(model.image_processor, CheXficientImageProcessor) else None
+
+    def __len__(self) -> int:
+        return len(self.films.files)
+
+    def __getitem__(self, row: int) -> Tensor | Skipped:
+        path = self.films.files[row].path
+        try:
+            rules, film = self.rules, read_film(self.films.root, path)
+            check_chest(film, list(rules.modalities), rules.any_body_part, rules.multi_frame)
+            # The picture stays here, so that text in it gives nobody away.
+            check_intent(film, rules.for_processing, burned_in=True)
+            image = open_image(self.films.root / path, rules.multi_frame)
+            return self.model.pixels([prepare_film(image, self.size)])[0]
+        except (ValueError, OSError) as error:
+            kind = error.kind if isinstance(error, DataError) else "image cannot be converted"
+            return Skipped(path, str(error).replace(str(self.films.root / path), path), kind)
+
+
+def film_outputs(
+    model: EvaluationModel, films: Films, rules: FilmRules, settings: EvaluationSettings, method: str, batches: list
+) -> Iterator[tuple[list[FilmFile], Tensor, list[Skipped]]]:
+    """For each batch of rows the films that could be read, what `method` of the model makes of them, and the others.
+
+    Args:
+        method: from pixels to [B, D], such as "embed_images"; the outputs are fp32, on the CPU.
+        batches: sequences of rows of `films`.
+    """
+    loader = DataLoader(
+        FilmPixels(films, rules, model),
+        batch_sampler=batches,
+        collate_fn=list,
+        num_workers=settings.num_workers,
+    )
+    for rows, read in zip(batches, loader, strict=True):
+        there = [(films.files[row], one) for row, one in zip(rows, read, strict=True) if not isinstance(one, Skipped)]
+        skipped = [one for one in read if isinstance(one, Skipped)]
+        outputs = _run(model, [pixels for _, pixels in there], settings, method)
+        finite = outputs.isfinite().all(dim=1).tolist()
+        kept = [film for (film, _), good in zip(there, finite, strict=True) if good]
+        wrong = [film.path for (film, _), good in zip(there, finite, strict=True) if not good]
+        reason = f"the model's output is not finite (precision {settings.precision!r})"
+        skipped += [Skipped(path, f"{path}: {reason}", "output not finite") for path in wrong]
+        yield kept, outputs[finite], skipped
+
+
+def _run(model: EvaluationModel, pixels: Sequence[Tensor], settings: EvaluationSettings, method: str) -> Tensor:
+    if not pixels:
+        return torch.zeros(0, 1)
+    half = settings.autocast_type(model.device.type)
+    with torch.autocast(model.device.type, half or torch.bfloat16, enabled=half is not None):
+        return getattr(model, method)(torch.stack(list(pixels))).float().cpu()
