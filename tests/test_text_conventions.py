@@ -11,7 +11,7 @@ from eval.settings import EvaluationSettings
 from eval.tasks.text_conventions import R2GEN, UNKNOWN, R2GenScores, R2GenTexts, chosen_conventions
 
 IU, MIMIC = R2GEN["r2gen_iu"], R2GEN["r2gen_mimic"]
-KNOWN = frozenset("the heart is normal . no effusion mild edema clear lungs are".split())
+KNOWN = frozenset(["the", "heart", "is", "normal", ".", "no", "effusion", "mild", "edema", "clear", "lungs", "are"])
 
 
 def scores(generated: list[str], references: list[str], vocabulary=KNOWN) -> dict[str, float]:
@@ -24,7 +24,7 @@ def scores(generated: list[str], references: list[str], vocabulary=KNOWN) -> dic
     [
         ("The heart is NORMAL. No effusion.", "the heart is normal . no effusion .", None),
         ("1. Clear lungs. 2. No effusion", "clear lungs . no effusion .", None),
-        # Commas, colons and quotes go; hyphens and a point within a number's word stay or go as in the published pattern.
+        # Commas, quotes and points within numbers go; hyphens stay.
         ('Heart: large, 2.5-cm "mass"; patient\'s (x/y) [z].', "heart large 25-cm mass patients xy z .", None),
         # Underscores of de-identified names are dropped alike; only one corpus shortens runs and joins lines.
         ("Seen by ___.\nNo edema.", "seen by no edema .", "seen by . no edema ."),

@@ -326,7 +326,7 @@ class TextScores:
     """Generated reports against their references; all shares are 0 to 1.
 
     Args:
-        bleu1, bleu4, rouge_l, meteor: by the convention `words` (`ReportResult.conventions`); METEOR is nltk's, of 2005.
+        bleu1, bleu4, rouge_l, meteor: by the convention `words` of `ReportResult.conventions` (METEOR: nltk's, 2005).
         f1_micro, f1_macro: clinical F1 of the findings extracted from both texts; `f1_five_*` of the five main ones.
         mean_words: length of the generated reports.
         repeated: share of the 4-grams of a report that stood in it before.

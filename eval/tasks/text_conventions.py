@@ -3,7 +3,7 @@
 `words` is ours and always reported. `r2gen_iu` and `r2gen_mimic` are those of the tables of R2Gen (arXiv 2010.16056)
 and its successors: full stops are words, words that are rare in the training reports are one word `<unk>`, long reports
 are cut, and BLEU and ROUGE-L are those of the COCO caption tools. On the same texts they are some points higher.
-Cleaning, thresholds and lengths are those of R2Gen's code (`modules/tokenizers.py`, `run_iu_xray.sh`, `run_mimic_cxr.sh`).
+Cleaning, thresholds and lengths are those of R2Gen's code (`modules/tokenizers.py` and the two `run_*.sh`).
 """
 
 from __future__ import annotations
