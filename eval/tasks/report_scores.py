@@ -8,7 +8,7 @@ import numpy as np
 
 from eval.records.results import FindingScores, TextScores
 from eval.significance import by_patient_intervals
-from eval.tasks.optional_text_metrics import OPTIONAL, attempt, meteor
+from eval.tasks.optional_text_metrics import OPTIONAL, attempt, meteor, meteor_1_5
 from eval.tasks.text_conventions import R2GenScores, R2GenTexts
 from eval.tasks.text_metrics import (
     FINDINGS,
@@ -67,6 +67,11 @@ def score_reports(
         others = R2GenScores(texts, generated, references)
         intervals = by_patient_intervals(others, patients, resamples, seed)
         by_convention[texts.convention.name] = dict(zip(others.names, intervals, strict=True))
+        value, why = attempt(meteor_1_5, texts.joined(generated), texts.joined(references, reference=True))
+        if why is None:
+            optional[f"meteor_1.5_{texts.convention.name}"] = value
+        else:
+            reasons.append(why)
     scores = TextScores(
         *estimates[:3],
         estimates[7] if meteors is not None else None,

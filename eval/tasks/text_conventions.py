@@ -54,7 +54,7 @@ class R2GenConvention:
             f"cleaned as R2Gen cleans {corpus}: small letters, full stops are words; words seen fewer than "
             f"{self.least_count} times in the training reports are {UNKNOWN}; at most {self.longest} "
             f"words ({self.longest - 1} of a reference); BLEU of the corpus as in pycocoevalcap; ROUGE-L with beta "
-            f"{ROUGE_BETA}, mean of the reports; METEOR: 1.5, of the corpus"
+            f"{ROUGE_BETA}, mean of the reports; METEOR: 1.5, of the corpus, where Java is"
         )
 
     def clean(self, text: str) -> list[str]:
@@ -108,6 +108,10 @@ class R2GenTexts:
 
     def references(self, texts: Sequence[str]) -> list[list[str]]:
         return [self._known(text)[: self.convention.longest - 1] for text in texts]
+
+    def joined(self, texts: Sequence[str], reference: bool = False) -> list[str]:
+        """Generated texts (or references) as texts again, their words parted by a space."""
+        return [" ".join(words) for words in (self.references if reference else self.generated)(texts)]
 
     def _known(self, text: str) -> list[str]:
         return [word if word in self.vocabulary else UNKNOWN for word in self.convention.clean(text)]
