@@ -9,7 +9,7 @@ ONE = [("There is no pneumothorax.", "There is a pneumothorax.", "A pneumothorax
 
 
 def test_drops_by_hand():
-    """Three of four words stand in the flip, in order; three of five in the rewording, of which one or two in order."""
+    """Three of four words stand in the flip, in order; two of five in the rewording, one in order."""
     np.testing.assert_allclose(drops(METRICS["BLEU-1, words"], ONE), [[1 / 4, 1 - 2 / 5]])
     np.testing.assert_allclose(drops(METRICS["ROUGE-L (beta 1), words"], ONE), [[1 / 4, 1 - 2 / 9]])
     # One more word, the full stop, is right.
