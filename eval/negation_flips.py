@@ -3,8 +3,8 @@
     python -m eval.negation_flips > negation_flips.md
 
 A flip (a negation put in or taken out) changes what is true of the patient, a rewording does not. A metric notices a
-flip if its figure falls more by it than by the rewording of the same sentence: else the wrong report is ranked above the
-right one. All three are compared with the written sentence.
+flip if its figure falls more by it than by the rewording of the same sentence: else the wrong report is ranked above
+the right one. All three are compared with the written sentence.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def page() -> str:
     lines = [
         "# Which metric notices a negation",
         "",
-        "A flip is noticed if the figure falls more by it than by a rewording of the same meaning. BLEU-4 of a sentence of "
-        "fewer than four words is 0, of itself, too. The findings are said in plain words, which the rules behind the "
+        "A flip is noticed if the figure falls more by it than by a rewording of the same meaning. BLEU-4 of a "
+        "sentence of fewer than four words is 0, of itself, too. The findings are said in plain words, which the rules behind the "
         "clinical F1 know: on reports they also miss some.",
         "",
         f"| metric | noticed, of {len(SENTENCES)} | mean drop by the flip | by the rewording |",
