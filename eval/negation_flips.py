@@ -112,8 +112,8 @@ def page() -> str:
         "# Which metric notices a negation",
         "",
         "A flip is noticed if the figure falls more by it than by a rewording of the same meaning. BLEU-4 of a "
-        "sentence of fewer than four words is 0, of itself, too. The findings are said in plain words, which the rules behind the "
-        "clinical F1 know: on reports they also miss some.",
+        "sentence of fewer than four words is 0, of itself, too. The findings are said in plain words, "
+        "which the rules behind the clinical F1 know: on reports they also miss some.",
         "",
         f"| metric | noticed, of {len(SENTENCES)} | mean drop by the flip | by the rewording |",
         "|---|---:|---:|---:|",

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import torch
 
-from eval.tasks.text_conventions import CONVENTIONS
-
 #: Settings that change how long a run takes or what is shown, never a figure.
 _WITHOUT_EFFECT = ("cache", "out", "show_films", "num_workers")
 #: Settings that only the named tasks read; all tasks read the others.
@@ -85,9 +83,6 @@ class EvaluationSettings:
             raise ValueError(f"probe_features {self.probe_features!r} are unknown, there are {sorted(PROBE_FEATURES)}")
         if self.predictions is not None and not self.predictions.is_file():
             raise ValueError(f"--predictions {self.predictions}: there is no such file")
-        unknown = [name for name in self.text_conventions if name not in CONVENTIONS]
-        if unknown:
-            raise ValueError(f"text_conventions {unknown} are unknown, there are {list(CONVENTIONS)}")
         wrong = [share for share in self.label_shares if not 0 < share <= 1]
         if wrong or not self.label_shares:
             raise ValueError(f"label_shares are {list(self.label_shares)}: give shares above 0 and up to 1")

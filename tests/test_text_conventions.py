@@ -130,8 +130,8 @@ def test_what_cannot_be_had_is_refused():
     for split in (None, Dataset.from_dict({"image": [1]}), train.select([0])):
         with pytest.raises(ValueError, match="r2gen_iu needs training reports with words that occur 3 times"):
             chosen_conventions(["r2gen_iu"], "synthetic", split)
-    with pytest.raises(ValueError, match=re.escape("text_conventions ['coco'] are unknown, there are ['r2gen', ")):
-        EvaluationSettings(text_conventions=("coco",))
+    with pytest.raises(ValueError, match=re.escape("'coco' is unknown, there are ['r2gen', 'r2gen_iu', 'r2gen_mi")):
+        chosen_conventions(["coco"], "iu_r2gen", train)
 
 
 def test_only_a_chosen_convention_changes_what_a_result_depends_on():

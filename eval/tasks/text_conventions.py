@@ -141,12 +141,14 @@ def chosen_conventions(names: Sequence[str], dataset: str, train: Dataset | None
     """The conventions of these names for a benchmark of a dataset, each with its vocabulary of the training reports.
 
     Raises:
-        ValueError: `r2gen` for a corpus that R2Gen does not clean, or there are no training reports.
+        ValueError: an unknown name, `r2gen` for a corpus that R2Gen does not clean, or there are no training reports.
     """
     return [_with_vocabulary(_convention(name, dataset), train) for name in names]
 
 
 def _convention(name: str, dataset: str) -> R2GenConvention:
+    if name not in CONVENTIONS:
+        raise ValueError(f"text_conventions: {name!r} is unknown, there are {list(CONVENTIONS)}")
     if name == "r2gen" and dataset not in _OF_DATASET:
         raise ValueError(f"text_conventions: R2Gen has no cleaning for {dataset}: choose one of {list(R2GEN)}")
     return R2GEN[_OF_DATASET[dataset] if name == "r2gen" else name]
