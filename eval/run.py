@@ -37,6 +37,7 @@ from eval.settings import PRECISIONS, PROBE_FEATURES, EvaluationSettings
 from eval.studies.models import compare_folders, format_differences
 from eval.suite import judge_model
 from eval.tables import Row, format_estimate, format_rows, format_table
+from eval.tasks.text_conventions import CONVENTIONS
 from eval.tasks.thresholds import parse_rule
 from modeling_chexficient.precision_chexficient import place
 
@@ -82,6 +83,13 @@ class EvaluationArguments:
     decoder_epochs: int | None = field(default=None, metadata={"help": "Passes over the films that decoders train on."})
     predictions: str | None = field(
         default=None, metadata={"help": "JSON lines (record_id, report) to score in place of the model's reports."}
+    )
+    text_conventions: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Conventions of BLEU and ROUGE-L reported beside ours; r2gen: that of the benchmark's corpus.",
+            "choices": list(CONVENTIONS),
+        },
     )
     batch_size: int = field(default=64, metadata={"help": "Films a forward pass."})
     num_workers: int = field(default=0, metadata={"help": "Processes that decode films."})
@@ -133,7 +141,8 @@ class EvaluationArguments:
         """The settings of a model whose results go to `out`. Raises ValueError for values out of range."""
         names = {setting.name for setting in dataclasses.fields(EvaluationSettings)} & {*vars(self)} - {"out", "cache"}
         values = {name: getattr(self, name) for name in names}
-        values |= {"label_shares": tuple(self.label_shares), "predictions": self.predictions and Path(self.predictions)}
+        values |= {"label_shares": tuple(self.label_shares), "text_conventions": tuple(self.text_conventions)}
+        values |= {"predictions": self.predictions and Path(self.predictions)}
         return EvaluationSettings(
             **values, out=out, cache=Path(self.cache) if self.cache else self.results_folder / ".cache"
         )

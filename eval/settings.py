@@ -20,6 +20,7 @@ _OF_TASK = {
     "probe_features": ("disease_prediction",),
     "decoder_epochs": ("segmentation", "report_generation"),
     "predictions": ("report_generation",),
+    "text_conventions": ("report_generation",),
 }
 #: Methods of `eval.models.encoders.EvaluationModel` that give a probe its features.
 PROBE_FEATURES = {"tower": "tower_features", "embedding": "embed_images"}
@@ -48,6 +49,8 @@ class EvaluationSettings:
             CLS token, as published) or "embedding" (what a dual encoder compares with texts).
         decoder_epochs: passes over the training films of a decoder (segmentation, reports); None: the runner's.
         predictions: file of generated reports (JSON lines with record_id and report) to score in place of the model's.
+        text_conventions: of BLEU and ROUGE-L, reported beside that of words: "r2gen_iu", "r2gen_mimic", or "r2gen",
+            that of the benchmark's corpus (`eval.tasks.text_conventions`).
         show_films: keep films and texts in artifacts (`eval.suite` sets it where the data are open).
     """
 
@@ -66,6 +69,7 @@ class EvaluationSettings:
     probe_features: str = "tower"
     decoder_epochs: int | None = None
     predictions: Path | None = None
+    text_conventions: tuple[str, ...] = ()
     show_films: bool = False
 
     def __post_init__(self):
@@ -91,6 +95,9 @@ class EvaluationSettings:
     def relevant(self, task: str) -> dict:
         """What a result of a task depends on, as plain values: equal settings give equal figures."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _WITHOUT_EFFECT}
+        # Results from before this could be chosen have the same figures.
+        if not self.text_conventions:
+            del values["text_conventions"]
         if self.predictions is not None:
             # Its content counts, wherever it lies.
             values["predictions"] = hashlib.sha256(self.predictions.read_bytes()).hexdigest()

@@ -322,6 +322,30 @@ def test_scores_by_hand(few_patients):
     assert findings["Fracture"].f1 is None
 
 
+def test_another_convention_is_reported_beside_ours_and_changes_no_figure(encoder, splits, tmp_path):
+    lines = [{"record_id": one, "report": "Normal."} for one in splits["test"]["record_id"]]
+    path = tmp_path / "reports.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    settings = EvaluationSettings(resamples=20, predictions=path, text_conventions=("r2gen_iu",))
+    result, plain = (run(REPORTS, encoder, splits, one) for one in (settings, replace(settings, text_conventions=())))
+    assert list(plain.conventions) == ["words"]
+    assert plain.scores.by_convention == {}
+    assert list(result.conventions) == ["words", "r2gen_iu"]
+    assert "fewer than 3 times" in result.conventions["r2gen_iu"]
+    ours = replace(result.scores, by_convention={}, optional=plain.scores.optional)
+    assert ours == plain.scores
+    figures = result.scores.by_convention["r2gen_iu"]
+    assert list(figures) == ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l"]
+    # At least the full stop is shared.
+    assert 0 < figures["bleu1"].low <= figures["bleu1"].value <= figures["bleu1"].high
+    assert figures["rouge_l"].value > plain.scores.rouge_l.value
+    assert result.baselines[NEAREST].by_convention["r2gen_iu"]["bleu4"].value == pytest.approx(1)
+    result.save(tmp_path / "reports.json")
+    assert ReportResult.load(tmp_path / "reports.json") == result
+    with pytest.raises(ValueError, match="there are none"):
+        run(REPORTS, encoder, DatasetDict(test=splits["test"]), settings)
+
+
 def test_optional_metrics_say_why_they_are_missing():
     for metric, package in ((bertscore, "bert_score"), (radgraph, "radgraph"), (chexbert, "f1chexbert")):
         assert attempt(metric, ["a"], ["a"]) == (

@@ -85,7 +85,8 @@ class Calibration:
     The softmax is a ranking score, no calibrated probability; these figures say how wrong it is to read it as one.
 
     Args:
-        ece: expected calibration error, 15 bins of equal width (arXiv 1706.04599), 0 to 1, lower is better.
+        ece: binary expected calibration error: of the softmax as probability of the finding, 15 bins of equal width, 0
+            to 1, lower is better. That of the predicted class's confidence (top-label, arXiv 1706.04599) is another.
         brier: mean squared error, 0 to 1; `brier_of_prevalence` is that of always saying the label's prevalence.
         mean_score, prevalence: mean softmax, share of positive films.
     """
@@ -330,11 +331,13 @@ class TextScores:
     """Generated reports against their references; all shares are 0 to 1.
 
     Args:
+        bleu1, bleu4, rouge_l, meteor: by the convention `words` of `ReportResult.conventions` (METEOR: nltk's, 2005).
         f1_micro, f1_macro: clinical F1 of the findings extracted from both texts; `f1_five_*` of the five main ones.
         mean_words: length of the generated reports.
         repeated: share of the 4-grams of a report that stood in it before.
         distinct: share of the generated reports that differ from all others.
         optional: further metrics by name, where their packages and weights are installed.
+        by_convention: "bleu1" to "bleu4" and "rouge_l" by the name of another convention, where one was asked for.
     """
 
     bleu1: Estimate
@@ -349,6 +352,7 @@ class TextScores:
     repeated: float
     distinct: float
     optional: dict[str, float] = field(default_factory=dict)
+    by_convention: dict[str, dict[str, Estimate]] = field(default_factory=dict)
 
 
 @dataclass
@@ -365,7 +369,11 @@ class FindingScores:
 
 @dataclass
 class ReportResult(TaskResult):
-    """Report generation. `baselines` by name ("most frequent report", "nearest neighbour") are scored likewise."""
+    """Report generation. `baselines` by name ("most frequent report", "nearest neighbour") are scored likewise.
+
+    `conventions` says of each convention by name how texts are cleaned, cut and counted; older results have none, and
+    are all by that of words.
+    """
 
     task: ClassVar[str] = "report_generation"
     _: KW_ONLY
@@ -374,6 +382,7 @@ class ReportResult(TaskResult):
     findings: list[FindingScores]
     reference_words: float
     decoder: dict[str, int | float | str] = field(default_factory=dict)
+    conventions: dict[str, str] = field(default_factory=dict)
 
     @property
     def headline(self) -> tuple[str, Estimate]:

@@ -155,7 +155,7 @@ def draw_reliability(result: ZeroShotResult, scores: ZeroShotScores) -> str | No
             panel.plot(said[filled], found[filled], color=MAIN, linewidth=1, alpha=0.6)
             panel.scatter(said[filled], found[filled], s=8 + 50 * count[filled] / count.max(), color=MAIN, zorder=3)
             known = by_name[scores.names[column]].calibration
-            panel.set_title(scores.names[column] + (f"\nECE {known.ece:.2f}" if known else ""))
+            panel.set_title(scores.names[column] + (f"\nbinary ECE {known.ece:.2f}" if known else ""))
             panel.set_aspect("equal")
             panel.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
         figure.supxlabel("softmax of the positive against the negative prompt", fontsize=9)

@@ -33,7 +33,10 @@ def reliability_bins(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarr
 
 
 def calibration(probabilities: np.ndarray, targets: np.ndarray) -> Calibration:
-    """Calibration of `probabilities` [n] (0 to 1) against `targets` [n] (0 or 1, at least one film)."""
+    """Calibration of `probabilities` [n] (0 to 1) against `targets` [n] (0 or 1, at least one film).
+
+    The calibration error is the binary one: the probability of the finding against how often it is there.
+    """
     said, found, count = reliability_bins(probabilities, targets).T
     prevalence = float(targets.mean())
     return Calibration(

@@ -2,7 +2,8 @@
 
 | metric | install | weights |
 |---|---|---|
-| METEOR | `pip install nltk` | `python -m nltk.downloader wordnet` |
+| METEOR of 2005 | `pip install nltk` | `python -m nltk.downloader wordnet` |
+| METEOR 1.5 | Java; `pip install --no-deps pycocoevalcap` | (its jar is in the package) |
 | BERTScore | `pip install bert-score` | `distilbert-base-uncased` in the Hugging Face cache |
 | RadGraph F1 | `pip install radgraph` | those its first use downloads, in its cache |
 | CheXbert F1 | `pip install f1chexbert` | those its first use downloads, in its cache |
@@ -10,6 +11,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,6 +31,22 @@ def meteor(generated: Sequence[str], references: Sequence[str]) -> np.ndarray:
     wordnet.ensure_loaded()
     pairs = zip(generated, references, strict=True)
     return np.array([meteor_score([tokenise(reference)], tokenise(text)) for text, reference in pairs])
+
+
+def meteor_1_5(generated: Sequence[str], references: Sequence[str]) -> float:
+    """METEOR 1.5 (Denkowski and Lavie, 2014) of the corpus, as in pycocoevalcap; words are parted by a space.
+
+    About half of what `meteor` is on the same texts.
+
+    Raises:
+        FileNotFoundError: there is no Java.
+    """
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    if shutil.which("java") is None:
+        raise FileNotFoundError("METEOR 1.5 runs in Java, and no `java` is on the path")
+    told, wanted = ({row: [text] for row, text in enumerate(side)} for side in (generated, references))
+    return float(Meteor().compute_score(wanted, told)[0])
 
 
 def bertscore(generated: Sequence[str], references: Sequence[str]) -> np.ndarray:

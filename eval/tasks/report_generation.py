@@ -33,6 +33,7 @@ from eval.subgroups import subgroups
 from eval.tasks.predicted_labels import describe_adapted, training_notes
 from eval.tasks.report_examples import keep_reports
 from eval.tasks.report_scores import score_findings, score_reports
+from eval.tasks.text_conventions import WORDS, chosen_conventions
 from eval.tasks.text_metrics import finding_matrix, micro_f1, tokenise, weighted_agreement
 from modeling_chexficient.prompts_chexficient import report_prompt
 
@@ -55,13 +56,14 @@ def run(
             them. Where a file of generated reports is given, it makes the nearest-neighbour baseline alone.
 
     Raises:
-        ValueError: no film of the split has a report, there is nothing to score, or the file of predictions is
-            malformed or lacks films (DataError, with its line).
+        ValueError: no film of the split has a report, there is nothing to score, the file of predictions is malformed
+            or lacks films (DataError, with its line), or a text convention cannot be had (`chosen_conventions`).
     """
     whole = splits[benchmark.split]
     rows = rows_with_report(whole)
     if not rows:
         raise ValueError(f"no film of split {benchmark.split!r} has a report to compare with")
+    conventions = chosen_conventions(settings.text_conventions, benchmark.dataset, splits.get("train"))
     test = whole.select(rows)
     references = read_column(test, "report")
     patients = np.asarray(read_column(test, "patient_id"))
@@ -74,7 +76,7 @@ def run(
         notes += training_notes(benchmark, model, splits)
     generated, how = _generate(model, test, texts, settings)
     scored = {
-        name: score_reports(reports, references, patients, settings.resamples, settings.seed)
+        name: score_reports(reports, references, patients, settings.resamples, settings.seed, conventions)
         for name, reports in {"": generated, **texts}.items()
     }
     keep_reports(benchmark, test, generated, texts, settings)
@@ -92,6 +94,7 @@ def run(
         findings=score_findings(generated, references),
         reference_words=float(np.mean([len(tokenise(text)) for text in references])),
         decoder=how,
+        conventions={"words": WORDS} | {texts.convention.name: texts.convention.description for texts in conventions},
         subgroups=judge_subgroups(test, generated, references, settings),
         notes=notes + scored[""][1],
         adaptation=model.adaptation,

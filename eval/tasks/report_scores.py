@@ -8,7 +8,8 @@ import numpy as np
 
 from eval.records.results import FindingScores, TextScores
 from eval.significance import by_patient_intervals
-from eval.tasks.optional_text_metrics import OPTIONAL, attempt, meteor
+from eval.tasks.optional_text_metrics import OPTIONAL, attempt, meteor, meteor_1_5
+from eval.tasks.text_conventions import R2GenScores, R2GenTexts
 from eval.tasks.text_metrics import (
     FINDINGS,
     MAIN_FINDINGS,
@@ -29,13 +30,19 @@ from eval.tasks.text_metrics import (
 
 
 def score_reports(
-    generated: Sequence[str], references: Sequence[str], patients: np.ndarray, resamples: int, seed: int
+    generated: Sequence[str],
+    references: Sequence[str],
+    patients: np.ndarray,
+    resamples: int,
+    seed: int,
+    conventions: Sequence[R2GenTexts] = (),
 ) -> tuple[TextScores, list[str]]:
     """Scores of generated texts, one reference each, and why optional metrics are missing.
 
     Args:
         patients: [n], whose report each is; a resample samples patients.
         resamples, seed: of the bootstrap.
+        conventions: by which BLEU and ROUGE-L are computed beside that of words.
     """
     bleu, rouge = bleu_counts(generated, references), rouge_l(generated, references)
     told, wanted = finding_matrix(generated), finding_matrix(references)
@@ -55,6 +62,16 @@ def score_reports(
 
     estimates = by_patient_intervals(figures, patients, resamples, seed)
     optional, reasons = optional_scores(generated, references)
+    by_convention = {}
+    for texts in conventions:
+        others = R2GenScores(texts, generated, references)
+        intervals = by_patient_intervals(others, patients, resamples, seed)
+        by_convention[texts.convention.name] = dict(zip(others.names, intervals, strict=True))
+        value, why = attempt(meteor_1_5, texts.joined(generated), texts.joined(references, reference=True))
+        if why is None:
+            optional[f"meteor_1.5_{texts.convention.name}"] = value
+        else:
+            reasons.append(why)
     scores = TextScores(
         *estimates[:3],
         estimates[7] if meteors is not None else None,
@@ -63,6 +80,7 @@ def score_reports(
         repeated=float(np.mean([repeated_ngrams(text) for text in generated])),
         distinct=distinct_share(generated),
         optional={"repeated_sentences": float(np.mean([repeated_sentences(text) for text in generated])), **optional},
+        by_convention=by_convention,
     )
     return scores, ([reason] if reason else []) + reasons
 

@@ -4,7 +4,8 @@ A metric is computed from counts that are kept for every report, so that a resam
 the clinical F1 are figures of a whole corpus, no means over reports.
 
 All metrics of words see `tokenise`: small letters, words and numbers, no punctuation. Figures of other tokenisations
-(R2Gen, for one, keeps full stops as words and cuts long references) differ by some points and cannot be compared.
+(R2Gen, for one, keeps full stops as words and cuts long references) differ by some points and cannot be compared: they
+are in `eval.tasks.text_conventions`, from the same counts of words.
 """
 
 from __future__ import annotations
@@ -49,11 +50,17 @@ def bleu_counts(generated: Sequence[str], references: Sequence[str], max_order: 
     Raises:
         ValueError: other than one reference for each text, or no texts.
     """
+    return count_ngrams([tokenise(text) for text in generated], [tokenise(text) for text in references], max_order)
+
+
+def count_ngrams(
+    generated: Sequence[Sequence[str]], references: Sequence[Sequence[str]], max_order: int = 4
+) -> BleuCounts:
+    """`bleu_counts` of texts that are lists of words already."""
     _check_pairs(generated, references)
     matches, totals = np.zeros((2, len(generated), max_order))
     lengths, reference_lengths = np.zeros((2, len(generated)))
-    for row, (text, reference) in enumerate(zip(generated, references, strict=True)):
-        words, wanted = tokenise(text), tokenise(reference)
+    for row, (words, wanted) in enumerate(zip(generated, references, strict=True)):
         lengths[row], reference_lengths[row] = len(words), len(wanted)
         for order in range(1, max_order + 1):
             found = _ngrams(words, order)
@@ -76,6 +83,17 @@ def weighted_bleu(counts: BleuCounts, weights: np.ndarray, order: int) -> np.nda
     return np.where((matches > 0).all(axis=1), precision * brevity, 0.0)
 
 
+def weighted_coco_bleu(counts: BleuCounts, weights: np.ndarray, order: int) -> np.ndarray:
+    """`weighted_bleu` as the COCO caption tools compute it (package pycocoevalcap, `Bleu`).
+
+    They add 1e-15 to counts and 1e-9 to totals: where an order has no match, the figure is small and not 0.
+    """
+    matches, totals = weights @ counts.matches[:, :order], weights @ counts.totals[:, :order]
+    length, reference = weights @ counts.lengths, weights @ counts.reference_lengths
+    precision = np.exp(np.log((matches + 1e-15) / (totals + 1e-9)).mean(axis=1))
+    return precision * np.exp(np.minimum(0, 1 - (reference + 1e-9) / (length + 1e-15)))
+
+
 def rouge_l(generated: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """ROUGE-L [reports], 0 to 1: F1 of the longest common subsequence of words (Lin, ACL 2004), without stemming.
 
@@ -85,12 +103,19 @@ def rouge_l(generated: Sequence[str], references: Sequence[str]) -> np.ndarray:
     Raises:
         ValueError: other than one reference for each text, or no texts.
     """
+    return common_subsequence_f([tokenise(text) for text in generated], [tokenise(text) for text in references])
+
+
+def common_subsequence_f(
+    generated: Sequence[Sequence[str]], references: Sequence[Sequence[str]], beta: float = 1.0
+) -> np.ndarray:
+    """ROUGE-L [reports] of texts that are lists of words already; recall weighs `beta` times as much as precision."""
     _check_pairs(generated, references)
     scores = np.zeros(len(generated))
-    for row, (text, reference) in enumerate(zip(generated, references, strict=True)):
-        words, wanted = tokenise(text), tokenise(reference)
+    for row, (words, wanted) in enumerate(zip(generated, references, strict=True)):
         if words and wanted:
-            scores[row] = 2 * common_subsequence(words, wanted) / (len(words) + len(wanted))
+            common = (1 + beta**2) * common_subsequence(words, wanted)
+            scores[row] = common / (len(words) + beta**2 * len(wanted))
     return scores
 
 
@@ -185,7 +210,7 @@ def _f1(both: np.ndarray, generated_only: np.ndarray, reference_only: np.ndarray
     return 2 * both / np.where(told > 0, told, np.nan)
 
 
-def _check_pairs(generated: Sequence[str], references: Sequence[str]) -> None:
+def _check_pairs(generated: Sequence, references: Sequence) -> None:
     if len(generated) != len(references):
         raise ValueError(f"{len(generated)} generated texts, but {len(references)} references: one for each is needed")
     if not len(generated):
