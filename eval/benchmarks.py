@@ -100,7 +100,7 @@ _TUBES = {
     "Swan Ganz catheter": ("Swan Ganz Catheter Present",),
 }
 
-#: Synthetic films of which half show a line or tube, three in ten of these misplaced: by default tubes are rare, and right.
+#: Half of the films show a line or tube, three in ten of these misplaced: by default tubes are rare, and right.
 _SYNTHETIC_TUBES = ("Endotracheal Tube", "Nasogastric Tube", "Central Venous Catheter")
 _WITH_TUBES = "--tube_share 0.5 --misplaced_tube_share 0.3"
 
