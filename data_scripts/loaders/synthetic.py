@@ -9,7 +9,7 @@ from PIL import Image
 
 from data_scripts.schema import Label, Record, Source
 from data_scripts.synthetic import FINDINGS, SyntheticOptions, draw_film, make_case, write_report
-from data_scripts.synthetic.findings import DEVICE_NAMES
+from data_scripts.synthetic.findings import DEVICE_NAMES, WRONG_PLACEMENTS
 
 SOURCE = Source(
     name="synthetic",
@@ -42,6 +42,9 @@ def make_record(index: int, options: SyntheticOptions) -> Record:
     present = {p.name for p in case.present}
     labels = [Label("No Finding", int(present <= DEVICE_NAMES))]
     labels += [Label(name, int(name in present)) for name in FINDINGS]
+    if options.misplaced_tube_share:
+        misplaced = {p.name for p in case.present if p.misplaced}
+        labels += [Label(f"{name} Misplaced", int(name in misplaced)) for name in WRONG_PLACEMENTS]
     return Record(
         record_id=f"synthetic/{index:06d}",
         source=SOURCE.name,

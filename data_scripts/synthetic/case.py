@@ -6,7 +6,7 @@ split and, for a near-duplicate, the earlier film it repeats are known from the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from random import Random
@@ -17,10 +17,13 @@ from .findings import (
     CHRONIC,
     CRITICAL_SHARE,
     DEVICES,
+    LINES_AND_TUBES,
     NORMAL_BEDSIDE,
     ONE_SIDE,
     TABLE,
+    WRONG_PLACEMENTS,
     Finding,
+    expected_tube_share,
 )
 from .options import SyntheticOptions
 
@@ -31,12 +34,16 @@ _FILMS_PER_PATIENT = (1, 1, 1, 1, 1, 1, 2, 2, 3, 4)
 
 @dataclass(frozen=True)
 class Present:
-    """A finding or device on a film: side "right", "left", "bilateral" or "", severity 0 mild, 1 moderate, 2 large."""
+    """A finding or device on a film: side "right", "left", "bilateral" or "", severity 0 mild, 1 moderate, 2 large.
+
+    `misplaced`: where a tube that lies wrong ends, one of its `WRONG_PLACEMENTS`; "" for all else.
+    """
 
     name: str
     side: str = ""
     severity: int = 1
     zone: str = ""
+    misplaced: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ def make_case(index: int, options: SyntheticOptions) -> Case:
     study_key = f"{patient_key}/{slot.study}"
     film_key = f"{options.seed}/film {index}"
     view, present = _study(patient_key, study_key)
+    present = _with_tubes(present, study_key, options)
     about = Random(f"{patient_key}/about")
     sex, age = about.choice("FM"), int(about.triangular(18, 92, 62))
     reported = present
@@ -105,7 +113,7 @@ def make_case(index: int, options: SyntheticOptions) -> Case:
     # Broken films keep their own report: each defect is studied by itself.
     share = options.wrong_report_share / (1 - options.broken_image_share)
     if slot.split == "train" and not slot.broken and chance.random() < share:
-        reported = _report_of_a_stranger(film_key, present)
+        reported = _report_of_a_stranger(film_key, present, options)
     return Case(
         index,
         patient,
@@ -217,10 +225,45 @@ def _draw_present(rng: Random, name: str, others: list[Present]) -> Present:
     return Present(name, side, rng.choice((0, 0, 1, 1, 2)) if row.graded else 1, rng.choice(row.zones))
 
 
-def _report_of_a_stranger(film_key: str, present: tuple[Present, ...]) -> tuple[Present, ...]:
+def _with_tubes(present: tuple[Present, ...], key: str, options: SyntheticOptions) -> tuple[Present, ...]:
+    """The findings and devices with the tubes, and the wrong places of tubes, that the options ask for.
+
+    They come of random streams of their own, so that nothing else of the film changes with the options.
+    """
+    names = {p.name for p in present}
+    if options.tube_share is not None and names.isdisjoint(LINES_AND_TUBES):
+        usual = expected_tube_share()
+        rng = Random(f"{key}/tubes")
+        if rng.random() < (options.tube_share - usual) / (1 - usual):
+            present += _draw_tubes(rng)
+    return tuple(_place(p, Random(f"{key}/placement/{p.name}"), options.misplaced_tube_share) for p in present)
+
+
+def _draw_tubes(rng: Random) -> tuple[Present, ...]:
+    """One or more tubes, as often together as on the films of the critically ill."""
+    added: list[Present] = []
+    while not added:
+        for device in DEVICES:
+            if device.name in WRONG_PLACEMENTS and rng.random() < device.critical:
+                added.append(_draw_present(rng, device.name, added))
+    return tuple(added)
+
+
+def _place(present: Present, rng: Random, share: float) -> Present:
+    """The same, or in this share of the tubes, the tube in a wrong place."""
+    if present.name not in WRONG_PLACEMENTS or rng.random() >= share:
+        return present
+    return replace(present, misplaced=rng.choice(WRONG_PLACEMENTS[present.name]))
+
+
+def _report_of_a_stranger(
+    film_key: str, present: tuple[Present, ...], options: SyntheticOptions
+) -> tuple[Present, ...]:
     """The findings of somebody outside the corpus who does not happen to have the same ones."""
     rng = Random(f"{film_key}/stranger")
+    number = 0
     while True:
-        reported = draw_findings(rng)[1]
+        number += 1
+        reported = _with_tubes(draw_findings(rng)[1], f"{film_key}/stranger {number}", options)
         if {p.name for p in reported} != {p.name for p in present}:
             return reported

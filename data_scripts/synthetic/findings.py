@@ -98,6 +98,15 @@ DEVICES = (
     Device("Chest Tube", sides=ONE_SIDE),
 )
 
+#: The tubes that can lie wrong (`SyntheticOptions.misplaced_tube_share`), and where such a one ends.
+WRONG_PLACEMENTS = {
+    "Endotracheal Tube": ("right bronchus", "too high"),
+    "Nasogastric Tube": ("esophagus", "lung", "coiled"),
+    "Central Venous Catheter": ("atrium", "ventricle", "neck"),
+}
+#: Of a film with one of these it is said that it shows a line or tube.
+LINES_AND_TUBES = frozenset((*WRONG_PLACEMENTS, "Chest Tube"))
+
 BY_NAME = {row.name: row for row in TABLE + DEVICES}
 TOTAL_WEIGHT = sum(row.weight for row in TABLE)
 CHRONIC = frozenset(row.name for row in TABLE + DEVICES if row.chronic)
@@ -114,6 +123,25 @@ def expected_prevalence(name: str) -> float:
     for main in TABLE:
         chance = (1 - main.companions.get(name, 0.0)) * (1 - _device_chance(row, main.bedside))
         absent += ABNORMAL_SHARE * main.weight / TOTAL_WEIGHT * chance
+    return 1 - absent
+
+
+def expected_tube_share() -> float:
+    """The share in [0, 1] of all films with at least one of `LINES_AND_TUBES`, where no more are asked for."""
+    none_critical = none_else = 1.0
+    for device in DEVICES:
+        if device.name in LINES_AND_TUBES:
+            none_else *= 1 - device.background
+            none_critical *= (1 - device.background) * (1 - device.critical)
+
+    def without(bedside: float) -> float:
+        critical = bedside * CRITICAL_SHARE
+        return critical * none_critical + (1 - critical) * none_else
+
+    absent = (1 - ABNORMAL_SHARE) * without(NORMAL_BEDSIDE)
+    for main in TABLE:
+        companion = 1 - main.companions.get("Chest Tube", 0.0)
+        absent += ABNORMAL_SHARE * main.weight / TOTAL_WEIGHT * companion * without(main.bedside)
     return 1 - absent
 
 

@@ -339,3 +339,95 @@ PHRASES = {
         ("No chest tube.", "There is no chest tube.", "No pleural drain."),
     ),
 }
+
+#: Tubes that lie wrong, by where they end (`findings.WRONG_PLACEMENTS`): told in place of the sentences above.
+MISPLACED = {
+    "right bronchus": Phrases(
+        (
+            "Endotracheal tube with tip in the right main bronchus.",
+            "The endotracheal tube is too deep, in the right main bronchus.",
+            "Malpositioned endotracheal tube, tip beyond the carina.",
+            "Right main bronchus intubation, the tube should be withdrawn.",
+        ),
+        ("Endotracheal tube too deep.", "Right main bronchus intubation.", "Malpositioned endotracheal tube."),
+        (),
+    ),
+    "too high": Phrases(
+        (
+            "Endotracheal tube with tip above the clavicles, too high.",
+            "The endotracheal tube ends at the thoracic inlet, too high.",
+            "Malpositioned endotracheal tube, tip in the neck.",
+            "The patient is intubated, the tube should be advanced.",
+        ),
+        ("Endotracheal tube too high.", "High endotracheal tube, advance.", "Malpositioned endotracheal tube."),
+        (),
+    ),
+    "esophagus": Phrases(
+        (
+            "Nasogastric tube with tip in the esophagus.",
+            "The nasogastric tube ends in the chest, above the diaphragm.",
+            "Malpositioned nasogastric tube, tip in the mid esophagus.",
+            "Feeding tube does not reach the stomach.",
+        ),
+        ("Nasogastric tube too high.", "Feeding tube in the esophagus.", "Malpositioned nasogastric tube."),
+        (),
+    ),
+    "lung": Phrases(
+        (
+            "Nasogastric tube in the airways, tip in a lower lobe.",
+            "The nasogastric tube follows the bronchus into the lung.",
+            "Malpositioned nasogastric tube, tip in the lung.",
+            "Feeding tube in a bronchus, to be removed.",
+        ),
+        ("Nasogastric tube in the lung.", "Feeding tube in the airways.", "Malpositioned nasogastric tube."),
+        (),
+    ),
+    "coiled": Phrases(
+        (
+            "Nasogastric tube coiled in the esophagus.",
+            "The nasogastric tube forms a loop in the chest.",
+            "Malpositioned nasogastric tube, coiled above the diaphragm.",
+            "Feeding tube is curled up in the esophagus.",
+        ),
+        ("Coiled nasogastric tube.", "Feeding tube coiled.", "Malpositioned nasogastric tube."),
+        (),
+    ),
+    "atrium": Phrases(
+        (
+            "{side} central venous catheter with tip in the right atrium.",
+            "Central venous catheter from the {side} too deep, in the atrium.",
+            "Malpositioned {side} central venous catheter, tip in the right atrium.",
+            "{side} central line ends in the heart, to be withdrawn.",
+        ),
+        ("Central venous catheter too deep.", "Central line in the atrium.", "Malpositioned central venous catheter."),
+        (),
+    ),
+    "ventricle": Phrases(
+        (
+            "{side} central venous catheter with tip in the right ventricle.",
+            "Central venous catheter from the {side} too deep, in the ventricle.",
+            "Malpositioned {side} central venous catheter, tip in the ventricle.",
+            "{side} central line crosses the heart, to be withdrawn.",
+        ),
+        (
+            "Central venous catheter too deep.",
+            "Central line in the ventricle.",
+            "Malpositioned central venous catheter.",
+        ),
+        (),
+    ),
+    "neck": Phrases(
+        (
+            "{side} central venous catheter with tip in the jugular vein.",
+            "Central venous catheter from the {side} turns up into the neck.",
+            "Malpositioned {side} central venous catheter, directed upwards.",
+            "{side} central line ascends into the neck.",
+        ),
+        (
+            "Central venous catheter in the neck.",
+            "Central line in the jugular vein.",
+            "Malpositioned central venous catheter.",
+        ),
+        (),
+    ),
+}

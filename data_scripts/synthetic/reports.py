@@ -6,7 +6,7 @@ from random import Random
 
 from .case import Case, Present
 from .findings import DEVICE_NAMES, FINDINGS, expected_prevalence
-from .phrases import PHRASES
+from .phrases import MISPLACED, PHRASES
 
 _LUNG = (
     "Atelectasis", "Consolidation", "Edema", "Nodule", "Emphysema", "Mass", "Fibrosis", "Cavity", "Miliary Pattern",
@@ -59,12 +59,12 @@ def write_report(case: Case) -> tuple[str, str]:
     """The findings and the impression section, at most 70 words together, of what the case reports.
 
     That is what the film shows, but for a wrong report. Everything denied is absent from it. Findings present are
-    all named in the findings section; the impression names up to three.
+    all named in the findings section; the impression names up to three, and misplaced tubes.
     """
-    rng = Random(f"{case.film_key}/report")
+    rng, wrong = Random(f"{case.film_key}/report"), Random(f"{case.film_key}/report/placement")
     present = case.reported
-    positive = [_tell(rng, p, PHRASES[p.name].findings) for p in present]
-    impression = _impression(rng, present)
+    positive = [_tell(rng, p, "findings", wrong) for p in present]
+    impression = _impression(rng, present, wrong)
     room = _MAX_WORDS - sum(len(text.split()) for text in [*positive, impression])
     names = {p.name for p in present}
     others: list[str] = []
@@ -99,25 +99,33 @@ def _negatives(rng: Random, names: set[str]) -> list[str]:
     return sentences
 
 
-def _impression(rng: Random, present: tuple[Present, ...]) -> str:
+def _impression(rng: Random, present: tuple[Present, ...], wrong: Random) -> str:
     findings = [p for p in present if p.name not in DEVICE_NAMES]
     devices = [p for p in present if p.name in DEVICE_NAMES]
     told = findings[:3]
     if devices and len(told) < 2 and rng.random() < 0.6:
         told.append(rng.choice(devices))
-    texts = [_tell(rng, p, PHRASES[p.name].impression) for p in told]
-    if not findings:
-        texts.append(rng.choice(NORMAL_IMPRESSIONS))
-    return " ".join(texts)
+    texts = [_tell(rng, p, "impression", wrong) for p in told]
+    normal = rng.choice(NORMAL_IMPRESSIONS) if not findings else ""
+    misplaced = [p for p in devices if p.misplaced]
+    # The ward has to hear of a misplaced tube, and not that all is normal.
+    texts += [_tell(wrong, p, "impression", wrong) for p in misplaced if p not in told]
+    return " ".join([*texts, normal] if normal and not misplaced else texts)
 
 
-def _tell(rng: Random, present: Present, templates: tuple[str, ...]) -> str:
-    """One sentence about a finding that is there."""
+def _tell(rng: Random, present: Present, section: str, wrong: Random) -> str:
+    """One sentence of the `section` about a finding that is there.
+
+    That a tube lies wrong is told in words drawn from `wrong`, which leaves `rng` to the rest of the report.
+    """
     both = present.side == "bilateral"
     zone = "base" if present.name == "Atelectasis" and present.zone == "lower" else present.zone
     if present.name == "Atelectasis":
         zone = {"lower": "base", "mid": "mid zone"}[present.zone]
-    text = rng.choice(templates).format(
+    template = rng.choice(getattr(PHRASES[present.name], section))
+    if present.misplaced:
+        template = wrong.choice(getattr(MISPLACED[present.misplaced], section))
+    text = template.format(
         a="" if both else "a ",
         s="s" if both else "",
         is_="are" if both else "is",
