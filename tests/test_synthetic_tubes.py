@@ -29,7 +29,7 @@ BEFORE = {
     40: "9b63e060cd3ea0c0",
 }
 #: Whether the lowest pixel of a misplaced tube is lower (1) or higher (-1) than that of the right one.
-_DEEPER = {"right bronchus": 1, "too high": -1, "esophagus": -1, "lung": -1, "coiled": -1}
+_DEEPER = {"right bronchus": 1, "too high": -1, "esophagus": -1, "coiled": -1}
 _DEEPER |= {"atrium": 1, "ventricle": 1, "neck": -1}
 RECORDS_BEFORE = "0d78236170cb4abf"
 
@@ -135,7 +135,8 @@ def test_a_misplaced_tube_is_drawn_and_marked_elsewhere(cases, name, where, size
         if new.any():
             assert np.abs(film.astype(int) - straight)[new].mean() > 4
         lowest, usual = (np.flatnonzero(mask.any(axis=1)).max() for mask in (masks[name], right[name]))
-        assert (lowest - usual) * _DEEPER[where] > 0.02 * size
+        # A lower lobe may reach as low as a stomach under a raised diaphragm.
+        assert where == "lung" or (lowest - usual) * _DEEPER[where] > 0.02 * size
 
 
 def _near(mask):

@@ -63,9 +63,12 @@ def _in_esophagus(a: Anatomy, x: float, rng: Random) -> np.ndarray:
 
 def _in_lung(a: Anatomy, x: float, rng: Random) -> np.ndarray:
     """By the windpipe and a main bronchus into a lower lobe, more often the right one."""
-    sign = SIGN[rng.choice(("right", "right", "left"))]
+    side = rng.choice(("right", "right", "left"))
+    if a.dome[side] < max(a.dome.values()) - 0.08:  # There is hardly a lower lobe over a raised diaphragm.
+        side = "left" if side == "right" else "right"
+    sign = SIGN[side]
     fork = (0.5, a.top + 0.22)
-    end = (0.5 + sign * rng.uniform(0.45, 0.65) * a.half_width, a.dome["right"] - rng.uniform(0.05, 0.12))
+    end = (0.5 + sign * rng.uniform(0.45, 0.65) * a.half_width, a.dome[side] - rng.uniform(0.05, 0.12))
     return np.concatenate([_curve((x, -0.15), fork), _curve(fork, (0.5 + sign * 0.07, a.top + 0.3), end)])
 
 
