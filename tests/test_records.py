@@ -51,7 +51,7 @@ def test_an_adaptation_of_the_version_before(tmp_path):
 
 
 #: Entries that came since, and what they are of a result that has none.
-ADDED = {"conventions": {}, "by_convention": {}}
+ADDED = {"conventions": {}, "by_convention": {}, "centre_line_dice": None, "thin_films": 0}
 
 
 def _without_added(value):

@@ -31,7 +31,7 @@ from transformers import AutoConfig, set_seed
 
 from modeling_chexficient import CheXficientConfig, CheXficientForImageClassification, CheXficientImageProcessor
 from modeling_chexficient.tasks_chexficient import TASKS
-from train.adapt.arguments import AdaptTrainingArguments, MethodArguments
+from train.adapt.arguments import LEARNING_RATES, AdaptTrainingArguments, MethodArguments
 from train.adapt.augmentation import Augmentation
 from train.adapt.films import Splits
 from train.adapt.findings import FindingsTask, LabelledFilms
@@ -127,7 +127,12 @@ class Stepper:
         model = apply_method(task.model, task.parts, method, variant.base_precision or "fp32")
         self.trainable = count_trainable(model)
         args = AdaptTrainingArguments(
-            folder, max_steps=1, bf16=arguments.bf16, use_cpu=not torch.cuda.is_available(), seed=arguments.seed
+            folder,
+            learning_rate=LEARNING_RATES[method.method],
+            max_steps=1,
+            bf16=arguments.bf16,
+            use_cpu=not torch.cuda.is_available(),
+            seed=arguments.seed,
         )
         self.trainer = AdaptTrainer(task, model, args, method, {}, time.perf_counter())
         self.device = args.device
