@@ -105,7 +105,9 @@ def test_what_is_learnt_begins_where_generation_begins(task):
 
 
 def test_reports_that_are_cut_or_missing_are_counted(task):
-    assert task.facts == {"reports_cut": 1, "max_text_length": 24, "films_without_report": 1}
+    assert task.facts == {
+        "reports_cut": 1, "max_text_length": 24, "films_without_report": 1, "base_precision": "fp32",
+    }  # fmt: skip
     assert task.notes == [
         "1 of 63 training reports were cut to 24 tokens.",
         "1 training films have no report and were left out.",

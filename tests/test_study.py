@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from train.adapt.__main__ import ARGUMENTS as ADAPT_ARGUMENTS
 from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
 from train.runs.recipes import DataArguments, parse_recipe
+from train.studies.processes import run_module
 from train.studies.reading import read_study
 from train.studies.running import commands_left, training_command
 from train.study import main, threads
@@ -23,6 +25,7 @@ STUDIES = sorted((REPOSITORY / "train" / "studies").glob("*.yaml"))
 #: Stands for a trainer: it says what it got, and can save a checkpoint, wait, fail, or end without a record.
 TRAINER = """
 import argparse, json, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from eval.records.runs import PretrainRun
 words = argparse.ArgumentParser()
@@ -53,6 +56,7 @@ if given.do != "nothing":
 #: Stands for eval.run and eval.studies.
 OTHERS = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 if sys.argv[1] == "--model":
     results = Path(sys.argv[2]) / "results"
@@ -371,3 +375,16 @@ def test_a_real_cell_end_to_end(tiny_corpus, tmp_path, monkeypatch):
     (tmp_path / "cells/all-1/study.json").unlink()
     (cell,) = read_study(file).cells()
     assert commands_left(cell) == []
+
+
+def test_exit_codes_of_many_processes_at_a_time(tmp_path, monkeypatch):
+    """Threads that start and wait at once must not take each other's exit codes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quick.py").write_text("import sys\nsys.exit(int(sys.argv[1]))\n")
+
+    def code(number: int) -> int:
+        with (tmp_path / f"{number}.log").open("w") as log:
+            return run_module(["-m", "quick", str(number % 3)], log, {})
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(code, range(200))) == [number % 3 for number in range(200)]

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing import reduction
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO
 
@@ -38,7 +39,10 @@ def run_module(words: Sequence[str], output: IO[str], environment: Mapping[str, 
         _CONTEXT.set_forkserver_preload(list(_PRELOADED))
         process = _CONTEXT.Process(target=_become, args=(list(words), _OpenFile(output.fileno()), dict(os.environ)))
         process.start()
-    process.join()
+    # Reads nothing. Starting a process asks all others for their exit codes, which each can be read once only.
+    wait([process.sentinel])
+    with _STARTING:
+        process.join()
     assert process.exitcode is not None
     return process.exitcode
 
