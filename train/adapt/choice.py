@@ -42,7 +42,7 @@ def choose_method(model: PreTrainedModel, parts: Parts, films: int) -> Choice:
         return Choice(
             "lora",
             f"method auto: LoRA of rank {rank}, since for a transformer (here on {films:,} films) it was better than "
-            "training everything in 13 of 18 cells of arXiv 2401.12215, and in 3 of 3 of ours (by 0.013 to 0.030)",
+            "training everything in 13 of 18 cells of arXiv 2401.12215, and in 3 of 3 of ours (of one seed)",
             rank,
         )
     if films < FEW_FILMS:

@@ -1,7 +1,7 @@
 """Masked autoencoding of a ViT on films alone (MAE), from prepared data to a tower's folder.
 
-    accelerate launch -m train.masked_autoencoding train/recipes/masked_autoencoding.yaml \
-        --vision_model facebook/vit-mae-base --dataset_dir DIR --output_dir RUN
+    accelerate launch -m train.masked_autoencoding --vision_model facebook/vit-mae-base --dataset_dir DIR --output_dir RUN
+    torchrun --nproc_per_node 2 -m train.masked_autoencoding train/recipes/masked_autoencoding_demo.yaml --use_cpu
 
 Writes into `output_dir`: `model/` (the encoder, a plain `ViTModel` that `AutoModel` loads, with its preprocessing),
 `autoencoder/` (the same with its decoder, from which another run goes on), `log.json` and, last, `run.json`. With
