@@ -12,7 +12,6 @@ that cannot be read are listed in `films.skipped.jsonl`. Nearest neighbours in s
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,22 +19,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from accelerate import PartialState
 from torch import Tensor
-from transformers import HfArgumentParser
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
-from data_scripts.progress import quiet_libraries
 from data_scripts.reading.tables import read_table, require_columns
 from data_scripts.schema import DataError, Skipped
 from eval.features import embed_texts
-from eval.film_files import FilmArguments, Films, film_outputs, ids_of
+from eval.film_commands import FilmArguments, describe_model, run_command
+from eval.film_files import Films, film_outputs, ids_of
 from eval.models.encoders import EvaluationModel
-from eval.models.load import load_evaluation_model
 from eval.parts import PartedTable
-from eval.predict import describe_model, report_skipped
 from eval.settings import PROBE_FEATURES
-from modeling_chexficient.precision_chexficient import place
 
 FILMS, TEXTS = "embeddings of films", "embeddings of texts"
 _STORED = {"fp32": pa.float32(), "fp16": pa.float16()}
@@ -173,19 +167,7 @@ def _table(schema: pa.Schema, columns: Sequence[list[str]], embeddings: Tensor) 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    quiet_libraries()
-    try:
-        (parsed,) = HfArgumentParser(EmbedArguments).parse_args_into_dataclasses(arguments)
-        # Joins the processes of accelerate launch; without a GPU that has to be asked for.
-        state = PartialState(cpu=not torch.cuda.is_available())
-        model = load_evaluation_model(parsed.model, parsed.trust_remote_code, parsed.revision, parsed.base)
-        place(model.model, state.device)
-        count, skipped = embed(model, parsed)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    if state.is_main_process:
-        report_skipped(Path(parsed.out), count, "films" if parsed.films else "texts", skipped)
-    sys.exit(1 if parsed.strict and skipped else 0)
+    run_command(EmbedArguments, embed, arguments)
 
 
 if __name__ == "__main__":

@@ -13,29 +13,22 @@ are listed in `scores.skipped.jsonl` with the cause. Killed and started again, i
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
-from accelerate import PartialState
 from torch import Tensor
-from transformers import HfArgumentParser
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
-from data_scripts.progress import quiet_libraries
-from eval.film_files import FilmArguments, FilmFile, Films, film_outputs
+from eval.film_commands import FilmArguments, describe_model, run_command
+from eval.film_files import FilmFile, Films, film_outputs
 from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
-from eval.models.load import load_evaluation_model
 from eval.parts import PartedTable
 from eval.prompts import PROMPT_FAMILIES, find_prompts
-from eval.provenance import processor_sha256
 from eval.tasks.zero_shot import pair_embeddings, pair_scores
-from modeling_chexficient.precision_chexficient import place
 
 _PROMPTS = "default"
 
@@ -153,16 +146,6 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
     return len(films.files) + len(films.skipped) - skipped.total(), dict(skipped)
 
 
-def describe_model(model: EvaluationModel, settings) -> dict:
-    """What tells whether another run has the same model, for the metadata of a file."""
-    return {
-        "model": model.name,
-        "model_identity": model.identity,
-        "image_processor_sha256": processor_sha256(model),
-        "precision": str(settings.autocast_type(model.device.type) or torch.float32).removeprefix("torch."),
-    }
-
-
 def _rows(films: Sequence[FilmFile], scores, schema: pa.Schema) -> pa.Table:
     values = np.asarray(scores, np.float32).reshape(len(films), -1).T if films else [()] * (len(schema) - 2)
     columns = [[film.id for film in films], [film.path for film in films], *values]
@@ -171,28 +154,8 @@ def _rows(films: Sequence[FilmFile], scores, schema: pa.Schema) -> pa.Table:
     )
 
 
-def report_skipped(out: Path, count: int, what: str, skipped: dict[str, int]) -> None:
-    """Say how many rows there are and what was left out: by its cause alone, since file names may tell patients."""
-    print(f"{count:,} {what} in {out}")
-    if skipped:
-        causes = ", ".join(f"{number:,} {kind}" for kind, number in sorted(skipped.items()))
-        print(f"{sum(skipped.values()):,} left out ({causes}): see {out.with_suffix('.skipped.jsonl')}")
-
-
 def main(arguments: list[str] | None = None) -> None:
-    quiet_libraries()
-    try:
-        (parsed,) = HfArgumentParser(PredictArguments).parse_args_into_dataclasses(arguments)
-        # Joins the processes of accelerate launch; without a GPU that has to be asked for.
-        state = PartialState(cpu=not torch.cuda.is_available())
-        model = load_evaluation_model(parsed.model, parsed.trust_remote_code, parsed.revision, parsed.base)
-        place(model.model, state.device)
-        count, skipped = predict(model, parsed)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    if state.is_main_process:
-        report_skipped(Path(parsed.out), count, "films", skipped)
-    sys.exit(1 if parsed.strict and skipped else 0)
+    run_command(PredictArguments, predict, arguments)
 
 
 if __name__ == "__main__":

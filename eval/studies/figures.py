@@ -203,9 +203,7 @@ def plot_shares(comparison: Comparison, path: Path) -> None:
         offset = STEP ** (number - (len(arms) - 1) / 2)
         draw_shares(axes, cells, offset, METHOD_COLOURS.get(arm, _colour(number)))
     shares = sorted({cell.level for cell in comparison.cells})
-    axes.set_xscale("log")
-    axes.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
-    axes.xaxis.set_minor_locator(NullLocator())
+    label_shares(axes, shares)
     axes.set_xlim(shares[0] / 1.6, shares[-1] * 1.6)
     axes.set_xlabel("share of the training patients whose labels were used")
     axes.set_ylabel(comparison.metric)
@@ -221,6 +219,13 @@ def plot_shares(comparison: Comparison, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def label_shares(axes: Axes, shares: Sequence[float]) -> None:
+    """A logarithmic axis of shares of the labels."""
+    axes.set_xscale("log")
+    axes.set_xticks(shares, [f"{100 * share:g} %" for share in shares])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def draw_shares(axes: Axes, cells: list[Cell], offset: float, colour: str) -> None:

@@ -20,7 +20,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
-from matplotlib.ticker import NullLocator
 from transformers import HfArgumentParser
 
 from data_scripts.command_line import split_positional
@@ -28,8 +27,9 @@ from eval.records.json_values import write_json
 from eval.records.runs import AdaptRun
 from eval.studies.arms import check_same_question
 from eval.studies.cells import Cell, Comparison, compare_runs
-from eval.studies.figures import METHOD_COLOURS, STEP, draw_shares
+from eval.studies.figures import METHOD_COLOURS, STEP, draw_shares, label_shares
 from eval.studies.runs import JudgedRun, load_judged
+from eval.studies.table import format_spread
 from eval.tables import format_difference
 
 FORMAT_VERSION = 1
@@ -220,10 +220,7 @@ def _cells_table(study: MethodStudy) -> list[str]:
 
 
 def _mean(cell: Cell | None) -> str:
-    if cell is None or cell.figures["macro"].mean is None:
-        return "-"
-    figure = cell.figures["macro"]
-    return f"{figure.mean:.3f} [{figure.lowest:.3f}, {figure.highest:.3f}]"
+    return "-" if cell is None else format_spread(cell.figures["macro"])
 
 
 def _costs_table(study: MethodStudy) -> list[str]:
@@ -296,9 +293,7 @@ def _plot_problem(panel, problem: Problem, methods: Sequence[str]) -> None:
         offset = STEP ** (number - (len(methods) - 1) / 2)
         if cells:
             draw_shares(panel, cells, offset, METHOD_COLOURS.get(method, f"C{number % 10}"))
-    panel.set_xscale("log")
-    panel.set_xticks(shares, [format_share(share) for share in shares])
-    panel.xaxis.set_minor_locator(NullLocator())
+    label_shares(panel, shares)
     panel.set_xlabel("share of the labels")
     panel.set_ylabel(problem.comparison.metric)
     panel.set_title(f"{problem.base}: {problem.name}", fontsize=9, loc="left", wrap=True)

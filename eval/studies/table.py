@@ -66,7 +66,10 @@ def _pretraining_figures(comparison: Comparison) -> list[str]:
     for cell in comparison.cells:
         columns = [cell_name(cell), _format(cell.relative_flops, "{:.1%}")]
         for group in GROUPS:
-            columns += [_spread(cell.figures[group]), _difference(cell, cell.figures[group], comparison.reference)]
+            columns += [
+                format_spread(cell.figures[group]),
+                _difference(cell, cell.figures[group], comparison.reference),
+            ]
         lines.append(_row(*columns))
     return lines
 
@@ -95,7 +98,7 @@ def _adaptation_table(comparison: Comparison) -> list[str]:
         figure, size = cell.figures["macro"], None if cell.bytes is None else cell.bytes / 1e6
         low, high = figure.interval.low, figure.interval.high
         columns = [cell.arm, _percent(cell.level), _format(cell.train_films, "{:,.0f}"), _seeds(cell)]
-        columns += [_spread(figure), "-" if low is None else f"[{low:.3f}, {high:.3f}]"]
+        columns += [format_spread(figure), "-" if low is None else f"[{low:.3f}, {high:.3f}]"]
         columns += [_difference(cell, figure, comparison.reference), _format(figure.p_value, "{:.3f}")]
         columns += [_format(cell.trainable_share, "{:.2%}"), _format(size, "{:.2f} MB")]
         lines.append(_row(*columns, _format(cell.seconds, "{:,.0f}")))
@@ -125,7 +128,7 @@ def _percent(share: float) -> str:
     return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
 
 
-def _spread(figure: Figure) -> str:
+def format_spread(figure: Figure) -> str:
     if figure.mean is None:
         return "not defined"
     return f"{figure.mean:.3f} [{figure.lowest:.3f}, {figure.highest:.3f}]"

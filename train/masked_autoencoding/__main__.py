@@ -1,6 +1,7 @@
 """Masked autoencoding of a ViT on films alone (MAE), from prepared data to a tower's folder.
 
-    accelerate launch -m train.masked_autoencoding --vision_model facebook/vit-mae-base --dataset_dir DIR --output_dir RUN
+    accelerate launch -m train.masked_autoencoding --vision_model facebook/vit-mae-base --dataset_dir DIR \
+        --output_dir RUN
     torchrun --nproc_per_node 2 -m train.masked_autoencoding train/recipes/masked_autoencoding_demo.yaml --use_cpu
 
 Writes into `output_dir`: `model/` (the encoder, a plain `ViTModel` that `AutoModel` loads, with its preprocessing),
@@ -17,19 +18,15 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from data_scripts.prepared.films import FilmDataset
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.progress import quiet_libraries
-from modeling_chexficient.base_identity_chexficient import weights_sha256
 from train.masked_autoencoding.arguments import AutoencoderArguments, AutoencodingArguments
 from train.masked_autoencoding.autoencoder import Autoencoder, load_autoencoder
 from train.masked_autoencoding.trainer import AutoencodingTrainer, crop_arguments, make_plan
-from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.folder import replaced_whole
 from train.runs.recipes import DataArguments, parse_recipe
 from train.self_supervised.crops import Crops
-from train.self_supervised.film_run import probe_data_of, run_to_the_end, tower_probe
-from train.self_supervised.films import load_films, side_of_first
+from train.self_supervised.film_run import FilmRunArguments, read_films, run_to_the_end, tower_probe
 from train.self_supervised.towers import save_preprocessing
 
 ARGUMENTS = (AutoencoderArguments, DataArguments, AutoencodingArguments)
@@ -37,7 +34,7 @@ AUTOENCODER = "autoencoder"
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(FilmRunArguments):
     """All arguments of a run, by concern."""
 
     tower: AutoencoderArguments
@@ -46,17 +43,11 @@ class Arguments:
 
     @property
     def start(self) -> str | None:
-        """What the encoder is loaded from; None: it is new."""
         return self.tower.vision_model
 
-    def changed(self) -> dict:
-        """What differs from the defaults, without paths and secrets."""
-        return changed_settings(self.tower, self.training)
-
-    def of_the_result(self) -> dict:
-        """What must be equal in a run that is resumed."""
-        start = None if self.start is None else weights_sha256(self.start) or self.start
-        return settings_of_the_result(self.tower, self.training) | {"start": start}
+    @property
+    def learning(self) -> tuple:
+        return self.tower, self.training
 
 
 def build_trainer(arguments: Arguments, mixture: Mixture) -> tuple[AutoencodingTrainer, Autoencoder]:
@@ -66,18 +57,15 @@ def build_trainer(arguments: Arguments, mixture: Mixture) -> tuple[AutoencodingT
         ValueError: of what the loading of data and encoder refuses.
     """
     args, started = arguments.training, time.perf_counter()
-    with args.main_process_first(desc="loading the dataset"):
-        dataset = load_films(mixture)
-        probe_data = probe_data_of(args, mixture)
-    films = FilmDataset(dataset, range(len(dataset)), ("image",))
+    read = read_films(args, mixture)
+    films = read.films
     # New weights.
     set_seed(args.seed)
     autoencoder = load_autoencoder(arguments.tower, args.mask_ratio, args.normalise_patches)
     model, mean, std = autoencoder.model, autoencoder.mean, autoencoder.std
-    plan = make_plan(args, model, len(films), side_of_first(films))
-    evaluate_tower = tower_probe(args, probe_data, plan.image_size, mean, std)
-    sources = set(dataset.unique("source")) if "source" in dataset.column_names else set()
-    model.config.pretraining_sources = sorted({*sources, *autoencoder.sources})
+    plan = make_plan(args, model, len(films), read.side)
+    evaluate_tower = tower_probe(args, read.probe_data, plan.image_size, mean, std)
+    model.config.pretraining_sources = sorted({*read.sources, *autoencoder.sources})
     crops = Crops(crop_arguments(args), plan.image_size, plan.image_size, mean, std)
     if args.should_save:
         print(plan.words())

@@ -18,17 +18,13 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from data_scripts.prepared.films import FilmDataset
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.progress import quiet_libraries
-from modeling_chexficient.base_identity_chexficient import weights_sha256
 from modeling_chexficient.towers_chexficient import feature_size, freeze_unused
-from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.recipes import DataArguments, parse_recipe
 from train.self_supervised.arguments import SelfSupervisedArguments, TowerArguments
 from train.self_supervised.crops import CropArguments, Crops
-from train.self_supervised.film_run import probe_data_of, run_to_the_end, tower_probe
-from train.self_supervised.films import load_films, side_of_first
+from train.self_supervised.film_run import FilmRunArguments, read_films, run_to_the_end, tower_probe
 from train.self_supervised.head import save_head
 from train.self_supervised.network import Network
 from train.self_supervised.plan import build_head, make_plan
@@ -39,7 +35,7 @@ ARGUMENTS = (TowerArguments, DataArguments, CropArguments, SelfSupervisedArgumen
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(FilmRunArguments):
     """All arguments of a run, by concern."""
 
     tower: TowerArguments
@@ -49,17 +45,11 @@ class Arguments:
 
     @property
     def start(self) -> str | None:
-        """What the tower is loaded from; None: it is new."""
         return self.tower.vision_model or self.tower.model
 
-    def changed(self) -> dict:
-        """What differs from the defaults, without paths and secrets."""
-        return changed_settings(self.tower, self.crops, self.training)
-
-    def of_the_result(self) -> dict:
-        """What must be equal in a run that is resumed."""
-        start = None if self.start is None else weights_sha256(self.start) or self.start
-        return settings_of_the_result(self.tower, self.crops, self.training) | {"start": start}
+    @property
+    def learning(self) -> tuple:
+        return self.tower, self.crops, self.training
 
 
 def build_trainer(arguments: Arguments, mixture: Mixture) -> tuple[SelfDistillationTrainer, Tower]:
@@ -69,10 +59,8 @@ def build_trainer(arguments: Arguments, mixture: Mixture) -> tuple[SelfDistillat
         ValueError: of what the loading of data, tower and head refuses.
     """
     args, started = arguments.training, time.perf_counter()
-    with args.main_process_first(desc="loading the dataset"):
-        dataset = load_films(mixture)
-        probe_data = probe_data_of(args, mixture)
-    films = FilmDataset(dataset, range(len(dataset)), ("image",))
+    read = read_films(args, mixture)
+    films = read.films
     # New towers and heads.
     set_seed(args.seed)
     chosen = arguments.tower
@@ -82,10 +70,9 @@ def build_trainer(arguments: Arguments, mixture: Mixture) -> tuple[SelfDistillat
     else:
         freeze_unused(tower.model)
     head, pretrained = build_head(chosen, tower, feature_size(tower.model.config), len(films))
-    plan = make_plan(args, arguments.crops, tower, head, pretrained, len(films), side_of_first(films))
-    evaluate_tower = tower_probe(args, probe_data, plan.image_size, tower.mean, tower.std)
-    sources = set(dataset.unique("source")) if "source" in dataset.column_names else set()
-    tower.model.config.pretraining_sources = sorted({*sources, *tower.sources})
+    plan = make_plan(args, arguments.crops, tower, head, pretrained, len(films), read.side)
+    evaluate_tower = tower_probe(args, read.probe_data, plan.image_size, tower.mean, tower.std)
+    tower.model.config.pretraining_sources = sorted({*read.sources, *tower.sources})
     crops = Crops(arguments.crops, plan.image_size, plan.local_size, tower.mean, tower.std)
     network = Network(tower.model, head)
     if args.should_save:

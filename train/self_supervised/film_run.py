@@ -6,36 +6,76 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from transformers import PreTrainedModel
 
+from data_scripts.prepared.films import FilmDataset
 from data_scripts.prepared.mixture import Mixture
 from eval.records.provenance import git_commit, package_versions
 from eval.records.runs import SelfSupervisedRun
 from modeling_chexficient import CheXficientImageProcessor
 from modeling_chexficient.base_identity_chexficient import weights_sha256
+from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.distributed import leave_together, wait_for_all, world_size
 from train.runs.folder import LOG_FILE, MODEL, checkpoint_to_resume, forget_earlier_run, replaced_whole, write_log
 from train.self_supervised.film_trainer import FilmTrainer
+from train.self_supervised.films import load_films, side_of_first
 from train.self_supervised.probe import ProbeData, load_probe_data, probe
 
 
-class FilmRunArguments(Protocol):
-    """All arguments of a run, by concern."""
+class FilmRunArguments:
+    """All arguments of a run, by concern; a subclass has them as its fields."""
 
     @property
     def start(self) -> str | None:
         """What the tower is loaded from; None: it is new."""
+        raise NotImplementedError
+
+    @property
+    def learning(self) -> tuple:
+        """Those that decide what is learnt: all but the data's."""
+        raise NotImplementedError
 
     def changed(self) -> dict:
         """What differs from the defaults, without paths and secrets."""
+        return changed_settings(*self.learning)
+
+    def of_the_result(self) -> dict:
+        """What must be equal in a run that is resumed."""
+        start = None if self.start is None else weights_sha256(self.start) or self.start
+        return settings_of_the_result(*self.learning) | {"start": start}
 
 
-def probe_data_of(args, mixture: Mixture) -> ProbeData | None:
-    """What probes learn from and are evaluated on; None where nothing is evaluated."""
-    return None if args.eval_strategy == "no" else load_probe_data(mixture, args.probe_films, args.seed)
+@dataclasses.dataclass(frozen=True)
+class RunFilms:
+    """What a run learns from.
+
+    Args:
+        sources: corpora (`source` of records) of the films.
+        side: of the first film, in pixels.
+        probe_data: what probes learn from and are evaluated on; None where nothing is evaluated.
+    """
+
+    films: FilmDataset
+    sources: set[str]
+    side: int
+    probe_data: ProbeData | None
+
+
+def read_films(args, mixture: Mixture) -> RunFilms:
+    """Rank 0 reads (and caches) the data, the other ranks find them ready.
+
+    Raises:
+        ValueError: there are no films, or nothing that probes could be evaluated on.
+    """
+    with args.main_process_first(desc="loading the dataset"):
+        dataset = load_films(mixture)
+        evaluates = args.eval_strategy != "no"
+        probe_data = load_probe_data(mixture, args.probe_films, args.seed) if evaluates else None
+    films = FilmDataset(dataset, range(len(dataset)), ("image",))
+    sources = set(dataset.unique("source")) if "source" in dataset.column_names else set()
+    return RunFilms(films, sources, side_of_first(films), probe_data)
 
 
 def tower_probe(
