@@ -11,6 +11,7 @@ from tests.training import make_batch, make_trainer
 from train.objectives import OBJECTIVES
 from train.pretrain.__main__ import main
 from train.runs.distributed import average_gradients, local_slice, rank
+from train.selection.curator import KnownOfAll
 
 OBJECTIVES["toy"] = ToyObjective
 corpus, out = (Path(sys.argv[sys.argv.index(name) + 1]) for name in ("--dataset_dir", "--output_dir"))
@@ -22,7 +23,8 @@ batch = make_batch(trainer, order[local_slice(40)].tolist())
 batch = replace(batch, extra=batch.extra | {"flags": batch.extra["labels"][:, :7] > 0})
 kept = torch.arange(40) % 3 == 0
 kept[:2] = False
-share, _ = trainer.curator._exchange(batch, kept, order, first.lengths[order], None)
+everyone = KnownOfAll(order, first.lengths[order], first.text_keys[order])
+share, _ = trainer.curator._exchange(batch, kept, everyone, None)
 torch.save({"width_before": batch.text_width, "kept": order[kept], **vars(share)}, out / f"exchange-{rank()}.pt")
 
 model = trainer.accelerator.prepare_model(trainer.model)

@@ -25,7 +25,7 @@ from modeling_chexficient.modeling_chexficient_heads import (
 )
 from tests.adaptation import SIDE, TOWERS
 from train.adapt.arguments import METHODS, TUNERS, MethodArguments
-from train.adapt.learning_rates import depth_of_parameters, parameter_groups
+from train.adapt.learning_rates import depth_of_parameters_in, parameter_groups
 from train.adapt.methods import Parts, apply_method, count_trainable, hold_frozen, unwrapped
 
 FINDINGS = Parts("vision_model", ("classifier",), ("vision_model",))
@@ -206,7 +206,7 @@ def test_what_lora_cannot_do_is_refused():
 @pytest.mark.parametrize("kind", ["dinov2", "resnet"])
 def test_learning_rates_fall_towards_the_pixels(kind):
     model = head(kind)
-    depths = depth_of_parameters(model, FINDINGS)
+    depths = depth_of_parameters_in(model, FINDINGS)
     blocks = len(TOWERS[kind].hidden_sizes) if kind == "resnet" else TOWERS[kind].num_hidden_layers
     assert set(depths.values()) == set(range(blocks + 2))
     assert all((depth == 0) == ("embed" in name) for name, depth in depths.items())

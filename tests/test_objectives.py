@@ -35,6 +35,7 @@ def pair_batch(count: int = 5, width: int = 6) -> PairBatch:
     return PairBatch(
         rows=torch.arange(count) + 100,
         lengths=torch.arange(count) + 1,
+        text_keys=torch.arange(count) + 7,
         valid=torch.arange(count) < count - 1,
         pixel_values=torch.arange(count * 4, dtype=torch.uint8).view(count, 1, 2, 2),
         input_ids=numbers,

@@ -132,16 +132,23 @@ def test_plan_takes_what_curation_leaves_of_max_steps(tmp_path):
     [
         ("none", 0),
         ("random", 200),
-        # Kept pairs of the curation pass; all are scored, and the sample that prototypes start from.
-        ("quantile", 200 + 0.3 * (1000 + 100)),
+        # Kept pairs of the curation pass; all are scored.
+        ("quantile", 200 + 0.3 * 1000),
         ("semdedup", 0.3 * 1000),
     ],
 )
 def test_plan_spends_what_passes_over_all_pairs_would_cost(tmp_path, selection, spent):
-    given = {"selection": selection, "keep_share": 0.2, "curation_warmup_share": 0, "prototype_sample_size": 100}
+    given = {"selection": selection, "keep_share": 0.2, "curation_warmup_share": 0}
     schedule = plan(arguments(tmp_path, compute_passes=1.5, **given), 1000, RelativeCosts(scored=0.3))
     left = 1500 - spent
     assert left - 10 < schedule.subset_steps * 10 <= left
+
+
+@pytest.mark.parametrize("selection", ["quantile", "random"])
+def test_plan_pays_a_pass_and_no_scoring_where_curation_trains_on_all(tmp_path, selection):
+    given = {"selection": selection, "curation_warmup_share": 0, "curation_trains_on": "all"}
+    schedule = plan(arguments(tmp_path, compute_passes=1.5, **given), 1000, RelativeCosts(scored=0.3))
+    assert schedule.subset_steps == 50
 
 
 def test_plan_counts_small_images_by_their_cost(tmp_path):
@@ -173,6 +180,15 @@ def test_impossible_plans_are_refused(tmp_path):
         ({"selection": "none", "save_curated_dataset": "x"}, "save_curated_dataset"),
         ({"selection": "random", "score_image_size": 56}, "score_image_size does nothing"),
         ({"score_image_size": 8}, "at least 32 pixels"),
+        (
+            {"curation_trains_on": "all", "score_image_size": 56},
+            "score_image_size does nothing with curation_trains_on",
+        ),
+        ({"curation_trains_on": "all", "selection": "semdedup"}, "curation_trains_on all does nothing with selection"),
+        ({"curation_trains_on": "all", "selection": "none"}, "curation_trains_on all does nothing with selection"),
+        ({"num_prototypes": 21}, "num_prototypes is 21, more than the 20 pairs of a super-batch"),
+        ({"freeze_blocks": -1}, "freeze_blocks is -1"),
+        ({"chunks_in_memory": 0}, "chunks_in_memory is 0"),
         ({"low_resolution_share": 2}, "low_resolution_share"),
         ({"chunk_size": 0}, "chunk_size is 0"),
         ({"load_best_model_at_end": True, "save_strategy": "no", "eval_strategy": "no"}, "load_best_model_at_end"),

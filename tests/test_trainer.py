@@ -15,9 +15,9 @@ from modeling_chexficient import contrastive_loss, similarity_logits
 from tests.training import RECIPE, assert_same_weights, kept_rows, make_batch, make_trainer, run_recipe
 from train.objectives.contrastive import contrastive_loss as distributed_loss
 from train.objectives.encoding import Chunk
+from train.objectives.modes import without_dropout
 from train.pretrain.__main__ import main
 from train.pretrain.vocabulary import learn_vocabulary
-from train.selection.curator import without_dropout
 from train.selection.outcome import Role
 from train.selection.state import CurationState
 
@@ -74,8 +74,7 @@ def test_a_run_meets_the_share_and_writes_what_it_did(tiny_corpus, tmp_path, rul
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["keep_share_reached"] == pytest.approx(0.3, abs=0.01)
     assert run["steps"] == 12
-    # Once in the curation pass and once, as a sample of the corpus, to start the prototypes.
-    assert run["pairs_scored"] == (0 if rule == "random" else 2 * run["corpus_pairs"])
+    assert run["pairs_scored"] == (0 if rule == "random" else run["corpus_pairs"])
     assert run["settings"]["num_prototypes"] == 4
     assert run["settings"]["text_config"]["hidden_size"] == 32
     rows = kept_rows(tmp_path)
@@ -312,9 +311,12 @@ def test_batch_normalisation_scores_alike_on_all_processes(tiny_corpus, tmp_path
 
 
 def test_parts_of_unequal_size_do_not_wait_for_each_other(tiny_corpus, tmp_path):
-    """65 pairs to start the prototypes from: 33 for one process and 32 for the other, in two batches and in one."""
-    run = run_recipe(tiny_corpus, tmp_path, "--prototype_sample_size", "65", "--max_steps", "6", processes=2)
-    assert json.loads((run / "run.json").read_text())["steps"] == 6
+    """The corpus embedded at once before its choice, one more pair in one process than in the other."""
+    words = ["--selection", "semdedup", "--max_steps", "6", "--subset"]
+    rows = load_split([str(tiny_corpus)], "train")["record_id"][:65]
+    (tmp_path / "65.txt").write_text("\n".join(rows) + "\n")
+    run = run_recipe(tiny_corpus, tmp_path / "run", *words, str(tmp_path / "65.txt"), processes=2)
+    assert json.loads((run / "run.json").read_text())["pairs_scored"] == 65
 
 
 def test_a_gradient_that_is_not_finite_is_not_applied(tiny_corpus, tmp_path, capsys):

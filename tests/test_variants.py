@@ -67,7 +67,7 @@ def test_semdedup_chooses_once_after_the_warm_up(tiny_corpus, tmp_path, warmup):
 def test_the_flops_of_selections_compare(tiny_corpus, tmp_path):
     """At equal passes a subset costs its share, and scoring a third of a pass more, less with small images."""
     words = ["--max_steps", "-1", "--num_train_epochs", "4", "--curation_warmup_share", "0", "--keep_share", "0.25"]
-    words += ["--super_batch_size", "48", "--prototype_sample_size", "8"]
+    words += ["--super_batch_size", "48"]
     flops = {}
     for name, more in {
         "none": [],
@@ -84,7 +84,7 @@ def test_the_flops_of_selections_compare(tiny_corpus, tmp_path):
     assert flops["quantile"]["trained"] == pytest.approx(flops["random"]["trained"], rel=0.15)
     assert 0.05 < flops["quantile"]["scored"] / full < 0.15
     assert flops["small"]["scored"] < 0.95 * flops["quantile"]["scored"]
-    assert flops["small"]["trained"] < 0.95 * flops["quantile"]["trained"]
+    assert flops["small"]["trained"] < 0.97 * flops["quantile"]["trained"]
 
 
 def test_small_images_are_used_when_and_where_they_are_asked_for(tiny_corpus, tmp_path):

@@ -28,7 +28,7 @@ from data_scripts.films.images import open_image, prepare_film
 from data_scripts.prepared.films import PairDataset, load_split
 from modeling_chexficient import CheXficientModel
 from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
-from train.objectives.batch import PairBatch
+from train.objectives.batch import PairBatch, text_keys
 from train.objectives.collator import PairCollator
 from train.objectives.contrastive import ContrastiveObjective, contrastive_loss
 from train.objectives.encoding import Chunk, Encoder
@@ -107,7 +107,7 @@ class Bench:
         """Forward and backward on all pairs, the loss on the kept; returns FLOP."""
         encoder, arguments = self.encoder(len(self.batch)), self.arguments
         self._begin()
-        everything = Chunk(self.batch.rows, len(self.batch), self.batch.text_width)
+        everything = Chunk(self.batch.rows, len(self.batch), self.batch.text_width, self.batch.rows)
         images, texts = encoder.embed(self.model, self.batch, everything, None, "trained")
         with self._selection_timed():
             pairs = Candidates(self.batch.rows, images.detach(), texts.detach(), self._prototypes(2 * images.shape[1]))
@@ -220,12 +220,14 @@ def _random_batch(arguments: BenchmarkArguments, image_size: int, words: int) ->
     lengths = torch.randint(max(1, width // 2), width + 1, (count,), generator=generator)
     lengths[0] = width
     shape = (count, 1, image_size, image_size)
+    input_ids = torch.randint(1, words, (count, width), generator=generator)
     return PairBatch(
         rows=torch.arange(count),
         lengths=lengths,
+        text_keys=text_keys(input_ids, lengths),
         valid=torch.ones(count, dtype=torch.bool),
         pixel_values=torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator),
-        input_ids=torch.randint(1, words, (count, width), generator=generator),
+        input_ids=input_ids,
         attention_mask=(torch.arange(width) < lengths.unsqueeze(1)).long(),
     )
 

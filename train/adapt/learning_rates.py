@@ -7,30 +7,25 @@ from collections.abc import Collection
 from torch import nn
 
 from train.adapt.methods import Parts, unwrapped
+from train.runs.depths import depth_of_parameters
 
 #: What names begin with in a model that PEFT has wrapped.
 _WRAPPED = "base_model.model."
 
 
-def depth_of_parameters(model: nn.Module, parts: Parts) -> dict[str, int]:
-    """Depth of every parameter by name: 0 what stands before the tower's blocks, 1 ... n the blocks (or stages), n + 1
-    what follows them: final norm, projector, head. Names are those within PEFT's wrapping.
+def depth_of_parameters_in(model: nn.Module, parts: Parts) -> dict[str, int]:
+    """As `depth_of_parameters` of the tower has it; what is no part of the tower lies behind its blocks.
+
+    Names are those within PEFT's wrapping.
     """
     model = unwrapped(model)
     tower = model.get_submodule(parts.tower)
-    blocks = next(
-        (f"{parts.tower}.{name}" for name, module in tower.named_modules() if isinstance(module, nn.ModuleList)), None
-    )
-    if blocks is None:
+    depths, count = depth_of_parameters(tower)
+    if count == 0:
         raise ValueError(f"layer_decay: {type(tower).__name__} has no list of blocks: leave layer_decay out")
-    count, depths, passed = len(model.get_submodule(blocks)), {}, False
-    for name, _ in model.named_parameters():
-        if name.startswith(f"{blocks}."):
-            passed, depths[name] = True, 1 + int(name.removeprefix(f"{blocks}.").split(".")[0])
-        else:
-            # Parameters come in the order in which a tower is built: embeddings, blocks, final norm.
-            depths[name] = count + 1 if passed or not name.startswith(f"{parts.tower}.") else 0
-    return depths
+    prefix = f"{parts.tower}."
+    names = [name for name, _ in model.named_parameters()]
+    return {name: depths[name.removeprefix(prefix)] if name.startswith(prefix) else count + 1 for name in names}
 
 
 def parameter_groups(
@@ -51,7 +46,7 @@ def parameter_groups(
         head_rate: learning rate of the heads; None: `rate`.
         weight_decay: of the parameters whose names are in `decayed`; 0 for the others.
     """
-    depths = depth_of_parameters(model, parts) if decay != 1 else {}
+    depths = depth_of_parameters_in(model, parts) if decay != 1 else {}
     deepest = max(depths.values(), default=0)
     groups: dict[tuple[float, bool], dict] = {}
     for name, parameter in model.named_parameters():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
@@ -17,6 +18,13 @@ _IMAGE = {"kind": "image"}
 _TEXT = {"kind": "text"}
 
 
+def text_keys(input_ids: Tensor, lengths: Tensor) -> Tensor:
+    """[B] int64, a hash of the first `lengths` [B] tokens of each row of `input_ids` [B, width]."""
+    rows = zip(input_ids.numpy(), lengths.tolist(), strict=True)
+    digests = [hashlib.blake2b(row[:length].tobytes(), digest_size=8).digest() for row, length in rows]
+    return torch.tensor([int.from_bytes(digest, "little", signed=True) for digest in digests], dtype=torch.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class PairBatch:
     """Image-report pairs, B of them.
@@ -24,6 +32,7 @@ class PairBatch:
     Attributes:
         rows: [B] int64, the row of each pair in the corpus; on the CPU.
         lengths: [B] int64, tokens of each text; on the CPU.
+        text_keys: [B] int64, equal for pairs whose texts have the same tokens (`text_keys`); on the CPU.
         valid: [B] bool, False for padding rows, which repeat another pair so that all processes have equally many; on
             the CPU.
         pixel_values: [B, 1 or 3, size, size] uint8, grey films with one channel.
@@ -34,6 +43,7 @@ class PairBatch:
 
     rows: Tensor = field(metadata=_KNOWN)
     lengths: Tensor = field(metadata=_KNOWN)
+    text_keys: Tensor = field(metadata=_KNOWN)
     valid: Tensor = field(metadata=_KNOWN)
     pixel_values: Tensor = field(metadata=_IMAGE)
     input_ids: Tensor = field(metadata=_TEXT)

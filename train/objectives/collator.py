@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from data_scripts.prepared.films import film_pixels
 from data_scripts.schema import DataError
-from train.objectives.batch import PairBatch
+from train.objectives.batch import PairBatch, text_keys
 
 
 class PairCollator:
@@ -52,9 +52,11 @@ class PairCollator:
             pad_to_multiple_of=self.text_multiple,
             return_tensors="pt",
         )
+        lengths = texts["attention_mask"].sum(dim=1)
         return PairBatch(
             rows=torch.tensor([pair["row"] for pair in pairs]),
-            lengths=texts["attention_mask"].sum(dim=1),
+            lengths=lengths,
+            text_keys=text_keys(texts["input_ids"], lengths),
             valid=torch.ones(len(pairs), dtype=torch.bool),
             pixel_values=self.pixels([pair["image"] for pair in pairs]),
             input_ids=texts["input_ids"],

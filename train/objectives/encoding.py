@@ -14,6 +14,10 @@ from modeling_chexficient import normalise_pixels
 from train.objectives.batch import PairBatch
 from train.runs.flops import PairFlops
 
+#: Sizes that chunks of fixed shapes may have, up to `chunk_size`: few, and at most a twentieth of a chunk is padding
+#: where a batch has several.
+_SIZES = 40
+
 
 def resize_pixels(pixels: Tensor, size: int) -> Tensor:
     """uint8 pixels [B, C, H, W] as [B, C, size, size], bicubic with antialiasing, on their device."""
@@ -25,11 +29,20 @@ def resize_pixels(pixels: Tensor, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some pairs of a batch: their `index` [n], the first `count` of them real, the rest padding (repeated pairs)."""
+    """Some pairs of a batch.
+
+    Attributes:
+        index: [n], the pairs; the first `count` of them are real, the rest padding (repeated pairs).
+        text_length: columns that hold their texts.
+        texts: [m], a pair of each text that is encoded.
+        text_of: [n], which of `texts` a pair has; None: each pair has one of its own.
+    """
 
     index: Tensor
     count: int
     text_length: int
+    texts: Tensor
+    text_of: Tensor | None = None
 
 
 @dataclass
@@ -38,9 +51,9 @@ class Encoder:
 
     Attributes:
         image_mean, image_std: of the image processor; pixels are normalised on the device.
-        chunk_size: pairs that go through the towers at once.
+        chunk_size: pairs that go through the towers at once, at most.
         text_multiple: texts of a chunk are cut to its longest one, rounded up to a multiple of this.
-        fixed_shapes: pad the last chunk to `chunk_size` (a compiled model recompiles for every new shape).
+        fixed_shapes: pad chunks to few sizes (a compiled model recompiles for every new shape).
         autocast: context of mixed precision for the towers.
         flops: what a pair costs; None: not counted.
         spent: FLOP of this process, by what they were spent on.
@@ -59,20 +72,35 @@ class Encoder:
         """Width of a tensor that holds texts of `lengths` tokens (on the CPU)."""
         return -(-int(lengths.max()) // self.text_multiple) * self.text_multiple
 
-    def chunks(self, batch: PairBatch) -> list[Chunk]:
-        """The pairs of a batch, cut into chunks of similar length; none is wider than the texts of the batch.
+    def chunks(self, batch: PairBatch, share_texts: bool = False) -> list[Chunk]:
+        """The pairs of a batch, cut into chunks of nearly equal size; none is wider than the texts of the batch.
 
         Sorted by length, so that little padding is computed; nothing that is selected or learnt depends on the order.
+
+        Args:
+            share_texts: encode a text that several pairs of a chunk have once, not with fixed shapes. Exact where
+                nothing is dropped: with dropout, each pair would have had a text embedding of its own.
         """
-        order = batch.lengths.argsort(stable=True)
-        chunks = []
-        for index in order.split(self.chunk_size):
-            count = len(index)
-            text_length = self.padded(batch.lengths[index])
-            if self.fixed_shapes and count < self.chunk_size:
-                index = torch.cat([index, index[-1:].expand(self.chunk_size - count)])
-            chunks.append(Chunk(index, count, min(text_length, batch.text_width)))
-        return chunks
+        # By length, and among these by text.
+        order = batch.text_keys.argsort(stable=True)
+        order = order[batch.lengths[order].argsort(stable=True)]
+        size = -(-len(order) // -(-len(order) // self.chunk_size))
+        if self.fixed_shapes:
+            step = max(1, self.chunk_size // _SIZES)
+            size = min(-(-size // step) * step, self.chunk_size)
+        return [self._chunk(batch, index, size, share_texts) for index in order.split(size)]
+
+    def _chunk(self, batch: PairBatch, index: Tensor, size: int, share_texts: bool) -> Chunk:
+        """The pairs `index` [n <= size] of a batch, in order of their texts."""
+        count, text_length = len(index), min(self.padded(batch.lengths[index]), batch.text_width)
+        if self.fixed_shapes:
+            index = torch.cat([index, index[-1:].expand(size - count)])
+        if self.fixed_shapes or not share_texts:
+            return Chunk(index, count, text_length, index)
+        keys = batch.text_keys[index]
+        first = torch.ones(count, dtype=torch.bool)
+        first[1:] = keys[1:] != keys[:-1]
+        return Chunk(index, count, text_length, index[first], first.cumsum(0) - 1)
 
     def embed(self, model, batch: PairBatch, chunk: Chunk, image_size: int | None, spent_on: str):
         """Image and text embeddings, each [chunk.count, D] of unit norm; with or without gradient as the caller has it.
@@ -80,34 +108,44 @@ class Encoder:
         Args:
             image_size: side of the images for this pass; None: as they are.
         """
-        index = chunk.index.to(batch.device, non_blocking=True)
-        pixels = batch.pixel_values[index]
+        pixels = batch.pixel_values[chunk.index.to(batch.device, non_blocking=True)]
         if image_size is not None:
             pixels = resize_pixels(pixels, image_size)
+        index = chunk.texts.to(batch.device, non_blocking=True)
         texts = {name: tensor[index, : chunk.text_length] for name, tensor in batch.texts.items()}
         if self.flops is not None:
-            cost = self.flops.pairs(len(index), pixels.shape[-1], chunk.text_length)
-            self.spent[spent_on] += cost.forward + (cost.backward if torch.is_grad_enabled() else 0)
+            image, text = self.flops.image(pixels.shape[-1]), self.flops.text(chunk.text_length)
+            self.spent[spent_on] += len(pixels) * image.forward + len(index) * text.forward
+            if torch.is_grad_enabled():
+                self.spent[spent_on] += len(pixels) * image.backward + len(index) * text.backward
         with self.autocast():
             outputs = model(pixel_values=normalise_pixels(pixels, self.image_mean, self.image_std), **texts)
-        return outputs.image_embeds[: chunk.count], outputs.text_embeds[: chunk.count]
+        images, texts = outputs.image_embeds, outputs.text_embeds
+        if chunk.text_of is not None:
+            texts = texts[chunk.text_of.to(batch.device, non_blocking=True)]
+        return images[: chunk.count], texts[: chunk.count]
 
     @torch.no_grad()
     def embed_all(
         self, model, batch: PairBatch, image_size: int | None = None, spent_on: str = "scored"
     ) -> tuple[Tensor, Tensor]:
-        """Image and text embeddings [B, D] of a whole batch, without gradient, in the order of the batch, in fp32."""
-        chunks = self.chunks(batch)
+        """Image and text embeddings [B, D] of a whole batch in evaluation mode, in the order of the batch, in fp32."""
+        chunks = self.chunks(batch, share_texts=True)
         parts = [self.embed(model, batch, chunk, image_size, spent_on) for chunk in chunks]
-        order = torch.cat([chunk.index[: chunk.count] for chunk in chunks])
-        return tuple(_in_order(torch.cat(embeds).float(), order) for embeds in zip(*parts, strict=True))
+        order = order_of(chunks)
+        return tuple(in_order(torch.cat(embeds).float(), order) for embeds in zip(*parts, strict=True))
 
     def features(self, model, batch: PairBatch, image_size: int | None = None) -> Tensor:
         """Features [B, 2 D] of the pairs of a batch (see `pair_features`), without gradient."""
         return pair_features(*self.embed_all(model, batch, image_size))
 
 
-def _in_order(rows: Tensor, order: Tensor) -> Tensor:
+def order_of(chunks: list[Chunk]) -> Tensor:
+    """The real pairs of chunks, one after the other."""
+    return torch.cat([chunk.index[: chunk.count] for chunk in chunks])
+
+
+def in_order(rows: Tensor, order: Tensor) -> Tensor:
     """Undo a sorting: row i of `rows` goes to place `order[i]`."""
     restored = torch.empty_like(rows)
     restored[order.to(rows.device)] = rows

@@ -1,22 +1,25 @@
-"""An objective over any batch, with the activations of one chunk in memory.
+"""An objective over any batch, with the activations of few chunks in memory.
 
 Source: GradCache (Gao et al., arXiv 2101.06983). The loss needs all embeddings at once, but the towers do not: embed
 chunk by chunk without gradient, differentiate the loss by the embeddings, then embed each chunk again and
-backpropagate those gradients. It is exact; the second forward costs a third of a step. Embeddings that are known
-already (of the pass that scored the pairs) save that third.
+backpropagate those gradients. It is exact; the second forward costs a third of a step. Two things save of it:
+embeddings that are known already (of the pass that scored the pairs) need no first pass, and chunks that are embedded
+with gradient in the first pass need no second one (the last ones, since no other activations are in memory then).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import get_device_states, set_device_states
 
 from train.objectives.batch import PairBatch
-from train.objectives.encoding import Chunk, Encoder
+from train.objectives.encoding import Chunk, Encoder, in_order, order_of
+from train.objectives.modes import embeds_texts_alike
 from train.objectives.objective import Objective
 
 
@@ -35,6 +38,24 @@ class _RandomState:
             yield
 
 
+@dataclass
+class _Embedded:
+    """A chunk after the first pass.
+
+    Attributes:
+        chunk: which pairs.
+        images, texts: [count, D].
+        held: whether they can be differentiated.
+        state: the random numbers before it was embedded; None where they do not matter.
+    """
+
+    chunk: Chunk
+    images: Tensor
+    texts: Tensor
+    held: bool = False
+    state: _RandomState | None = None
+
+
 def backward_in_chunks(
     model,
     plain_model,
@@ -46,6 +67,8 @@ def backward_in_chunks(
     cached: tuple[Tensor, Tensor] | None = None,
     image_size: int | None = None,
     check: Callable[[Tensor], None] = lambda loss: None,
+    chunks_in_memory: int = 1,
+    embedded: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """Accumulate the gradient of the objective over `batch` and return the loss, without gradient.
 
@@ -62,39 +85,62 @@ def backward_in_chunks(
         cached: the embeddings, where a pass without dropout knows them already.
         image_size: side of the images; None: as they are.
         check: called with the loss before any gradient is accumulated; may raise.
+        chunks_in_memory: so many chunks, at least 1, may have their activations in memory: they are embedded once.
+        embedded: called with the embeddings [B, D], without gradient and in the order of the batch, before the loss.
     """
-    chunks = encoder.chunks(batch)
-    order = torch.cat([chunk.index[: chunk.count] for chunk in chunks])
+    chunks = encoder.chunks(batch, share_texts=embeds_texts_alike(plain_model.text_model))
+    order = order_of(chunks)
     pairs = batch.select(order)
     if len(chunks) == 1:
         images, texts = encoder.embed(model, batch, chunks[0], image_size, "trained")
+        if embedded is not None:
+            embedded(*(in_order(rows.detach().float(), order) for rows in (images, texts)))
         loss = objective(plain_model, images.float(), texts.float(), pairs)
         check(loss.detach())
         backward(loss)
         return loss.detach()
 
     if cached is None:
-        embeddings, states = _first_pass(plain_model, encoder, batch, chunks, image_size)
+        passed = _first_pass(plain_model, encoder, batch, chunks, image_size, chunks_in_memory)
     else:
-        embeddings, states = [rows[order.to(rows.device)] for rows in cached], [None] * len(chunks)
-    images, texts = (rows.detach().float().requires_grad_() for rows in embeddings)
+        counts = [chunk.count for chunk in chunks]
+        parts = [rows[order.to(rows.device)].split(counts) for rows in cached]
+        passed = [_Embedded(*of_chunk) for of_chunk in zip(chunks, *parts, strict=True)]
+    images, texts = (
+        torch.cat([rows.detach().float() for rows in parts]).requires_grad_()
+        for parts in zip(*((part.images, part.texts) for part in passed), strict=True)
+    )
+    if embedded is not None:
+        embedded(*(in_order(rows.detach(), order) for rows in (images, texts)))
     loss = objective(plain_model, images, texts, pairs)
     check(loss.detach())
-    (image_gradients, text_gradients), own = _gradients(loss, (images, texts), plain_model, objective)
-    start = 0
-    for chunk, state in zip(chunks, states, strict=True):
-        rows = slice(start, start + chunk.count)
-        start += chunk.count
-        last = chunk is chunks[-1]
-        with nullcontext() if last else no_sync(), nullcontext() if state is None else state.replay():
-            images, texts = encoder.embed(model, batch, chunk, image_size, "trained")
-            surrogate = (images * image_gradients[rows]).sum() + (texts * text_gradients[rows]).sum()
+    gradients, own = _gradients(loss, (images, texts), plain_model, objective)
+    gradients = zip(*(rows.split([chunk.count for chunk in chunks]) for rows in gradients), strict=True)
+    # What is held first, which frees its memory before another chunk is embedded; the sort is stable.
+    todo = sorted(zip(passed, gradients, strict=True), key=lambda one: not one[0].held)
+    for number, (part, (image_gradients, text_gradients)) in enumerate(todo, start=1):
+        last = number == len(todo)
+        with nullcontext() if last else no_sync():
+            images, texts = _with_gradient(model, encoder, batch, part, image_size)
+            surrogate = (images * image_gradients).sum() + (texts * text_gradients).sum()
             if last:
                 # With the last chunk, whose backward alone synchronises processes, as each parameter's only gradient
                 # of the loss itself.
                 surrogate = surrogate + sum((parameter * gradient).sum() for parameter, gradient in own)
             backward(surrogate)
     return loss.detach()
+
+
+def _with_gradient(
+    model, encoder: Encoder, batch: PairBatch, part: _Embedded, image_size: int | None
+) -> tuple[Tensor, Tensor]:
+    """The embeddings of a chunk that can be differentiated; those that were held are given away."""
+    if part.held:
+        images, texts = part.images, part.texts
+        part.images = part.texts = None
+        return images, texts
+    with nullcontext() if part.state is None else part.state.replay():
+        return encoder.embed(model, batch, part.chunk, image_size, "trained")
 
 
 def _gradients(
@@ -113,12 +159,17 @@ def _gradients(
 
 
 def _first_pass(
-    model, encoder: Encoder, batch: PairBatch, chunks: list[Chunk], image_size: int | None
-) -> tuple[list[Tensor], list[_RandomState]]:
-    """Embeddings of all chunks one after the other, without gradient, and the random state before each."""
-    parts, states = [], []
-    with torch.no_grad():
-        for chunk in chunks:
-            states.append(_RandomState(batch.pixel_values))
-            parts.append(encoder.embed(model, batch, chunk, image_size, "trained"))
-    return [torch.cat(embeds) for embeds in zip(*parts, strict=True)], states
+    model, encoder: Encoder, batch: PairBatch, chunks: list[Chunk], image_size: int | None, chunks_in_memory: int
+) -> list[_Embedded]:
+    """All chunks one after the other: without gradient, and the last `chunks_in_memory` with it.
+
+    The first chunk is never held: the backward pass of one chunk synchronises processes, and the model as trained must
+    have embedded that.
+    """
+    passed = []
+    for number, chunk in enumerate(chunks):
+        held = number >= max(1, len(chunks) - chunks_in_memory)
+        state = None if held else _RandomState(batch.pixel_values)
+        with torch.set_grad_enabled(held):
+            passed.append(_Embedded(chunk, *encoder.embed(model, batch, chunk, image_size, "trained"), held, state))
+    return passed

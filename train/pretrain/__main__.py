@@ -30,7 +30,7 @@ from train.objectives import OBJECTIVES
 from train.objectives.collator import PairCollator
 from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
 from train.pretrain.label_records import LabelledPairs, read_label_records
-from train.pretrain.model import build_model, build_tokenizer
+from train.pretrain.model import build_model, build_tokenizer, freeze_blocks
 from train.pretrain.reference import embed_reference
 from train.pretrain.trainer import CuratedTrainer
 from train.runs.arguments import changed_settings, settings_of_the_result
@@ -109,6 +109,8 @@ def build_trainer(
     texts = chain(iterate_column(dataset, "report"), records.texts() if records is not None else ())
     tokenizer = build_tokenizer(model_arguments, texts)
     model = build_model(model_arguments, tokenizer, args.seed)
+    if args.freeze_blocks:
+        freeze_blocks(model.vision_model, args.freeze_blocks)
     # Evaluation says so next to a figure on a corpus that the model was trained on.
     sources = dataset.unique("source") if "source" in dataset.column_names else []
     before = getattr(model.config, "pretraining_sources", None) or []

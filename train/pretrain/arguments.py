@@ -79,6 +79,13 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
             "choices": LABEL_SOURCES,
         },
     )
+    freeze_blocks: int = field(
+        default=0,
+        metadata={
+            "help": "So many of the image tower's first blocks, and what stands before them, do not learn: the "
+            "backward pass ends there."
+        },
+    )
     ema_decay: float | None = field(
         default=None,
         metadata={
@@ -97,6 +104,14 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
         metadata={
             "help": "Pairs whose activations a process holds at once; larger batches are trained in chunks, with the "
             "same result. Default: per_device_train_batch_size.",
+            "resume": "free",
+        },
+    )
+    chunks_in_memory: int = field(
+        default=1,
+        metadata={
+            "help": "So many chunks may have their activations in memory at once: of a batch of several chunks, so "
+            "many go through the towers once instead of twice. The first of them costs no memory.",
             "resume": "free",
         },
     )
@@ -150,6 +165,9 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
                 f"compute_passes is {self.compute_passes}, it must be above 0, and goes without max_steps: give one"
             )
 
+        if self.freeze_blocks < 0:
+            raise ValueError(f"freeze_blocks is {self.freeze_blocks}, it must not be negative")
+
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}, it must lie between 0 and 1, such as 0.999")
 
@@ -170,7 +188,13 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
             raise ValueError(f"label_source {self.label_source} does nothing without a label_record_share: give one")
 
     def _check_sizes(self) -> None:
-        for name in ("chunk_size", "per_device_train_batch_size", "text_multiple", "max_skipped_in_a_row"):
+        for name in (
+            "chunk_size",
+            "chunks_in_memory",
+            "per_device_train_batch_size",
+            "text_multiple",
+            "max_skipped_in_a_row",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, it must be at least 1")

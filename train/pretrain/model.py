@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, set_seed
 
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel
 from modeling_chexficient.texts_chexficient import longest_text
 from modeling_chexficient.towers_chexficient import resize_position_embeddings
+from train.objectives.modes import has_batch_normalisation
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.vocabulary import learn_vocabulary
+from train.runs.depths import depth_of_parameters
 
 
 def build_tokenizer(arguments: ModelArguments, reports: Iterable[str]):
@@ -49,6 +52,24 @@ def build_model(arguments: ModelArguments, tokenizer, seed: int) -> CheXficientM
             "belongs to it"
         )
     return model
+
+
+def freeze_blocks(tower: nn.Module, count: int) -> None:
+    """Freeze the first `count` blocks of a tower, and what stands before them: the backward pass ends there.
+
+    Raises:
+        ValueError: it has no blocks, or fewer, or batch normalisation, whose statistics would change all the same.
+    """
+    depths, blocks = depth_of_parameters(tower)
+    if not 0 < count <= blocks:
+        raise ValueError(f"freeze_blocks is {count}, and {type(tower).__name__} has {blocks} blocks")
+    if has_batch_normalisation(tower):
+        raise ValueError(
+            f"freeze_blocks: {type(tower).__name__} has batch normalisation, whose statistics would change all the "
+            "same: leave freeze_blocks out"
+        )
+    for name, parameter in tower.named_parameters():
+        parameter.requires_grad_(depths[name] > count)
 
 
 def _whole_model(arguments: ModelArguments) -> CheXficientModel:

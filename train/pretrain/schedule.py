@@ -105,13 +105,13 @@ def _kept_share(args: CuratedTrainingArguments) -> float:
 def _affordable(args: CuratedTrainingArguments, schedule: Schedule, costs: RelativeCosts) -> int:
     """Batches of the subset phase, a multiple of `accumulate`, that the budget leaves after warm-up and scoring."""
     rule, count = args.rule, schedule.num_rows
-    scored = count * max(schedule.curation_epochs, rule.when is When.OFFLINE) if rule.scores else 0
+    free = args.curation_trains_on == "all"
+    scored = count * max(schedule.curation_epochs, rule.when is When.OFFLINE) if rule.scores and not free else 0
     if REFERENCE in rule.needs:
         # As if the reference cost what the learner does.
         scored += count
-    if rule.uses_prototypes:
-        scored += min(args.prototype_sample_size, count)
-    trained = schedule.warmup_steps * schedule.batch_size + schedule.curation_epochs * _kept_share(args) * count
+    curated = schedule.curation_epochs * count * (1.0 if free else _kept_share(args))
+    trained = schedule.warmup_steps * schedule.batch_size + curated
     left = args.compute_passes * count - trained - scored * costs.scored
     small = 0.0 if args.low_resolution_size is None else args.low_resolution_share
     price = small * costs.low_resolution + (1 - small)

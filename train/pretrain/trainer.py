@@ -24,6 +24,7 @@ from train.objectives.batch import PairBatch
 from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
+from train.objectives.modes import evaluation_mode, has_dropout, without_dropout
 from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.label_records import LabelledPairs
 from train.pretrain.schedule import plan, relative_costs
@@ -33,7 +34,7 @@ from train.runs.flops import PairFlops
 from train.runs.nonfinite import NonFiniteError
 from train.runs.sharding import prepare_sharding, sharding_is_asked_for, with_group_of_its_own
 from train.runs.trainer import RunTrainer
-from train.selection.curator import Curator, evaluation_mode, has_dropout, without_dropout
+from train.selection.curator import Curator
 from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
 from train.selection.rule import When
 from train.selection.sampler import CurationBatchSampler
@@ -68,6 +69,7 @@ class CuratedTrainer(RunTrainer):
 
     In the curation epoch every super-batch is scored without gradient; the selected pairs alone are trained on, with
     dropout off. Unselected pairs never enter the published loss, so the gradient is the same at about half the cost.
+    With `curation_trains_on` "all" it is a plain pass over all pairs, without dropout, whose embeddings are the scores.
     A batch of any size is trained with the activations of `chunk_size` pairs (see `train.objectives.gradient_cache`).
     The kept subset does not depend on the number of processes (see `train.selection.curator`) for towers without batch
     normalisation, which normalises by the chunk of one process while training, and without dropout outside of curation,
@@ -250,7 +252,10 @@ class CuratedTrainer(RunTrainer):
                 # The last pass decides: the union of several would be more than the share asked for.
                 self.curation.forget()
             try:
-                batch, cached = self.curator.choose(self.model, batch, number)
+                if self.args.curation_trains_on == "all":
+                    batch = self.curator.whole(batch)
+                else:
+                    batch, cached = self.curator.choose(self.model, batch, number)
             except NonFiniteError as error:
                 return self._skip(str(error))
         try:
@@ -283,6 +288,10 @@ class CuratedTrainer(RunTrainer):
             if sum_over_processes(~torch.isfinite(loss)) > 0:
                 raise NonFiniteError(f"batch {number} (step {self.state.global_step}): the loss is NaN or infinite")
 
+        def choose(images: Tensor, texts: Tensor) -> None:
+            self.curator.choose_while_training(batch, images, texts, number)
+
+        while_training = self.schedule.is_curating(number) and self.args.curation_trains_on == "all"
         return backward_in_chunks(
             model,
             self.model,
@@ -294,6 +303,8 @@ class CuratedTrainer(RunTrainer):
             cached,
             self._image_size(number),
             check,
+            self.args.chunks_in_memory,
+            choose if while_training else None,
         )
 
     def _image_size(self, number: int) -> int | None:

@@ -57,12 +57,17 @@ class PairFlops:
     The loss and the selection are left out: they are less than a thousandth. Attention is counted in its plain form.
 
     Args:
+        model: what does not learn in it costs no backward pass.
         recomputes: whether activations are computed again in the backward pass (gradient checkpointing).
     """
 
     def __init__(self, model: PreTrainedModel, recomputes: bool = False):
         with torch.device("meta"):
             self._twin = type(model)._from_config(model.config, attn_implementation="eager").eval()
+        # Where nothing learns, the backward pass ends.
+        learns = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        for name, parameter in self._twin.named_parameters():
+            parameter.requires_grad_(learns[name])
         self._recomputes = recomputes
         self._costs: dict[tuple[str, int], Cost] = {}
 

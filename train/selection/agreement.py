@@ -26,8 +26,8 @@ from modeling_chexficient import CheXficientModel, CheXficientProcessor
 from train.objectives.batch import PairBatch
 from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
+from train.objectives.modes import evaluation_mode
 from train.runs.flops import PairFlops
-from train.selection.curator import evaluation_mode
 from train.selection.knowledge import REFERENCE, know
 from train.selection.rule import Candidates, When
 from train.selection.rules import rule_named

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import get_type_hints
 
 from train.selection.knowledge import REFERENCE
-from train.selection.rule import SelectionRule
+from train.selection.rule import SelectionRule, When
 from train.selection.rules import DEFAULT_RULE, RULES, describe_rules, rule_named
 
 
@@ -43,12 +43,18 @@ class SelectionArguments(constants_of(RULES)):
         default=6, metadata={"help": "Prototypes; published: 6, and 32 for the rule of the second version."}
     )
     curation_epochs: int = field(default=1, metadata={"help": "Passes over the whole corpus that select."})
+    curation_trains_on: str = field(
+        default="kept",
+        metadata={
+            "help": "What is trained on in the curation epoch: the kept pairs of every super-batch (published), which "
+            "costs a forward pass over all pairs to score them; or all, a plain pass whose embeddings are the scores, "
+            "so that choosing costs nothing, and the kept pairs from then on.",
+            "choices": ["kept", "all"],
+        },
+    )
     curation_warmup_share: float = field(
         default=0.01,
         metadata={"help": "Plain training before the first selection, as a share of the corpus (published: 0.01)."},
-    )
-    prototype_sample_size: int = field(
-        default=4096, metadata={"help": "Random pairs of the corpus whose features start the prototypes by k-means."}
     )
     prototype_momentum: float = field(default=0.9, metadata={"help": "EMA momentum of the prototypes."})
     sinkhorn_temperature: float = field(default=0.5, metadata={"help": "Temperature of the Sinkhorn assignment."})
@@ -99,11 +105,17 @@ class SelectionArguments(constants_of(RULES)):
         if self.keep_share is not None and not 0 < self.keep_share <= 1:
             raise ValueError(f"keep_share is {self.keep_share}, it must lie in (0, 1] (a share of the corpus)")
         self._check_rule()
+        self._check_trains_on()
         if self.curation_warmup_share < 0:
             raise ValueError(f"curation_warmup_share is {self.curation_warmup_share}, it must not be negative")
-        for name in ("curation_epochs", "num_prototypes", "super_batch_size", "prototype_sample_size"):
+        for name in ("curation_epochs", "num_prototypes", "super_batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if self.rule.uses_prototypes and self.num_prototypes > self.super_batch_size:
+            raise ValueError(
+                f"num_prototypes is {self.num_prototypes}, more than the {self.super_batch_size} pairs of a "
+                "super-batch by which they start: lower it or raise super_batch_size"
+            )
         if self.score_image_size is not None and self.score_image_size < 32:
             raise ValueError(f"score_image_size is {self.score_image_size}, it must be at least 32 pixels")
         if not 0 <= self.prototype_momentum < 1:
@@ -112,6 +124,20 @@ class SelectionArguments(constants_of(RULES)):
             raise ValueError(f"sinkhorn_temperature is {self.sinkhorn_temperature}, it must be above 0")
         if self.map_sample_size < 0:
             raise ValueError(f"map_sample_size is {self.map_sample_size}, it must not be negative")
+
+    def _check_trains_on(self) -> None:
+        if self.curation_trains_on == "kept":
+            return
+        if self.rule.when is not When.ONLINE:
+            raise ValueError(
+                f"curation_trains_on all does nothing with selection {self.selection}, which has no curation epoch: "
+                "leave it out"
+            )
+        if self.score_image_size is not None:
+            raise ValueError(
+                "score_image_size does nothing with curation_trains_on all, whose scores are the embeddings of "
+                "training: leave one of them out"
+            )
 
     def _check_rule(self) -> None:
         rule = self.rule

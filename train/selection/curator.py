@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, SequentialSampler, Subset
 
 from data_scripts.prepared.films import PairDataset
 from data_scripts.progress import progress
 from train.objectives.batch import PairBatch
 from train.objectives.encoding import Encoder, pair_features
+from train.objectives.modes import evaluation_mode, has_batch_normalisation
 from train.runs.distributed import (
     agree,
     even_share,
@@ -34,51 +34,28 @@ from train.selection.prototypes import kmeans_prototypes, mean_pairwise_cosine, 
 from train.selection.rule import Candidates
 from train.selection.state import CurationState
 
-#: Attributes by which modules hold a probability of dropping: `nn.Dropout` the first, those of transformers the others.
-_DROP_ATTRIBUTES = ("p", "dropout", "attention_dropout", "dropout_prob", "drop_prob")
+
+class KnownOfAll(NamedTuple):
+    """What all processes know of the pairs of a super-batch, each [B] on the CPU (see `PairBatch`)."""
+
+    rows: Tensor
+    lengths: Tensor
+    text_keys: Tensor
 
 
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    """Without gradient and dropout, and back to the mode the model was in."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield model
-    finally:
-        model.train(training)
+def _known_of_all(batch: PairBatch) -> KnownOfAll:
+    """Of the pairs of all processes; `batch` holds those of this one."""
+    own = torch.stack([getattr(batch, name) for name in KnownOfAll._fields], dim=1)
+    return KnownOfAll(*gather_uneven(own.to(batch.device)).cpu().unbind(dim=1))
 
 
-@contextmanager
-def without_dropout(model: torch.nn.Module, active: bool = True) -> Iterator[None]:
-    """Training mode with everything that drops switched off, so that scoring and training see the same embeddings."""
-    before = _what_drops(model) if active else []
-    for module, name, _ in before:
-        setattr(module, name, 0.0)
-    try:
-        yield
-    finally:
-        for module, name, value in before:
-            setattr(module, name, value)
-
-
-def has_dropout(model: torch.nn.Module) -> bool:
-    """Whether anything is dropped in training. Which values, is drawn by each process for its own pairs in their order,
-    so plain training then depends on the number of processes; curation itself does not (`without_dropout`).
-    """
-    return bool(_what_drops(model))
-
-
-def _what_drops(model: torch.nn.Module) -> list[tuple[torch.nn.Module, str, float]]:
-    """Modules with the attribute that holds their probability of dropping, where that is above 0."""
-    places = [(module, name, getattr(module, name, None)) for module in model.modules() for name in _DROP_ATTRIBUTES]
-    return [(module, name, value) for module, name, value in places if isinstance(value, float) and value > 0]
-
-
-def embeds_alike_in_training(model: torch.nn.Module) -> bool:
-    """Whether training mode `without_dropout` gives the embeddings of evaluation mode: not with batch normalisation."""
-    return not any(isinstance(module, _BatchNorm) for module in model.modules())
+def _padded(batch: PairBatch, count: int) -> PairBatch:
+    """This process's part of a super-batch of `count` pairs with as many rows as the largest part has."""
+    largest = slices(count)[0].stop
+    index = torch.arange(largest)
+    if largest == len(batch):
+        return batch
+    return replace(batch.select(index.clamp(max=len(batch) - 1)), valid=index < len(batch))
 
 
 class Curator:
@@ -113,7 +90,7 @@ class Curator:
         self.collator = collator
         self.known = {} if known is None else known
         self.pairs_scored = 0
-        self.reuses_scores = args.score_image_size is None and embeds_alike_in_training(model)
+        self.reuses_scores = args.score_image_size is None and not has_batch_normalisation(model)
 
     def choose(
         self, model: torch.nn.Module, batch: PairBatch, number: int
@@ -135,41 +112,64 @@ class Curator:
         Raises:
             NonFiniteError: features are NaN or infinite, and `on_nonfinite` is "stop" or hardly any are finite.
         """
-        generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + number)
-        about = gather_uneven(torch.stack([batch.rows, batch.lengths], dim=1).to(batch.device)).cpu()
-        all_rows, all_lengths = about.unbind(dim=1)
-        known = {name: values[all_rows] for name, values in self.known.items()}
-        embeds, pairs = None, Candidates(all_rows, known=known)
+        everyone, embeds = _known_of_all(batch), None
         if self.args.rule.scores:
             share_buffers(model)
-            counts = [part.stop - part.start for part in slices(len(all_rows))]
             # Equally many on all processes, since a sharded model gathers its weights in every forward pass.
-            filled = batch
-            if len(batch) < counts[0]:
-                filled = batch.select(torch.arange(counts[0]).clamp(max=len(batch) - 1))
-            images, texts = self.score(model, filled)
+            images, texts = self.score(model, _padded(batch, len(everyone.rows)))
             embeds = images[: len(batch)], texts[: len(batch)]
-            image_embeds, text_embeds = gather_uneven(torch.cat(embeds, dim=1), counts).chunk(2, dim=1)
-            pairs = Candidates(all_rows, image_embeds, text_embeds, self._prototypes(model), known)
-            self.pairs_scored += len(all_rows)
-        selection = self._select(pairs, generator, number)
-        self.state.record(all_rows, selection, pairs.features)
-        cached = embeds if self.reuses_scores else None
-        return self._exchange(batch, selection.kept.cpu(), all_rows, all_lengths, cached)
+            self.pairs_scored += len(everyone.rows)
+        kept = self._select(everyone.rows, embeds, number).kept.cpu()
+        return self._exchange(batch, kept, everyone, embeds if self.reuses_scores else None)
+
+    def whole(self, batch: PairBatch) -> PairBatch:
+        """This process's part of a super-batch to train on in whole, with a padding row where others have one more."""
+        return _padded(batch, len(_known_of_all(batch).rows))
+
+    def choose_while_training(self, batch: PairBatch, images: Tensor, texts: Tensor, number: int) -> None:
+        """Choose from a super-batch that is trained on in whole, by the embeddings of that step: nothing is scored.
+
+        Args:
+            batch: of `whole`.
+            images, texts: [b, D] fp32, its embeddings.
+            number: as for `choose`.
+
+        Raises:
+            NonFiniteError: as `choose` does.
+        """
+        own = int(batch.valid.sum())
+        rows = _known_of_all(batch.select(torch.arange(own))).rows
+        self._select(rows, (images[:own], texts[:own]) if self.args.rule.scores else None, number)
 
     def score(self, model: torch.nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
         """Image and text embeddings [b, D] of this process's pairs, without gradient and without dropout."""
         with evaluation_mode(model):
             return self.encoder.embed_all(model, batch, self.args.score_image_size)
 
-    def _select(self, pairs: Candidates, generator: torch.Generator, number: int) -> Selection:
-        """Select from a super-batch by the rule, and move the prototypes, if there are any, towards what was kept."""
+    def _select(self, rows: Tensor, embeds: tuple[Tensor, Tensor] | None, number: int) -> Selection:
+        """Select from a super-batch by the rule, note it, and move the prototypes, if there are any, towards the kept.
+
+        Args:
+            rows: [B] of all processes.
+            embeds: image and text embeddings [b, D] of this process's part; None where the rule needs none.
+        """
+        known = {name: values[rows] for name, values in self.known.items()}
+        pairs = Candidates(rows, known=known)
+        if embeds is not None:
+            counts = [part.stop - part.start for part in slices(len(rows))]
+            both = gather_uneven(torch.cat(embeds, dim=1), counts)
+            pairs = Candidates(rows, *both.chunk(2, dim=1), known=known)
         finite = self._finite(pairs, number)
+        if self.args.rule.uses_prototypes:
+            features = pairs.features if finite is None else pairs.features[finite]
+            pairs = replace(pairs, prototypes=self._prototypes(features))
+        generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + number)
         selection = self._apply_rule(pairs, finite, generator)
         if pairs.features is not None:
             agree(selection.roles)
         if pairs.prototypes is not None:
             self._move_prototypes(pairs.features[selection.kept])
+        self.state.record(rows, selection, pairs.features)
         return selection
 
     def _finite(self, pairs: Candidates, number: int) -> Tensor | None:
@@ -201,11 +201,13 @@ class Curator:
                 whole[name][finite.to(values.device)] = values
         return Selection(**whole)
 
-    def _prototypes(self, model: torch.nn.Module) -> Tensor | None:
-        """The prototypes as they are now, initialised at first use; None where the rule has none."""
+    def _prototypes(self, features: Tensor) -> Tensor:
+        """The prototypes as they are now; they start by k-means on the features [B, 2 D] of the first super-batch, as
+        published: nothing is embedded for that alone.
+        """
         state = self.state
-        if self.args.rule.uses_prototypes and state.prototypes is None:
-            state.prototypes = self._initial_prototypes(model)
+        if state.prototypes is None:
+            state.prototypes = agree(kmeans_prototypes(features, self.args.num_prototypes))
             state.usage = torch.zeros(len(state.prototypes), device=state.prototypes.device)
             state.start_cosine = torch.tensor(mean_pairwise_cosine(state.prototypes))
         return state.prototypes
@@ -226,16 +228,6 @@ class Curator:
             raise NonFiniteError(what)
         if rank() == 0:
             print(f"{what}: they are left out as outliers")
-
-    def _initial_prototypes(self, model: torch.nn.Module) -> Tensor:
-        """K-means on the features of a random sample of the whole corpus, alike on all processes."""
-        order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(self.args.seed))
-        features = self.embed_rows(model, order[: self.args.prototype_sample_size], "starting prototypes")
-        finite = torch.isfinite(features).all(dim=1)
-        if not finite.any():
-            raise NonFiniteError("no pair that the prototypes could start from has finite features")
-        features = features[finite]
-        return agree(kmeans_prototypes(features, self.args.num_prototypes).to(self.args.device))
 
     def embed_rows(
         self,
@@ -285,17 +277,13 @@ class Curator:
         self.state.record(rows, replace(selection, roles=roles), pairs.features)
 
     def _exchange(
-        self,
-        batch: PairBatch,
-        kept: Tensor,
-        rows: Tensor,
-        lengths: Tensor,
-        embeds: tuple[Tensor, Tensor] | None,
+        self, batch: PairBatch, kept: Tensor, everyone: KnownOfAll, embeds: tuple[Tensor, Tensor] | None
     ) -> tuple[PairBatch, tuple[Tensor, Tensor] | None]:
         """This process's even share of all processes' kept pairs, and of their embeddings where they are given.
 
         Args:
-            kept, rows, lengths: [B] of the whole super-batch, on the CPU.
+            kept: [B] of the whole super-batch, on the CPU.
+            everyone: what is known of its pairs.
             embeds: image and text embeddings [b, D] of this process's part.
         """
         parts = slices(len(kept))
@@ -306,9 +294,10 @@ class Curator:
         def exchange(tensor: Tensor) -> Tensor:
             return gather_uneven(tensor, counts)[share.to(tensor.device)]
 
-        exchanged = self._same_shapes(batch, lengths).select(own).map_device(exchange)
+        exchanged = self._same_shapes(batch, everyone.lengths).select(own).map_device(exchange)
         # All processes know these values of all pairs, so they are not exchanged.
-        exchanged = replace(exchanged, rows=rows[kept][share], lengths=lengths[kept][share], valid=valid)
+        known = {name: values[kept][share] for name, values in everyone._asdict().items()}
+        exchanged = replace(exchanged, **known, valid=valid)
         return exchanged, None if embeds is None else (exchange(embeds[0][own]), exchange(embeds[1][own]))
 
     def _same_shapes(self, batch: PairBatch, lengths: Tensor) -> PairBatch:

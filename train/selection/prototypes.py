@@ -26,7 +26,7 @@ def kmeans_prototypes(features: Tensor, num_prototypes: int, iterations: int = 2
     if len(features) < num_prototypes:
         raise ValueError(
             f"num_prototypes is {num_prototypes} but k-means was given {len(features)} pairs: "
-            "lower --num_prototypes or raise --prototype_sample_size"
+            "lower --num_prototypes or raise --super_batch_size"
         )
     kmeans = KMeans(num_prototypes, n_init=1, max_iter=iterations, random_state=seed)
     centres = kmeans.fit(features.cpu().float().numpy()).cluster_centers_

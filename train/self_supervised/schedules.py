@@ -10,6 +10,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from train.runs.depths import depth_of_parameters
+
 #: The patch embedding learns at this share of its rate (published).
 PATCH_EMBEDDING_RATE = 0.2
 #: Names of parameter groups that can stand still.
@@ -50,7 +52,8 @@ def parameter_groups(
             block above it, that of the patch embedding a fifth of the others before the blocks.
         weight_decay: none on biases, norms and layer scales, as published.
     """
-    depths, deepest = _depths(backbone)
+    depths, count = depth_of_parameters(backbone)
+    deepest = count + 1
     named = [(f"backbone.{name}", parameter) for name, parameter in backbone.named_parameters()]
     named += [(f"head.{name}", parameter) for name, parameter in head.named_parameters()]
     groups: dict[tuple, dict] = {}
@@ -64,20 +67,6 @@ def parameter_groups(
         group = {"params": [], "lr": own_rate, "weight_decay": weight_decay * decays, "part": part, "decays": decays}
         groups.setdefault((own_rate, part, decays), group)["params"].append(parameter)
     return list(groups.values())
-
-
-def _depths(backbone: nn.Module) -> tuple[dict[str, int], int]:
-    """Depth of parameters by name: 0 before the blocks, 1 ... n in them, n + 1 behind; and n + 1."""
-    blocks = next((name for name, module in backbone.named_modules() if isinstance(module, nn.ModuleList)), None)
-    if blocks is None:
-        return {}, 0
-    deepest, depths, passed = len(backbone.get_submodule(blocks)) + 1, {}, False
-    for name, _ in backbone.named_parameters():
-        if name.startswith(f"{blocks}."):
-            passed, depths[name] = True, 1 + int(name.removeprefix(f"{blocks}.").split(".")[0])
-        else:
-            depths[name] = deepest if passed else 0
-    return depths, deepest
 
 
 def hold_still(scheduler: LambdaLR, optimizer: Optimizer, standstill: Standstill) -> LambdaLR:
