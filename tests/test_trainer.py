@@ -32,7 +32,7 @@ def test_score_then_train_has_the_gradient_of_the_published_step(tiny_corpus, tm
     kept = trainer.curation.kept[batch.rows]
     assert 0 < kept.sum() < 48
 
-    whole = Chunk(torch.arange(48), 48, batch.text_width)
+    whole = Chunk(torch.arange(48), 48, batch.text_width, torch.arange(48))
     images, texts = trainer.encoder.embed(model, batch, whole, None, "trained")
     contrastive_loss(similarity_logits(images[kept], texts[kept], model.logit_scale)).backward()
     published = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
