@@ -16,7 +16,7 @@ from tests.adaptation import film, read_arguments, save_base, words, write_corpu
 from tests.published_runs import save_tiny_language_model
 from train.adapt.__main__ import build_task, build_trainer
 from train.adapt.lean_lora import DropoutLinear, save_memory
-from train.adapt.speed import peak_bytes
+from train.runs.memory import peak_bytes
 
 DEEP = Dinov2Config(
     hidden_size=32, num_hidden_layers=8, num_attention_heads=2, mlp_ratio=4, patch_size=14, image_size=adaptation.SIDE

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from train.adapt.speed import main, peak_bytes
+from train.adapt.speed import main
+from train.runs.memory import peak_bytes
 
 TOWER = {"model_type": "vit", "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2}
 TOWER |= {"intermediate_size": 256, "patch_size": 8}

@@ -81,6 +81,13 @@ class BenchmarkArguments:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
 
 
+class Vocabulary:
+    """A vocabulary of which only the size counts: that of Bio_ClinicalBERT."""
+
+    def __len__(self) -> int:
+        return 28_996
+
+
 class Bench:
     """A model, a super-batch on its device, and the ways to make a step of it."""
 
@@ -92,7 +99,9 @@ class Bench:
             model.vision_model.compile()
             model.text_model.compile()
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
-        self.batch = _random_batch(arguments, image_size, model.config.text_config.vocab_size).to(self.device)
+        words = model.config.text_config.vocab_size
+        size = arguments.super_batch_size
+        self.batch = random_batch(size, arguments.text_length, image_size, words, arguments.seed).to(self.device)
         self.objective = ContrastiveObjective(model.config)
         self.flops = PairFlops(model)
         self.selecting = 0.0
@@ -213,14 +222,15 @@ class Bench:
         }
 
 
-def _random_batch(arguments: BenchmarkArguments, image_size: int, words: int) -> PairBatch:
-    """Grey films of noise, and texts of half to the full length: what they show does not matter for the time."""
-    generator = torch.Generator().manual_seed(arguments.seed)
-    count, width = arguments.super_batch_size, arguments.text_length
-    lengths = torch.randint(max(1, width // 2), width + 1, (count,), generator=generator)
-    lengths[0] = width
+def random_batch(count: int, text_length: int, image_size: int, words: int, seed: int) -> PairBatch:
+    """`count` grey films of noise, and texts of half to the full `text_length`: what they show does not matter for the
+    time.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(max(1, text_length // 2), text_length + 1, (count,), generator=generator)
+    lengths[0] = text_length
     shape = (count, 1, image_size, image_size)
-    input_ids = torch.randint(1, words, (count, width), generator=generator)
+    input_ids = torch.randint(1, words, (count, text_length), generator=generator)
     return PairBatch(
         rows=torch.arange(count),
         lengths=lengths,
@@ -228,7 +238,7 @@ def _random_batch(arguments: BenchmarkArguments, image_size: int, words: int) ->
         valid=torch.ones(count, dtype=torch.bool),
         pixel_values=torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator),
         input_ids=input_ids,
-        attention_mask=(torch.arange(width) < lengths.unsqueeze(1)).long(),
+        attention_mask=(torch.arange(text_length) < lengths.unsqueeze(1)).long(),
     )
 
 
@@ -321,13 +331,7 @@ def format_table(report: dict) -> str:
 
 
 def run(model_arguments: ModelArguments, arguments: BenchmarkArguments) -> dict:
-    class Words:
-        """A vocabulary of which only the size counts."""
-
-        def __len__(self) -> int:
-            return 28_996
-
-    model = build_model(model_arguments, Words(), arguments.seed)
+    model = build_model(model_arguments, Vocabulary(), arguments.seed)
     bench = Bench(model, arguments, model_arguments.image_size)
     steps = time_steps(bench)
     return {

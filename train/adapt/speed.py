@@ -16,7 +16,6 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -26,7 +25,6 @@ import torch
 from datasets import Dataset, Features, Image
 from PIL import Image as Films
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig, set_seed
 
 from modeling_chexficient import CheXficientConfig, CheXficientForImageClassification, CheXficientImageProcessor
@@ -37,6 +35,7 @@ from train.adapt.films import Splits
 from train.adapt.findings import FindingsTask, LabelledFilms
 from train.adapt.methods import Parts, apply_method, count_trainable
 from train.adapt.trainer import AdaptTrainer
+from train.runs.memory import peak_bytes
 from train.runs.recipes import parse_recipe
 
 _VIT_B_16 = '{"model_type": "vit"}'
@@ -173,20 +172,6 @@ class Stepper:
 
 def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def peak_bytes(step: Callable[[], None], device: torch.device) -> int:
-    """The most that `step` has allocated at one moment, above what was there before it."""
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        return torch.cuda.max_memory_allocated() - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        step()
-    allocations = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
-    allocations.sort(key=lambda event: event.start_ns())
-    return int(np.cumsum([0, *(event.nbytes() for event in allocations)]).max())
 
 
 def measure(arguments: StepArguments) -> dict[str, dict]:
