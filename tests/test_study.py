@@ -3,18 +3,21 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.warm import CONTEXT
 from train.adapt.__main__ import ARGUMENTS as ADAPT_ARGUMENTS
 from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
 from train.runs.recipes import DataArguments, parse_recipe
+from train.studies import processes
 from train.studies.processes import run_module
 from train.studies.reading import read_study
 from train.studies.running import commands_left, training_command
@@ -136,12 +139,23 @@ def test_other_evaluation_judges_again_and_trains_nothing(place):
     assert len(calls("slow-0")) == 1
 
 
-def start_and_wait(place: Path, cell: str, *words: str) -> subprocess.Popen:
+def _run_study(place: Path) -> None:
+    """In a process of its own: a session with its own server of commands, which preloads nothing for the stand-ins."""
+    os.setsid()
+    os.chdir(place)
+    sys.path.insert(0, str(place))
+    forkserver._forkserver.__init__()
+    processes._PRELOADED = ()
+    main(["study.yaml"])
+
+
+def start_and_wait(place: Path, cell: str) -> ForkServerProcess:
     """A study in processes of their own, until the trainer of a cell is in the middle."""
-    study = subprocess.Popen([sys.executable, "-m", "train.study", "study.yaml", *words], start_new_session=True)
+    study = CONTEXT.Process(target=_run_study, args=(place,))
+    study.start()
     deadline = time.monotonic() + 600
     while not (place / "out/grid" / cell / "half").is_file():
-        assert study.poll() is None
+        assert study.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return study
@@ -154,7 +168,7 @@ def test_a_killed_study_goes_on(place, do, resumed):
     (place / "stop").write_text("60")
     study = start_and_wait(place, "second")
     os.killpg(study.pid, signal.SIGKILL)
-    study.wait()
+    study.join()
     (place / "stop").unlink()
     first = Path("out/grid/first/run.json").stat().st_mtime_ns
     if do == "save":
@@ -175,7 +189,7 @@ def test_a_cell_whose_study_was_killed_is_waited_for(place, capsys):
     (place / "stop").write_text("3")
     study = start_and_wait(place, "second")
     study.kill()
-    study.wait()
+    study.join()
     main(["study.yaml"])
     assert "study.log is being written by another process: waiting for it" in capsys.readouterr().out
     assert len(calls("second")) == 1
