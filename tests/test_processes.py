@@ -1,13 +1,9 @@
 """Several processes: each does its part, all get the whole, and the error of one stops all at once."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from eval.processes import share_batches, together
-from tests.conftest import REPOSITORY
+from tests.warm import run_python
 
 SCRIPT = """
 import sys
@@ -34,16 +30,9 @@ state.destroy_process_group()
 
 def test_what_one_process_runs_into_stops_all(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     # Long before any time-out of an exchange.
-    subprocess.run(
-        [*launcher, str(tmp_path / "script.py"), str(tmp_path)],
-        timeout=600,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
-        check=True,
-    )
+    done = run_python([str(tmp_path / "script.py"), str(tmp_path)], processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
     one, other = ((tmp_path / str(number)).read_text().splitlines() for number in (0, 1))
     assert one == [
         "[0, 1, 4, 9, 16, 25, 36] of [0, 1, 4, 5], [0]",

@@ -11,6 +11,7 @@ from pathlib import Path
 import datasets
 import pytest
 
+from tests.warm import run_python
 from train.pretrain.__main__ import main as pretrain_main
 
 REPOSITORY = Path(__file__).parents[1]
@@ -40,17 +41,23 @@ def adapted(demo) -> Path:
     (demo / "train").symlink_to(REPOSITORY / "train")
     for name in ("runs/findings --labels", "runs/structures --structures"):
         (block,) = [block for block in blocks("bash") if name in block]
+        # `test_own_films` shows that the launcher works.
+        block = block.replace("accelerate launch", "python")
         run_block(block.replace("--max_steps 100", "--max_steps 2 --resamples 20 --label_share 1"), demo)
     return demo
 
 
 def run_block(block: str, folder: Path) -> str:
     """Run the lines of a block in `folder`; what the last one printed."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "2"}
+    environment = {"PYTHONPATH": str(REPOSITORY), "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "2"}
     for line in block.replace("\\\n", " ").splitlines():
         name, *words = shlex.split(line)
-        program = [sys.executable] if name == "python" else [str(Path(sys.executable).with_name(name))]
-        finished = subprocess.run([*program, *words], cwd=folder, env=environment, capture_output=True, text=True)
+        if name == "python":
+            finished = run_python(words, folder, environment)
+        else:
+            program = str(Path(sys.executable).with_name(name))
+            everything = {**os.environ, **environment}
+            finished = subprocess.run([program, *words], cwd=folder, env=everything, capture_output=True, text=True)
         assert finished.returncode == 0, finished.stderr[-3000:]
     return finished.stdout
 
@@ -62,13 +69,8 @@ def test_python_snippets(request, demo, number):
     ours = "from modeling_chexficient import" in snippet
     if "runs/findings" in snippet:
         request.getfixturevalue("adapted")
-    environment = {
-        **os.environ,
-        "HF_MODULES_CACHE": str(demo / "modules"),
-        "PYTHONPATH": str(REPOSITORY) if ours else "",
-    }
-    command = [sys.executable, "-c", snippet if ours else blocker + snippet]
-    finished = subprocess.run(command, cwd=demo, env=environment, capture_output=True, text=True)
+    words = ["-c", snippet if ours else blocker + snippet]
+    finished = run_python(words, demo, {"HF_MODULES_CACHE": str(demo / "modules")})
     assert finished.returncode == 0, finished.stderr[-3000:]
     assert re.search("Pleural Effusion|Cardiomegaly|tensor", finished.stdout)
 

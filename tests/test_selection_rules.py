@@ -120,12 +120,11 @@ def test_pairs_without_finite_features_are_no_candidates(toy, tiny_corpus, tmp_p
     trainer = build_trainer(*toy_arguments(tiny_corpus, tmp_path, "--on_nonfinite", "skip"))[0]
     embeds = torch.nn.functional.normalize(torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), dim=1)
     embeds[3] = torch.nan
-    pairs = Candidates(torch.arange(8), embeds, embeds)
-    selection = trainer.curator._select(pairs, torch.Generator().manual_seed(0), number=0)
+    selection = trainer.curator._select(torch.arange(8), (embeds, embeds), number=0)
     assert selection.roles[3] == Role.OUTLIER
     assert selection.kept.sum() == round(0.3 * 7)
     with pytest.raises(FloatingPointError, match="hardly a pair"):
-        trainer.curator._select(pairs.subset(torch.arange(8) == 3), torch.Generator(), number=0)
+        trainer.curator._select(torch.tensor([3]), (embeds[3:4], embeds[3:4]), number=0)
 
 
 @pytest.mark.parametrize(
