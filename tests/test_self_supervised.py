@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from transformers import AutoModel, Dinov2Config, Dinov2Model
 
 from tests.training import assert_same_weights, run_recipe
+from train.film_runs.crops import resizing
 from train.objectives.self_distillation import Weights, loss_terms, patch_weights
 from train.self_supervised.__main__ import main
-from train.self_supervised.crops import resizing
 from train.self_supervised.head import HEAD_FILE, DinoHead
 from train.self_supervised.network import Network, Teacher
 from train.self_supervised.published_names import (

@@ -215,7 +215,7 @@ class SelfSupervisedRun(Run):
             new.
         films, corpus_fingerprint: of the training split.
         films_trained: a film that is seen again counts again.
-        plan: steps, sizes, and what else was decided at the start (`train.self_supervised.film_trainer.FilmPlan`, or
+        plan: steps, sizes, and what else was decided at the start (`train.film_runs.trainer.FilmPlan`, or
             what has more than it, as a dict).
         final_losses: the last ones that were logged, by term.
         probes: figures on validation by step, of the start and the end at least; empty where nothing was evaluated.

@@ -20,14 +20,14 @@ from transformers import set_seed
 
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.progress import quiet_libraries
+from train.film_runs.crops import Crops
+from train.film_runs.preprocessing import save_preprocessing
+from train.film_runs.run import FilmRunArguments, read_films, run_to_the_end, tower_probe
 from train.masked_autoencoding.arguments import AutoencoderArguments, AutoencodingArguments
 from train.masked_autoencoding.autoencoder import Autoencoder, load_autoencoder
 from train.masked_autoencoding.trainer import AutoencodingTrainer, crop_arguments, make_plan
 from train.runs.folder import replaced_whole
 from train.runs.recipes import DataArguments, parse_recipe
-from train.self_supervised.crops import Crops
-from train.self_supervised.film_run import FilmRunArguments, read_films, run_to_the_end, tower_probe
-from train.self_supervised.towers import save_preprocessing
 
 ARGUMENTS = (AutoencoderArguments, DataArguments, AutoencodingArguments)
 AUTOENCODER = "autoencoder"

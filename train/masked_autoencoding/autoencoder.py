@@ -10,8 +10,8 @@ from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_pos
 
 from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
 from modeling_chexficient.towers_chexficient import resize_position_embeddings
+from train.film_runs.preprocessing import preprocessing
 from train.masked_autoencoding.arguments import AutoencoderArguments
-from train.self_supervised.towers import preprocessing
 
 #: Fields that an autoencoder's encoder and a ViT have in common.
 _SHARED = (

@@ -11,13 +11,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, ViTMAEForPreTraining
 
 from data_scripts.prepared.films import FilmDataset
+from train.film_runs.crops import CropArguments, Crops
+from train.film_runs.films import batch_generator
+from train.film_runs.trainer import FilmPlan, FilmTrainer, Size
 from train.masked_autoencoding.arguments import AutoencodingArguments
 from train.masked_autoencoding.autoencoder import encoder_of
 from train.runs.distributed import rank, world_size
 from train.runs.flops import count
-from train.self_supervised.crops import CropArguments, Crops
-from train.self_supervised.film_trainer import FilmPlan, FilmTrainer, Size
-from train.self_supervised.films import batch_generator
 
 
 @dataclass(frozen=True)

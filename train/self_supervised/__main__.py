@@ -21,14 +21,15 @@ from transformers import set_seed
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.progress import quiet_libraries
 from modeling_chexficient.towers_chexficient import feature_size, freeze_unused
+from train.film_runs.crops import CropArguments, Crops
+from train.film_runs.preprocessing import save_preprocessing
+from train.film_runs.run import FilmRunArguments, read_films, run_to_the_end, tower_probe
 from train.runs.recipes import DataArguments, parse_recipe
 from train.self_supervised.arguments import SelfSupervisedArguments, TowerArguments
-from train.self_supervised.crops import CropArguments, Crops
-from train.self_supervised.film_run import FilmRunArguments, read_films, run_to_the_end, tower_probe
 from train.self_supervised.head import save_head
 from train.self_supervised.network import Network
 from train.self_supervised.plan import build_head, make_plan
-from train.self_supervised.towers import Tower, check_masks, load_tower, save_preprocessing
+from train.self_supervised.towers import Tower, check_masks, load_tower
 from train.self_supervised.trainer import SelfDistillationTrainer
 
 ARGUMENTS = (TowerArguments, DataArguments, CropArguments, SelfSupervisedArguments)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from train.film_runs.crops import CropArguments
+from train.film_runs.trainer import FilmPlan, Size
 from train.self_supervised.arguments import SelfSupervisedArguments, TowerArguments
 from train.self_supervised.corpus_size import values_for
-from train.self_supervised.crops import CropArguments
-from train.self_supervised.film_trainer import FilmPlan, Size
 from train.self_supervised.head import DinoHead, load_head
 from train.self_supervised.schedules import Standstill
 from train.self_supervised.towers import Tower, patch_size

@@ -1,16 +1,15 @@
-"""The image tower that is distilled: where it comes from, what iBOT needs of it, how its films are normalised."""
+"""The image tower that is distilled: where it comes from, and what iBOT needs of it."""
 
 from __future__ import annotations
 
 import inspect
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import MethodType
 
 import torch
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
 from modeling_chexficient import CheXficientConfig, CheXficientModel
@@ -21,6 +20,7 @@ from modeling_chexficient.towers_chexficient import (
     resize_position_embeddings,
     without_pooling_layer,
 )
+from train.film_runs.preprocessing import preprocessing
 from train.self_supervised.head import HEAD_FILE
 
 #: DINOv2's own code interpolates positions to the number of patches and this (see `interpolate_as_published`).
@@ -113,18 +113,6 @@ def _resize(tower: PreTrainedModel, image_size: int) -> None:
         raise ValueError(f"image_size: {error}") from error
 
 
-def preprocessing(name: str, config: PretrainedConfig) -> tuple[list[float], list[float], int]:
-    """Mean, standard deviation and side of the films that a tower was trained on; CLIP's where nothing says it."""
-    own_size = getattr(config, "image_size", 224)
-    try:
-        processor = AutoImageProcessor.from_pretrained(name, backend="pil")
-    except (OSError, ValueError):
-        return list(CLIP_MEAN), list(CLIP_STD), own_size
-    size = dict(getattr(processor, "crop_size", None) or processor.size)
-    side = int(size.get("height") or size.get("shortest_edge") or own_size)
-    return list(processor.image_mean), list(processor.image_std), side
-
-
 def _head_beside(name: str) -> Path | None:
     quiet = ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors")
     file = cached_file(name, HEAD_FILE, **dict.fromkeys(quiet, False))
@@ -189,23 +177,3 @@ def _published_positions(embeddings, tokens: Tensor, height: int, width: int) ->
     factors = ((rows + _OFFSET) / side, (columns + _OFFSET) / side)
     resized = nn.functional.interpolate(grid.float(), scale_factor=factors, mode="bicubic").to(own.dtype)
     return torch.cat([own[:, :1], resized.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
-
-
-def save_preprocessing(folder: Path, image_size: int, mean: list[float], std: list[float]) -> None:
-    """Write what transformers alone needs to make pixels for a tower, as RAD-DINO's folder has it."""
-    side = {"height": image_size, "width": image_size}
-    values = {
-        "image_processor_type": "BitImageProcessor",
-        "do_convert_rgb": True,
-        "do_resize": True,
-        "size": {"shortest_edge": image_size},
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": side,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": mean,
-        "image_std": std,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(values, indent=2) + "\n")

@@ -11,13 +11,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, TrainerCallback
 
 from data_scripts.prepared.films import FilmDataset
+from train.film_runs.crops import Crops
+from train.film_runs.films import batch_generator
+from train.film_runs.trainer import FilmTrainer
 from train.objectives.self_distillation import loss_terms, patch_weights
 from train.runs.distributed import rank, world_size
 from train.self_supervised.arguments import SelfSupervisedArguments
 from train.self_supervised.cost import CropFlops
-from train.self_supervised.crops import Crops
-from train.self_supervised.film_trainer import FilmTrainer
-from train.self_supervised.films import batch_generator
 from train.self_supervised.masks import draw_masks, own_images
 from train.self_supervised.network import Network, Teacher
 from train.self_supervised.plan import Plan

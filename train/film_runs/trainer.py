@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from data_scripts.prepared.films import FilmDataset
+from train.film_runs.films import FilmBatches, FilmCollator
 from train.runs.arguments import RunArguments
 from train.runs.distributed import rank, sum_over_processes, world_size
 from train.runs.trainer import RunTrainer
-from train.self_supervised.films import FilmBatches, FilmCollator
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from eval.records.provenance import git_commit, package_versions
 from eval.records.runs import SelfSupervisedRun
 from modeling_chexficient import CheXficientImageProcessor
 from modeling_chexficient.base_identity_chexficient import weights_sha256
+from train.film_runs.films import load_films, side_of_first
+from train.film_runs.probe import ProbeData, load_probe_data, probe
+from train.film_runs.trainer import FilmTrainer
 from train.runs.arguments import changed_settings, settings_of_the_result
 from train.runs.distributed import leave_together, wait_for_all, world_size
 from train.runs.folder import LOG_FILE, MODEL, checkpoint_to_resume, forget_earlier_run, replaced_whole, write_log
-from train.self_supervised.film_trainer import FilmTrainer
-from train.self_supervised.films import load_films, side_of_first
-from train.self_supervised.probe import ProbeData, load_probe_data, probe
 
 
 class FilmRunArguments:
