@@ -356,7 +356,7 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
     folders = {str(cell.folder) for cell in cells}
     expected = {
         "selection": (360, {"runs/selection/low/full-0.5-0", "runs/selection/high/leverage_most-4-4"}),
-        "selection_small": (52, {"runs/study/low/full-1-0", "runs/study/high/leverage_all-2-1"}),
+        "selection_small": (64, {"runs/study/low/full-1-0", "runs/study/high/leverage_all-2-1"}),
         "adaptation": (
             31,
             {"runs/adapted/findings/full-0.01-2", "runs/adapted/structures/lora", "runs/adapted/reports"},
