@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from eval.records.results import Estimate, Threshold
 
@@ -28,6 +27,9 @@ def choose_threshold(scores: np.ndarray, targets: np.ndarray, rule: str) -> floa
     "youden" is the highest threshold that maximises sensitivity + specificity - 1, "sensitivity=0.95" the highest that
     reaches that sensitivity. None where one class is missing.
     """
+    # Here, since `eval.run` reads `parse_rule` of this file before it knows whether it works: sklearn takes seconds.
+    from sklearn.metrics import roc_curve
+
     wanted = parse_rule(rule)
     if not 0 < targets.sum() < len(targets):
         return None
