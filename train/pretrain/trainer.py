@@ -24,9 +24,9 @@ from train.objectives.batch import PairBatch
 from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
-from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.label_records import LabelledPairs
 from train.pretrain.schedule import plan, relative_costs
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.averaging import WeightAverage
 from train.runs.distributed import average_gradients, gather_uneven, rank, sum_over_processes, world_size
 from train.runs.flops import PairFlops
