@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from datasets import Dataset
+if TYPE_CHECKING:
+    # Seconds of importing, for a name.
+    from datasets import Dataset
 
 from data_scripts.loaders import LOADERS, load_loader
 

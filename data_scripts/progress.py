@@ -6,9 +6,6 @@ import sys
 from collections.abc import Iterable
 from typing import TextIO
 
-import datasets
-import huggingface_hub
-import transformers
 from tqdm import tqdm
 
 #: Seconds between two lines in a log.
@@ -37,6 +34,11 @@ def quiet_libraries() -> None:
 
     Commands call it before they begin. The bar of training is an argument of the trainer: `disable_tqdm`.
     """
+    # Here, since every command imports this file, for its `--help` as well.
+    import datasets
+    import huggingface_hub
+    import transformers
+
     if not shows_bars():
         datasets.disable_progress_bars()
         huggingface_hub.utils.disable_progress_bars()

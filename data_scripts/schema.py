@@ -15,7 +15,7 @@ A loader is a module of `data_scripts.loaders` with
 - optionally `EMPTY_REPORTS_KNOWN = True`: the official download has records without text, which stop nothing;
 - optionally `TEXT_OPTIONAL = True`: an evaluation set, whose records need labels or masks but no report.
 
-`data_scripts.prepare` turns the records into Parquet rows of `FEATURES`.
+`data_scripts.prepare` turns the records into Parquet rows of `data_scripts.features.FEATURES`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Features, Image, List, Value
-
 SPLITS = ("train", "validation", "test")
 VIEWS = ("PA", "AP", "LATERAL", "OBLIQUE", "DECUBITUS", "OTHER", "UNKNOWN")
 SEXES = ("F", "M", "O")
@@ -37,46 +35,6 @@ REPORT_ORIGINS = ("radiologist", "note", "translation", "labels", "simulated")
 TEXT_ALONE = "no film"
 LABEL_VALUES = (1, 0, -1)
 MAX_AGE = 120
-
-FEATURES = Features(
-    {
-        # Unique over the corpus: "<source>/<the corpus's own image key>".
-        "record_id": Value("string"),
-        "image": Image(),
-        # The sections as written; empty where the report has none.
-        "findings": Value("string"),
-        "impression": Value("string"),
-        # The training text: findings, a space, impression (algorithm of arXiv 2602.22843).
-        "report": Value("string"),
-        "report_origin": Value("string"),
-        "language": Value("string"),
-        # 1 present, 0 absent, -1 uncertain; a finding nobody judged is not listed. Where several readers
-        # judged it, how many did and how many said present.
-        "labels": List(
-            {
-                "name": Value("string"),
-                "value": Value("int8"),
-                "readers": Value("int16"),
-                "positive_readers": Value("int16"),
-            }
-        ),
-        # Named masks of the size of the image: 255 inside, 0 outside, 127 not judged; structures may overlap.
-        "masks": List({"name": Value("string"), "image": Image()}),
-        # Measures of the pixels that tell broken films (`data_scripts.films.quality`); None without a film.
-        "quality": {"flat_share": Value("float32"), "neighbour_correlation": Value("float32")},
-        # Known defects of the record, for studies of curation: "wrong_report", "broken_image", "near_duplicate".
-        "flags": List(Value("string")),
-        "patient_id": Value("string"),
-        "study_id": Value("string"),
-        "view": Value("string"),
-        "split": Value("string"),
-        "source": Value("string"),
-        "sex": Value("string"),
-        "age_years": Value("float32"),
-        # The licence of this image where it differs from its corpus's.
-        "licence": Value("string"),
-    }
-)
 
 
 class DataError(ValueError):
@@ -245,13 +203,6 @@ def _check_mask(where: str, mask: Mask) -> None:
         raise DataError(f"{where}: kind {mask.kind!r} needs the size (height, width) of its frame")
     if mask.kind == "polylines" and (mask.width is None or mask.width < 1):
         raise DataError(f"{where}: polylines need a width of at least 1 pixel, got {mask.width}")
-
-
-def to_row(record: Record) -> dict:
-    """The record as a row of `FEATURES`, without its image and masks."""
-    row = {name: getattr(record, name) for name in FEATURES if name not in ("image", "masks", "labels", "quality")}
-    row["labels"] = [vars(label) for label in record.labels]
-    return row
 
 
 def record_from_json(line: str) -> Record:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
-#: Resamples that are computed at once: the cumulative sums of all would fill the memory.
-_BLOCK = 100
+#: Resamples that are computed at once, and weights (32 MiB): copies and cumulative sums of all would fill the memory.
+_BLOCK, _BLOCK_ELEMENTS = 128, 1 << 22
 #: Over fewer patients an interval says nothing: of one it would have no width.
 LEAST_PATIENTS = 10
 
@@ -18,17 +19,24 @@ def weighted_auroc(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray)
     Equal to `sklearn.metrics.roc_auc_score` with `sample_weight`, ties counted half, for all rows in one pass.
     A row in which one of the classes has no weight gives NaN.
     """
-    positives, negatives = np.flatnonzero(targets > 0), np.flatnonzero(targets <= 0)
-    negatives = negatives[np.argsort(scores[negatives])]
-    # Column k: the weight of the k lowest negatives. A positive wins over those below it and half of those equal.
-    below = np.zeros((len(weights), len(negatives) + 1))
-    np.cumsum(weights[:, negatives], axis=1, out=below[:, 1:])
-    lower, upper = (np.searchsorted(scores[negatives], scores[positives], side) for side in ("left", "right"))
-    positive = weights[:, positives]
-    wins = (positive * (below[:, lower] + below[:, upper])).sum(axis=1) / 2
-    total = positive.sum(axis=1) * below[:, -1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return wins / np.where(total > 0, total, np.nan)
+    films, positive = np.ascontiguousarray(weights.T), np.flatnonzero(targets > 0)
+    negative = np.flatnonzero(targets <= 0)
+    # Films are sorted once, by the distinct scores of positives. A positive wins over the negatives below its score and
+    # half of those at it: each negative counts from the first score that it does not pass, and from the first above it.
+    cuts, own = np.unique(scores[positive], return_inverse=True)
+    passed = [np.searchsorted(cuts, scores[negative], side) for side in ("left", "right")]
+    beaten = _sums(films, np.tile(negative, 2), np.concatenate(passed), len(cuts) + 1)
+    np.cumsum(beaten, axis=0, out=beaten)
+    positives = _sums(films, positive, own, len(cuts))
+    wins = np.einsum("kr,kr->r", positives, beaten[:-1])
+    total = positives.sum(axis=0) * beaten[-1]
+    return wins / np.where(total > 0, total, np.nan)
+
+
+def _sums(films: np.ndarray, rows: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
+    """Sums [count, R] of the weights `films` [n, R] of those films, `rows` [m], that share each of `places` [m]."""
+    members = csr_matrix((np.ones(len(rows)), (places, rows)), shape=(count, len(films)))
+    return members @ films
 
 
 def auroc(scores: np.ndarray, targets: np.ndarray) -> float:
@@ -42,15 +50,19 @@ def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights:
     Equal to `sklearn.metrics.average_precision_score` with `sample_weight`: films of equal score are one step. A row in
     which the positives have no weight gives NaN. Chance is the (weighted) share of positives, not 0.5.
     """
-    order = np.argsort(-scores, kind="stable")
-    # The last film of every run of equal scores: only there is a threshold.
-    steps = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    found = np.cumsum(weights[:, order] * (targets[order] > 0), axis=1)[:, steps]
-    called = np.cumsum(weights[:, order], axis=1)[:, steps]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(called > 0, found / called, 0.0)
-        total = found[:, -1]
-        return (np.diff(found, axis=1, prepend=0.0) * precision).sum(axis=1) / np.where(total > 0, total, np.nan)
+    films, positive = np.ascontiguousarray(weights.T), np.flatnonzero(targets > 0)
+    # Recall rises at the scores of positives alone: films are sorted once, by the lower of them that they reach.
+    cuts, own = np.unique(scores[positive], return_inverse=True)
+    reached = np.searchsorted(cuts, scores, "right") - 1
+    called = np.flatnonzero(reached >= 0)
+    found = _sums(films, positive, own, len(cuts))
+    # From the highest score downwards.
+    all_found, all_called = (
+        np.cumsum(sums[::-1], axis=0)[::-1] for sums in (found, _sums(films, called, reached[called], len(cuts)))
+    )
+    precision = np.divide(all_found, all_called, out=np.zeros_like(found), where=all_called > 0)
+    total = found.sum(axis=0)
+    return np.einsum("kr,kr->r", found, precision) / np.where(total > 0, total, np.nan)
 
 
 def label_aurocs(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -67,11 +79,19 @@ def label_average_precisions(scores: np.ndarray, targets: np.ndarray, weights: n
 
 def _by_label(figure: Callable, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """`figure` [R, labels] of the films that are evaluated for each label, in blocks of resamples."""
+    rows = min(_BLOCK, max(1, _BLOCK_ELEMENTS // max(1, weights.shape[1])))
+    return np.concatenate(
+        [_of_block(figure, scores, targets, weights[begin : begin + rows]) for begin in range(0, len(weights), rows)]
+    )
+
+
+def _of_block(figure: Callable, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    # Film by film in memory, as the figures read them: once for all labels.
+    by_film = np.ascontiguousarray(weights.T)
     columns = []
     for number, films in enumerate(np.isfinite(targets).T):
-        own, truth = scores[films, number], targets[films, number]
-        blocks = np.array_split(weights, max(1, len(weights) // _BLOCK))
-        columns.append(np.concatenate([figure(own, truth, block[:, films]) for block in blocks]))
+        own = by_film if films.all() else by_film[films]
+        columns.append(figure(scores[films, number], targets[films, number], own.T))
     return np.stack(columns, axis=1)
 
 

@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 #: Settings that change how long a run takes or what is shown, never a figure.
 _WITHOUT_EFFECT = ("cache", "out", "show_films", "num_workers")
@@ -24,7 +26,8 @@ _OF_TASK = {
 }
 #: Methods of `eval.models.encoders.EvaluationModel` that give a probe its features.
 PROBE_FEATURES = {"tower": "tower_features", "embedding": "embed_images"}
-PRECISIONS = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+#: Types of mixed precision, by their names in torch; None: no mixed precision.
+PRECISIONS = {"fp32": None, "fp16": "float16", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,11 @@ class EvaluationSettings:
     def autocast_type(self, device: str) -> torch.dtype | None:
         """The type of mixed precision on a kind of device ("cuda", "cpu"); None: no mixed precision."""
         automatic = "fp16" if device == "cuda" else "fp32"
-        return PRECISIONS[automatic if self.precision == "auto" else self.precision]
+        name = PRECISIONS[automatic if self.precision == "auto" else self.precision]
+        # Here, since the settings are read before a command knows whether it works: torch takes seconds.
+        import torch
+
+        return None if name is None else getattr(torch, name)
 
     def relevant(self, task: str) -> dict:
         """What a result of a task depends on, as plain values: equal settings give equal figures."""

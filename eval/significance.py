@@ -7,7 +7,7 @@ independent; with one film a patient both are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,17 +164,35 @@ def resample_by_patient(
         seed: the same seed and patients give the same resamples, those of `eval.metrics.bootstrap_weights`.
         block_elements: how many weights are held at once; the values do not depend on it.
     """
+    return resample_all({"": function}, patients, resamples, seed, block_elements)[""]
+
+
+def resample_all(
+    functions: Mapping[Hashable, Callable[[np.ndarray], np.ndarray]],
+    patients: np.ndarray,
+    resamples: int,
+    seed: int,
+    block_elements: int = _BLOCK_ELEMENTS,
+) -> dict[Hashable, np.ndarray]:
+    """`resample_by_patient` of several statistics, on the same resamples, which are sampled once for all of them.
+
+    The memory is that of `block_elements` weights and of the values: it does not grow with resamples times films.
+    """
     _, index = np.unique(patients, return_inverse=True)
     count = int(index.max()) + 1
     generator = np.random.default_rng(seed)
     rows = max(1, block_elements // len(index))
-    parts = [function(np.ones((1, len(index))))]
+    parts = {name: [function(np.ones((1, len(index))))] for name, function in functions.items()}
     for begin in range(0, resamples, rows):
         counts = generator.multinomial(count, np.full(count, 1 / count), size=min(rows, resamples - begin))
-        parts.append(function(counts[:, index].astype(np.float64)))
-    values = np.concatenate(parts)
+        # Film by film in memory, the order in which the figures read them.
+        weights = counts.T.astype(np.float64)[index].T
+        for name, function in functions.items():
+            parts[name].append(function(weights))
+    values = {name: np.concatenate(blocks) for name, blocks in parts.items()}
     if count < LEAST_PATIENTS:
-        values[1:] = np.nan
+        for resampled in values.values():
+            resampled[1:] = np.nan
     return values
 
 

@@ -8,7 +8,7 @@ from datasets import Dataset
 from PIL import Image
 from transformers import BertConfig, Dinov2Config, ResNetConfig
 
-from data_scripts.schema import FEATURES
+from data_scripts.features import FEATURES
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
 from tests.tiny_models import tiny_tokenizer
 from train.adapt.__main__ import ARGUMENTS, Arguments

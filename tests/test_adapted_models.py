@@ -16,9 +16,9 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from tokenizers.processors import TemplateProcessing
 
+from data_scripts.features import FEATURES
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.masks import central_square
-from data_scripts.schema import FEATURES
 from eval.artifacts import load_artifact
 from eval.benchmarks import Benchmark
 from eval.models.adapted import FindingsModel, StructuresModel

@@ -8,7 +8,8 @@ from datasets import Dataset, load_dataset
 from PIL import Image, ImageChops, ImageOps
 
 from data_scripts.check.__main__ import check_folder, main
-from data_scripts.schema import FEATURES, DataError
+from data_scripts.features import FEATURES
+from data_scripts.schema import DataError
 
 LONG = (
     "The heart is not enlarged. There is a right pleural effusion of moderate size, and the left lung is clear but for "

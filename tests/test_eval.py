@@ -27,7 +27,7 @@ from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
 from eval.tasks.calibration import calibration, reliability_bins, two_class_softmax
-from eval.tasks.thresholds import choose_threshold, judge_threshold
+from eval.tasks.thresholds import choose_threshold, judge_threshold, threshold_rates
 from eval.tasks.zero_shot import _few_patients, judge, score_split
 from train.pretrain.__main__ import main as pretrain_main
 
@@ -134,7 +134,8 @@ def test_threshold_chosen_on_one_split_and_judged_on_another():
         choose_threshold(scores, targets, "best")
     scores, targets = np.tile(scores, 2), np.tile(targets, 2)
     weights = resample_weights(np.arange(12), 200, seed=0)
-    judged = judge_threshold(0.4, "youden", "validation", scores, targets, weights)
+    rates = threshold_rates(0.4, scores, targets, weights)
+    judged = judge_threshold(0.4, "youden", "validation", scores, targets, rates)
     counts = judged.true_positives, judged.false_positives, judged.true_negatives, judged.false_negatives
     assert counts == (4, 2, 4, 2)
     assert judged.sensitivity.value == pytest.approx(2 / 3)

@@ -17,12 +17,12 @@ from transformers import HfArgumentParser
 from data_scripts.access import may_be_shown
 from data_scripts.prepare import PrepareArguments
 from data_scripts.prepared.labels import chosen_labels, label_targets, prevalences
+from eval.arguments import folder_names
 from eval.artifacts import load_artifact, save_artifact
 from eval.benchmarks import BENCHMARKS, SUITES, TASKS, Benchmark
 from eval.models.load import load_evaluation_model
 from eval.prompts import find_prompts
 from eval.records.results import Estimate, ZeroShotResult, load_result
-from eval.run import folder_names
 from eval.run import main as run_main
 from eval.settings import EvaluationSettings
 from eval.splits import load_splits

@@ -12,6 +12,7 @@ import torch
 from datasets import load_dataset
 from PIL import Image
 
+from data_scripts.features import FEATURES
 from data_scripts.films.images import open_image
 from data_scripts.films.limits import MAX_PIXELS
 from data_scripts.loaders import folder, nih_chestxray14, synthetic
@@ -19,7 +20,7 @@ from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.prepare.__main__ import differs_from_expected, main
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.reading.tables import read_table
-from data_scripts.schema import FEATURES, DataError
+from data_scripts.schema import DataError
 from modeling_chexficient import CheXficientImageProcessor
 from tests.fake_files import write_png
 

@@ -12,7 +12,8 @@ import transformers
 
 from data_scripts.prepare.__main__ import main as prepare_main
 from data_scripts.progress import LOG_SECONDS, progress
-from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.arguments import ModelArguments
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.recipes import DataArguments, parse_recipe
 
 

@@ -8,8 +8,8 @@ from transformers import TrainingArguments
 from tests.training import RECIPE
 from train.adapt.__main__ import ARGUMENTS as ADAPTING
 from train.adapt.arguments import AdaptTrainingArguments
-from train.pretrain.__main__ import ARGUMENTS as PRETRAINING
-from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.run import ARGUMENTS as PRETRAINING
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.arguments import (
     FREE_FIELDS,
     NOT_RECORDED_FIELDS,

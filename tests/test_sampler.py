@@ -10,8 +10,9 @@ import torch
 
 from train.adapt.__main__ import ARGUMENTS as ADAPTING
 from train.masked_autoencoding.__main__ import ARGUMENTS as AUTOENCODING
-from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.arguments import ModelArguments
 from train.pretrain.schedule import RelativeCosts, plan
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.recipes import DataArguments, parse_recipe
 from train.selection.outcome import Role, Selection
 from train.selection.sampler import CurationBatchSampler, Schedule

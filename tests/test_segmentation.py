@@ -9,8 +9,9 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 from transformers import BitImageProcessorPil, Dinov2Config, Dinov2Model, ResNetConfig, ResNetModel
 
+from data_scripts.features import FEATURES
 from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks
-from data_scripts.schema import FEATURES, DataError
+from data_scripts.schema import DataError
 from eval.artifacts import load_artifact
 from eval.benchmarks import Benchmark
 from eval.models.encoders import EvaluationModel

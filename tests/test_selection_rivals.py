@@ -13,7 +13,7 @@ from data_scripts.films.quality import FilmQuality
 from tests.training import assert_same_weights, kept_rows, run_recipe
 from train.objectives.contrastive import contrastive_loss
 from train.objectives.encoding import pair_features
-from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.selection.baselines import GATED_RANDOM
 from train.selection.cabs import select_cabs
 from train.selection.hierarchical import HIERARCHICAL_KMEANS, build_tree, share_down

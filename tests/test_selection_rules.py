@@ -13,8 +13,9 @@ from transformers import TrainingArguments
 
 from tests.training import RECIPE, make_batch
 from train.objectives.encoding import pair_features
-from train.pretrain.__main__ import build_trainer, pretrain
-from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.arguments import ModelArguments
+from train.pretrain.run import build_trainer, pretrain
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.recipes import DataArguments, parse_recipe
 from train.selection.arguments import SelectionArguments, constants_of
 from train.selection.outcome import Role, Selection

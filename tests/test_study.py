@@ -15,7 +15,8 @@ import yaml
 
 from tests.warm import CONTEXT
 from train.adapt.__main__ import ARGUMENTS as ADAPT_ARGUMENTS
-from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.arguments import ModelArguments
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.recipes import DataArguments, parse_recipe
 from train.studies import processes
 from train.studies.processes import run_module

@@ -13,7 +13,7 @@ from tests.adaptation import film, read_arguments, save_base, words, write_corpu
 from tests.training import RECIPE, make_trainer
 from train.adapt.__main__ import build_task, build_trainer
 from train.adapt.arguments import AdaptTrainingArguments
-from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.recipes import parse_recipe
 
 #: What changes the weights, with a value that is not our default.

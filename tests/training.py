@@ -13,9 +13,10 @@ from transformers import TrainerCallback
 
 from tests.warm import CONTEXT, run_python
 from train.objectives.batch import PairBatch
-from train.pretrain.__main__ import build_trainer
-from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.arguments import ModelArguments
+from train.pretrain.run import build_trainer
 from train.pretrain.trainer import CuratedTrainer
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.recipes import DataArguments, parse_recipe
 from train.runs.trainer import RunTrainer
 

@@ -33,8 +33,9 @@ from train.objectives.collator import PairCollator
 from train.objectives.contrastive import ContrastiveObjective, contrastive_loss
 from train.objectives.encoding import Chunk, Encoder
 from train.objectives.gradient_cache import backward_in_chunks
-from train.pretrain.arguments import CuratedTrainingArguments, ModelArguments
+from train.pretrain.arguments import ModelArguments
 from train.pretrain.model import build_model
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.flops import PairFlops
 from train.runs.recipes import parse_recipe
 from train.selection.curator import Curator

@@ -17,7 +17,6 @@ from data_scripts.films import dicom_display
 from data_scripts.films.dicom_display import DisplayError
 from data_scripts.films.limits import MAX_PIXELS, check_size
 from data_scripts.schema import DataError
-from modeling_chexficient import to_eight_bit
 
 SUFFIXES = (".dcm", ".dicom")
 #: What decides whether and as which view a film is taken; of these only the view ever gets into a dataset.
@@ -93,6 +92,9 @@ def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
     if stored.ndim == 2:
         film = Image.fromarray(to_display(path, dataset, stored))
     else:
+        # Here, as in `films.images`: the package takes seconds to import.
+        from modeling_chexficient import to_eight_bit
+
         film = to_eight_bit(Image.fromarray(_squared(path, dataset, np.asarray(to_eight_bit(stored)))))
     if any(dicom_display.turns(dataset)):
         film.info["turned"] = "\\".join(map(str, dataset.PatientOrientation))

@@ -15,7 +15,6 @@ from data_scripts.films.dicom import is_dicom, read_dicom
 from data_scripts.films.dicom_display import BLANK, is_flat
 from data_scripts.films.limits import check_size
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError, is_file
-from modeling_chexficient import resize_and_crop, to_eight_bit
 
 COMPRESSIONS = ("fast", "small")
 _FILTER_UP = 2
@@ -121,6 +120,9 @@ def prepare_film(image: Image.Image, image_size: int | None) -> Image.Image:
     These are the first steps of the model's processor, by the same functions: processing the result equals
     processing the original, bit by bit. `image_size=None` keeps the size.
     """
+    # Here, since loaders import this file, and `--help` imports the loader: the package takes seconds to import.
+    from modeling_chexficient import resize_and_crop, to_eight_bit
+
     film = to_eight_bit(image)
     return film if image_size is None else resize_and_crop(film, image_size)
 

@@ -21,8 +21,7 @@ from pathlib import Path
 from transformers import HfArgumentParser
 
 from data_scripts.loaders import LOADERS, load_loader
-from data_scripts.prepare.dataset import PrepareArguments, prepare, raw_folder
-from data_scripts.prepare.listing import show_first
+from data_scripts.prepare.arguments import PrepareArguments
 from data_scripts.prepare.mapping import read_mapping
 from data_scripts.progress import quiet_libraries
 
@@ -31,7 +30,6 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0].startswith("-"):
         raise SystemExit(f"usage: python -m data_scripts.prepare LOADER --out DIR ...; LOADER is one of {LOADERS}")
-    quiet_libraries()
     try:
         loader = load_loader(arguments[0])
         parser = HfArgumentParser((PrepareArguments, loader.Options), prog=f"data_scripts.prepare {arguments[0]}")
@@ -39,6 +37,11 @@ def main(arguments: list[str] | None = None) -> None:
         if mapping:
             parser.set_defaults(**read_mapping(Path(mapping), loader.Options))
         prepare_arguments, options = parser.parse_args_into_dataclasses(arguments[1:])
+        # Here, so that neither `--help` nor a wrong argument waits for them.
+        from data_scripts.prepare.dataset import prepare
+        from data_scripts.prepare.listing import raw_folder, show_first
+
+        quiet_libraries()
         if prepare_arguments.dry_run:
             print(show_first(loader, raw_folder(arguments[0], prepare_arguments), options, prepare_arguments))
             return

@@ -14,6 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from data_scripts.extraction import report_labels, report_text
+from data_scripts.loaders import load_loader
+from data_scripts.prepare.arguments import PrepareArguments
 from data_scripts.prepare.shards import SHOWN_PROBLEMS, describe_problems
 from data_scripts.progress import progress
 from data_scripts.reading.film_lists import assign_counts, assign_listed
@@ -27,6 +29,16 @@ _BYTES_PER_PIXEL = 0.43
 _GROWTH = {".jpg": 4.0, ".jpeg": 4.0, ".dcm": 0.4, ".dicom": 0.4}
 #: Pixels of a film that is rendered or decoded by its loader, where nothing better is known.
 _USUAL_PIXELS = 1024**2
+
+
+def raw_folder(loader_name: str, arguments: PrepareArguments) -> Path:
+    """The folder that `--raw` names. Raises DataError where there is none and the loader reads files."""
+    if arguments.raw is None and load_loader(loader_name).SOURCE.access != "synthetic":
+        raise DataError(f"loader {loader_name!r} reads files: name their folder with --raw")
+    raw = Path(arguments.raw or ".")
+    if not raw.is_dir():
+        raise DataError(f"--raw {raw}: there is no such folder")
+    return raw
 
 
 def split_records(loader: ModuleType, raw: Path, options, arguments) -> Iterator[Record | Skipped]:

@@ -25,9 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from data_scripts.features import FEATURES
 from data_scripts.prepare.rows import COUNTED, Job, Rows, make_rows
 from data_scripts.progress import progress
-from data_scripts.schema import FEATURES, DataError, Skipped, is_file, record_from_json
+from data_scripts.schema import DataError, Skipped, is_file, record_from_json
 
 #: How many problems an error names.
 SHOWN_PROBLEMS = 10

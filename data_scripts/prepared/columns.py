@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+
+if TYPE_CHECKING:
+    # Seconds of importing, for a name.
+    from datasets import Dataset
 
 _ROWS_AT_ONCE = 10_000
 

@@ -58,10 +58,35 @@ def fingerprint(dataset: Dataset, columns: Sequence[str] = ("record_id", "labels
     """Hash of the films' ids and labels (or of other `columns`) in their order: equal where figures may be compared."""
     digest = hashlib.sha256()
     kept = dataset.select_columns([name for name in columns if name in dataset.column_names])
+    names = sorted(kept.column_names)
     for table in kept.with_format("arrow").iter(10_000):
-        for row in table.to_pylist():
-            digest.update(json.dumps(row, sort_keys=True).encode())
+        columns = [_as_json(table[name].combine_chunks()) for name in names]
+        for values in zip(*columns, strict=True):
+            # What `json.dumps` makes of the row with sorted keys.
+            row = ", ".join(f"{json.dumps(name)}: {value}" for name, value in zip(names, values, strict=True))
+            digest.update(f"{{{row}}}".encode())
     return digest.hexdigest()[:16]
+
+
+def _as_json(column: pa.Array) -> list[str]:
+    """The values of a column as `json.dumps` writes them; the structs of lists, few of which differ, once each."""
+    if not (pa.types.is_list(column.type) and pa.types.is_struct(column.type.value_type)):
+        return [json.dumps(value, sort_keys=True) for value in column.to_pylist()]
+    listed = column.flatten()
+    # One number for each struct of equal fields.
+    codes = np.zeros(len(listed), np.int64)
+    for field in listed.flatten():
+        encoded = field.dictionary_encode(null_encoding="encode")
+        codes = codes * len(encoded.dictionary) + encoded.indices.to_numpy()
+    _, first, same = np.unique(codes, return_index=True, return_inverse=True)
+    distinct = [json.dumps(value, sort_keys=True) for value in listed.take(pa.array(first)).to_pylist()]
+    texts = [distinct[number] for number in same.tolist()]
+    ends = np.cumsum(column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)).tolist()
+    there = column.is_valid().to_pylist()
+    return [
+        f"[{', '.join(texts[begin:end])}]" if valid else "null"
+        for begin, end, valid in zip([0, *ends], ends, there, strict=False)
+    ]
 
 
 def prevalences(dataset: Dataset) -> dict[str, float]:

@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import Dataset
 
 from data_scripts.prepared.columns import read_column
 from eval.tasks.text_metrics import common_subsequence_f, count_ngrams, weighted_coco_bleu
+
+if TYPE_CHECKING:
+    # A second of importing, for a name.
+    from datasets import Dataset
 
 UNKNOWN = "<unk>"
 #: Of the COCO caption tools: recall weighs more than precision.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from eval.records.results import Estimate, Threshold
 
@@ -28,6 +27,9 @@ def choose_threshold(scores: np.ndarray, targets: np.ndarray, rule: str) -> floa
     "youden" is the highest threshold that maximises sensitivity + specificity - 1, "sensitivity=0.95" the highest that
     reaches that sensitivity. None where one class is missing.
     """
+    # Here, since `eval.run` reads `parse_rule` of this file before it knows whether it works: sklearn takes seconds.
+    from sklearn.metrics import roc_curve
+
     wanted = parse_rule(rule)
     if not 0 < targets.sum() < len(targets):
         return None
@@ -40,18 +42,28 @@ def choose_threshold(scores: np.ndarray, targets: np.ndarray, rule: str) -> floa
     return float(thresholds[np.argmax(sensitivity >= wanted - 1e-12)])
 
 
+def threshold_rates(value: float, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sensitivity and specificity [R, 2] of `value` on `scores` [n] and `targets` [n], under `weights` [R, n].
+
+    Films of target NaN stay out; a rate is NaN where its class has no weight.
+    """
+    called, positive, negative = scores >= value, targets > 0, targets <= 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity = weights @ (called & positive) / (weights @ positive)
+        specificity = weights @ (~called & negative) / (weights @ negative)
+    return np.stack([sensitivity, specificity], axis=1)
+
+
 def judge_threshold(
-    value: float, rule: str, chosen_on: str, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray
+    value: float, rule: str, chosen_on: str, scores: np.ndarray, targets: np.ndarray, rates: np.ndarray
 ) -> Threshold:
-    """Sensitivity and specificity of `value` on `scores` [n] and `targets` [n], under `weights` [1 + resamples, n].
+    """What `value` does on `scores` [n] and `targets` [n], with intervals from `rates` [1 + resamples, 2] of them.
 
     The intervals cover the choice of the patients evaluated, not that of the patients the threshold was chosen on.
     """
     called = scores >= value
     positive = targets > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sensitivity = weights @ (called & positive) / (weights @ positive)
-        specificity = weights @ (~called & ~positive) / (weights @ ~positive)
+    sensitivity, specificity = rates.T
     return Threshold(
         rule=rule,
         value=value,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,16 +16,17 @@ from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import chosen_labels, label_targets, prevalences
 from eval.benchmarks import COMMON_FROM, Benchmark
 from eval.features import embed_texts, image_embeddings
-from eval.metrics import label_aurocs, label_average_precisions, macro_mean, macro_means, resample_weights
+from eval.metrics import label_aurocs, label_average_precisions, macro_mean, macro_means
 from eval.models.encoders import EvaluationModel
 from eval.prompts import PROMPT_FAMILIES, PromptFamily, find_prompts, unused_pairs
 from eval.provenance import describe
 from eval.records.results import Estimate, FrequencyGroup, LabelResult, PromptResult, Subgroup, ZeroShotResult
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import EvaluationSettings
+from eval.significance import resample_all, resample_by_patient
 from eval.subgroups import subgroups
 from eval.tasks.calibration import calibration, two_class_softmax
-from eval.tasks.thresholds import choose_threshold, judge_threshold, parse_rule
+from eval.tasks.thresholds import choose_threshold, judge_threshold, parse_rule, threshold_rates
 
 #: The bootstrap cannot show patients that are not there: with so few of one class its intervals are too narrow.
 _FEW_PATIENTS = 10
@@ -32,6 +34,16 @@ _NO_PROBABILITY = (
     "Scores are differences of two logits; their two-class softmax orders films alike but is no calibrated "
     "probability: see the calibration error."
 )
+#: Names of what is resampled.
+_AUROCS, _PRECISIONS, _RATES, _PROMPTS, _GROUP = "aurocs", "precisions", "rates", "prompts", "group"
+
+
+@dataclass(frozen=True)
+class ChosenThreshold:
+    """A threshold, and in words where it was chosen."""
+
+    value: float
+    where: str
 
 
 def run(
@@ -61,16 +73,33 @@ def run(
     split = ZeroShotScores(
         names, family.without_others(pair_scores(model, embeddings, prompts), names), targets, patients
     )
+    if not ((targets == 0).any(axis=0) & (targets == 1).any(axis=0)).any():
+        raise ValueError(f"no label of split {benchmark.split!r} has both positive and negative films: no AUROC")
     frequency_split = "train" if "train" in splits else benchmark.split
     frequency = prevalences(splits[frequency_split])
-    weights = resample_weights(patients, settings.resamples, settings.seed)
-    aurocs = label_aurocs(split.scores, targets, weights)
+    thresholds = _thresholds(benchmark, model, splits, family, prompts, names, settings)
+    groups, families = list(subgroups(dataset)), _other_scores(model, family, embeddings, names)
+    values = resample_all(
+        {
+            _AUROCS: partial(label_aurocs, split.scores, targets),
+            _PRECISIONS: partial(label_average_precisions, split.scores, targets),
+            **{
+                (_RATES, n): partial(threshold_rates, threshold.value, split.scores[:, n], targets[:, n])
+                for n, threshold in thresholds.items()
+            },
+            **{(_PROMPTS, name): partial(label_aurocs, scores, targets) for name, (_, scores) in families.items()},
+            **{(_GROUP, attribute, value): partial(_aurocs_among, rows, split) for attribute, value, rows in groups},
+        },
+        patients,
+        settings.resamples,
+        settings.seed,
+    )
+    aurocs, precisions = values[_AUROCS], values[_PRECISIONS]
     labels, macros = _summarise(split, aurocs, frequency, benchmark.rare_below)
-    if macros["macro"].value is None:
-        raise ValueError(f"no label of split {benchmark.split!r} has both positive and negative films: no AUROC")
-    precisions = label_average_precisions(split.scores, targets, weights)
-    chosen = _validation_scores(benchmark, model, splits, family, prompts, names, settings)
-    labels = [_detail(label, n, split, precisions[:, n], chosen, weights, settings) for n, label in enumerate(labels)]
+    labels = [
+        _detail(label, n, split, precisions[:, n], thresholds.get(n), values.get((_RATES, n)), settings)
+        for n, label in enumerate(labels)
+    ]
     return ZeroShotResult(
         benchmark=benchmark.name,
         benchmark_version=benchmark.version,
@@ -83,8 +112,13 @@ def run(
         undefined=[label.name for label in labels if label.auroc.value is None],
         frequencies=frequency_groups(labels, aurocs, precisions, benchmark.rare_below),
         prompt_pairs={name: family.describe(name) for name in names},
-        other_prompts=_other_prompts(model, family, embeddings, split, weights),
-        subgroups=_subgroups(dataset, split, weights),
+        other_prompts=[
+            _prompt_result(name, parts, names, values[_PROMPTS, name]) for name, (parts, _) in families.items()
+        ],
+        subgroups=[
+            _subgroup(attribute, value, rows, split, values[_GROUP, attribute, value])
+            for attribute, value, rows in groups
+        ],
         notes=[*notes, *_few_patients(split, labels), _NO_PROBABILITY],
         scores_sha256=save_scores(split, settings.out, benchmark.name),
         provenance=describe(benchmark, model, dataset, settings),
@@ -140,7 +174,8 @@ def judge(
     Labels with one class only have no AUROC and stay out of the means. A resample without a positive film of some
     label leaves that label out of that resample's mean.
     """
-    aurocs = label_aurocs(split.scores, split.targets, resample_weights(split.patients, resamples, seed))
+    figure = partial(label_aurocs, split.scores, split.targets)
+    aurocs = resample_by_patient(figure, split.patients, resamples, seed)
     return _summarise(split, aurocs, prevalence, rare_below)
 
 
@@ -190,8 +225,8 @@ def _detail(
     number: int,
     split: ZeroShotScores,
     precisions: np.ndarray,
-    chosen: tuple[str, np.ndarray, np.ndarray] | None,
-    weights: np.ndarray,
+    chosen: ChosenThreshold | None,
+    rates: np.ndarray | None,
     settings: EvaluationSettings,
 ) -> LabelResult:
     """The label with average precision, calibration and threshold; those are left out where a class is missing."""
@@ -199,17 +234,9 @@ def _detail(
         return label
     films = np.isfinite(split.targets[:, number])
     scores, targets = split.scores[films, number], split.targets[films, number]
-    # A copy of all weights is large.
-    own = weights if films.all() else weights[:, films]
     threshold = None
     if chosen is not None:
-        name, other_scores, other_targets = chosen
-        known = np.isfinite(other_targets[:, number])
-        other_scores, other_targets = other_scores[known, number], other_targets[known, number]
-        value = choose_threshold(other_scores, other_targets, settings.threshold)
-        if value is not None:
-            where = f"{name} ({int(other_targets.sum())} of {len(other_targets)} films positive)"
-            threshold = judge_threshold(value, settings.threshold, where, scores, targets, own)
+        threshold = judge_threshold(chosen.value, settings.threshold, chosen.where, scores, targets, rates)
     return replace(
         label,
         auprc=Estimate.of_resamples(precisions),
@@ -239,7 +266,7 @@ def _few_patients(split: ZeroShotScores, labels: Sequence[LabelResult]) -> list[
     ]
 
 
-def _validation_scores(
+def _thresholds(
     benchmark: Benchmark,
     model: EvaluationModel,
     splits: DatasetDict,
@@ -247,56 +274,64 @@ def _validation_scores(
     prompts: Tensor,
     names: list[str],
     settings: EvaluationSettings,
-) -> tuple[str, np.ndarray, np.ndarray] | None:
-    """Name, scores and targets [films, labels] of the split where thresholds are chosen; None where there is none."""
-    name = benchmark.threshold_split
-    if name is None or name not in splits or len(splits[name]) == 0:
-        return None
-    targets = label_targets(splits[name], names, benchmark.unlisted_is_absent)
+) -> dict[int, ChosenThreshold]:
+    """Thresholds by the number of their label, where there is a split to choose on and the label has both classes."""
+    split = benchmark.threshold_split
+    if split is None or split not in splits or len(splits[split]) == 0:
+        return {}
+    targets = label_targets(splits[split], names, benchmark.unlisted_is_absent)
     if not np.isfinite(targets).any():
-        return None
-    scores = pair_scores(model, image_embeddings(model, splits[name], settings), prompts)
-    return name, family.without_others(scores, names), targets
+        return {}
+    scores = pair_scores(model, image_embeddings(model, splits[split], settings), prompts)
+    scores = family.without_others(scores, names)
+    chosen = {}
+    for number, known in enumerate(np.isfinite(targets).T):
+        judged = targets[known, number]
+        value = choose_threshold(scores[known, number], judged, settings.threshold)
+        if value is not None:
+            where = f"{split} ({int(judged.sum())} of {len(judged)} films positive)"
+            chosen[number] = ChosenThreshold(value, where)
+    return chosen
 
 
-def _other_prompts(
-    model: EvaluationModel,
-    family: PromptFamily,
-    embeddings: Tensor,
-    split: ZeroShotScores,
-    weights: np.ndarray,
-) -> list[PromptResult]:
-    """The other families, and the ensemble: the mean of all embeddings of different words, again of unit length."""
+def _other_scores(
+    model: EvaluationModel, family: PromptFamily, embeddings: Tensor, labels: list[str]
+) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Parts and scores [films, labels] of the other families, and of the ensemble: the mean of all embeddings of
+    different words, again of unit length.
+    """
     families = {**PROMPT_FAMILIES, family.name: family}
     texts = {
-        name: pair_embeddings(model, [member.pair(label) for label in split.names]) for name, member in families.items()
+        name: pair_embeddings(model, [member.pair(label) for label in labels]) for name, member in families.items()
     }
     # The words of "default" are those of "published".
     worded = [name for name, member in families.items() if not member.no_finding_from_others]
     members = {name: [name] for name in texts if name != family.name} | {"ensemble": worded}
     texts["ensemble"] = F.normalize(torch.stack([texts[name] for name in worded]).mean(dim=0), dim=-1)
-    results = []
+    scored = {}
     for name, parts in members.items():
         scores = pair_scores(model, embeddings, texts[name])
-        scores = families[name].without_others(scores, split.names) if name in families else scores
-        aurocs = label_aurocs(scores, split.targets, weights)
-        single = dict(zip(split.names, (None if np.isnan(auroc) else float(auroc) for auroc in aurocs[0]), strict=True))
-        results.append(PromptResult(name, parts, Estimate.of_resamples(macro_mean(aurocs)), single))
-    return results
+        scored[name] = parts, families[name].without_others(scores, labels) if name in families else scores
+    return scored
 
 
-def _subgroups(dataset: Dataset, split: ZeroShotScores, weights: np.ndarray) -> list[Subgroup]:
-    results = []
-    for attribute, value, rows in subgroups(dataset):
-        aurocs = label_aurocs(split.scores[rows], split.targets[rows], weights[:, rows])
-        results.append(
-            Subgroup(
-                attribute,
-                value,
-                int(rows.sum()),
-                len(set(split.patients[rows])),
-                Estimate.of_resamples(macro_mean(aurocs)),
-                int(np.isfinite(aurocs[0]).sum()),
-            )
-        )
-    return results
+def _prompt_result(name: str, parts: list[str], labels: list[str], aurocs: np.ndarray) -> PromptResult:
+    """The result of a family whose AUROCs are `aurocs` [1 + resamples, labels]."""
+    single = dict(zip(labels, (None if np.isnan(auroc) else float(auroc) for auroc in aurocs[0]), strict=True))
+    return PromptResult(name, parts, Estimate.of_resamples(macro_mean(aurocs)), single)
+
+
+def _aurocs_among(rows: np.ndarray, split: ZeroShotScores, weights: np.ndarray) -> np.ndarray:
+    """AUROCs [R, labels] among the films `rows` (bool [films]) under `weights` [R, films]."""
+    return label_aurocs(split.scores[rows], split.targets[rows], weights[:, rows])
+
+
+def _subgroup(attribute: str, value: str, rows: np.ndarray, split: ZeroShotScores, aurocs: np.ndarray) -> Subgroup:
+    return Subgroup(
+        attribute,
+        value,
+        int(rows.sum()),
+        len(set(split.patients[rows])),
+        Estimate.of_resamples(macro_mean(aurocs)),
+        int(np.isfinite(aurocs[0]).sum()),
+    )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
 
 from train.objectives.batch import PairBatch
+
+if TYPE_CHECKING:
+    # Five seconds of importing, for names.
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 
 class Objective(nn.Module, ABC):

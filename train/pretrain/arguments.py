@@ -1,39 +1,37 @@
-"""The arguments of pretraining; one dataclass a concern, read from YAML recipes and the command line."""
+"""The arguments of pretraining that are ours; one dataclass a concern, read from YAML recipes and the command line."""
 
 from __future__ import annotations
 
 import json
 import math
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
-
-from transformers import PretrainedConfig, SchedulerType
+from typing import TYPE_CHECKING
 
 from train.objectives import OBJECTIVES
-from train.pretrain.label_records import LABEL_SOURCES
-from train.runs.arguments import UNSET, RunArguments
+from train.runs.field_metadata import UNSET
 from train.selection.arguments import SelectionArguments
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+#: Where structured labels come from.
+LABEL_SOURCES = ("data", "reports")
 _VISION, _TEXT = ("vision_model", "vision_config"), ("text_model", "text_config")
 #: Of the default schedule. One object, by which a value that nobody gave is known.
 _KEYWORDS = {"min_lr": 5e-6}
 
 
 @dataclass
-class CuratedTrainingArguments(SelectionArguments, RunArguments):
-    """`TrainingArguments` with the published optimisation as default, and the arguments of selection.
+class PretrainingArguments(SelectionArguments):
+    """What pretraining adds to `TrainingArguments`, or sets otherwise, and the arguments of selection.
+
+    `train.pretrain.training_arguments` puts both together, which takes seconds to import: `--help` shows these alone.
 
     Defaults that differ from `TrainingArguments` (source: arXiv 2602.22843 and its code): `learning_rate` 5e-5 with
     a cosine to 5e-6, `weight_decay` 1e-4, no gradient clipping, 20 epochs, 80 pairs per device,
-    `ddp_find_unused_parameters` False; and those of `RunArguments`. The default of `lr_scheduler_kwargs` is for
-    schedules that have a `min_lr`; of all others it is empty.
+    `ddp_find_unused_parameters` False. The default of `lr_scheduler_kwargs` is for schedules that have a `min_lr`; of
+    all others it is empty.
     """
-
-    refused: ClassVar[dict[str, str]] = RunArguments.refused | {
-        "dataloader_drop_last": "no batch is incomplete",
-        "torch_empty_cache_steps": "lower chunk_size where memory is short",
-    }
-    module: ClassVar[str] = "train.pretrain"
 
     learning_rate: float = 5e-5
     lr_scheduler_type: str = "cosine_with_min_lr"
@@ -133,6 +131,9 @@ class CuratedTrainingArguments(SelectionArguments, RunArguments):
     )
 
     def __post_init__(self):
+        # Here, as it comes with `TrainingArguments`, which whoever makes one of these has imported.
+        from transformers import SchedulerType
+
         if self.lr_scheduler_kwargs is _KEYWORDS and "min_lr" not in SchedulerType(self.lr_scheduler_type).value:
             self.lr_scheduler_kwargs = {}
         # Trainer would compile the wrapped model, and scoring goes past the wrapping: the towers are compiled alone,

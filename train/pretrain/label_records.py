@@ -25,8 +25,6 @@ from data_scripts.prepared.columns import iterate_column
 from data_scripts.prepared.films import PairDataset
 from data_scripts.schema import DataError
 
-#: Where structured labels come from.
-LABEL_SOURCES = ("data", "reports")
 #: Keeps these draws apart from the sampler's, which begin with the seed and the number of a phase.
 _DRAW = 7
 

@@ -13,7 +13,7 @@ from modeling_chexficient import CheXficientModel, CheXficientProcessor
 from modeling_chexficient.base_identity_chexficient import identify_base
 from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
-from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.flops import PairFlops
 from train.selection.curator import Curator
 from train.selection.state import CurationState

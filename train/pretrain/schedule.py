@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.films import PairDataset
 from train.objectives.collator import PairCollator
-from train.pretrain.arguments import CuratedTrainingArguments
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.distributed import world_size
 from train.runs.flops import PairFlops
 from train.selection.knowledge import REFERENCE

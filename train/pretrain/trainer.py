@@ -25,9 +25,9 @@ from train.objectives.collator import PairCollator
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.objectives.modes import evaluation_mode, has_dropout, without_dropout
-from train.pretrain.arguments import CuratedTrainingArguments
 from train.pretrain.label_records import LabelledPairs
 from train.pretrain.schedule import plan, relative_costs
+from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.averaging import WeightAverage
 from train.runs.distributed import average_gradients, gather_uneven, rank, sum_over_processes, world_size
 from train.runs.flops import PairFlops

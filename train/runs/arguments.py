@@ -22,8 +22,7 @@ from typing import ClassVar
 import torch
 from transformers import TrainingArguments, get_scheduler
 
-#: Keys of a field's metadata that are ours; everything else in it is for the command line.
-RESUME, RECORDED, UNSET = "resume", "recorded", "unset"
+from train.runs.field_metadata import RECORDED, RESUME, UNSET
 
 #: Fields of `TrainingArguments` that may differ in a run that is resumed.
 FREE_FIELDS = frozenset(

@@ -7,13 +7,20 @@ import json
 import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import yaml
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser
 
-from data_scripts.prepared.mixture import Mixture, Part, read_mixture
 from data_scripts.progress import shows_bars
-from train.runs.arguments import RECORDED, RESUME, UNSET
+from train.runs.field_metadata import RECORDED, RESUME, UNSET
+
+if TYPE_CHECKING:
+    from data_scripts.prepared.mixture import Mixture
+
+
+#: Shows every argument of a run.
+HELP_ALL = "--help_all"
 
 
 @dataclass
@@ -52,6 +59,9 @@ class DataArguments:
 
     def read(self) -> Mixture:
         """The folders with weights and caps, whichever way they were given, and the subset."""
+        # Here, since every `--help` reads this file: the module opens datasets, which takes seconds to import.
+        from data_scripts.prepared.mixture import Mixture, Part, read_mixture
+
         if self.mixture:
             return replace(read_mixture(Path(self.mixture)), subset=self.subset)
         return Mixture(tuple(Part(folder) for folder in self.dataset_dir), subset=self.subset)
@@ -86,7 +96,10 @@ def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str]) -> tuple:
             does), or a value is of the wrong type or none of the choices.
     """
     parser = _Parser(dataclasses)
-    if any(issubclass(cls, TrainingArguments) for cls in dataclasses):
+    if HELP_ALL in arguments:
+        parser.print_help()
+        raise SystemExit(0)
+    if any(argument.name == "disable_tqdm" for cls in dataclasses for argument in fields(cls)):
         parser.set_defaults(disable_tqdm=not shows_bars())
     if arguments and not arguments[0].startswith("-"):
         recipe = _read_recipe(Path(arguments[0]), [argument.name for cls in dataclasses for argument in fields(cls)])
@@ -95,6 +108,30 @@ def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str]) -> tuple:
         words = [word for name, value in recipe.items() if value is not None for word in as_words(name, value)]
         arguments = [*words, *arguments[1:]]
     return parser.parse_args_into_dataclasses(arguments)
+
+
+def asks_for_help(words: list[str]) -> bool:
+    return bool({"-h", "--help"} & set(words))
+
+
+def show_own_help(dataclasses: tuple[type, ...], command: str) -> NoReturn:
+    """Print the arguments of a command that are ours, and end.
+
+    `transformers.TrainingArguments` has a hundred more and takes five seconds to import: `--help_all` shows them.
+
+    Args:
+        dataclasses: those that stand apart from `TrainingArguments`.
+        command: the module that starts the run.
+    """
+    parser = _Parser(
+        dataclasses,
+        prog=f"python -m {command}",
+        usage=f"python -m {command} [RECIPE.yaml] [--ARGUMENT VALUE ...]",
+        epilog="Arguments of transformers.TrainingArguments are arguments, too (output_dir, seed, bf16, save_strategy, "
+        "eval_strategy, resume_from_checkpoint ...): --help_all shows all.",
+    )
+    parser.print_help()
+    raise SystemExit(0)
 
 
 def _read_recipe(path: Path, known: list[str]) -> dict:

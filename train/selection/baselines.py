@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from train.selection.outcome import Role, Selection
@@ -40,6 +39,9 @@ class SemdedupConstants(Constants):
 
 def cluster_features(features: Tensor, num_clusters: int, seed: int) -> tuple[Tensor, Tensor]:
     """Cluster [N] of `features` [N, D] (on the CPU), and the distance [N] to its centre, by mini-batch k-means."""
+    # Here, since the help of training lists all rules: sklearn takes a second to import.
+    from sklearn.cluster import MiniBatchKMeans
+
     kmeans = MiniBatchKMeans(num_clusters, batch_size=max(1024, 2 * num_clusters), n_init=1, random_state=seed)
     values = features.float().numpy()
     clusters = torch.from_numpy(kmeans.fit_predict(values)).long()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 
 from data_scripts.extraction import FINDING_NAMES, NO_FINDING, extract_findings
 from data_scripts.films.quality import FilmQuality
+
+if TYPE_CHECKING:
+    # A second of importing, for a name.
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)

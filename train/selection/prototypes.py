@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,6 +27,9 @@ def kmeans_prototypes(features: Tensor, num_prototypes: int, iterations: int = 2
             f"num_prototypes is {num_prototypes} but k-means was given {len(features)} pairs: "
             "lower --num_prototypes or raise --super_batch_size"
         )
+    # Here, since the help of training lists all rules: sklearn takes a second to import.
+    from sklearn.cluster import KMeans
+
     kmeans = KMeans(num_prototypes, n_init=1, max_iter=iterations, random_state=seed)
     centres = kmeans.fit(features.cpu().float().numpy()).cluster_centers_
     return F.normalize(torch.from_numpy(centres).to(features), dim=-1)

@@ -12,7 +12,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from train.objectives.encoding import pair_features
 from train.selection.outcome import Role, Selection
 
 
@@ -52,6 +51,9 @@ class Candidates:
 
         Computed once: the rule, the prototypes and the map of the report share it.
         """
+        # Here, since the help of training lists all rules: encoding imports the model, which takes five seconds.
+        from train.objectives.encoding import pair_features
+
         return None if self.image_embeds is None else pair_features(self.image_embeds, self.text_embeds)
 
     def subset(self, mask: Tensor) -> Candidates:
