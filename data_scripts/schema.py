@@ -28,6 +28,9 @@ from typing import Any
 
 from datasets import Features, Image, List, Value
 
+from modeling_chexficient.image_processing_chexficient_files import DataError
+from modeling_chexficient.image_processing_chexficient_files import is_file as is_file
+
 SPLITS = ("train", "validation", "test")
 VIEWS = ("PA", "AP", "LATERAL", "OBLIQUE", "DECUBITUS", "OTHER", "UNKNOWN")
 SEXES = ("F", "M", "O")
@@ -77,17 +80,6 @@ FEATURES = Features(
         "licence": Value("string"),
     }
 )
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message names the file, row or argument and what to do.
-
-    `kind` says the same without names, so that equal problems can be counted together.
-    """
-
-    def __init__(self, message: str, kind: str = "record outside of the schema"):
-        super().__init__(message)
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -268,14 +260,6 @@ def record_from_json(line: str) -> Record:
 def _mask_from_json(values: dict) -> Mask:
     pairs = {name: values.get(name) and tuple(values[name]) for name in ("size", "values")}
     return Mask(**{**values, **pairs})
-
-
-def is_file(path: Path) -> bool:
-    """`Path.is_file`, False where the name cannot be one (too long, or below a folder that may not be entered)."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def within(raw: Path, relative: str) -> Path:

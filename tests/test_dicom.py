@@ -9,9 +9,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLSLossless, generate_uid
 
-from data_scripts.films.dicom import TECHNICAL_FIELDS, is_dicom, read_header
+from data_scripts.films.dicom import TECHNICAL_FIELDS, read_header
 from data_scripts.films.images import open_image
 from data_scripts.schema import DataError
+from modeling_chexficient.image_processing_chexficient_files import is_dicom
 from tests.dicom_files import ramp, write_dicom
 
 

@@ -8,11 +8,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from data_scripts.films import dicom_display
-from data_scripts.films.dicom import read_dicom
-from data_scripts.films.dicom_display import BLANK, DisplayError, to_display
 from data_scripts.schema import DataError
 from model_cards.space.__main__ import DICOM_DISPLAY
+from modeling_chexficient import image_processing_chexficient_dicom as dicom_display
+from modeling_chexficient.image_processing_chexficient_dicom import BLANK, DisplayError, to_display
+from modeling_chexficient.image_processing_chexficient_files import read_dicom
 from tests.dicom_files import ramp, write_dicom
 from tests.page_files import load_page_films
 

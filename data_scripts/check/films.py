@@ -11,12 +11,12 @@ from datasets import Dataset
 
 from data_scripts.check.problem import Problem, error, warning
 from data_scripts.extraction import report_labels
-from data_scripts.films.images import is_blank
 from data_scripts.films.polarity import LEAST_LIKENESS, frontal_likeness
 from data_scripts.films.quality import BROKEN, film_quality
 from data_scripts.prepared.films import FilmDataset
 from data_scripts.progress import progress
 from data_scripts.schema import INSIDE, DataError
+from modeling_chexficient.image_processing_chexficient_files import is_blank
 
 #: The columns that these checks need; masks where the folder has them.
 COLUMNS = ("image", "record_id", "report", "report_origin", "language", "labels", "view")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_scripts.films.dicom import is_dicom, read_stored
-from data_scripts.films.images import check_there, decode_image
+from data_scripts.films.dicom import read_stored
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError, Mask
+from modeling_chexficient.image_processing_chexficient_files import check_there, decode_image, is_dicom
 
 #: Nearer than this share of the highest value to 0 or to the highest is noise of JPEG.
 _NOISE = 0.1

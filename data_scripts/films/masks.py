@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_scripts.films.limits import MAX_PIXELS
 from data_scripts.films.mask_files import read_mask_file
 from data_scripts.schema import INSIDE, DataError, Mask, within
+from modeling_chexficient.image_processing_chexficient_files import MAX_PIXELS
 
 
 def decode_mask(mask: Mask, raw: Path) -> Image.Image:

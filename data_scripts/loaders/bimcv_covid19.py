@@ -27,6 +27,7 @@ from data_scripts.reading.tables import read_table, require_columns, rows_of
 from data_scripts.reading.translations import Translations, report_fields
 from data_scripts.reading.views import normalise_sex, normalise_view
 from data_scripts.schema import DataError, Label, Record, Skipped, Source, within
+from modeling_chexficient.image_processing_chexficient_files import require_pydicom
 
 SOURCE = Source(
     name="bimcv_covid19",
@@ -192,7 +193,7 @@ def read_image(raw: Path, record: Record, options: Options) -> tuple[Image.Image
     header = _read_sidecar(path.with_suffix(".json"))
     display = {tag: element for tag, element in header.items() if tag.startswith(_DISPLAY_GROUP)}
     try:
-        dataset = dicom.require_pydicom().Dataset.from_json(display)
+        dataset = require_pydicom(path).Dataset.from_json(display)
         dataset.BitsStored = dataset.get("BitsStored") or 8 * stored.itemsize
         dataset.PixelRepresentation = dataset.get("PixelRepresentation") or 0
         return Image.fromarray(dicom.to_display(path, dataset, stored)), {}

@@ -11,15 +11,14 @@ from pathlib import Path
 from data_scripts.films.dicom import (
     FOR_PROCESSING,
     LINKING_FIELDS,
-    SUFFIXES,
     TECHNICAL_FIELDS,
-    is_dicom,
     read_header,
 )
-from data_scripts.films.dicom_display import CHEST
 from data_scripts.schema import DataError, Skipped, is_file, within
+from modeling_chexficient.image_processing_chexficient_dicom import CHEST
+from modeling_chexficient.image_processing_chexficient_files import DICOM_SUFFIXES, is_dicom
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *SUFFIXES)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *DICOM_SUFFIXES)
 #: Lie beside films and are none.
 _OTHER_SUFFIXES = (
     ".txt",

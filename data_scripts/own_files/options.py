@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from data_scripts.films.dicom import FRAMES
 from data_scripts.own_files.ids import Names
 from data_scripts.reading.encodings import check_encoding
 from data_scripts.schema import REPORT_ORIGINS, VIEWS, Skipped
+from modeling_chexficient.image_processing_chexficient_files import FRAMES
 
 _COLUMN_ARGUMENTS = ("findings", "impression", "report", "labels", "patient", "study", "view", "split")
 _COLUMN_ARGUMENTS += ("sex", "age", "licence", "id")
