@@ -35,6 +35,7 @@ from eval.records.results import TaskResult, ZeroShotResult
 from eval.report_page.page import write_page
 from eval.settings import PRECISIONS, PROBE_FEATURES, EvaluationSettings
 from eval.studies.models import compare_folders, format_differences
+from eval.study_level import NONE, STUDY_RULES
 from eval.suite import judge_model
 from eval.tables import Row, format_estimate, format_rows, format_table
 from eval.tasks.text_conventions import CONVENTIONS
@@ -89,6 +90,13 @@ class EvaluationArguments:
         metadata={
             "help": "Conventions of BLEU and ROUGE-L reported beside ours; r2gen: that of the benchmark's corpus.",
             "choices": list(CONVENTIONS),
+        },
+    )
+    study_rule: str = field(
+        default=NONE,
+        metadata={
+            "help": "How films of one study are judged as one (zero-shot, probes, heads of findings).",
+            "choices": list(STUDY_RULES),
         },
     )
     batch_size: int = field(default=64, metadata={"help": "Films a forward pass."})

@@ -22,6 +22,7 @@ from eval.provenance import describe
 from eval.records.results import Estimate, FrequencyGroup, LabelResult, PromptResult, Subgroup, ZeroShotResult
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import EvaluationSettings
+from eval.study_level import Studies
 from eval.subgroups import subgroups
 from eval.tasks.calibration import calibration, two_class_softmax
 from eval.tasks.thresholds import choose_threshold, judge_threshold, parse_rule
@@ -51,16 +52,17 @@ def run(
     names, targets = chosen_labels(dataset, benchmark.labels, benchmark.unlisted_is_absent)
     if benchmark.labels and not (np.nansum(targets, axis=0) > 0).any():
         raise ValueError(f"no film of split {benchmark.split!r} has any of the labels {names}: nothing can be found")
-    embeddings = image_embeddings(model, dataset, settings)
+    studies = Studies.of(dataset, settings.study_rule)
+    targets = studies.targets(targets)
+    embeddings = studies.embeddings(image_embeddings(model, dataset, settings))
     pairs = {name: family.pair(name) for name in names}
     unused = unused_pairs(family, names)
     notes = [f"The prompts have pairs for {unused}, which are none of the labels."] if unused else []
-    notes += _no_training_split(splits, benchmark.split)
+    notes += _no_training_split(splits, benchmark.split) + studies.notes()
     prompts = pair_embeddings(model, list(pairs.values()))
-    patients = np.asarray(read_column(dataset, "patient_id"))
-    split = ZeroShotScores(
-        names, family.without_others(pair_scores(model, embeddings, prompts), names), targets, patients
-    )
+    patients = np.asarray(read_column(dataset, "patient_id"))[studies.first]
+    scores = studies.scores(pair_scores(model, embeddings, prompts))
+    split = ZeroShotScores(names, family.without_others(scores, names), targets, patients)
     frequency_split = "train" if "train" in splits else benchmark.split
     frequency = prevalences(splits[frequency_split])
     weights = resample_weights(patients, settings.resamples, settings.seed)
@@ -83,10 +85,12 @@ def run(
         undefined=[label.name for label in labels if label.auroc.value is None],
         frequencies=frequency_groups(labels, aurocs, precisions, benchmark.rare_below),
         prompt_pairs={name: family.describe(name) for name in names},
-        other_prompts=_other_prompts(model, family, embeddings, split, weights),
-        subgroups=_subgroups(dataset, split, weights),
+        other_prompts=_other_prompts(model, family, embeddings, studies, split, weights),
+        subgroups=_subgroups(studies.films(dataset), split, weights),
         notes=[*notes, *_few_patients(split, labels), _NO_PROBABILITY],
         scores_sha256=save_scores(split, settings.out, benchmark.name),
+        study_rule=studies.rule,
+        studies=studies.count,
         provenance=describe(benchmark, model, dataset, settings),
     )
 
@@ -252,10 +256,12 @@ def _validation_scores(
     name = benchmark.threshold_split
     if name is None or name not in splits or len(splits[name]) == 0:
         return None
-    targets = label_targets(splits[name], names, benchmark.unlisted_is_absent)
+    studies = Studies.of(splits[name], settings.study_rule)
+    targets = studies.targets(label_targets(splits[name], names, benchmark.unlisted_is_absent))
     if not np.isfinite(targets).any():
         return None
-    scores = pair_scores(model, image_embeddings(model, splits[name], settings), prompts)
+    embeddings = studies.embeddings(image_embeddings(model, splits[name], settings))
+    scores = studies.scores(pair_scores(model, embeddings, prompts))
     return name, family.without_others(scores, names), targets
 
 
@@ -263,6 +269,7 @@ def _other_prompts(
     model: EvaluationModel,
     family: PromptFamily,
     embeddings: Tensor,
+    studies: Studies,
     split: ZeroShotScores,
     weights: np.ndarray,
 ) -> list[PromptResult]:
@@ -277,7 +284,7 @@ def _other_prompts(
     texts["ensemble"] = F.normalize(torch.stack([texts[name] for name in worded]).mean(dim=0), dim=-1)
     results = []
     for name, parts in members.items():
-        scores = pair_scores(model, embeddings, texts[name])
+        scores = studies.scores(pair_scores(model, embeddings, texts[name]))
         scores = families[name].without_others(scores, split.names) if name in families else scores
         aurocs = label_aurocs(scores, split.targets, weights)
         single = dict(zip(split.names, (None if np.isnan(auroc) else float(auroc) for auroc in aurocs[0]), strict=True))
