@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eval.benchmarks import BENCHMARKS, SUITES
 from eval.prompts import PROMPT_FAMILIES, find_prompts
-from eval.settings import PRECISIONS, PROBE_FEATURES, EvaluationSettings
+from eval.settings import NONE, PRECISIONS, PROBE_FEATURES, STUDY_RULES, EvaluationSettings
 from eval.tasks.text_conventions import CONVENTIONS
 from eval.tasks.thresholds import parse_rule
 
@@ -60,6 +60,13 @@ class EvaluationArguments:
         metadata={
             "help": "Conventions of BLEU and ROUGE-L reported beside ours; r2gen: that of the benchmark's corpus.",
             "choices": list(CONVENTIONS),
+        },
+    )
+    study_rule: str = field(
+        default=NONE,
+        metadata={
+            "help": "How films of one study are judged as one (zero-shot, probes, heads of findings).",
+            "choices": list(STUDY_RULES),
         },
     )
     batch_size: int = field(default=64, metadata={"help": "Films a forward pass."})

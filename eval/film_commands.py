@@ -12,13 +12,13 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
-from data_scripts.films.dicom import FRAMES
 from data_scripts.progress import quiet_libraries
 from eval.film_files import FilmRules
 from eval.models.encoders import EvaluationModel
 from eval.models.load import load_evaluation_model
 from eval.provenance import processor_sha256
 from eval.settings import EvaluationSettings
+from modeling_chexficient.image_processing_chexficient_files import FRAMES
 from modeling_chexficient.precision_chexficient import place
 
 

@@ -25,10 +25,11 @@ from modeling_chexficient import CheXficientImageProcessor
 
 @dataclass(frozen=True)
 class FilmFile:
-    """A film by its id and its path, relative to the folder or the table that names it."""
+    """A film by its id and its path, relative to the folder or the table that names it, and its study, if told."""
 
     id: str
     path: str
+    study: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,16 @@ def _listed(source: Path) -> list[FilmFile]:
     table = read_table(source)
     require_columns(table, ["path"], source)
     ids = ids_of(table, "path", source)
-    return [FilmFile(one, path.strip()) for one, path in zip(ids, table["path"], strict=True)]
+    studies = _studies_of(table, source) if "study" in table.columns else [None] * len(ids)
+    return [FilmFile(one, path.strip(), study) for one, path, study in zip(ids, table["path"], studies, strict=True)]
+
+
+def _studies_of(table: pd.DataFrame, source: Path) -> list[str]:
+    mend_ids(table, ["study"], source)
+    studies = table["study"].map(cell).tolist()
+    if "" in studies:
+        raise DataError(f"{source} row {studies.index('') + 1}: column 'study' is blank")
+    return studies
 
 
 def ids_of(table: pd.DataFrame, otherwise: str, source: Path) -> list[str]:

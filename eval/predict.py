@@ -9,16 +9,22 @@ One row a film: `id`, `path`, and a column for each finding whose name says what
 the head is. A model that compares films with texts gives `logit_difference_FINDING` of two prompts, as `eval.run`
 scores them: above 0 the positive prompt is closer. That orders films but is no probability. Films that cannot be read
 are listed in `scores.skipped.jsonl` with the cause. Killed and started again, it goes on and ends in the same file.
+
+A table may have the column `study`: with `--study_rule mean_score` (or max_score) `scores.studies.parquet` holds a row
+for each study, the scores of its films pooled, and how many films could be read.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+from accelerate import PartialState
 from torch import Tensor
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
@@ -26,8 +32,10 @@ from eval.film_commands import FilmArguments, describe_model, run_command
 from eval.film_files import FilmFile, Films, film_outputs
 from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
-from eval.parts import PartedTable
+from eval.parts import METADATA, PartedTable, read_job
 from eval.prompts import PROMPT_FAMILIES, find_prompts
+from eval.settings import NONE
+from eval.study_level import SCORE_RULES, group_rows, pool_scores
 from eval.tasks.zero_shot import pair_embeddings, pair_scores
 
 _PROMPTS = "default"
@@ -45,6 +53,14 @@ class PredictArguments(FilmArguments):
         default=None,
         metadata={
             "help": f"Prompt family ({', '.join(PROMPT_FAMILIES)}; default: {_PROMPTS}), or a YAML or JSON file."
+        },
+    )
+
+    study_rule: str = field(
+        default=NONE,
+        metadata={
+            "help": "Also write OUT.studies.parquet: how scores of the films of one study (column study) are pooled.",
+            "choices": list(SCORE_RULES),
         },
     )
 
@@ -128,6 +144,11 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
     """
     scorer = make_scorer(model, arguments.findings, arguments.prompts)
     films, settings = Films.of(Path(arguments.films)), arguments.settings
+    if arguments.study_rule != NONE and any(film.study is None for film in films.files):
+        raise ValueError(
+            f"--study_rule {arguments.study_rule}: {arguments.films} does not tell studies: give a table with the "
+            "columns path and study"
+        )
     schema = pa.schema([("id", pa.string()), ("path", pa.string()), *((name, pa.float32()) for name in scorer.columns)])
     job = {
         "content": scorer.kind,
@@ -143,7 +164,29 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
             yield _rows(kept, scorer.scores(outputs) if kept else [], schema), skipped
 
     skipped = table.write(work, schema, films.skipped)
+    if arguments.study_rule != NONE and PartialState().is_main_process:
+        write_studies(Path(arguments.out), films.files, arguments.study_rule)
     return len(films.files) + len(films.skipped) - skipped.total(), dict(skipped)
+
+
+def write_studies(out: Path, films: Sequence[FilmFile], rule: str) -> Path:
+    """Beside the scores of films in `out`, those of their studies by `rule`: one row a study that has a film there."""
+    scores = pq.read_table(out)
+    study_of = {film.path: film.study for film in films}
+    names = [study_of[path] for path in scores["path"].to_pylist()]
+    columns = scores.column_names[2:]
+    whole = np.stack([scores[name].to_numpy() for name in columns], axis=1)
+    groups, first = group_rows(names)
+    pooled = pool_scores(whole, groups, rule) if names else whole
+    counts = np.bincount(groups) if names else []
+    table = {"study": pa.array([names[row] for row in first], pa.string()), "films": pa.array(counts, pa.int64())}
+    table |= {name: pa.array(pooled[:, place], pa.float32()) for place, name in enumerate(columns)}
+    path = out.with_suffix(".studies.parquet")
+    unfinished = path.with_suffix(".unfinished")
+    metadata = {METADATA: json.dumps({**read_job(out), "study_rule": rule}, sort_keys=True)}
+    pq.write_table(pa.table(table).replace_schema_metadata(metadata), unfinished, compression="zstd")
+    unfinished.replace(path)
+    return path
 
 
 def _rows(films: Sequence[FilmFile], scores, schema: pa.Schema) -> pa.Table:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+
 #: Settings that change how long a run takes or what is shown, never a figure.
 _WITHOUT_EFFECT = ("cache", "out", "show_films", "num_workers")
 #: Settings that only the named tasks read; all tasks read the others.
@@ -23,7 +24,11 @@ _OF_TASK = {
     "decoder_epochs": ("segmentation", "report_generation"),
     "predictions": ("report_generation",),
     "text_conventions": ("report_generation",),
+    "study_rule": ("zero_shot", "disease_prediction"),
 }
+#: Rules by which films of one study are judged as one (`eval.study_level`).
+NONE, MEAN_SCORE, MAX_SCORE, MEAN_EMBEDDING = "none", "mean_score", "max_score", "mean_embedding"
+STUDY_RULES = (NONE, MEAN_SCORE, MAX_SCORE, MEAN_EMBEDDING)
 #: Methods of `eval.models.encoders.EvaluationModel` that give a probe its features.
 PROBE_FEATURES = {"tower": "tower_features", "embedding": "embed_images"}
 #: Types of mixed precision, by their names in torch; None: no mixed precision.
@@ -54,6 +59,7 @@ class EvaluationSettings:
         predictions: file of generated reports (JSON lines with record_id and report) to score in place of the model's.
         text_conventions: of BLEU and ROUGE-L, reported beside that of words: "r2gen_iu", "r2gen_mimic", or "r2gen",
             that of the benchmark's corpus (`eval.tasks.text_conventions`).
+        study_rule: how films of one study are judged as one, of `STUDY_RULES`; "none": each by itself.
         show_films: keep films and texts in artifacts (`eval.suite` sets it where the data are open).
     """
 
@@ -73,6 +79,7 @@ class EvaluationSettings:
     decoder_epochs: int | None = None
     predictions: Path | None = None
     text_conventions: tuple[str, ...] = ()
+    study_rule: str = NONE
     show_films: bool = False
 
     def __post_init__(self):
@@ -84,6 +91,8 @@ class EvaluationSettings:
             raise ValueError(f"precision {self.precision!r} is unknown, there are {['auto', *PRECISIONS]}")
         if self.probe_features not in PROBE_FEATURES:
             raise ValueError(f"probe_features {self.probe_features!r} are unknown, there are {sorted(PROBE_FEATURES)}")
+        if self.study_rule not in STUDY_RULES:
+            raise ValueError(f"study_rule {self.study_rule!r} is unknown, there are {list(STUDY_RULES)}")
         if self.predictions is not None and not self.predictions.is_file():
             raise ValueError(f"--predictions {self.predictions}: there is no such file")
         wrong = [share for share in self.label_shares if not 0 < share <= 1]
@@ -102,9 +111,11 @@ class EvaluationSettings:
     def relevant(self, task: str) -> dict:
         """What a result of a task depends on, as plain values: equal settings give equal figures."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _WITHOUT_EFFECT}
-        # Results from before this could be chosen have the same figures.
+        # Results from before these could be chosen have the same figures.
         if not self.text_conventions:
             del values["text_conventions"]
+        if self.study_rule == NONE:
+            del values["study_rule"]
         if self.predictions is not None:
             # Its content counts, wherever it lies.
             values["predictions"] = hashlib.sha256(self.predictions.read_bytes()).hexdigest()

@@ -28,6 +28,7 @@ from .image_processing_chexficient import (
     resize_and_crop,
     to_eight_bit,
 )
+from .image_processing_chexficient_files import open_image
 from .modeling_chexficient import CheXficientModel, CheXficientOutput
 from .modeling_chexficient_heads import *  # noqa: F403 (a new head is named in its own file alone)
 from .modeling_chexficient_heads import HEADS
@@ -78,6 +79,7 @@ __all__ = [
     "identify_base",
     "load_adapter",
     "normalise_pixels",
+    "open_image",
     "report_prompt",
     "resize_and_crop",
     "save_adapter",

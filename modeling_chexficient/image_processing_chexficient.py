@@ -17,6 +17,7 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
+from .image_processing_chexficient_files import is_file, open_image
 from .image_processing_chexficient_masks import class_map, class_scores, sampling_grid, segments, structure_masks
 from .image_processing_chexficient_pixels import (
     CLIP_MEAN,
@@ -73,14 +74,15 @@ class CheXficientImageProcessor(BaseImageProcessor):
         """Preprocess one image or a batch.
 
         Args:
-            images: what `to_eight_bit` takes, a list of such, or an array [B, H, W, C] or [B, C, H, W]. Files are not
-                opened here: a path loses the bit depth in most loaders.
+            images: what `to_eight_bit` takes, the path of a DICOM, PNG or JPEG file (`open_image`, as data preparation
+                reads it), a list of such, or an array [B, H, W, C] or [B, C, H, W].
             return_tensors: "pt", "np", or None for a list of numpy arrays.
             size, do_resize, do_normalize, image_mean, image_std: override the processor's own for this call.
 
         Raises:
             ValueError: no image, an image that `to_eight_bit` or `resize_and_crop` refuses or that lost its depth
-                (`check_not_clipped`; its position is named), or unequal sizes without `do_resize`.
+                (`check_not_clipped`; its position is named), a file that is missing or no film, or unequal sizes
+                without `do_resize`.
             TypeError: something that is not an image.
         """
         side = _side(self.size if size is None else size)
@@ -92,6 +94,12 @@ class CheXficientImageProcessor(BaseImageProcessor):
         normalised = normalise_pixels(_stack(prepared), mean, std)
         pixel_values = list(normalised.numpy()) if return_tensors is None else normalised
         return BatchFeature({"pixel_values": pixel_values}, tensor_type=return_tensors)
+
+    def fetch_images(self, image_url_or_urls):
+        """As of every image processor, for processors that ask it; files are read by `open_image`, DICOM among them."""
+        if isinstance(image_url_or_urls, (str, Path)) and is_file(Path(image_url_or_urls)):
+            return open_image(image_url_or_urls)
+        return super().fetch_images(image_url_or_urls)
 
     def save_pretrained(self, save_directory: str | PathLike, push_to_hub: bool = False, **kwargs) -> list[str]:
         """Save into `processor_config.json`, where the processor of a whole model keeps its image processor, too.
@@ -221,6 +229,8 @@ def _image_list(images) -> list:
 
 def _prepare(image, side: int | None, position: int) -> Image.Image:
     try:
+        if isinstance(image, (str, Path)):
+            image = open_image(image)
         eight_bit = to_eight_bit(image)
         check_not_clipped(image, eight_bit)
         return eight_bit if side is None else resize_and_crop(eight_bit, side)

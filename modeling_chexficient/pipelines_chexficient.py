@@ -1,4 +1,4 @@
-"""Pipelines of transformers that scale films of more than 8 bits, where transformers itself would clip them to white.
+"""Pipelines of transformers that read DICOM files, and scale films of more than 8 bits in place of clipping them.
 
 The pipelines of transformers turn every image into 8-bit RGB by `convert("RGB")`, for which any value above 255 is
 white. Importing this package puts these classes, which do what theirs do, in their place; models with another image
@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from .image_processing_chexficient import CheXficientImageProcessor
+from .image_processing_chexficient_files import is_file, open_image
 from .image_processing_chexficient_pixels import DEEP_MODES, mark_as_scaled, to_eight_bit
 from .modeling_chexficient_heads import HEADS
 
@@ -33,7 +34,8 @@ IMAGE_FIELDS = ("image", "url", "path", "base64")
 def load_film(source, timeout: float | None = None):
     """The 8-bit image of a path, URL, base64 string or PIL image, marked as scaled; anything else comes back as it is.
 
-    Raises ValueError where a string is none of these, or where `to_eight_bit` refuses the image.
+    A path may be of a DICOM file. Raises ValueError where a string is none of these, where the file is no film (it is
+    named, see `open_image`), or where `to_eight_bit` refuses the image.
     """
     image = _open(source, timeout) if isinstance(source, (str, Path)) else source
     if not isinstance(image, Image.Image):
@@ -48,8 +50,8 @@ def _open(source: str | Path, timeout: float | None) -> Image.Image:
         answer = get_session().get(text, timeout=timeout, follow_redirects=True)
         answer.raise_for_status()
         return Image.open(BytesIO(answer.content))
-    if len(text) < 4096 and Path(text).is_file():
-        return Image.open(text)
+    if len(text) < 4096 and is_file(Path(text)):
+        return open_image(text)
     try:
         encoded = text.split(",", 1)[1] if text.startswith("data:image/") else text
         return Image.open(BytesIO(base64.decodebytes(encoded.encode())))

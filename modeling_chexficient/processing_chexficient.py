@@ -55,7 +55,7 @@ class CheXficientProcessor(ProcessorMixin):
         """Prepare images, texts or both.
 
         Args:
-            images: one image or a list, as `CheXficientImageProcessor` takes them.
+            images: one image, path of a film or a list, as `CheXficientImageProcessor` takes them.
             text: one text or a list of texts.
             kwargs: options of the image processor (`size`, `do_resize`, `do_normalize`, `image_mean`, `image_std`) and
                 of the tokenizer, given as they are or grouped in `images_kwargs`, `text_kwargs` and `common_kwargs`

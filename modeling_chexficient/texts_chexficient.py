@@ -68,7 +68,9 @@ def leading_padding(attention_mask: torch.Tensor | None) -> torch.Tensor | None:
 def move_tokens(tensor: torch.Tensor, shift: torch.Tensor, dim: int = 1) -> torch.Tensor:
     """Move the rows of [B, ...] by `shift` [B] places to the start of `dim`, what was before them to its end."""
     length = tensor.shape[dim]
-    index = (torch.arange(length, device=tensor.device) + shift.unsqueeze(1)) % length
+    index = torch.arange(length, device=tensor.device) + shift.unsqueeze(1)
+    # The length as a tensor: a number that is not known yet cannot be exported to ONNX here.
+    index = index.remainder(torch.full_like(index, length))
     # Not `take_along_dim`, which fixes the batch size of an exported model.
     rows = torch.arange(tensor.shape[0], device=tensor.device).unsqueeze(1)
     return tensor.transpose(1, dim)[rows, index].transpose(1, dim)

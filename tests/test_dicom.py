@@ -9,7 +9,8 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLSLossless, generate_uid
 
-from data_scripts.films.dicom import TECHNICAL_FIELDS, is_dicom, read_header
+from data_scripts.films.dicom import TECHNICAL_FIELDS, read_header
+from data_scripts.films.files import is_dicom
 from data_scripts.films.images import open_image
 from data_scripts.schema import DataError
 from tests.dicom_files import ramp, write_dicom

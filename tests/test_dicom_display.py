@@ -8,11 +8,10 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from data_scripts.films import dicom_display
-from data_scripts.films.dicom import read_dicom
-from data_scripts.films.dicom_display import BLANK, DisplayError, to_display
-from data_scripts.schema import DataError
 from model_cards.space.__main__ import DICOM_DISPLAY
+from modeling_chexficient import image_processing_chexficient_dicom as dicom_display
+from modeling_chexficient.image_processing_chexficient_dicom import BLANK, DisplayError, to_display
+from modeling_chexficient.image_processing_chexficient_files import FilmFileError, read_dicom
 from tests.dicom_files import ramp, write_dicom
 from tests.page_files import load_page_films
 
@@ -212,7 +211,7 @@ def test_what_cannot_be_shown_is_one_error_with_its_kind(fields, values, kind, m
 
 def test_errors_name_the_file_in_training_and_not_on_the_page(tmp_path, page):
     path = write_dicom(tmp_path / "Doe.dcm", FILM, VOILUTSequence=[lut(range(9), data=b"12")])
-    with pytest.raises(DataError, match=r"Doe\.dcm: a lookup table of 9 entries") as error:
+    with pytest.raises(FilmFileError, match=r"Doe\.dcm: a lookup table of 9 entries") as error:
         read_dicom(path)
     assert error.value.kind == "DICOM damaged"
     with pytest.raises(page.FilmError, match="no readable pixels") as refused:

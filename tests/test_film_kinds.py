@@ -8,12 +8,12 @@ import pytest
 from PIL import Image, ImageOps
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from data_scripts.films.dicom import read_dicom
 from data_scripts.films.images import open_image
 from data_scripts.films.masks import decode_mask
 from data_scripts.loaders import folder
 from data_scripts.reading.views import normalise_view, view_of_header
 from data_scripts.schema import DataError, Mask, Record, Skipped
+from modeling_chexficient.image_processing_chexficient_files import FilmFileError, read_dicom
 from tests.dicom_files import write_dicom
 
 Y, X = np.mgrid[:96, :80]
@@ -170,7 +170,7 @@ def test_patient_orientation_and_oblong_pixels(tmp_path):
         film = read_dicom(write_dicom(tmp_path / "o.dcm", np.ascontiguousarray(stored), **fields, **BITS))
         assert film.size == (80, 96), fields
         assert alike(film) > 0.99
-    with pytest.raises(DataError, match=r"o\.dcm: pixels of 9 x 1"):
+    with pytest.raises(FilmFileError, match=r"o\.dcm: pixels of 9 x 1"):
         read_dicom(write_dicom(tmp_path / "o.dcm", TWELVE, PixelAspectRatio=[9, 1], **BITS))
 
 

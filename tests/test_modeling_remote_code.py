@@ -15,6 +15,7 @@ from modeling_chexficient import (
     CheXficientModel,
     CheXficientProcessor,
 )
+from tests.dicom_files import write_dicom
 from tests.warm import run_without_project
 
 LABELS = ["pneumonia", "no pneumonia"]
@@ -43,6 +44,7 @@ with torch.no_grad():
         "modules": [type(thing).__module__ for thing in (config, model, zero_shot, processor, image_processor)],
         "logits": model(**inputs).logits_per_image.tolist(),
         "zero_shot": zero_shot(**inputs).logits_per_image.tolist(),
+        "dicom": image_processor(folder + "/film.dcm")["pixel_values"][0].tolist(),
         "pipeline": classify(image, candidate_labels=labels, hypothesis_template="{}"),
     }
 print("RESULT" + json.dumps(result))
@@ -65,6 +67,7 @@ def folder(tmp_path_factory) -> Path:
     CheXficientProcessor(CheXficientImageProcessor(28), tokenizer).save_pretrained(path)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
     Image.fromarray(pixels).save(path / "film.png")
+    write_dicom(path / "film.dcm", np.tile(pixels, (1, 2)), PhotometricInterpretation="MONOCHROME1")
     return path
 
 
@@ -78,13 +81,15 @@ def test_remote_code_equals_the_package(folder, tmp_path):
     image = Image.open(folder / "film.png")
     logits = model(**processor(images=image, text=LABELS)).logits_per_image
     torch.testing.assert_close(torch.tensor(result["logits"]), logits)
+    pixels = processor(images=folder / "film.dcm")["pixel_values"][0]
+    torch.testing.assert_close(torch.tensor(result["dicom"]), pixels)
     torch.testing.assert_close(torch.tensor(result["zero_shot"]), logits)
     scores = {entry["label"]: entry["score"] for entry in result["pipeline"]}
     torch.testing.assert_close(torch.tensor([[scores[label] for label in LABELS]]), logits.softmax(-1))
 
     # What remote code saves is again a complete folder.
     names = {path.name for path in (tmp_path / "again").iterdir()}
-    assert names == {path.name for path in folder.iterdir()} - {"film.png"}
+    assert names == {path.name for path in folder.iterdir()} - {"film.png", "film.dcm"}
     reloaded = AutoModel.from_pretrained(tmp_path / "again")
     assert torch.equal(reloaded.logit_scale, model.logit_scale)
     saved = json.loads((tmp_path / "again" / "config.json").read_text())["auto_map"]

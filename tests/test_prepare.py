@@ -14,7 +14,6 @@ from PIL import Image
 
 from data_scripts.features import FEATURES
 from data_scripts.films.images import open_image
-from data_scripts.films.limits import MAX_PIXELS
 from data_scripts.loaders import folder, nih_chestxray14, synthetic
 from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.prepare.__main__ import differs_from_expected, main
@@ -22,6 +21,7 @@ from data_scripts.prepared.folder import load_prepared
 from data_scripts.reading.tables import read_table
 from data_scripts.schema import DataError
 from modeling_chexficient import CheXficientImageProcessor
+from modeling_chexficient.image_processing_chexficient_files import MAX_PIXELS
 from tests.fake_files import write_png
 
 OPTIONS = folder.Options(table="t.csv", report_column="report", patient_column="patient", source_name="own")

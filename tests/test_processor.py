@@ -177,7 +177,7 @@ def test_bad_images_are_refused_with_their_position(processor, image, message):
     assert str(raised.value).startswith("Image 1 of the batch")
 
 
-@pytest.mark.parametrize("image", ["film.png", Path("film.png"), None, b"", np.array([["a"]])])
+@pytest.mark.parametrize("image", [None, b"", np.array([["a"]])])
 def test_what_is_no_image_is_a_type_error(processor, image):
     with pytest.raises(TypeError, match="Image 0 of the batch"):
         processor(image)

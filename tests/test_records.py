@@ -51,7 +51,14 @@ def test_an_adaptation_of_the_version_before(tmp_path):
 
 
 #: Entries that came since, and what they are of a result that has none.
-ADDED = {"conventions": {}, "by_convention": {}, "centre_line_dice": None, "thin_films": 0}
+ADDED = {
+    "conventions": {},
+    "by_convention": {},
+    "centre_line_dice": None,
+    "thin_films": 0,
+    "study_rule": "none",
+    "studies": None,
+}
 
 
 def _without_added(value):

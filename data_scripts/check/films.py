@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from data_scripts.check.problem import Problem, error, warning
 from data_scripts.extraction import report_labels
-from data_scripts.films.images import is_blank
+from data_scripts.films.files import reading
 from data_scripts.films.polarity import LEAST_LIKENESS, frontal_likeness
 from data_scripts.films.quality import BROKEN, film_quality
 from data_scripts.prepared.films import FilmDataset
@@ -95,7 +95,7 @@ def look(row: dict, compare_labels: bool) -> Seen:
 
 
 def _film_kinds(film, view: str) -> Iterable[str]:
-    if is_blank(film):
+    if reading().is_blank(film):
         return ["blank film"]
     if film_quality(film).looks_broken():
         return [BROKEN]

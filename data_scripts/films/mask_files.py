@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_scripts.films.dicom import is_dicom, read_stored
-from data_scripts.films.images import check_there, decode_image
+from data_scripts.films.files import check_there, decode_image, is_dicom, read_stored
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError, Mask
 
 #: Nearer than this share of the highest value to 0 or to the highest is noise of JPEG.

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_scripts.films.limits import MAX_PIXELS
+from data_scripts.films.files import reading
 from data_scripts.films.mask_files import read_mask_file
 from data_scripts.schema import INSIDE, DataError, Mask, within
 
@@ -109,7 +109,7 @@ def _union(masks) -> Image.Image:
 
 def _checked_size(size) -> tuple[int, int]:
     height, width = (int(side) for side in size)
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+    if height < 1 or width < 1 or height * width > reading().MAX_PIXELS:
         raise DataError(f"the frame of a mask is {height} x {width} (height x width)", "mask malformed")
     return height, width
 

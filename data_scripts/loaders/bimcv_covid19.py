@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_scripts.films import dicom
-from data_scripts.films.images import open_image
+from data_scripts.films import files
+from data_scripts.films.files import open_image
 from data_scripts.reading.ages import parse_age
 from data_scripts.reading.bimcv import clean, common_labels, finding_labels, flags, parse_cuis, parse_list
 from data_scripts.reading.loader_options import PatientSplit
@@ -192,10 +192,10 @@ def read_image(raw: Path, record: Record, options: Options) -> tuple[Image.Image
     header = _read_sidecar(path.with_suffix(".json"))
     display = {tag: element for tag, element in header.items() if tag.startswith(_DISPLAY_GROUP)}
     try:
-        dataset = dicom.require_pydicom().Dataset.from_json(display)
+        dataset = files.require_pydicom(path).Dataset.from_json(display)
         dataset.BitsStored = dataset.get("BitsStored") or 8 * stored.itemsize
         dataset.PixelRepresentation = dataset.get("PixelRepresentation") or 0
-        return Image.fromarray(dicom.to_display(path, dataset, stored)), {}
+        return Image.fromarray(files.to_display(path, dataset, stored)), {}
     except DataError:
         raise
     except Exception as error:

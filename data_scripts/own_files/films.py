@@ -11,15 +11,13 @@ from pathlib import Path
 from data_scripts.films.dicom import (
     FOR_PROCESSING,
     LINKING_FIELDS,
-    SUFFIXES,
     TECHNICAL_FIELDS,
-    is_dicom,
     read_header,
 )
-from data_scripts.films.dicom_display import CHEST
+from data_scripts.films.files import DICOM_SUFFIXES, is_dicom
 from data_scripts.schema import DataError, Skipped, is_file, within
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *SUFFIXES)
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *DICOM_SUFFIXES)
 #: Lie beside films and are none.
 _OTHER_SUFFIXES = (
     ".txt",
@@ -136,6 +134,9 @@ class Headers:
 
 def check_chest(film: Film, modalities: list[str], any_body_part: bool, multi_frame: str | None) -> None:
     """Raise `DataError` if the header says that this is no plain film of a chest; blanks say nothing."""
+    # Here, as in `films.files`: the package takes seconds to import.
+    from modeling_chexficient.image_processing_chexficient_dicom import CHEST
+
     modality, part = film.get("Modality").upper(), film.get("BodyPartExamined").upper()
     if modality and modality not in modalities:
         raise DataError(

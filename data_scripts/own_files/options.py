@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from data_scripts.films.dicom import FRAMES
+from data_scripts.films.files import FRAMES
 from data_scripts.own_files.ids import Names
 from data_scripts.reading.encodings import check_encoding
 from data_scripts.schema import REPORT_ORIGINS, VIEWS, Skipped

@@ -23,6 +23,7 @@ from transformers import HfArgumentParser
 from data_scripts.loaders import LOADERS, load_loader
 from data_scripts.prepare.arguments import PrepareArguments
 from data_scripts.prepare.mapping import read_mapping
+from data_scripts.prepare.priors import CHANGED, KEPT, LEFT_OUT
 from data_scripts.progress import quiet_libraries
 
 
@@ -87,6 +88,9 @@ def _report(summary: dict, out: str) -> None:
     if load_loader(summary["loader"]).SOURCE.access == "own" and summary["patients"] == summary["written"] > 1:
         print("  warning: every film is of a patient of its own; if that is not so, patients cross splits: give")
         print("  --patient_column or --patient_pattern")
+    if priors := summary.get("drop_priors"):
+        counts = ", ".join(f"{priors.get(what, 0):,} {what}" for what in (CHANGED, LEFT_OUT, KEPT))
+        print(f"  priors: {priors.get('reports', 0):,} training reports changed; of their sentences {counts}")
     if summary["colour_images"]:
         print(f"  {summary['colour_images']:,} images have colour and were kept in RGB")
     for kind, count in summary["broken"].items():

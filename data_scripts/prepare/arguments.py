@@ -46,6 +46,12 @@ class PrepareArguments:
         default=False,
         metadata={"help": "Take the labels of unlabelled English reports from their text, by the rules of extraction."},
     )
+    drop_priors: bool = field(
+        default=False,
+        metadata={
+            "help": "Take comparisons with earlier films out of English training reports, by rules (prepare/priors.py)."
+        },
+    )
     split_lists: list[str] = field(
         default_factory=list,
         metadata={

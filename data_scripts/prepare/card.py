@@ -56,6 +56,10 @@ Duplicates ({{ kind }}): {{ "{:,}".format(found.films) }} films in {{ "{:,}".for
 Checksums (SHA-256) of the Parquet files are in `summary.json`. `.prepare/`, `skipped.jsonl` and `duplicates.json` name
 raw files or ids: they are for the owner of the raw data.
 
+{% if summary.drop_priors -%}
+Comparisons with earlier films were taken out of training reports by rules: {{ summary.drop_priors.get("changed", 0) }}
+sentences changed, {{ summary.drop_priors.get("left out", 0) }} left out, {{ summary.drop_priors.get("kept", 0) }} kept.
+{% endif %}
 {% if summary.extract_labels -%}
 Where a record came without labels, they were read from its English report by rules: expect errors.
 {% endif %}

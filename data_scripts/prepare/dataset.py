@@ -56,6 +56,8 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
     outcomes = [json.loads(shard.outcome.read_text()) for shard in shards]
     skipped = listing.skipped + [Skipped(**skip) for outcome in outcomes for skip in outcome["skipped"]]
     summary = {**_summarise(loader, loader_name, arguments, options, outcomes, skipped), **listing.patients}
+    if arguments.drop_priors:
+        summary["drop_priors"] = listing.priors
     if not summary["written"]:
         raise DataError(f"{raw}: none of the {summary['read']} records could be used; the first: {skipped[0].reason}")
     summary["sha256"] = {

@@ -16,6 +16,7 @@ from typing import Any
 from data_scripts.extraction import report_labels, report_text
 from data_scripts.loaders import load_loader
 from data_scripts.prepare.arguments import PrepareArguments
+from data_scripts.prepare.priors import drop_priors
 from data_scripts.prepare.shards import SHOWN_PROBLEMS, describe_problems
 from data_scripts.progress import progress
 from data_scripts.reading.film_lists import assign_counts, assign_listed
@@ -41,13 +42,20 @@ def raw_folder(loader_name: str, arguments: PrepareArguments) -> Path:
     return raw
 
 
-def split_records(loader: ModuleType, raw: Path, options, arguments) -> Iterator[Record | Skipped]:
-    """`usable_records` in the splits that the arguments ask for. Raises DataError where lists or counts do not fit."""
+def split_records(
+    loader: ModuleType, raw: Path, options, arguments, priors: Counter | None = None
+) -> Iterator[Record | Skipped]:
+    """`usable_records` in the splits that the arguments ask for, training reports without comparisons where asked.
+
+    `priors` counts these. Raises DataError where lists or counts do not fit.
+    """
     outcomes = usable_records(loader, raw, options, arguments)
     if arguments.lists:
-        return assign_listed(outcomes, arguments.lists)
-    if arguments.counts:
-        return assign_counts(outcomes, arguments.counts, getattr(options, "split_seed", 0))
+        outcomes = assign_listed(outcomes, arguments.lists)
+    elif arguments.counts:
+        outcomes = assign_counts(outcomes, arguments.counts, getattr(options, "split_seed", 0))
+    if arguments.drop_priors:
+        return drop_priors(outcomes, arguments.allow_empty_reports, Counter() if priors is None else priors)
     return outcomes
 
 
@@ -103,11 +111,12 @@ class Patients:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """The lists by split, what was skipped, and counts of patients."""
+    """The lists by split, what was skipped, counts of patients, and of sentences of priors (`drop_priors`)."""
 
     paths: dict[str, list[Path]]
     skipped: list[Skipped]
     patients: dict[str, int]
+    priors: dict[str, int]
 
 
 def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) -> Listing:
@@ -125,7 +134,8 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
     skipped = []
     problems = []
     patients = Patients()
-    for record in progress(split_records(loader, raw, options, arguments), desc="listing", unit=" records"):
+    priors: Counter = Counter()
+    for record in progress(split_records(loader, raw, options, arguments, priors), desc="listing", unit=" records"):
         if isinstance(record, Skipped):
             skipped.append(record)
             if not (arguments.skip_bad or record.on_request):
@@ -150,7 +160,7 @@ def list_records(loader: ModuleType, raw: Path, options, arguments, work: Path) 
         raise DataError(f"{raw}: no usable record was found; skipped: {dict(Counter(skip.kind for skip in skipped))}")
     _adopt(staging, work, digest.hexdigest())
     paths = {split: record_list.paths(work) for split, record_list in lists.items() if record_list.count}
-    return Listing(paths, skipped, patients.counts)
+    return Listing(paths, skipped, patients.counts, dict(priors))
 
 
 def public_options(options) -> dict[str, Any]:
@@ -164,6 +174,8 @@ def public_options(options) -> dict[str, Any]:
 def _settings(loader: ModuleType, options, arguments) -> dict:
     names = ("image_size", "compression", "shard_megabytes", "rows_per_shard", "limit", "allow_empty_reports")
     names += ("extract_labels",)
+    # Folders from before this could be chosen go on as they are.
+    names += ("drop_priors",) if arguments.drop_priors else ()
     return {
         "version": VERSION,
         "loader": loader.__name__,

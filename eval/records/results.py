@@ -164,7 +164,8 @@ class ZeroShotResult(TaskResult):
     `macro_common` is of all findings that are not rare; `frequencies` has common, medium and rare apart. `prompt_pairs`
     are the texts themselves. `other_prompts` hold other families and the ensemble of all; they never enter `macro`.
     `scores_sha256` is the hash of the file of per-film scores (eval.scores) that belongs to it; None in older results,
-    which kept none.
+    which kept none. Where films of a study were judged as one, `study_rule` names how, and `studies` counts them: all
+    figures "of films" are of studies then.
     """
 
     task: ClassVar[str] = "zero_shot"
@@ -182,6 +183,8 @@ class ZeroShotResult(TaskResult):
     prompt_pairs: dict[str, list[str]] = field(default_factory=dict)
     other_prompts: list[PromptResult] = field(default_factory=list)
     scores_sha256: str | None = None
+    study_rule: str = "none"
+    studies: int | None = None
 
     @property
     def headline(self) -> tuple[str, Estimate]:
@@ -263,6 +266,7 @@ class ProbeResult(TaskResult):
         shares: in ascending order; the last is all training labels. One of an adapted model.
         features: of the probe: "tower" (pooled, before any projection) or "embedding" (what `embed_images` gives, as
             in older results); None of an adapted model.
+        study_rule, studies: as of `ZeroShotResult`.
     """
 
     task: ClassVar[str] = "disease_prediction"
@@ -272,6 +276,8 @@ class ProbeResult(TaskResult):
     undefined: list[str] = field(default_factory=list)
     scores_sha256: str | None = None
     features: str | None = "embedding"
+    study_rule: str = "none"
+    studies: int | None = None
 
     @property
     def headline(self) -> tuple[str, Estimate]:

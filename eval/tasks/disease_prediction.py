@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from datasets import DatasetDict
 
 from data_scripts.prepared.columns import read_column
@@ -20,6 +21,7 @@ from eval.records.results import ProbeResult, ProbeShare
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import PROBE_FEATURES, EvaluationSettings
 from eval.splits import ALL
+from eval.study_level import Studies
 from eval.tasks.predicted_labels import (
     adaptation_notes,
     describe_adapted,
@@ -52,13 +54,15 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
     if hasattr(model, "predict_labels"):
         return judge_head(benchmark, model, splits, settings)
     names, parts, notes = prepare_features(benchmark, model, splits, settings)
-    test = parts["test"]
     dataset = splits[benchmark.split]
+    studies = Studies.of(dataset, settings.study_rule)
+    parts["test"] = test = _of_studies(parts["test"], studies)
     shares = []
     for share in sorted(set(settings.label_shares)):
         # All labels are one sample, whatever the seed.
         seeds = range(settings.seed, settings.seed + (settings.num_seeds if share < 1 else 1))
-        shares.append(_Share(*probe_share(names, parts, share, list(seeds), settings.resamples, settings.seed)))
+        drawn = probe_share(names, parts, share, list(seeds), settings.resamples, settings.seed, studies.scores)
+        shares.append(_Share(*drawn))
     last = shares[-1]
     if last.result.macro.value is None:
         raise ValueError(
@@ -76,14 +80,23 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
         scores_sha256=save_scores(scores, settings.out, benchmark.name),
         features=settings.probe_features,
         # Of the largest label share (its first sample).
-        subgroups=list(judge_subgroups(dataset, scores, settings)),
+        subgroups=list(judge_subgroups(studies.films(dataset), scores, settings)),
         adaptation=model.adaptation,
+        study_rule=studies.rule,
+        studies=studies.count,
         notes=[
             *adaptation_notes(benchmark, model),
             *notes,
+            *studies.notes(),
             *(note for share in shares for note in share_notes(names, *share)),
         ],
     )
+
+
+def _of_studies(test: LabelledFeatures, studies: Studies) -> LabelledFeatures:
+    """The test with targets and patients of studies; its features stay those of films where scores are pooled."""
+    features = studies.embeddings(torch.from_numpy(test.features)).numpy()
+    return LabelledFeatures(features, studies.targets(test.targets), test.patients[studies.first])
 
 
 def prepare_features(

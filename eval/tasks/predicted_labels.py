@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from datasets import Dataset, DatasetDict
+from torch import Tensor
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
@@ -21,8 +22,9 @@ from eval.records.provenance import Provenance
 from eval.records.results import Estimate, ProbeLabel, ProbeResult, ProbeShare, Subgroup
 from eval.records.runs import Adaptation
 from eval.scores import ZeroShotScores, save_scores
-from eval.settings import EvaluationSettings
+from eval.settings import NONE, EvaluationSettings
 from eval.significance import resample_by_patient
+from eval.study_level import SCORE_RULES, Studies
 from eval.subgroups import subgroups
 
 
@@ -38,12 +40,14 @@ def judge_head(
     dataset = splits[benchmark.split]
     names, targets = chosen_labels(dataset, benchmark.labels, benchmark.unlisted_is_absent)
     evaluated = _shared_labels(benchmark, model, names)
-    logits = image_embeddings(model, dataset, settings, "predict_labels").numpy()
+    studies = Studies.of(dataset, settings.study_rule)
+    logits = image_embeddings(model, dataset, settings, "predict_labels")
+    columns = [model.label_names.index(name) for name in evaluated]
     scores = ZeroShotScores(
         evaluated,
-        np.ascontiguousarray(logits[:, [model.label_names.index(name) for name in evaluated]]),
-        np.ascontiguousarray(targets[:, [names.index(name) for name in evaluated]]),
-        np.asarray(read_column(dataset, "patient_id")),
+        np.ascontiguousarray(_of_studies(model, logits, studies)[:, columns]),
+        np.ascontiguousarray(studies.targets(targets)[:, [names.index(name) for name in evaluated]]),
+        np.asarray(read_column(dataset, "patient_id"))[studies.first],
     )
     share = _as_share(scores, model.adaptation, settings)
     if share.macro.value is None:
@@ -59,10 +63,21 @@ def judge_head(
         undefined=[label.name for label in share.labels if label.auroc.value is None] + left_out,
         scores_sha256=save_scores(scores, settings.out, benchmark.name),
         features=None,
-        subgroups=list(judge_subgroups(dataset, scores, settings)),
-        notes=notes + training_notes(benchmark, model, splits),
+        subgroups=list(judge_subgroups(studies.films(dataset), scores, settings)),
+        notes=notes + studies.notes() + training_notes(benchmark, model, splits),
         adaptation=model.adaptation,
+        study_rule=studies.rule,
+        studies=studies.count,
     )
+
+
+def _of_studies(model: EvaluationModel, logits: Tensor, studies: Studies) -> np.ndarray:
+    """What films are ordered by [films, L]: logits; of studies [studies, L], by a rule over probabilities."""
+    if studies.rule == NONE:
+        return logits.numpy()
+    if studies.rule not in SCORE_RULES:
+        raise ValueError(f"study_rule {studies.rule!r} is for models without a head, a head has scores: {SCORE_RULES}")
+    return studies.scores((logits.exp() if model.one_of_all else logits.sigmoid()).numpy())
 
 
 def _shared_labels(benchmark: Benchmark, model: EvaluationModel, names: list[str]) -> list[str]:

@@ -8,8 +8,8 @@ whole validation split is used, however few labels are trained on.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -188,6 +188,7 @@ def probe_share(
     seeds: Sequence[int],
     resamples: int,
     bootstrap_seed: int,
+    pool: Callable[[np.ndarray], np.ndarray] = lambda scores: scores,
 ) -> tuple[ProbeShare, list[FittedProbe]]:
     """All samples of one label share, evaluated on the test split.
 
@@ -200,13 +201,16 @@ def probe_share(
         share: of the training patients, above 0 and up to 1.
         seeds: one sample each.
         resamples, bootstrap_seed: of the intervals.
+        pool: from scores of the test's features to those of its targets and patients, should these be studies of
+            several films.
     """
     train, validation, test = (splits[name] for name in ("train", "validation", "test"))
     fits = []
     shown = {"desc": f"probes on {share:.0%} of the labels", "disable": not PartialState().is_main_process}
     for seed in progress(seeds, unit=" samples", **shown):
         sampled = train.rows(draw_patients(train.patients, share, seed))
-        fits.append(fit_probe(names, sampled, validation, test.features))
+        fit = fit_probe(names, sampled, validation, test.features)
+        fits.append(replace(fit, scores=pool(fit.scores)))
     aurocs = resample_by_patient(
         lambda weights: np.stack([_fitted_aurocs(fit.scores, test.targets, weights) for fit in fits], axis=1),
         test.patients,

@@ -24,6 +24,7 @@ from eval.records.results import Estimate, FrequencyGroup, LabelResult, PromptRe
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import EvaluationSettings
 from eval.significance import resample_all, resample_by_patient
+from eval.study_level import Studies
 from eval.subgroups import subgroups
 from eval.tasks.calibration import calibration, two_class_softmax
 from eval.tasks.thresholds import choose_threshold, judge_threshold, parse_rule, threshold_rates
@@ -63,22 +64,23 @@ def run(
     names, targets = chosen_labels(dataset, benchmark.labels, benchmark.unlisted_is_absent)
     if benchmark.labels and not (np.nansum(targets, axis=0) > 0).any():
         raise ValueError(f"no film of split {benchmark.split!r} has any of the labels {names}: nothing can be found")
-    embeddings = image_embeddings(model, dataset, settings)
+    studies = Studies.of(dataset, settings.study_rule)
+    targets = studies.targets(targets)
+    embeddings = studies.embeddings(image_embeddings(model, dataset, settings))
     pairs = {name: family.pair(name) for name in names}
     unused = unused_pairs(family, names)
     notes = [f"The prompts have pairs for {unused}, which are none of the labels."] if unused else []
-    notes += _no_training_split(splits, benchmark.split)
+    notes += _no_training_split(splits, benchmark.split) + studies.notes()
     prompts = pair_embeddings(model, list(pairs.values()))
-    patients = np.asarray(read_column(dataset, "patient_id"))
-    split = ZeroShotScores(
-        names, family.without_others(pair_scores(model, embeddings, prompts), names), targets, patients
-    )
+    patients = np.asarray(read_column(dataset, "patient_id"))[studies.first]
+    scores = studies.scores(pair_scores(model, embeddings, prompts))
+    split = ZeroShotScores(names, family.without_others(scores, names), targets, patients)
     if not ((targets == 0).any(axis=0) & (targets == 1).any(axis=0)).any():
         raise ValueError(f"no label of split {benchmark.split!r} has both positive and negative films: no AUROC")
     frequency_split = "train" if "train" in splits else benchmark.split
     frequency = prevalences(splits[frequency_split])
     thresholds = _thresholds(benchmark, model, splits, family, prompts, names, settings)
-    groups, families = list(subgroups(dataset)), _other_scores(model, family, embeddings, names)
+    groups, families = list(subgroups(studies.films(dataset))), _other_scores(model, family, embeddings, studies, names)
     values = resample_all(
         {
             _AUROCS: partial(label_aurocs, split.scores, targets),
@@ -121,6 +123,8 @@ def run(
         ],
         notes=[*notes, *_few_patients(split, labels), _NO_PROBABILITY],
         scores_sha256=save_scores(split, settings.out, benchmark.name),
+        study_rule=studies.rule,
+        studies=studies.count,
         provenance=describe(benchmark, model, dataset, settings),
     )
 
@@ -279,10 +283,12 @@ def _thresholds(
     split = benchmark.threshold_split
     if split is None or split not in splits or len(splits[split]) == 0:
         return {}
-    targets = label_targets(splits[split], names, benchmark.unlisted_is_absent)
+    studies = Studies.of(splits[split], settings.study_rule)
+    targets = studies.targets(label_targets(splits[split], names, benchmark.unlisted_is_absent))
     if not np.isfinite(targets).any():
         return {}
-    scores = pair_scores(model, image_embeddings(model, splits[split], settings), prompts)
+    embeddings = studies.embeddings(image_embeddings(model, splits[split], settings))
+    scores = studies.scores(pair_scores(model, embeddings, prompts))
     scores = family.without_others(scores, names)
     chosen = {}
     for number, known in enumerate(np.isfinite(targets).T):
@@ -295,7 +301,7 @@ def _thresholds(
 
 
 def _other_scores(
-    model: EvaluationModel, family: PromptFamily, embeddings: Tensor, labels: list[str]
+    model: EvaluationModel, family: PromptFamily, embeddings: Tensor, studies: Studies, labels: list[str]
 ) -> dict[str, tuple[list[str], np.ndarray]]:
     """Parts and scores [films, labels] of the other families, and of the ensemble: the mean of all embeddings of
     different words, again of unit length.
@@ -310,7 +316,7 @@ def _other_scores(
     texts["ensemble"] = F.normalize(torch.stack([texts[name] for name in worded]).mean(dim=0), dim=-1)
     scored = {}
     for name, parts in members.items():
-        scores = pair_scores(model, embeddings, texts[name])
+        scores = studies.scores(pair_scores(model, embeddings, texts[name]))
         scored[name] = parts, families[name].without_others(scores, labels) if name in families else scores
     return scored
 

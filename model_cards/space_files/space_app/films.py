@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-# `model_cards.space` writes this file beside: data_scripts/films/dicom_display.py, which prepares training data.
+# `model_cards.space` writes this file beside: image_processing_chexficient_dicom.py of modeling_chexficient, by which
+# training data are prepared.
 from .dicom_display import BLANK, DisplayError, decode, to_display
 
 MAX_BYTES = 64 * 2**20

@@ -1,4 +1,4 @@
-"""Stored DICOM pixels as the eight-bit film that a viewer shows: the one implementation for training and for the page.
+"""Stored DICOM pixels as the eight-bit film that a viewer shows: the one implementation for all rooms and the page.
 
 The order is that of DICOM PS3.4 N.2: stored values, modality LUT or rescale, VOI LUT or window, then the polarity of
 the photometric interpretation or of the presentation LUT. Pixel padding is left out of all of it and is black. The film
@@ -10,6 +10,7 @@ needed, pydicom.
 
 from __future__ import annotations
 
+import importlib
 import warnings
 
 import numpy as np
@@ -48,6 +49,11 @@ class DisplayError(ValueError):
         self.kind = kind
 
 
+def _pydicom(part: str):
+    """A part of pydicom, which is not needed before: transformers refuses remote code that could not import it."""
+    return importlib.import_module(f"pydicom.{part}")
+
+
 def decode(dataset, frame: int | None = None) -> np.ndarray:
     """Stored values of a dataset that `pydicom.dcmread` has read: [H, W], or [H, W, 3] uint8 or uint16 for colour.
 
@@ -60,8 +66,7 @@ def decode(dataset, frame: int | None = None) -> np.ndarray:
     Raises:
         DisplayError: the pixels are damaged, no film, or compressed in a way that nothing installed can undo.
     """
-    from pydicom import pixels
-
+    pixels = _pydicom("pixels")
     try:
         _complete_header(dataset)
         syntax = dataset.file_meta.TransferSyntaxUID
@@ -164,8 +169,7 @@ def _two_numbers(value) -> tuple[float, float] | None:
 
 
 def _complete_header(dataset) -> None:
-    from pydicom import uid
-
+    uid = _pydicom("uid")
     if "TransferSyntaxUID" not in dataset.file_meta:
         # Without a preamble nothing names the encoding: pydicom has guessed it from the first elements.
         implicit, little = dataset.original_encoding
@@ -250,7 +254,8 @@ def _grey_levels(dataset, levels: np.ndarray, counts: np.ndarray) -> np.ndarray:
         raise DisplayError("all pixels have one grey value", BLANK)
     if levels.dtype.kind in "iu" and is_flat(levels, counts):
         raise DisplayError("nearly all pixels have one or two grey values", BLANK)
-    grey = _stretch(*_voi_values(dataset, values))
+    window = _voi_values(dataset, values)
+    grey = None if window is None or window[1] == window[2] else _stretch(*window)
     if grey is None or is_flat(grey, counts, _FLAT_GREYS):
         grey = _stretch(values, low, high)
         if is_flat(grey, counts, _FLAT_GREYS):
@@ -290,10 +295,8 @@ def _stretch_inside(values: np.ndarray, levels: np.ndarray, counts: np.ndarray) 
     return _stretch(values, float(values[first]), float(values[last]))
 
 
-def _stretch(values: np.ndarray, low: float | None, high: float | None) -> np.ndarray | None:
-    """Values from `low` to `high` as greys from 0 to 255; None where there is no such range."""
-    if low is None or high is None or low == high:
-        return None
+def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values from `low` to `high` as greys from 0 to 255."""
     return np.clip((values.astype(np.float32) - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
 
 
@@ -331,18 +334,16 @@ def _padding_region(dataset, levels: np.ndarray, codes: np.ndarray, found: np.nd
 
 def _modality_values(dataset, levels: np.ndarray) -> np.ndarray:
     """Stored values after the modality LUT or rescale (PS3.3 C.11.1)."""
-    from pydicom import pixels
-
+    pixels = _pydicom("pixels")
     if dataset.get("ModalityLUTSequence"):
         table, places = _lookup_table(dataset, dataset.ModalityLUTSequence[0], levels)
         return table[places]
     return pixels.apply_modality_lut(levels, dataset)
 
 
-def _voi_values(dataset, values: np.ndarray) -> tuple[np.ndarray, float | None, float | None]:
-    """Values after VOI LUT or window (PS3.3 C.11.2), and the ends of what that can give; None, None without either."""
-    from pydicom import pixels
-
+def _voi_values(dataset, values: np.ndarray) -> tuple[np.ndarray, float, float] | None:
+    """Values after VOI LUT or window (PS3.3 C.11.2), and the ends of what that can give; None without either."""
+    pixels = _pydicom("pixels")
     item = (dataset.get("VOILUTSequence") or [{}])[0]
     if item.get("LUTDescriptor") is not None and item.get("LUTData") is not None:
         table, places = _lookup_table(dataset, item, values)
@@ -353,7 +354,7 @@ def _voi_values(dataset, values: np.ndarray) -> tuple[np.ndarray, float | None, 
     # A linear window of width 1 has no grey between black and white.
     narrowest = 1 if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR" else 0
     if centre is None or width is None or width <= narrowest:
-        return values, None, None
+        return None
     with np.errstate(over="ignore"):
         # Far outside of the window lie the two ends of what it can give.
         ends = pixels.apply_windowing(np.array([centre - 100 * width, centre + 100 * width]), dataset)
@@ -387,3 +388,6 @@ def _first_number(value) -> float | None:
         return float(value if isinstance(value, (int, float, str)) else value[0])
     except (TypeError, ValueError, IndexError):
         return None
+
+
+__all__ = ["BLANK", "CHEST", "DAMAGED", "DisplayError", "decode", "is_flat", "square", "to_display", "turns"]
