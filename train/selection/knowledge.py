@@ -10,7 +10,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from data_scripts.extraction import FINDING_NAMES, NO_FINDING, extract_findings
-from data_scripts.films.quality import FilmQuality
+from modeling_chexficient.input_check_chexficient import FilmQuality
 
 
 @dataclass(frozen=True)
