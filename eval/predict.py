@@ -9,16 +9,23 @@ One row a film: `id`, `path`, and a column for each finding whose name says what
 the head is. A model that compares films with texts gives `logit_difference_FINDING` of two prompts, as `eval.run`
 scores them: above 0 the positive prompt is closer. That orders films but is no probability. Films that cannot be read
 are listed in `scores.skipped.jsonl` with the cause. Killed and started again, it goes on and ends in the same file.
+
+With `--check_input` the column `input_check` says what speaks against a film being a whole upright frontal chest film
+(kinds of `modeling_chexficient.input_check_chexficient`; "" where nothing does), and their numbers are printed. Such films
+are scored all the same.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+from accelerate import PartialState
 from torch import Tensor
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
@@ -31,6 +38,8 @@ from eval.prompts import PROMPT_FAMILIES, find_prompts
 from eval.tasks.zero_shot import pair_embeddings, pair_scores
 
 _PROMPTS = "default"
+#: The column of the reasons against a film.
+INPUT_CHECK = "input_check"
 
 
 @dataclass
@@ -46,6 +55,11 @@ class PredictArguments(FilmArguments):
         metadata={
             "help": f"Prompt family ({', '.join(PROMPT_FAMILIES)}; default: {_PROMPTS}), or a YAML or JSON file."
         },
+    )
+
+    check_input: bool = field(
+        default=False,
+        metadata={"help": f"Ask of every film whether it is one for the model: reasons in the column {INPUT_CHECK}."},
     )
 
     def __post_init__(self):
@@ -128,30 +142,47 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
     """
     scorer = make_scorer(model, arguments.findings, arguments.prompts)
     films, settings = Films.of(Path(arguments.films)), arguments.settings
-    schema = pa.schema([("id", pa.string()), ("path", pa.string()), *((name, pa.float32()) for name in scorer.columns)])
+    texts = ["id", "path", *([INPUT_CHECK] if arguments.check_input else [])]
+    schema = pa.schema([(name, pa.string()) for name in texts] + [(name, pa.float32()) for name in scorer.columns])
     job = {
         "content": scorer.kind,
         "findings": list(scorer.findings),
         "prompts": scorer.wording,
         **describe_model(model, settings),
         "films_sha256": films.digest(arguments.rules),
+        **({INPUT_CHECK: True} if arguments.check_input else {}),
     }
     table = PartedTable(Path(arguments.out), job, len(films.files), settings.batch_size, arguments.part_size, "films")
+    read = (model, films, arguments.rules, settings, scorer.method)
 
     def work(batches):
-        for kept, outputs, skipped in film_outputs(model, films, arguments.rules, settings, scorer.method, batches):
+        for kept, outputs, skipped in film_outputs(*read, batches, arguments.check_input):
             yield _rows(kept, scorer.scores(outputs) if kept else [], schema), skipped
 
     skipped = table.write(work, schema, films.skipped)
+    if arguments.check_input and PartialState().is_main_process:
+        _report_reasons(Path(arguments.out))
     return len(films.files) + len(films.skipped) - skipped.total(), dict(skipped)
 
 
 def _rows(films: Sequence[FilmFile], scores, schema: pa.Schema) -> pa.Table:
-    values = np.asarray(scores, np.float32).reshape(len(films), -1).T if films else [()] * (len(schema) - 2)
-    columns = [[film.id for film in films], [film.path for film in films], *values]
+    texts = {
+        "id": [film.id for film in films],
+        "path": [film.path for film in films],
+        INPUT_CHECK: [", ".join(film.reasons) for film in films],
+    }
+    values = iter(np.asarray(scores, np.float32).reshape(len(films), -1).T if films else ())
+    columns = [texts[one.name] if one.name in texts else next(values, ()) for one in schema]
     return pa.Table.from_arrays(
         [pa.array(column, one.type) for column, one in zip(columns, schema, strict=True)], schema=schema
     )
+
+
+def _report_reasons(out: Path) -> None:
+    reasons = Counter(pq.read_table(out, columns=[INPUT_CHECK])[INPUT_CHECK].to_pylist())
+    fine = reasons.pop("", 0)
+    kinds = ", ".join(f"{count:,} {kinds}" for kinds, count in reasons.most_common()) or "none"
+    print(f"input check: nothing against {fine:,} films; of {reasons.total():,} others: {kinds}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -28,6 +28,7 @@ from .image_processing_chexficient import (
     resize_and_crop,
     to_eight_bit,
 )
+from .input_check_chexficient import check_film
 from .modeling_chexficient import CheXficientModel, CheXficientOutput
 from .modeling_chexficient_heads import *  # noqa: F403 (a new head is named in its own file alone)
 from .modeling_chexficient_heads import HEADS
@@ -73,6 +74,7 @@ __all__ = [
     "CheXficientProcessor",
     "CheXficientReportConfig",
     "add_tower_adapter",
+    "check_film",
     "contrastive_loss",
     "feature_pyramid",
     "identify_base",

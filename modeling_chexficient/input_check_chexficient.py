@@ -81,9 +81,10 @@ def check_film(image: Image.Image) -> list[Reason]:
     """The reasons against an image; an empty list where it looks like one whole upright frontal chest film.
 
     Args:
-        image: eight bits, grey or colour, of which the grey counts (`to_eight_bit` makes one of deeper films), as it
-            comes: not yet cut to the square that the model sees.
+        image: grey or colour, of which the grey counts, as it comes: not yet cut to the square that the model sees. Of
+            more than eight bits, its highest value becomes white.
     """
+    image = _grey(image)
     quality = film_quality(image)
     reasons = []
     if quality.looks_broken():
@@ -101,6 +102,13 @@ def check_film(image: Image.Image) -> list[Reason]:
         text = f"not one whole upright frontal chest film {likelihood}; most like: {OTHERS[kind]}"
         reasons.append(Reason(kind, text))
     return reasons
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith(("I", "F")):
+        return image.convert("L")
+    pixels = np.clip(np.asarray(image, dtype=np.float64), 0, None)
+    return Image.fromarray((pixels * (255 / max(pixels.max(), 1e-6))).astype(np.uint8))
 
 
 def likeliest_other(probabilities: dict[str, float]) -> str:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-# `model_cards.space` writes this file beside: data_scripts/films/dicom_display.py, which prepares training data.
+# `model_cards.space` writes these files beside: data_scripts/films/dicom_display.py, which prepares training data, and
+# modeling_chexficient/input_check_chexficient.py.
 from .dicom_display import BLANK, DisplayError, decode, to_display
+from .input_check_chexficient import check_film
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
@@ -47,6 +49,11 @@ def read_film(path: Path) -> Image.Image:
     if low == high:
         raise FilmError(_BLANK)
     return film
+
+
+def reasons_against(film: Image.Image) -> list[str]:
+    """Sentences on why it does not look like one whole upright frontal chest film; none where it does."""
+    return [f"This image looks wrong for the model: {reason.text}." for reason in check_film(film)]
 
 
 def _read_image(path: Path) -> Image.Image:
