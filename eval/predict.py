@@ -11,8 +11,8 @@ scores them: above 0 the positive prompt is closer. That orders films but is no 
 are listed in `scores.skipped.jsonl` with the cause. Killed and started again, it goes on and ends in the same file.
 
 With `--check_input` the column `input_check` says what speaks against a film being a whole upright frontal chest film
-(kinds of `modeling_chexficient.input_check_chexficient`; "" where nothing does), and their numbers are printed. Such films
-are scored all the same.
+(kinds of `modeling_chexficient.input_check_chexficient`; "" where nothing does), and their numbers are printed. Such
+films are scored all the same.
 """
 
 from __future__ import annotations
