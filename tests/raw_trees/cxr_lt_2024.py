@@ -1,4 +1,4 @@
-"""CXR-LT 2024: the tables of tasks 1 and 3, films below another download, one of which is missing and one in two tables."""
+"""CXR-LT 2024: tables of tasks 1 and 3, films below another download, a film that is missing, one in two tables."""
 
 from pathlib import Path
 
