@@ -458,12 +458,14 @@ def test_a_film_is_read_over_http_and_not_kept(served, client, space, tmp_path):
     seen = [name for n, name in enumerate(ASKED["structures"]) if models.read(film()).masks[n].any()]
     assert seen
     assert shown.count('class="swatch"') == len(seen)
+    assert "not one whole upright frontal chest film" in shown
     assert reports.count("<li>") == 3
     again = client.predict("edema\nfinding", "{}", "no {}", api_name="/score_findings")
     assert "finding" in again
     assert "effusion" not in again
     fewer = client.predict([seen[0]], api_name="/show_structures")
     assert fewer.count('class="swatch"') == 1
+    assert "not one whole upright frontal chest film" in fewer, "the reasons stay beside the film"
     assert 'class="swatch"' not in client.predict([], api_name="/show_structures")
     _, uploads, log = served
     assert not [file for file in uploads.rglob("*") if file.is_file()]
@@ -474,6 +476,7 @@ def test_a_film_is_read_over_http_and_not_kept(served, client, space, tmp_path):
 def test_an_example_is_read_over_http(client):
     shown, *_ = client.predict("film 1", *ASKED.values(), api_name="/read_example")
     assert "data:image/png;base64," in shown
+    assert 'role="alert"' not in shown
 
 
 def test_bad_uploads_over_http_get_their_sentence_and_are_deleted(served, client, tmp_path):
