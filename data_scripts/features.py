@@ -33,7 +33,7 @@ FEATURES = Features(
         ),
         # Named masks of the size of the image: 255 inside, 0 outside, 127 not judged; structures may overlap.
         "masks": List({"name": Value("string"), "image": Image()}),
-        # Measures of the pixels that tell broken films (`data_scripts.films.quality`); None without a film.
+        # Measures of the pixels that tell broken films (`FilmQuality` of the input check); None without a film.
         "quality": {"flat_share": Value("float32"), "neighbour_correlation": Value("float32")},
         # Known defects of the record, for studies of curation: "wrong_report", "broken_image", "near_duplicate".
         "flags": List(Value("string")),

@@ -54,6 +54,7 @@ class Source:
 
     `access` is one of "open", "registration", "credentialed", "synthetic", "own"; `expected` gives the number
     of images per split of the complete corpus; where their sum is not what was read, `prepare` says so.
+    `shares_films_with` names the loaders of larger corpora that its films, or other films of its patients, are part of.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Source:
     access: str
     expected: dict[str, int] = field(default_factory=dict)
     traps: tuple[str, ...] = ()
+    shares_films_with: tuple[str, ...] = ()
 
 
 @dataclass

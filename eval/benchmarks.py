@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from data_scripts.loaders import chexpert_5x200, nih_chestxray14, ranzcr_clip, vindr_cxr, vindr_pcxr
+from data_scripts.loaders import chexpert_5x200, cxr_lt_2024, nih_chestxray14, ranzcr_clip, vindr_cxr, vindr_pcxr
 from data_scripts.reading.labels import CHEXPERT_LABELS
 
 #: Findings in less than this share of the training films are reported apart, as rare; those in at least `COMMON_FROM`
@@ -274,6 +274,25 @@ _ON_REAL_SAMPLES = (
     replace(_COVID, name="covid_retrieval", task="retrieval", metric="R@5", split="all", structures={}),
 )  # fmt: skip
 
+_LONG_TAIL = Benchmark(
+    "cxr_lt_2024_long_tailed", 1, "zero_shot", "cxr_lt_2024", labels=cxr_lt_2024.LONG_TAILED, expected=78_946,
+    folder="cxr_lt_2024_task1", exposure=("mimic_cxr_jpg",), options="--task task1",
+    source="https://physionet.org/content/cxr-lt-iccv-workshop-cvamd/2.0.0/ (arXiv 2506.07984)",
+)  # fmt: skip
+#: Rare and unseen findings: the three tasks of CXR-LT 2024, whose test labels are published. Those of CXR-LT 2026
+#: (arXiv 2602.22092) are not, so it is no benchmark here.
+_CXR_LT = (
+    _LONG_TAIL,
+    replace(
+        _LONG_TAIL, name="cxr_lt_2024_gold_standard", labels=cxr_lt_2024.GOLD_STANDARD, expected=None,
+        folder="cxr_lt_2024_task2", options="--task task2",
+    ),
+    replace(
+        _LONG_TAIL, name="cxr_lt_2024_unseen", labels=cxr_lt_2024.UNSEEN, expected=None, folder="cxr_lt_2024_task3",
+        options="--task task3",
+    ),
+)  # fmt: skip
+
 #: Evaluating while developing: never on the films of a test.
 _VALIDATION = replace(_SYNTHETIC, name="zero_shot_findings_validation", split="validation", threshold_split=None)
 
@@ -282,11 +301,15 @@ _CHEXFICIENT = (*_ZERO_SHOT, *_RETRIEVAL, *_DISEASE_PREDICTION, *_SEGMENTATION, 
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
-    for benchmark in (*_CHEXFICIENT, *_MED_PEFT, *_OF_SYNTHETIC, *_OF_SYNTHETIC_TUBES, *_ON_REAL_SAMPLES, _VALIDATION)
+    for benchmark in (
+        *(*_CHEXFICIENT, *_MED_PEFT, *_CXR_LT, *_OF_SYNTHETIC, *_OF_SYNTHETIC_TUBES, *_ON_REAL_SAMPLES),
+        _VALIDATION,
+    )
 }
 SUITES: dict[str, tuple[str, ...]] = {
     "chexficient": tuple(benchmark.name for benchmark in _CHEXFICIENT),
     "med_peft": tuple(benchmark.name for benchmark in _MED_PEFT),
+    "cxr_lt": tuple(benchmark.name for benchmark in _CXR_LT),
     "synthetic": tuple(benchmark.name for benchmark in _OF_SYNTHETIC),
     "real_sample": tuple(benchmark.name for benchmark in _ON_REAL_SAMPLES),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,16 +20,20 @@ from data_scripts.reading.tables import mend_ids, read_table, require_columns
 from data_scripts.schema import DataError, Skipped
 from eval.models.encoders import EvaluationModel
 from eval.settings import EvaluationSettings
-from modeling_chexficient import CheXficientImageProcessor
+from modeling_chexficient import CheXficientImageProcessor, check_film, to_eight_bit
 
 
 @dataclass(frozen=True)
 class FilmFile:
-    """A film by its id and its path, relative to the folder or the table that names it, and its study, if told."""
+    """A film by its id and its path, relative to the folder or the table that names it, and its study, if told.
+
+    `reasons` are the kinds of reasons against it by the input check; none where it was not asked.
+    """
 
     id: str
     path: str
     study: str | None = None
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,47 +136,57 @@ def ids_of(table: pd.DataFrame, otherwise: str, source: Path) -> list[str]:
 
 
 class FilmPixels(torch.utils.data.Dataset):
-    """What the model sees of each film, [3, S, S] fp32, or why it cannot be read (`Skipped`, by its path)."""
+    """Each film with what the model sees of it, [3, S, S] fp32, or why it cannot be read (`Skipped`, by its path)."""
 
-    def __init__(self, films: Films, rules: FilmRules, model: EvaluationModel):
-        self.films, self.rules, self.model = films, rules, model
+    def __init__(self, films: Films, rules: FilmRules, model: EvaluationModel, check_input: bool = False):
+        self.films, self.rules, self.model, self.check_input = films, rules, model, check_input
         # Prepared films have that size; other processors cut theirs in ways of their own.
         self.size = model.image_size if isinstance(model.image_processor, CheXficientImageProcessor) else None
 
     def __len__(self) -> int:
         return len(self.films.files)
 
-    def __getitem__(self, row: int) -> Tensor | Skipped:
-        path = self.films.files[row].path
+    def __getitem__(self, row: int) -> tuple[FilmFile, Tensor] | Skipped:
+        file = self.films.files[row]
+        path = file.path
         try:
             rules, film = self.rules, read_film(self.films.root, path)
             check_chest(film, list(rules.modalities), rules.any_body_part, rules.multi_frame)
             # The picture stays here, so that text in it gives nobody away.
             check_intent(film, rules.for_processing, burned_in=True)
             image = open_image(self.films.root / path, rules.multi_frame)
-            return self.model.pixels([prepare_film(image, self.size)])[0]
+            if self.check_input:
+                file = replace(file, reasons=tuple(reason.kind for reason in check_film(to_eight_bit(image))))
+            return file, self.model.pixels([prepare_film(image, self.size)])[0]
         except (ValueError, OSError) as error:
             kind = error.kind if isinstance(error, DataError) else "image cannot be converted"
             return Skipped(path, str(error).replace(str(self.films.root / path), path), kind)
 
 
 def film_outputs(
-    model: EvaluationModel, films: Films, rules: FilmRules, settings: EvaluationSettings, method: str, batches: list
+    model: EvaluationModel,
+    films: Films,
+    rules: FilmRules,
+    settings: EvaluationSettings,
+    method: str,
+    batches: list,
+    check_input: bool = False,
 ) -> Iterator[tuple[list[FilmFile], Tensor, list[Skipped]]]:
     """For each batch of rows the films that could be read, what `method` of the model makes of them, and the others.
 
     Args:
         method: from pixels to [B, D], such as "embed_images"; the outputs are fp32, on the CPU.
         batches: sequences of rows of `films`.
+        check_input: whether the films get their `reasons`.
     """
     loader = DataLoader(
-        FilmPixels(films, rules, model),
+        FilmPixels(films, rules, model, check_input),
         batch_sampler=batches,
         collate_fn=list,
         num_workers=settings.num_workers,
     )
-    for rows, read in zip(batches, loader, strict=True):
-        there = [(films.files[row], one) for row, one in zip(rows, read, strict=True) if not isinstance(one, Skipped)]
+    for read in loader:
+        there = [one for one in read if not isinstance(one, Skipped)]
         skipped = [one for one in read if isinstance(one, Skipped)]
         outputs = _run(model, [pixels for _, pixels in there], settings, method)
         finite = outputs.isfinite().all(dim=1).tolist()

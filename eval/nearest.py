@@ -127,9 +127,10 @@ def embed_query(file: Path, arguments: NearestArguments) -> Tensor:
     if not film.is_file():
         raise ValueError(f"--film {film}: there is no such file")
     files = Films(film.parent, [FilmFile(film.name, film.name)])
-    pixels = FilmPixels(files, FilmRules(), model)[0]
-    if isinstance(pixels, Skipped):
-        raise ValueError(f"--film {film} cannot be used: {pixels.reason}")
+    read = FilmPixels(files, FilmRules(), model)[0]
+    if isinstance(read, Skipped):
+        raise ValueError(f"--film {film} cannot be used: {read.reason}")
+    _, pixels = read
     return getattr(model, PROBE_FEATURES[job["features"]])(pixels[None])[0].cpu()
 
 

@@ -12,11 +12,16 @@ are listed in `scores.skipped.jsonl` with the cause. Killed and started again, i
 
 A table may have the column `study`: with `--study_rule mean_score` (or max_score) `scores.studies.parquet` holds a row
 for each study, the scores of its films pooled, and how many films could be read.
+
+With `--check_input` the column `input_check` says what speaks against a film being a whole upright frontal chest film
+(kinds of `modeling_chexficient.input_check_chexficient`; "" where nothing does), and their numbers are printed. Such
+films are scored all the same.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +44,8 @@ from eval.study_level import SCORE_RULES, group_rows, pool_scores
 from eval.tasks.zero_shot import pair_embeddings, pair_scores
 
 _PROMPTS = "default"
+#: The column of the reasons against a film.
+INPUT_CHECK = "input_check"
 
 
 @dataclass
@@ -62,6 +69,10 @@ class PredictArguments(FilmArguments):
             "help": "Also write OUT.studies.parquet: how scores of the films of one study (column study) are pooled.",
             "choices": list(SCORE_RULES),
         },
+    )
+    check_input: bool = field(
+        default=False,
+        metadata={"help": f"Ask of every film whether it is one for the model: reasons in the column {INPUT_CHECK}."},
     )
 
     def __post_init__(self):
@@ -149,23 +160,28 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
             f"--study_rule {arguments.study_rule}: {arguments.films} does not tell studies: give a table with the "
             "columns path and study"
         )
-    schema = pa.schema([("id", pa.string()), ("path", pa.string()), *((name, pa.float32()) for name in scorer.columns)])
+    texts = ["id", "path", *([INPUT_CHECK] if arguments.check_input else [])]
+    schema = pa.schema([(name, pa.string()) for name in texts] + [(name, pa.float32()) for name in scorer.columns])
     job = {
         "content": scorer.kind,
         "findings": list(scorer.findings),
         "prompts": scorer.wording,
         **describe_model(model, settings),
         "films_sha256": films.digest(arguments.rules),
+        **({INPUT_CHECK: True} if arguments.check_input else {}),
     }
     table = PartedTable(Path(arguments.out), job, len(films.files), settings.batch_size, arguments.part_size, "films")
+    read = (model, films, arguments.rules, settings, scorer.method)
 
     def work(batches):
-        for kept, outputs, skipped in film_outputs(model, films, arguments.rules, settings, scorer.method, batches):
+        for kept, outputs, skipped in film_outputs(*read, batches, arguments.check_input):
             yield _rows(kept, scorer.scores(outputs) if kept else [], schema), skipped
 
     skipped = table.write(work, schema, films.skipped)
     if arguments.study_rule != NONE and PartialState().is_main_process:
         write_studies(Path(arguments.out), films.files, arguments.study_rule)
+    if arguments.check_input and PartialState().is_main_process:
+        _report_reasons(Path(arguments.out))
     return len(films.files) + len(films.skipped) - skipped.total(), dict(skipped)
 
 
@@ -174,7 +190,7 @@ def write_studies(out: Path, films: Sequence[FilmFile], rule: str) -> Path:
     scores = pq.read_table(out)
     study_of = {film.path: film.study for film in films}
     names = [study_of[path] for path in scores["path"].to_pylist()]
-    columns = scores.column_names[2:]
+    columns = [name for name in scores.column_names if name not in ("id", "path", INPUT_CHECK)]
     whole = np.stack([scores[name].to_numpy() for name in columns], axis=1)
     groups, first = group_rows(names)
     pooled = pool_scores(whole, groups, rule) if names else whole
@@ -190,11 +206,23 @@ def write_studies(out: Path, films: Sequence[FilmFile], rule: str) -> Path:
 
 
 def _rows(films: Sequence[FilmFile], scores, schema: pa.Schema) -> pa.Table:
-    values = np.asarray(scores, np.float32).reshape(len(films), -1).T if films else [()] * (len(schema) - 2)
-    columns = [[film.id for film in films], [film.path for film in films], *values]
+    texts = {
+        "id": [film.id for film in films],
+        "path": [film.path for film in films],
+        INPUT_CHECK: [", ".join(film.reasons) for film in films],
+    }
+    values = iter(np.asarray(scores, np.float32).reshape(len(films), -1).T if films else ())
+    columns = [texts[one.name] if one.name in texts else next(values, ()) for one in schema]
     return pa.Table.from_arrays(
         [pa.array(column, one.type) for column, one in zip(columns, schema, strict=True)], schema=schema
     )
+
+
+def _report_reasons(out: Path) -> None:
+    reasons = Counter(pq.read_table(out, columns=[INPUT_CHECK])[INPUT_CHECK].to_pylist())
+    fine = reasons.pop("", 0)
+    kinds = ", ".join(f"{count:,} {kinds}" for kinds, count in reasons.most_common()) or "none"
+    print(f"input check: nothing against {fine:,} films; of {reasons.total():,} others: {kinds}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -29,6 +29,7 @@ from .image_processing_chexficient import (
     to_eight_bit,
 )
 from .image_processing_chexficient_files import open_image
+from .input_check_chexficient import check_film
 from .modeling_chexficient import CheXficientModel, CheXficientOutput
 from .modeling_chexficient_heads import *  # noqa: F403 (a new head is named in its own file alone)
 from .modeling_chexficient_heads import HEADS
@@ -74,6 +75,7 @@ __all__ = [
     "CheXficientProcessor",
     "CheXficientReportConfig",
     "add_tower_adapter",
+    "check_film",
     "contrastive_loss",
     "feature_pyramid",
     "identify_base",

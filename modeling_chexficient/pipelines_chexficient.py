@@ -3,10 +3,14 @@
 The pipelines of transformers turn every image into 8-bit RGB by `convert("RGB")`, for which any value above 255 is
 white. Importing this package puts these classes, which do what theirs do, in their place; models with another image
 processor than ours see no difference. Where the package is not imported, the image processor refuses clipped films.
+
+With `check_input=True`, in the constructor or in a call, they warn of images that are no whole upright frontal chest
+film, with the reasons (`input_check_chexficient`); with `check_input="refuse"` they raise ValueError.
 """
 
 import base64
 import binascii
+import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,23 +29,37 @@ from transformers import (
 from .image_processing_chexficient import CheXficientImageProcessor
 from .image_processing_chexficient_files import is_file, open_image
 from .image_processing_chexficient_pixels import DEEP_MODES, mark_as_scaled, to_eight_bit
+from .input_check_chexficient import check_film
 from .modeling_chexficient_heads import HEADS
 
 # How the content of a message may name an image (transformers, "chat templates").
 IMAGE_FIELDS = ("image", "url", "path", "base64")
 
 
-def load_film(source, timeout: float | None = None):
+def load_film(source, timeout: float | None = None, check_input: bool | str = False):
     """The 8-bit image of a path, URL, base64 string or PIL image, marked as scaled; anything else comes back as it is.
 
-    A path may be of a DICOM file. Raises ValueError where a string is none of these, where the file is no film (it is
-    named, see `open_image`), or where `to_eight_bit` refuses the image.
+    A path may be of a DICOM file.
+
+    Args:
+        check_input: True warns (UserWarning) of an image that is no whole upright frontal chest film.
+
+    Raises ValueError where a string is none of these, where the file is no film (it is named, see `open_image`), where
+    `to_eight_bit` refuses the image, and with `check_input` "refuse" where the image is no such film.
     """
+    if check_input not in (False, True, "refuse"):
+        raise ValueError(f'check_input is {check_input!r}, it must be True, False or "refuse"')
     image = _open(source, timeout) if isinstance(source, (str, Path)) else source
     if not isinstance(image, Image.Image):
         return source
     image = ImageOps.exif_transpose(image)
-    return mark_as_scaled(to_eight_bit(image) if image.mode.startswith(DEEP_MODES) else image)
+    image = mark_as_scaled(to_eight_bit(image) if image.mode.startswith(DEEP_MODES) else image)
+    if check_input and (reasons := check_film(image)):
+        text = "The image is " + "; and ".join(reason.text for reason in reasons)
+        if check_input == "refuse":
+            raise ValueError(text)
+        warnings.warn(text, stacklevel=2)
+    return image
 
 
 def _open(source: str | Path, timeout: float | None) -> Image.Image:
@@ -69,15 +87,21 @@ class _ScalesFilms:
     # Hidden from the type checker, for which each pipeline has its own arguments.
     if not TYPE_CHECKING:
 
-        def preprocess(self, inputs, *args, **kwargs):
+        def _sanitize_parameters(self, check_input=None, **kwargs):
+            before, forward, after = super()._sanitize_parameters(**kwargs)
+            return before if check_input is None else {**before, "check_input": check_input}, forward, after
+
+        def preprocess(self, inputs, *args, check_input=False, **kwargs):
             processor = self.image_processor or getattr(self.processor, "image_processor", None)
             # By name: remote code has a class of its own.
             if type(processor).__name__ == CheXficientImageProcessor.__name__:
-                inputs = self._scaled(inputs, kwargs.get("timeout"))
+                inputs = self._scaled(inputs, kwargs.get("timeout"), check_input)
+            elif check_input:
+                raise ValueError("check_input is for models with CheXficient's image processor")
             return super().preprocess(inputs, *args, **kwargs)
 
-    def _scaled(self, inputs, timeout: float | None):
-        return load_film(inputs, timeout)
+    def _scaled(self, inputs, *options):
+        return load_film(inputs, *options)
 
 
 class CheXficientZeroShotImageClassificationPipeline(_ScalesFilms, ZeroShotImageClassificationPipeline):
@@ -108,21 +132,21 @@ class CheXficientImageFeatureExtractionPipeline(_ScalesFilms, ImageFeatureExtrac
 class CheXficientImageTextToTextPipeline(_ScalesFilms, ImageTextToTextPipeline):
     """`pipeline("image-text-to-text")`, for films of any depth."""
 
-    def _scaled(self, inputs, timeout: float | None):
+    def _scaled(self, inputs, *options):
         if isinstance(inputs, dict) and inputs.get("images") is not None:
-            return {**inputs, "images": _each(inputs["images"], timeout)}
+            return {**inputs, "images": _each(inputs["images"], *options)}
         if hasattr(inputs, "messages"):
-            return type(inputs)([_with_scaled_films(message, timeout) for message in inputs.messages])
+            return type(inputs)([_with_scaled_films(message, *options) for message in inputs.messages])
         return inputs
 
 
-def _each(images, timeout: float | None):
+def _each(images, *options):
     if isinstance(images, (list, tuple)):
-        return [_each(image, timeout) for image in images]
-    return load_film(images, timeout)
+        return [_each(image, *options) for image in images]
+    return load_film(images, *options)
 
 
-def _with_scaled_films(message: dict, timeout: float | None) -> dict:
+def _with_scaled_films(message: dict, *options) -> dict:
     """A message of a chat, the images in its content loaded and scaled."""
     if not isinstance(message["content"], (list, tuple)):
         return message
@@ -131,7 +155,7 @@ def _with_scaled_films(message: dict, timeout: float | None) -> dict:
         field = next((name for name in IMAGE_FIELDS if isinstance(part, dict) and part.get(name) is not None), None)
         if field is not None and part.get("type") == "image":
             rest = {name: value for name, value in part.items() if name not in IMAGE_FIELDS}
-            part = {**rest, "image": load_film(part[field], timeout)}
+            part = {**rest, "image": load_film(part[field], *options)}
         content.append(part)
     return {**message, "content": content}
 

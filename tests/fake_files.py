@@ -15,7 +15,7 @@ SIZE = (48, 40)
 def clouds(size: tuple[int, int] = SIZE, bits: int = 8, seed: int = 0) -> np.ndarray:
     """Random clouds [height, width] of so many bits, uint8 or uint16; `size` is (width, height).
 
-    Not noise of single pixels, which `data_scripts.films.quality` takes for a broken film.
+    Not noise of single pixels, which `FilmQuality` takes for a broken film.
     """
     chance = np.random.default_rng(seed)
     coarse = Image.fromarray(chance.random((6, 5), dtype=np.float32)).resize(size, Image.Resampling.BICUBIC)

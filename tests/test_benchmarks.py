@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict
 
-from data_scripts.loaders import jsrt, load_loader, ranzcr_clip
+from data_scripts.loaders import cxr_lt_2024, jsrt, load_loader, ranzcr_clip
 from data_scripts.reading.labels import CHEXPERT_LABELS
 from data_scripts.schema import Record
 from eval.benchmarks import BENCHMARKS, SUITES
@@ -14,7 +14,12 @@ from tests.conftest import load_raw_tree
 
 REAL = [one for one in BENCHMARKS.values() if one.dataset != "synthetic"]
 #: Names that a loader may give and that the few records of its fake raw tree do not have.
-VOCABULARIES = {"mimic_cxr_jpg": CHEXPERT_LABELS, "jsrt": jsrt.STRUCTURES, "ranzcr_clip": ranzcr_clip.LABELS}
+VOCABULARIES = {
+    "mimic_cxr_jpg": CHEXPERT_LABELS,
+    "jsrt": jsrt.STRUCTURES,
+    "ranzcr_clip": ranzcr_clip.LABELS,
+    "cxr_lt_2024": cxr_lt_2024.UNSEEN,
+}
 
 
 @pytest.fixture(scope="module")

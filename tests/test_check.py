@@ -3,12 +3,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from datasets import Dataset, load_dataset
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageOps
 
 from data_scripts.check.__main__ import check_folder, main
 from data_scripts.features import FEATURES
+from data_scripts.input_check.drawings import draw
 from data_scripts.schema import DataError
 
 LONG = (
@@ -81,8 +83,10 @@ CASES = {
     "blank film": lambda rows: {0: {"image": Image.new("L", (112, 112), 9)}},
     "film looks broken (flat or noise)": lambda rows: {0: {"image": half(rows[0]["image"])}},
     "film looks inverted": lambda rows: {0: {"image": ImageOps.invert(rows[0]["image"])}},
+    "frontal film looks lateral": lambda rows: {0: {"image": draw("lateral", np.random.default_rng(1)), "view": "PA"}},
+    "frontal film looks turned": lambda rows: {0: {"image": rows[0]["image"].rotate(90), "view": "AP"}},
     "frontal film does not look like one": lambda rows: {
-        0: {"image": ImageChops.offset(rows[0]["image"], 40, 0), "view": "PA"}
+        0: {"image": draw("abdomen", np.random.default_rng(1)), "view": "PA"}
     },
     "mask of another size than its film": lambda rows: {0: with_mask(rows[0], Image.new("L", (56, 56), 255))},
     "mask is empty": lambda rows: {0: with_mask(rows[0], Image.new("L", (112, 112)))},

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from transformers import AutoModel, AutoModelForImageClassification, AutoModelForSemanticSegmentation, pipeline
 from transformers.utils.chat_template_utils import Chat
 
+from data_scripts.synthetic import SyntheticOptions, draw_film, make_case
 from modeling_chexficient import CheXficientImageProcessor, to_eight_bit
 from tests.adapter_files import SIDE, make_report_model, save_base
 
@@ -117,7 +118,27 @@ def test_report_pipelines_scale_films_in_chats_and_beside_prompts(tmp_path):
     inputs: list = [{"images": film, "text": prompt}, {"images": [str(tmp_path / "film.png")], "text": prompt}]
     inputs += [Chat(chat(image=film)), Chat(chat(path=str(tmp_path / "film.png")))]
     for given in inputs:
+        with pytest.warns(UserWarning, match="not one whole upright frontal chest film"):
+            write.preprocess(given, check_input=True)
         torch.testing.assert_close(write.preprocess(given)["pixel_values"], pixels)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_input_check_warns_or_refuses(task, folders, recwarn):
+    """Off by default; asked for in a call or in the constructor, and silent on a whole film."""
+    film = Image.fromarray(draw_film(make_case(1, SyntheticOptions(seed=23, broken_image_share=0)), 112)[0])
+    negative = ImageOps.invert(film)
+    run = pipeline(task, model=folders[task])
+    expected = plain(run(negative, **TASKS[task]))
+    run([film], check_input=True, **TASKS[task])
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="not one whole upright frontal chest film .* black and white are exchanged"):
+        assert plain(run(negative, check_input=True, **TASKS[task])) == expected
+    checking = pipeline(task, model=folders[task], check_input="refuse")
+    with pytest.raises(ValueError, match="black and white are exchanged"):
+        checking(negative, **TASKS[task])
+    with pytest.raises(ValueError, match="check_input is 'yes'"):
+        run(film, check_input="yes", **TASKS[task])
 
 
 def test_features_of_a_head_are_refused(folders):

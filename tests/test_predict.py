@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from data_scripts.films.images import open_image
+from data_scripts.synthetic import SyntheticOptions, draw_film, make_case
 from eval import film_files, parts
 from eval.models.load import load_evaluation_model
 from eval.predict import main
@@ -201,3 +203,22 @@ def test_a_folder_without_one_readable_film_gives_a_table_without_rows(head, tmp
     (tmp_path / "films" / "empty.png").touch()
     table = run(head, tmp_path / "films", tmp_path / "scores.parquet")
     assert (len(table), list(table.columns)) == (0, ["id", "path", EFFUSION, EDEMA])
+
+
+def test_the_input_check_is_a_column_of_reasons(head, tmp_path, capfd):
+    """A whole film, the same inverted and upside down, a blank one that is left out; the scores are as without it."""
+    (tmp_path / "films").mkdir()
+    film = Image.fromarray(draw_film(make_case(1, SyntheticOptions(seed=23, broken_image_share=0)), 112)[0])
+    film.save(tmp_path / "films" / "a.png")
+    ImageOps.invert(film).save(tmp_path / "films" / "b.png")
+    film.rotate(180).save(tmp_path / "films" / "c.png")
+    Image.new("L", (60, 60), 9).save(tmp_path / "films" / "d.png")
+    table = run(head, tmp_path / "films", tmp_path / "checked.parquet", "--check_input")
+    assert list(table.columns) == ["id", "path", "input_check", EFFUSION, EDEMA]
+    assert table["input_check"].tolist() == ["", "inverted", "turned"]
+    assert "nothing against 1 films; of 2 others: 1 inverted, 1 turned" in "".join(capfd.readouterr())
+    plain = run(head, tmp_path / "films", tmp_path / "plain.parquet")
+    pd.testing.assert_frame_equal(table.drop(columns="input_check"), plain)
+    words = ["--model", str(head), "--films", str(tmp_path / "films"), "--out", str(tmp_path / "plain.parquet")]
+    with pytest.raises(SystemExit, match="other input_check"):
+        main([*words, "--batch_size", "2", "--part_size", "4", "--check_input"])

@@ -1,18 +1,15 @@
-"""Films that show nothing, and films that are inverted, told by their pixels."""
+"""Films that show nothing, told by their pixels."""
 
 import json
 
 import numpy as np
 import pytest
 from datasets import concatenate_datasets, load_dataset
-from PIL import Image, ImageOps
+from PIL import Image
 
-from data_scripts.films.images import open_image, prepare_film
-from data_scripts.films.polarity import _AVERAGE, LEAST_LIKENESS, frontal_likeness
-from data_scripts.films.quality import film_quality
-from data_scripts.loaders import load_loader, synthetic
+from data_scripts.loaders import synthetic
 from data_scripts.prepare import PrepareArguments, prepare
-from data_scripts.schema import Record
+from modeling_chexficient.input_check_chexficient import film_quality
 
 
 @pytest.fixture(scope="module")
@@ -65,37 +62,3 @@ def test_useless_films_of_any_size(kind, size):
     }[kind]
     assert film_quality(Image.fromarray(pixels.astype(np.uint8))).looks_broken()
     assert not film_quality(Image.fromarray(slope.astype(np.uint8))).looks_broken()
-
-
-def test_real_films_are_whole_and_upright(real_cxr):
-    """Every fifth of 246 films of NIH and 138 of covid_chestxray; all are in the figures of `films.polarity`."""
-    likeness, broken, films = [], 0, 0
-    for name in ("nih_chestxray14", "covid_chestxray"):
-        loader = load_loader(name)
-        records = [
-            found for found in loader.read_records(real_cxr / name, loader.Options()) if isinstance(found, Record)
-        ]
-        for record in records[::5]:
-            film = prepare_film(open_image(real_cxr / name / record.image_path), 112)
-            films += 1
-            broken += film_quality(film).looks_broken()
-            if record.view in ("PA", "AP"):
-                likeness.append(frontal_likeness(film))
-    assert (films, broken) == (78, 0)
-    assert len(likeness) > 60
-    assert sum(value >= LEAST_LIKENESS for value in likeness) >= len(likeness) - 1
-    assert min(likeness) > -LEAST_LIKENESS
-
-
-def test_the_negative_is_as_unlike_as_the_film_is_like(broken_corpus):
-    rows = load_dataset(str(broken_corpus[0]), split="test")
-    for film in rows["image"]:
-        assert frontal_likeness(film) > LEAST_LIKENESS
-        assert frontal_likeness(ImageOps.invert(film)) == pytest.approx(-frontal_likeness(film), abs=0.01)
-    assert frontal_likeness(Image.new("L", (64, 80), 7)) == 0.0
-
-
-def test_the_average_film_is_that_of_synthetic_films(broken_corpus):
-    films = load_dataset(str(broken_corpus[0]), split="test")["image"]
-    mean = np.mean([np.asarray(film.resize((8, 8), Image.Resampling.BOX), float) for film in films], axis=0)
-    assert np.corrcoef(mean.ravel(), _AVERAGE.ravel())[0, 1] > 0.97

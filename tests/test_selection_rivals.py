@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset, concatenate_datasets, load_dataset
 from torch.nn import functional as F
 
-from data_scripts.films.quality import FilmQuality
+from modeling_chexficient.input_check_chexficient import FilmQuality
 from tests.training import assert_same_weights, kept_rows, run_recipe
 from train.objectives.contrastive import contrastive_loss
 from train.objectives.encoding import pair_features

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from datasets import load_dataset
 from huggingface_hub import SpaceCard
 from peft import LoraConfig, get_peft_model
-from PIL import Image
+from PIL import Image, ImageOps
 
 from model_cards.space.__main__ import SpaceArguments, build_space, main
 from model_cards.space_files.space_app import findings as app_findings
@@ -28,6 +29,7 @@ from modeling_chexficient import (
     CheXficientImageProcessor,
     CheXficientModel,
     CheXficientProcessor,
+    check_film,
 )
 from modeling_chexficient.adapters_chexficient import identify_base, save_adapter
 from tests.dicom_files import ramp, write_dicom
@@ -221,6 +223,15 @@ def test_bad_uploads_get_a_plain_sentence(tmp_path, page_films, name, write, mes
     assert "Doe" not in str(error.value)
 
 
+def test_the_page_has_the_input_check_of_the_package(tmp_path, page_films, tiny_corpus):
+    whole = load_dataset(str(tiny_corpus), split="test")[0]["image"]
+    assert page_films.reasons_against(whole) == []
+    deep = Image.fromarray(np.asarray(ImageOps.invert(whole)).astype(np.uint16) * 257)
+    (reason,) = page_films.reasons_against(deep)
+    assert "black and white are exchanged" in reason
+    assert check_film(deep) == check_film(ImageOps.invert(whole))
+
+
 def test_deep_films_keep_their_greys(tmp_path, page_films, space):
     deep = Image.fromarray(np.asarray(film()).astype(np.uint16) * 257)
     deep.save(tmp_path / "deep.png")
@@ -364,13 +375,14 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 sys.path.insert(0, ".")
 from pathlib import Path
-from space_app.films import read_film
+from space_app.films import read_film, reasons_against
 from space_app.findings import parse_findings
 from space_app.models import load_space
 
 models = load_space(Path("."))
 reading = models.read(read_film(Path(sys.argv[1])))
 read_film(Path(sys.argv[2]))
+print("REASONS", reasons_against(read_film(Path(sys.argv[1]))))
 print("RESULT", models.score(reading, parse_findings("edema"))[0], sorted(reading.masks), type(models.model).__module__)
 """
 
@@ -383,6 +395,7 @@ def test_the_folder_works_without_this_project(space, tmp_path):
     command = [sys.executable, "-I", "-c", ALONE, str(tmp_path / "film.png"), str(tmp_path / "film.dcm")]
     done = subprocess.run(command, cwd=space, env=environment, capture_output=True, text=True, timeout=600)
     assert "RESULT" in done.stdout, done.stderr[-3000:]
+    assert "not one whole upright frontal chest film" in done.stdout
     models = load_space(space)
     score = models.score(models.read(film()), app_findings.parse_findings("edema"))[0][0]
     assert f"[{score:.4f}"[:6] in done.stdout
@@ -445,12 +458,14 @@ def test_a_film_is_read_over_http_and_not_kept(served, client, space, tmp_path):
     seen = [name for n, name in enumerate(ASKED["structures"]) if models.read(film()).masks[n].any()]
     assert seen
     assert shown.count('class="swatch"') == len(seen)
+    assert "not one whole upright frontal chest film" in shown
     assert reports.count("<li>") == 3
     again = client.predict("edema\nfinding", "{}", "no {}", api_name="/score_findings")
     assert "finding" in again
     assert "effusion" not in again
     fewer = client.predict([seen[0]], api_name="/show_structures")
     assert fewer.count('class="swatch"') == 1
+    assert "not one whole upright frontal chest film" in fewer, "the reasons stay beside the film"
     assert 'class="swatch"' not in client.predict([], api_name="/show_structures")
     _, uploads, log = served
     assert not [file for file in uploads.rglob("*") if file.is_file()]
@@ -461,6 +476,7 @@ def test_a_film_is_read_over_http_and_not_kept(served, client, space, tmp_path):
 def test_an_example_is_read_over_http(client):
     shown, *_ = client.predict("film 1", *ASKED.values(), api_name="/read_example")
     assert "data:image/png;base64," in shown
+    assert 'role="alert"' not in shown
 
 
 def test_bad_uploads_over_http_get_their_sentence_and_are_deleted(served, client, tmp_path):

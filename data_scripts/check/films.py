@@ -12,11 +12,10 @@ from datasets import Dataset
 from data_scripts.check.problem import Problem, error, warning
 from data_scripts.extraction import report_labels
 from data_scripts.films.files import reading
-from data_scripts.films.polarity import LEAST_LIKENESS, frontal_likeness
-from data_scripts.films.quality import BROKEN, film_quality
 from data_scripts.prepared.films import FilmDataset
 from data_scripts.progress import progress
 from data_scripts.schema import INSIDE, DataError
+from modeling_chexficient.input_check_chexficient import BROKEN, OTHERS, check_film
 
 #: The columns that these checks need; masks where the folder has them.
 COLUMNS = ("image", "record_id", "report", "report_origin", "language", "labels", "view")
@@ -33,13 +32,22 @@ class Seen:
     kinds: list[str] = field(default_factory=list)
 
 
+#: Of reasons of the input check; an inverted film is found whatever its view. Not "cropped": the preparation itself
+#: cuts films to squares, for which 6 of 97 frontal films of covid_chestxray were taken for parts.
+_LOOKS = {
+    "inverted": "film looks inverted",
+    "lateral": "frontal film looks lateral",
+    "turned": "frontal film looks turned",
+    "doubled": "frontal film looks doubled",
+    "other": "frontal film does not look like one",
+}
 #: Kinds of problems: whether it is an error, and advice.
 KINDS = {
     "film cannot be decoded": (True, "prepare the folder anew"),
     "blank film": (True, "one or two greys: leave it out"),
     BROKEN: (True, "prepare with --skip_bad to leave it out"),
-    "film looks inverted": (True, "black and white are exchanged, or it shows no whole chest: look at it"),
-    "frontal film does not look like one": (False, "shifted, in a white frame, turned, or another view: look at it"),
+    _LOOKS["inverted"]: (True, "black and white are exchanged: look at it"),
+    **{name: (False, f"most like: {OTHERS[kind]}; look at it") for kind, name in _LOOKS.items() if kind != "inverted"},
     "mask of another size than its film": (True, "prepare the folder anew"),
     "mask is empty": (False, "nothing is inside: a structure that is not there should have no mask"),
     "mask covers the whole film": (False, "inside and outside may be exchanged"),
@@ -97,14 +105,10 @@ def look(row: dict, compare_labels: bool) -> Seen:
 def _film_kinds(film, view: str) -> Iterable[str]:
     if reading().is_blank(film):
         return ["blank film"]
-    if film_quality(film).looks_broken():
+    kinds = [reason.kind for reason in check_film(film)]
+    if "broken" in kinds:
         return [BROKEN]
-    likeness = frontal_likeness(film)
-    if likeness <= -LEAST_LIKENESS:
-        return ["film looks inverted"]
-    if view in _FRONTAL and likeness < LEAST_LIKENESS:
-        return ["frontal film does not look like one"]
-    return []
+    return [_LOOKS[kind] for kind in kinds if kind in _LOOKS and (kind == "inverted" or view in _FRONTAL)]
 
 
 def _mask_kinds(masks: Iterable[dict], size: tuple[int, int]) -> Iterable[str]:

@@ -42,6 +42,7 @@ SOURCE = Source(
         "Segmentations call Lung Opacity 'Airspace Opacity'; here it has the name of its label.",
         "A first film is not always frontal.",
     ),
+    shares_films_with=("chexpert_plus",),
 )
 TEXT_OPTIONAL = True
 

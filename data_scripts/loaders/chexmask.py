@@ -39,6 +39,7 @@ SOURCE = Source(
         "Numbers are those of the corpus; 676,803 outlines in all. CANDID-PTX is part of some versions only.",
         "Records come in the order of the table of masks, so that it never has to fit into memory.",
     ),
+    shares_films_with=("nih_chestxray14", "chexpert_plus", "mimic_cxr_jpg", "padchest", "vindr_cxr", "candid_ptx"),
 )
 TEXT_OPTIONAL = True
 

@@ -33,6 +33,7 @@ SOURCE = Source(
         "The labels are machine-read from reports (CheXpert labeller), not of radiologists.",
         "998 of the 1,000 films have a report in CheXpert Plus.",
     ),
+    shares_films_with=("chexpert_plus",),
 )
 TEXT_OPTIONAL = True
 

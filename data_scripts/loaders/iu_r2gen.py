@@ -34,6 +34,7 @@ SOURCE = Source(
         "One film of a pair is mostly lateral; the file does not say which.",
         "The licence forbids passing on modified copies: keep the prepared dataset private.",
     ),
+    shares_films_with=("open_i",),
 )
 
 

@@ -33,6 +33,7 @@ SOURCE = Source(
         "numbering, so clean both sides alike before comparing.",
         "Reports must not be sent to services of third parties.",
     ),
+    shares_films_with=("mimic_cxr_jpg",),
 )
 
 

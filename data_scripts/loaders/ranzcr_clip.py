@@ -31,6 +31,7 @@ SOURCE = Source(
         "Lines of points exist for a part of the films only: a film without one is not a film without a tube.",
         "A study has one film here; patients have several, so splits go by PatientID.",
     ),
+    shares_films_with=("nih_chestxray14",),
 )
 TEXT_OPTIONAL = True
 

@@ -38,6 +38,7 @@ SOURCE = Source(
         "0.36 of the test films.",
         "The projection is in the DICOM headers alone and is not read.",
     ),
+    shares_films_with=("nih_chestxray14",),
 )
 TEXT_OPTIONAL = True
 

@@ -32,6 +32,7 @@ SOURCE = Source(
         "give noise without an error.",
         "Splits of rows instead of films put masks of one film on both sides. There are no patient ids.",
     ),
+    shares_films_with=("nih_chestxray14",),
 )
 TEXT_OPTIONAL = True
 

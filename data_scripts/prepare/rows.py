@@ -13,10 +13,10 @@ import modeling_chexficient  # noqa: F401 (once, before processes are forked)
 from data_scripts.features import FEATURES, to_row
 from data_scripts.films.images import encode_film, encode_mask, open_image, prepare_film, prepare_mask
 from data_scripts.films.masks import decode_masks
-from data_scripts.films.quality import BROKEN, FilmQuality, film_quality
 from data_scripts.loaders import load_loader
 from data_scripts.prepared.fingerprints import difference_hashes, pixel_hash
 from data_scripts.schema import TEXT_ALONE, DataError, Record, Skipped, record_from_json, within
+from modeling_chexficient.input_check_chexficient import BROKEN, FilmQuality, film_quality
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,19 @@ from eval.records.runs import adaptation_behind, weights_folder
 from model_cards.corpora import hub_licence, training_sources
 from model_cards.space.reports import frequent_labels, load_public, write_reports
 from model_cards.space_files.space_app.findings import parse_findings
-from modeling_chexficient import CheXficientModel, CheXficientProcessor, image_processing_chexficient_dicom
+from modeling_chexficient import (
+    CheXficientModel,
+    CheXficientProcessor,
+    image_processing_chexficient_dicom,
+    input_check_chexficient,
+)
 from modeling_chexficient.tasks_chexficient import TASKS
 
 FILES = Path(__file__).parents[1] / "space_files"
 #: How a DICOM film is shown, written once: the page reads uploads by the file that prepares training data.
 DICOM_DISPLAY = Path(image_processing_chexficient_dicom.__file__)
+#: The check of uploads, the one of the package, and its weights.
+INPUT_CHECK = Path(input_check_chexficient.__file__)
 #: The release of gradio that the page was tried with.
 GRADIO = "6.31.0"
 #: CheXpert's findings, for a model shown without data.
@@ -115,6 +122,8 @@ def copy_code(out: Path) -> None:
     """Write the code of the page, which imports nothing of this project, to the folder `out`."""
     shutil.copytree(FILES, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.jinja", "__pycache__"))
     shutil.copy(DICOM_DISPLAY, out / "space_app" / "dicom_display.py")
+    for file in (INPUT_CHECK, input_check_chexficient.WEIGHTS):
+        shutil.copy(file, out / "space_app")
 
 
 def _clear(out: Path) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from data_scripts.extraction import FINDING_NAMES, NO_FINDING, extract_findings
-from data_scripts.films.quality import FilmQuality
 
 if TYPE_CHECKING:
     # A second of importing, for a name.
@@ -30,6 +29,9 @@ _ABNORMAL = [name for name in FINDING_NAMES if name != NO_FINDING]
 
 
 def _are_sound(qualities: list) -> list[bool]:
+    # Here, so that the arguments of a run do not wait for the package.
+    from modeling_chexficient.input_check_chexficient import FilmQuality
+
     return [not FilmQuality(**quality).looks_broken() for quality in qualities]
 
 

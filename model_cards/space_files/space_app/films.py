@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-# `model_cards.space` writes this file beside: image_processing_chexficient_dicom.py of modeling_chexficient, by which
-# training data are prepared.
+# `model_cards.space` writes these files beside: image_processing_chexficient_dicom.py, by which training data are
+# prepared, and input_check_chexficient.py, both of modeling_chexficient.
 from .dicom_display import BLANK, DisplayError, decode, to_display
+from .input_check_chexficient import check_film
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 100_000_000
@@ -48,6 +49,11 @@ def read_film(path: Path) -> Image.Image:
     if low == high:
         raise FilmError(_BLANK)
     return film
+
+
+def reasons_against(film: Image.Image) -> list[str]:
+    """Sentences on why it does not look like one whole upright frontal chest film; none where it does."""
+    return [f"This image looks wrong for the model: {reason.text}." for reason in check_film(film)]
 
 
 def _read_image(path: Path) -> Image.Image:

@@ -46,12 +46,16 @@ _BACKGROUND = ("background", "none", "unlabeled")
 
 @dataclass
 class Reading:
-    """One film as the session remembers it: `shown` uint8 [S, S, 3], `embedding` [D], `masks` bool [S, S] by number."""
+    """One film as the session remembers it: `shown` uint8 [S, S, 3], `embedding` [D], `masks` bool [S, S] by number.
+
+    `reasons` are sentences of the input check against it.
+    """
 
     shown: np.ndarray
     embedding: Tensor
     masks: dict[int, np.ndarray] = field(default_factory=dict)
     label_outputs: list[float] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from .films import FORMATS, MAX_BYTES, FilmError, read_film
+from .films import FORMATS, MAX_BYTES, FilmError, read_film, reasons_against
 from .findings import parse_findings
 from .models import Reading, SpaceModels
 from .pictures import findings_html, image_html, labels_html, legend_html, overlay, readable, reports_html
@@ -25,6 +25,7 @@ NOTICE = "For research; not a medical device. Do not use it to decide on a patie
 NO_PROBABILITY = (
     "Scores rank films by one finding; they are <b>not probabilities</b>, and those of two findings cannot be compared."
 )
+NO_FILM = "What is shown for it may mean nothing."
 REPORTS_SHOWN = 3
 #: Seconds after which a film is forgotten, and between two sweeps of the temporary folder.
 FORGET_AFTER = 1800
@@ -171,17 +172,22 @@ class _Handlers:
         return findings_html(findings, *self.models.score(reading, findings))
 
     def draw(self, reading: Reading | None, structures: list[str]) -> str:
-        """The film with the masks of the chosen structures, and their legend."""
+        """The film with the masks of the chosen structures, and their legend; above it what speaks against it."""
         if reading is None:
             return _EMPTY
         chosen = {self.numbers[name]: reading.masks[self.numbers[name]] for name in structures}
         film = image_html(overlay(reading.shown, chosen), "chest film")
         legend = legend_html(self.models.segmentation.names, chosen) if chosen else ""
-        return f'{film}<div class="caption"><small>Cut to the square that the model sees.</small></div>{legend}'
+        reasons = "".join(_message(f"{reason} {NO_FILM}") for reason in reading.reasons)
+        return (
+            f'{reasons}{film}<div class="caption"><small>Cut to the square that the model sees.</small></div>{legend}'
+        )
 
     def _open(self, file: Path, structures: list[str], prompts: Sequence[str]) -> tuple:
         try:
-            reading = self.models.read(read_film(file))
+            image = read_film(file)
+            reading = self.models.read(image)
+            reading.reasons = reasons_against(image)
         except (FilmError, ValueError) as error:
             return self._refuse(str(error))
         return reading, self.draw(reading, structures), self.score(reading, *prompts), *self._text_panels(reading)
