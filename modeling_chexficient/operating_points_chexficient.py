@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from transformers.utils import cached_file
 
 POINTS_FILE = "operating_points.json"
@@ -58,10 +59,10 @@ class ScoreCalibration:
     scores: list[float] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
 
-    def probability(self, scores: np.ndarray) -> np.ndarray:
+    def probability(self, scores: ArrayLike) -> np.ndarray:
         """Probabilities [...] of `scores` [...]."""
         if self.method == "isotonic":
-            return np.interp(scores, self.scores, self.probabilities)
+            return np.interp(np.asarray(scores, np.float64), self.scores, self.probabilities)
         return sigmoid(self.scale * np.asarray(scores, np.float64) + self.offset)
 
 
@@ -94,13 +95,13 @@ class OperatingPoint:
         """The score of a film whose pairs of `prompts` have these differences of logits [pairs]."""
         return -max(differences) if self.from_others else differences[0]
 
-    def is_above(self, scores: np.ndarray) -> np.ndarray:
+    def is_above(self, scores: ArrayLike) -> np.ndarray:
         """Whether the finding is called present, bool [...], by `scores` [...]."""
         return np.asarray(scores) >= self.threshold
 
     def probability(self, score: float) -> float | None:
         """The calibrated probability; None without a calibration."""
-        return None if self.calibration is None else float(self.calibration.probability(np.asarray(score)))
+        return None if self.calibration is None else float(self.calibration.probability(score))
 
 
 @dataclass(frozen=True)
@@ -198,11 +199,11 @@ def find_points(place: str | Path, revision: str | None = None) -> Path | None:
     return None if found is None else Path(found)
 
 
-def sigmoid(values: np.ndarray) -> np.ndarray:
+def sigmoid(values: ArrayLike) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(np.asarray(values, np.float64), -500, 500)))
 
 
-def logit_of(log_probabilities: np.ndarray) -> np.ndarray:
+def logit_of(log_probabilities: ArrayLike) -> np.ndarray:
     """Logits [...] of log-probabilities [...], as a head gives them where one class alone is right."""
     # A probability that is rounded to 1 would give an infinite one.
     clipped = np.minimum(np.asarray(log_probabilities, np.float64), -1e-12)

@@ -26,7 +26,14 @@ def simulated(seed: int = 0, films: int = 1000, share: float = 0.2, distance: fl
 
 
 def points_of(points: dict, **changed) -> OperatingPoints:
-    fields = {"score": "logit", "rule": "youden", "refused": {}, "least_films": 50, "data": "own", "split": "validation"}
+    fields = {
+        "score": "logit",
+        "rule": "youden",
+        "refused": {},
+        "least_films": 50,
+        "data": "own",
+        "split": "validation",
+    }
     fields |= {"data_fingerprint": "0123", "model_sha256": "abcd", "resamples": 200, "seed": 0}
     return OperatingPoints(points=points, **(fields | changed))
 
@@ -82,7 +89,7 @@ def test_an_interval_has_width_where_no_film_is_wrong():
 
 def test_findings_with_too_few_films_are_refused_with_the_number_and_others_are_not():
     scores, targets, patients = simulated(films=400, share=0.5)
-    rare, frequent, one_patient, unjudged = (targets.copy() for _ in range(4))
+    rare, frequent, unjudged = (targets.copy() for _ in range(3))
     rare[np.flatnonzero(rare == 1)[49:]] = 0
     frequent[np.flatnonzero(frequent == 0)[7:]] = np.nan
     patients[np.flatnonzero(targets == 1)] = 0
@@ -113,11 +120,14 @@ def test_calibration_is_taken_only_where_it_is_earned():
 
     assert earned(logits) is None, "these logits are right as they are"
     hot = earned(5 * logits)
-    assert (hot.method, hot.offset) == ("temperature", 0) and hot.scale == pytest.approx(0.2, rel=0.1)
+    assert (hot.method, hot.offset) == ("temperature", 0)
+    assert hot.scale == pytest.approx(0.2, rel=0.1)
     shifted = earned(5 * logits + 10)
-    assert shifted.method == "platt" and (shifted.scale, shifted.offset) == pytest.approx((0.2, -2), rel=0.1)
+    assert shifted.method == "platt"
+    assert (shifted.scale, shifted.offset) == pytest.approx((0.2, -2), rel=0.1)
     steps = earned(np.sign(logits) * np.abs(logits) ** 0.1 * 10 + 10 * (logits > 1))
-    assert steps.method == "isotonic" and steps.brier < steps.brier_before
+    assert steps.method == "isotonic"
+    assert steps.brier < steps.brier_before
     assert np.all(np.diff(steps.probability(np.linspace(-30, 30, 50))) >= 0)
     assert earned(generator.normal(size=4000)) is None, "what is no better than the prevalence is no probability"
     assert fit_calibration(-logits, targets, "temperature") is None
@@ -171,7 +181,8 @@ def test_no_finding_is_told_by_the_other_findings():
     differences = dict(zip(labels, scores[0], strict=True))
     point = points[NO_FINDING]
     assert point.score([differences["edema"], differences["effusion"]]) == split.scores[0, 1]
-    assert points["edema"].prompts == [["edema", "no edema"]] and not points["edema"].from_others
+    assert points["edema"].prompts == [["edema", "no edema"]]
+    assert not points["edema"].from_others
 
 
 def test_log_probabilities_become_logits():

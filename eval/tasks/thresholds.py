@@ -24,7 +24,7 @@ def parse_rule(rule: str) -> float | None:
 def weighted_roc(
     scores: np.ndarray, targets: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Thresholds [k] from the highest score down, and sensitivity and specificity [R, k] of each under `weights` [R, n].
+    """Thresholds [k] from the highest score down, and sensitivity and specificity of each [R, k] by `weights` [R, n].
 
     As `sklearn.metrics.roc_curve` with `sample_weight` gives them, for all rows in one pass: films from a threshold on
     are called positive. NaN where one of the classes has no weight.
