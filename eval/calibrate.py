@@ -156,7 +156,7 @@ def calibrate(model: EvaluationModel, arguments: CalibrationArguments) -> Operat
     else:
         raise ValueError(f"{model.name} has neither a head for findings nor a text tower: it has no scores")
     targets = label_targets(films, names, absent)
-    scores = score_films(model, films, targets, names, arguments.settings, family or find_prompts(_PROMPTS))
+    scores = score_films(model, films, targets, names, arguments.settings, family)
     data, _ = names_of_data(Path(arguments.data))
     notes = ["A label that a film does not list counted as absent."] if absent else []
     points = describe_points(

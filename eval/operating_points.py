@@ -58,8 +58,6 @@ class PointRules:
         parse_rule(self.rule)
         if self.least_films < LEAST_PATIENTS:
             raise ValueError(f"least_films is {self.least_films}: below {LEAST_PATIENTS} no interval means anything")
-        if self.resamples < 100:
-            raise ValueError(f"resamples is {self.resamples}: below 100 the ends of intervals are mostly chance")
 
 
 @dataclass(frozen=True)
@@ -186,9 +184,14 @@ def score_head(model: FindingsModel, films: Dataset, settings: EvaluationSetting
 
 
 def score_films(
-    model: EvaluationModel, films: Dataset, targets: np.ndarray, names: Sequence[str], settings, family: PromptFamily
+    model: EvaluationModel,
+    films: Dataset,
+    targets: np.ndarray,
+    names: Sequence[str],
+    settings: EvaluationSettings,
+    family: PromptFamily | None = None,
 ) -> ZeroShotScores:
-    """Scores of `films` for the findings `names` by the head of a model, or by prompts of `family`.
+    """Scores of `films` for the findings `names` by prompts of `family`, or without it by the head of a model.
 
     Args:
         targets: [films, names], 1, 0 or NaN.
@@ -196,7 +199,7 @@ def score_films(
     Raises:
         ValueError: see `score_head` and `eval.tasks.zero_shot.pair_scores`.
     """
-    if isinstance(model, FindingsModel):
+    if family is None:
         scores = score_head(model, films, settings)[:, [model.label_names.index(name) for name in names]]
     else:
         prompts = pair_embeddings(model, [family.pair(name) for name in names])
@@ -228,7 +231,7 @@ def describe_points(
     rules: PointRules,
     data: str,
     split: str,
-    family: PromptFamily | None,
+    family: PromptFamily | None = None,
     views: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> OperatingPoints:
