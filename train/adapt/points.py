@@ -47,7 +47,7 @@ def write_points(weights: Path, task: Task, mixture: Mixture, args: AdaptTrainin
         model,
         films,
         scores,
-        PointRules(resamples=args.resamples, seed=args.seed),
+        PointRules(least_films=LEAST_FILMS, resamples=args.resamples, seed=args.seed),
         data=" + ".join(names_of_data(Path(folder))[0] for folder in mixture.folders),
         split="validation" if splits.validation is not splits.train else "train (patients held out of training)",
         notes=[_CHOSE_THE_WEIGHTS],
