@@ -16,6 +16,9 @@ for each study, the scores of its films pooled, and how many films could be read
 With `--check_input` the column `input_check` says what speaks against a film being a whole upright frontal chest film
 (kinds of `modeling_chexficient.input_check_chexficient`; "" where nothing does), and their numbers are printed. Such
 films are scored all the same.
+
+Where the model has operating points (`eval.calibrate`), findings that have one get `above_threshold_FINDING` and, where
+the point has a calibration, `calibrated_probability_FINDING`; which points these are stands in the file's metadata.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,16 @@ from eval.prompts import PROMPT_FAMILIES, find_prompts
 from eval.settings import NONE
 from eval.study_level import SCORE_RULES, group_rows, pool_scores
 from eval.tasks.zero_shot import pair_embeddings, pair_scores
+from modeling_chexficient.operating_points_chexficient import (
+    DIFFERENCE,
+    DO_NOT_TRAVEL,
+    LOGIT,
+    OperatingPoint,
+    OperatingPoints,
+    find_points,
+    logit_of,
+    sigmoid,
+)
 
 _PROMPTS = "default"
 #: The column of the reasons against a film.
@@ -61,6 +74,9 @@ class PredictArguments(FilmArguments):
         metadata={
             "help": f"Prompt family ({', '.join(PROMPT_FAMILIES)}; default: {_PROMPTS}), or a YAML or JSON file."
         },
+    )
+    operating_points: str | None = field(
+        default=None, metadata={"help": "File of operating points (eval.calibrate); default: that beside the model."}
     )
 
     study_rule: str = field(
@@ -89,22 +105,39 @@ class Scorer:
     """How a model scores findings.
 
     Attributes:
-        kind: what a score is, as the columns are named.
+        kind: what is shown of a score, as the columns are named.
         findings: the names of the columns.
         method: of the model, from pixels to what `scores` takes.
-        scores: from [B, D] to [B, findings] fp32.
+        scores: from [B, D] to [B, findings]: logits, or differences of them.
+        shown: from these scores to what the columns hold.
         wording: the prompts of every finding; {} for a head.
+        prompts: the pairs that each score comes from, and whether those are of other findings; {} for a head.
     """
 
     kind: str
     findings: Sequence[str]
     method: str
     scores: Callable[[Tensor], np.ndarray]
+    shown: Callable[[np.ndarray], np.ndarray]
     wording: dict
+    prompts: dict[str, tuple[list[list[str]], bool]]
 
     @property
     def columns(self) -> list[str]:
         return [f"{self.kind}_{name}" for name in self.findings]
+
+    def points_that_fit(self, points: OperatingPoints) -> tuple[dict[str, OperatingPoint], dict[str, str]]:
+        """The points by finding that these scores can be held against, and why the other findings have none."""
+        fit, without = {}, {}
+        for name in self.findings:
+            point = points.points.get(name)
+            if point is None:
+                without[name] = points.refused.get(name, "no point was chosen for it")
+            elif (point.prompts, point.from_others) != self.prompts.get(name, ([], False)):
+                without[name] = "its point was chosen with other prompts, or told by other findings"
+            else:
+                fit[name] = point
+        return fit, without
 
 
 def make_scorer(model: EvaluationModel, findings: Sequence[str] = (), prompts: str | None = None) -> Scorer:
@@ -129,7 +162,9 @@ def make_scorer(model: EvaluationModel, findings: Sequence[str] = (), prompts: s
         return family.without_others(pair_scores(model, embeddings, pairs), findings)
 
     wording = {name: family.describe(name) for name in findings}
-    return Scorer("logit_difference", list(findings), "embed_images", scores, wording)
+    behind = {name: family.pairs_behind(name, findings) for name in findings}
+    prompts = {name: ([list(pair) for pair in pairs], others) for name, (pairs, others) in behind.items()}
+    return Scorer(DIFFERENCE, list(findings), "embed_images", scores, np.asarray, wording, prompts)
 
 
 def _head_scorer(model: FindingsModel, findings: Sequence[str], prompts: str | None) -> Scorer:
@@ -141,10 +176,28 @@ def _head_scorer(model: FindingsModel, findings: Sequence[str], prompts: str | N
         raise ValueError(f"{model.name} has a head of its own: --prompts are for models that compare films with texts")
     places, one_of_all = [model.label_names.index(name) for name in names], model.one_of_all
 
-    def scores(logits: Tensor) -> np.ndarray:
-        return (logits.exp() if one_of_all else logits.sigmoid())[:, places].numpy()
+    def scores(outputs: Tensor) -> np.ndarray:
+        logits = outputs[:, places].numpy()
+        return logit_of(logits) if one_of_all else logits
 
-    return Scorer("probability", names, "predict_labels", scores, {})
+    return Scorer("probability", names, "predict_labels", scores, sigmoid, {}, {})
+
+
+def read_points(model: EvaluationModel, scorer: Scorer, file: str | None) -> OperatingPoints | None:
+    """The operating points in `file`, or those beside the model; None where it has none.
+
+    Raises:
+        ValueError: they are of other weights or another kind of score, or the file is none of operating points.
+    """
+    found = Path(file) if file is not None else find_points(model.name, model.revision)
+    if found is None:
+        return None
+    points = OperatingPoints.load(found)
+    points.check_weights(model.weights_sha256, model.name)
+    wanted = DIFFERENCE if scorer.kind == DIFFERENCE else LOGIT
+    if points.score != wanted:
+        raise ValueError(f"{found} has points for a {points.score}, {model.name} gives a {wanted}")
+    return points
 
 
 def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, dict[str, int]]:
@@ -154,14 +207,15 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
         ValueError: see `make_scorer`, `eval.film_files.Films.of` and `eval.parts.PartedTable`.
     """
     scorer = make_scorer(model, arguments.findings, arguments.prompts)
+    points = read_points(model, scorer, arguments.operating_points)
+    fit, without = ({}, {}) if points is None else scorer.points_that_fit(points)
     films, settings = Films.of(Path(arguments.films)), arguments.settings
     if arguments.study_rule != NONE and any(film.study is None for film in films.files):
         raise ValueError(
             f"--study_rule {arguments.study_rule}: {arguments.films} does not tell studies: give a table with the "
             "columns path and study"
         )
-    texts = ["id", "path", *([INPUT_CHECK] if arguments.check_input else [])]
-    schema = pa.schema([(name, pa.string()) for name in texts] + [(name, pa.float32()) for name in scorer.columns])
+    schema = _schema(scorer, fit, arguments.check_input)
     job = {
         "content": scorer.kind,
         "findings": list(scorer.findings),
@@ -170,27 +224,36 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
         "films_sha256": films.digest(arguments.rules),
         **({INPUT_CHECK: True} if arguments.check_input else {}),
     }
+    if points is not None:
+        job["operating_points"] = asdict(replace(points, points=fit, refused=without))
     table = PartedTable(Path(arguments.out), job, len(films.files), settings.batch_size, arguments.part_size, "films")
     read = (model, films, arguments.rules, settings, scorer.method)
 
     def work(batches):
         for kept, outputs, skipped in film_outputs(*read, batches, arguments.check_input):
-            yield _rows(kept, scorer.scores(outputs) if kept else [], schema), skipped
+            values = _values(scorer, fit, scorer.scores(outputs)) if kept else [()] * len(schema)
+            yield _rows(kept, values, schema), skipped
 
     skipped = table.write(work, schema, films.skipped)
-    if arguments.study_rule != NONE and PartialState().is_main_process:
-        write_studies(Path(arguments.out), films.files, arguments.study_rule)
-    if arguments.check_input and PartialState().is_main_process:
-        _report_reasons(Path(arguments.out))
+    if PartialState().is_main_process:
+        if arguments.study_rule != NONE:
+            write_studies(Path(arguments.out), films.files, scorer.columns, arguments.study_rule)
+        if arguments.check_input:
+            _report_reasons(Path(arguments.out))
+        if points is not None:
+            print(_told_of_points(points, fit, without))
     return len(films.files) + len(films.skipped) - skipped.total(), dict(skipped)
 
 
-def write_studies(out: Path, films: Sequence[FilmFile], rule: str) -> Path:
-    """Beside the scores of films in `out`, those of their studies by `rule`: one row a study that has a film there."""
+def write_studies(out: Path, films: Sequence[FilmFile], columns: Sequence[str], rule: str) -> Path:
+    """Beside the scores of films in `out`, those of their studies by `rule`: one row a study that has a film there.
+
+    Args:
+        columns: that are pooled. Operating points are of films, so none is pooled.
+    """
     scores = pq.read_table(out)
     study_of = {film.path: film.study for film in films}
     names = [study_of[path] for path in scores["path"].to_pylist()]
-    columns = [name for name in scores.column_names if name not in ("id", "path", INPUT_CHECK)]
     whole = np.stack([scores[name].to_numpy() for name in columns], axis=1)
     groups, first = group_rows(names)
     pooled = pool_scores(whole, groups, rule) if names else whole
@@ -205,14 +268,43 @@ def write_studies(out: Path, films: Sequence[FilmFile], rule: str) -> Path:
     return path
 
 
-def _rows(films: Sequence[FilmFile], scores, schema: pa.Schema) -> pa.Table:
+def _schema(scorer: Scorer, points: dict[str, OperatingPoint], check_input: bool) -> pa.Schema:
+    fields = [("id", pa.string()), ("path", pa.string())]
+    if check_input:
+        fields.append((INPUT_CHECK, pa.string()))
+    fields += [(name, pa.float32()) for name in scorer.columns]
+    for name, point in points.items():
+        fields.append((f"above_threshold_{name}", pa.bool_()))
+        if point.calibration is not None:
+            fields.append((f"calibrated_probability_{name}", pa.float32()))
+    return pa.schema(fields)
+
+
+def _values(scorer: Scorer, points: dict[str, OperatingPoint], scores: np.ndarray) -> list[np.ndarray]:
+    """The columns of `_schema` from the scores on, each [films], of `scores` [films, findings]."""
+    columns = list(scorer.shown(scores).T)
+    for name, point in points.items():
+        own = scores[:, scorer.findings.index(name)]
+        columns.append(point.is_above(own))
+        if point.calibration is not None:
+            columns.append(point.calibration.probability(own))
+    return columns
+
+
+def _told_of_points(points: OperatingPoints, fit: dict[str, OperatingPoint], without: dict[str, str]) -> str:
+    first = f"above_threshold: {len(fit)} findings by rule {points.rule}, chosen on {points.chosen_on}"
+    return "\n".join([first, *(f"no point for {name}: {why}" for name, why in without.items()), DO_NOT_TRAVEL])
+
+
+def _rows(films: Sequence[FilmFile], values: Sequence, schema: pa.Schema) -> pa.Table:
+    """Of films with their `values`, of the columns from the scores on."""
     texts = {
         "id": [film.id for film in films],
         "path": [film.path for film in films],
         INPUT_CHECK: [", ".join(film.reasons) for film in films],
     }
-    values = iter(np.asarray(scores, np.float32).reshape(len(films), -1).T if films else ())
-    columns = [texts[one.name] if one.name in texts else next(values, ()) for one in schema]
+    rest = iter(values)
+    columns = [texts[one.name] if one.name in texts else next(rest) for one in schema]
     return pa.Table.from_arrays(
         [pa.array(column, one.type) for column, one in zip(columns, schema, strict=True)], schema=schema
     )

@@ -33,12 +33,18 @@ class PromptFamily:
 
     def without_others(self, scores: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Scores [films, labels] in which "No Finding" is told by the other findings, where the family wants that."""
-        others = [place for place, label in enumerate(labels) if label not in (NO_FINDING, *_NOT_ABNORMAL)]
+        others = [list(labels).index(label) for label in _abnormal(labels)]
         if not self.no_finding_from_others or NO_FINDING not in labels or not others:
             return scores
         scores = scores.copy()
         scores[:, list(labels).index(NO_FINDING)] = -scores[:, others].max(axis=1)
         return scores
+
+    def pairs_behind(self, label: str, labels: Sequence[str]) -> tuple[list[tuple[str, str]], bool]:
+        """The pairs that the score of `label` among `labels` comes from, and whether it is told by other findings."""
+        if self.no_finding_from_others and label == NO_FINDING and (others := _abnormal(labels)):
+            return [self.pair(other) for other in others], True
+        return [self.pair(label)], False
 
     def pair(self, label: str) -> tuple[str, str]:
         """The positive and negative prompt of a finding. Raises ValueError where the family has none for it."""
@@ -77,6 +83,11 @@ PROMPT_FAMILIES: dict[str, PromptFamily] = {
         ),
     )
 }
+
+
+def _abnormal(labels: Sequence[str]) -> list[str]:
+    """Those of `labels` that a film without a finding does not have."""
+    return [label for label in labels if label not in (NO_FINDING, *_NOT_ABNORMAL)]
 
 
 def find_prompts(name: str) -> PromptFamily:

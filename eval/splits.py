@@ -43,6 +43,14 @@ def find_folders(benchmark: Benchmark, data: Path, alone: bool) -> list[Path] | 
     return [data] if alone and len(names) == 1 and not below else None
 
 
+def names_of_data(folder: Path) -> tuple[str, str]:
+    """What a prepared folder is called in names of results, and the dataset that it was prepared from."""
+    summary = folder / "summary.json"
+    loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
+    name = folder.resolve().name if loader in (None, _OWN) else loader
+    return name, loader or name
+
+
 def other_data(benchmark: Benchmark, folders: list[Path]) -> list[str]:
     """A note for each of the folders that holds other data than the benchmark's, by what its preparation noted.
 

@@ -99,6 +99,7 @@ def render_adapted_card(
         adapter=adapter,
         run=record,
         results=list(run.results.values()),
+        points=run.points,
         sources=sources,
         seen_sources=run.seen_sources,
         only_drawn=bool(sources) and all(source.access == "synthetic" for source in sources),

@@ -9,6 +9,7 @@ from huggingface_hub import DatasetCard, DatasetCardData, ModelCard, ModelCardDa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from model_cards.results import TASKS, exposure, headline
+from modeling_chexficient.operating_points_chexficient import DO_NOT_TRAVEL
 
 #: Tags of every card.
 TAGS = ["chest-x-ray", "radiology", "chexficient"]
@@ -84,6 +85,7 @@ def _environment() -> Environment:
         "cell": lambda value: " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;"),
     }
     environment.globals |= {"tasks": TASKS, "headline": headline, "exposure": exposure, "methods": METHODS}
+    environment.globals["do_not_travel"] = DO_NOT_TRAVEL
     return environment
 
 

@@ -71,6 +71,7 @@ def render_base_card(run: FinishedRun, repo: str | None = None, private: bool = 
         title=title,
         run=record,
         results=list(run.results.values()),
+        points=run.points,
         sources=sources,
         only_drawn=bool(sources) and all(source.access == "synthetic" for source in sources),
         population=population(curation),

@@ -13,6 +13,8 @@ from data_scripts.access import PUBLIC
 from eval.records.results import TaskResult, load_results
 from eval.records.runs import RUN_FILE, AdaptRun, PretrainRun, Run
 from model_cards.corpora import access_of
+from modeling_chexficient.base_identity_chexficient import weights_sha256
+from modeling_chexficient.operating_points_chexficient import OperatingPoints, find_points
 
 #: What goes wrong with folders that people have: said in one line, not as a traceback.
 EXPECTED = (ValueError, OSError, KeyError, UndefinedError)
@@ -60,6 +62,19 @@ class FinishedRun:
         """The configuration of the model; an adapter has none."""
         file = self.weights_dir / "config.json"
         return json.loads(file.read_text()) if file.is_file() else {}
+
+    @cached_property
+    def points(self) -> OperatingPoints | None:
+        """The operating points beside the weights; None where there are none.
+
+        Raises ValueError where they were chosen with other weights.
+        """
+        file = find_points(self.weights_dir)
+        if file is None:
+            return None
+        points = OperatingPoints.load(file)
+        points.check_weights(weights_sha256(self.weights_dir), self.weights_dir)
+        return points
 
     @property
     def closed_sources(self) -> list[str]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from model_cards.results import publishable
 from model_cards.runs import FinishedRun
 
-#: Files beside the weights of a model or adapter: configuration, processor, tokenizer, modelling code.
+#: Files beside the weights of a model or adapter: configuration, processor, tokenizer, modelling code, thresholds.
 _BESIDE = (
     r"config\.json|generation_config\.json|(pre)?processor_config\.json|tokenizer\.json|tokenizer_config\.json"
     r"|special_tokens_map\.json|added_tokens\.json|vocab\.(txt|json)|merges\.txt|tokenizer\.model|chat_template\.jinja"
-    r"|\w+_chexficient(_\w+)?\.py"
+    r"|\w+_chexficient(_\w+)?\.py|operating_points\.json"
 )
 ALLOWED = {
     "model": re.compile(rf"({_BESIDE}|model(-\d{{5}}-of-\d{{5}})?\.safetensors|model\.safetensors\.index\.json)$"),

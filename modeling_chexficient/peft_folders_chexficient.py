@@ -58,6 +58,9 @@ class PeftFolders:
             else:
                 kwargs = {**head_arguments(record["head"]), **kwargs}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        if record is not None:
+            # `name_or_path` is the base's: what lies beside the adapter is found by this.
+            (loaded[0] if isinstance(loaded, tuple) else loaded).loaded_from = str(place)
         if record is not None and precision != "fp32":
             model = loaded[0] if isinstance(loaded, tuple) else loaded
             hold_base(model, precision)

@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import transformers
 from huggingface_hub import get_session
 from PIL import Image, ImageOps
@@ -26,12 +27,26 @@ from transformers import (
     ZeroShotImageClassificationPipeline,
 )
 
+from .base_identity_chexficient import weights_sha256
 from .image_processing_chexficient import CheXficientImageProcessor
 from .image_processing_chexficient_files import is_file, open_image
 from .image_processing_chexficient_pixels import DEEP_MODES, mark_as_scaled, to_eight_bit
 from .input_check_chexficient import check_film
 from .modeling_chexficient_heads import HEADS
+from .modeling_chexficient_losses import SINGLE
+from .operating_points_chexficient import (
+    DIFFERENCE,
+    LOGIT,
+    POINTS_FILE,
+    OperatingPoint,
+    OperatingPoints,
+    find_points,
+    logit_of,
+    sigmoid,
+)
 
+#: As `threshold`: the operating points beside the weights.
+VALIDATED = "validated"
 # How the content of a message may name an image (transformers, "chat templates").
 IMAGE_FIELDS = ("image", "url", "path", "base64")
 
@@ -104,12 +119,145 @@ class _ScalesFilms:
         return load_film(inputs, *options)
 
 
-class CheXficientZeroShotImageClassificationPipeline(_ScalesFilms, ZeroShotImageClassificationPipeline):
-    """`pipeline("zero-shot-image-classification")`, for films of any depth."""
+class _KnowsPoints:
+    """A pipeline of findings that takes `threshold`: "validated" for the operating points beside the weights, or the
+    path of a file of them that `python -m eval.calibrate` has written.
+    """
+
+    model: Any
+    #: What the scores of this pipeline are.
+    score_kind: str
+
+    def _points(self, threshold: str | Path) -> OperatingPoints:
+        """The points that `threshold` names, read once.
+
+        Raises ValueError where there are none, or where they are of other weights or another kind of score.
+        """
+        known: dict[str | Path, OperatingPoints] = self.__dict__.setdefault("_points_read", {})
+        if threshold not in known:
+            known[threshold] = self._read_points(threshold)
+        return known[threshold]
+
+    def _read_points(self, threshold: str | Path) -> OperatingPoints:
+        # An adapter's own folder; `name_or_path` would be that of its base.
+        place = getattr(self.model, "loaded_from", None) or self.model.name_or_path
+        file = Path(str(threshold))
+        if threshold == VALIDATED:
+            found = find_points(place) if place else None
+            if found is None:
+                raise ValueError(
+                    f"{place or 'the model'} has no {POINTS_FILE}: choose operating points on films of your own with "
+                    "`python -m eval.calibrate`"
+                )
+            file = found
+        elif not file.is_file():
+            raise ValueError(
+                f"threshold={threshold!r} is neither {VALIDATED!r} nor the path of a file of operating points"
+            )
+        points = OperatingPoints.load(file)
+        if points.score != self.score_kind:
+            raise ValueError(f"{file} has points for a {points.score}, this pipeline gives a {self.score_kind}")
+        points.check_weights(weights_sha256(place), place)
+        return points
 
 
-class CheXficientImageClassificationPipeline(_ScalesFilms, ImageClassificationPipeline):
-    """`pipeline("image-classification")`, for films of any depth."""
+def _entry(label: str, score: float, point: OperatingPoint) -> dict[str, Any]:
+    """What a pipeline says of a finding with an operating point."""
+    return {
+        "label": label,
+        "score": float(sigmoid(score)),
+        "probability": point.probability(score),
+        "above_threshold": bool(point.is_above(score)),
+    }
+
+
+class CheXficientZeroShotImageClassificationPipeline(_KnowsPoints, _ScalesFilms, ZeroShotImageClassificationPipeline):
+    """`pipeline("zero-shot-image-classification")`, for films of any depth.
+
+    With `threshold="validated"` the candidate labels are findings with an operating point (default: all of them), each
+    asked for by the prompts that its point was chosen with. Each comes with `above_threshold` and `probability`, which
+    is calibrated or None; `score`, the softmax of two prompts, orders films and is no probability.
+    """
+
+    score_kind = DIFFERENCE
+
+    if not TYPE_CHECKING:
+
+        def __call__(self, image=None, candidate_labels=None, **kwargs):
+            threshold = kwargs.get("threshold")
+            points = self._postprocess_params.get("points") if threshold is None else self._points(threshold)
+            if candidate_labels is None and points is not None:
+                candidate_labels = list(points.points)
+            return super().__call__(image, candidate_labels, **kwargs)
+
+        def _sanitize_parameters(self, threshold=None, **kwargs):
+            preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
+            if threshold is not None:
+                if "hypothesis_template" in kwargs:
+                    raise ValueError(
+                        "hypothesis_template does not go with threshold: operating points bring the prompts that they "
+                        "were chosen with"
+                    )
+                preprocess["points"] = postprocess["points"] = self._points(threshold)
+            return preprocess, forward, postprocess
+
+        def preprocess(self, image, candidate_labels=None, points=None, **kwargs):
+            if points is None:
+                return super().preprocess(image, candidate_labels=candidate_labels, **kwargs)
+            pairs = [pair for name in candidate_labels for pair in points.point(name).prompts]
+            prompts = [prompt for pair in pairs for prompt in pair]
+            kwargs["hypothesis_template"] = "{}"
+            inputs = super().preprocess(image, candidate_labels=prompts, **kwargs)
+            inputs["candidate_labels"] = candidate_labels
+            return inputs
+
+        def postprocess(self, model_outputs, points=None):
+            if points is None:
+                return super().postprocess(model_outputs)
+            logits = model_outputs["logits"][0].float().unflatten(0, (-1, 2))
+            differences = iter((logits[:, 0] - logits[:, 1]).tolist())
+            found = []
+            for name in model_outputs["candidate_labels"]:
+                point = points.point(name)
+                found.append(_entry(name, point.score([next(differences) for _ in point.prompts]), point))
+            return sorted(found, key=lambda entry: -entry["score"])
+
+
+class CheXficientImageClassificationPipeline(_KnowsPoints, _ScalesFilms, ImageClassificationPipeline):
+    """`pipeline("image-classification")`, for films of any depth.
+
+    With `threshold="validated"` each finding comes with `above_threshold` and `probability`, which is calibrated or
+    None; those of a finding without an operating point are None both, and `no_point` says why it has none.
+    """
+
+    score_kind = LOGIT
+
+    if not TYPE_CHECKING:
+
+        def _sanitize_parameters(self, threshold=None, **kwargs):
+            preprocess, forward, postprocess = super()._sanitize_parameters(**kwargs)
+            if threshold is not None:
+                postprocess["points"] = self._points(threshold)
+            return preprocess, forward, postprocess
+
+        def postprocess(self, model_outputs, points=None, **kwargs):
+            found = super().postprocess(model_outputs, **kwargs)
+            if points is None:
+                return found
+            logits = model_outputs["logits"][0].float()
+            if self.model.config.problem_type == SINGLE:
+                logits = torch.from_numpy(logit_of(logits.log_softmax(dim=0).numpy()))
+            names = self.model.config.id2label
+            scores = {names[number]: logit for number, logit in enumerate(logits.tolist())}
+            return [entry | _verdict(scores[entry["label"]], entry["label"], points) for entry in found]
+
+
+def _verdict(score: float, label: str, points: OperatingPoints) -> dict[str, Any]:
+    if label in points.points:
+        entry = _entry(label, score, points.points[label])
+        return {name: entry[name] for name in ("probability", "above_threshold")}
+    why = points.refused.get(label, "it was not among the findings that points were chosen for")
+    return {"probability": None, "above_threshold": None, "no_point": why}
 
 
 class CheXficientImageSegmentationPipeline(_ScalesFilms, ImageSegmentationPipeline):

@@ -16,6 +16,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 
+from eval.operating_points import choose_point
 from eval.records.results import load_result
 from eval.records.runs import Adaptation, PretrainRun
 from model_cards import upload
@@ -24,7 +25,9 @@ from model_cards.refusals import forbidden_files, leaks, missing_code, wrong_con
 from model_cards.refusals.hub import HEADS_FILE
 from model_cards.results import publishable
 from model_cards.upload import retry
+from modeling_chexficient.operating_points_chexficient import DO_NOT_TRAVEL, POINTS_FILE
 from tests.published_runs import adapt, pretrain
+from tests.test_operating_points import RULES, points_of, simulated
 from train.selection.subset import save_curated_dataset
 
 
@@ -82,6 +85,23 @@ def test_a_dry_run_shows_every_file_and_the_card_and_asks_nobody(run, capsys, mo
     assert "results/zero_shot_findings.scores.safetensors" in shown
     assert "# model\n" in card
     assert card.endswith("dry run: nothing was sent\n")
+
+
+def test_operating_points_are_kept_shown_and_checked(run, capsys):
+    scores, targets, patients = simulated()
+    point = choose_point(scores, targets, patients, RULES)
+    sha256 = load_result(result_file(run)).provenance.model_sha256
+    points = points_of({"Edema": point}, refused={"Mass": "3 positive films"}, model_sha256=sha256)
+    points.save(run / "model" / POINTS_FILE)
+    dry_run(run)
+    shown, card = capsys.readouterr().out.split("\n---\n", 1)
+    assert POINTS_FILE in {word for line in shown.splitlines() if line.startswith("  ") for word in line.split()}
+    assert DO_NOT_TRAVEL in card
+    sensitivity = point.sensitivity
+    assert f"| {sensitivity.value:.3f} | {sensitivity.low:.3f} to {sensitivity.high:.3f} |" in card
+    assert "None for these, which have fewer than 50 positive or negative films, or too few patients: Mass." in card
+    replace(points, model_sha256="0123").save(run / "model" / POINTS_FILE)
+    assert "were chosen with other weights" in refusal(run)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from datasets import load_dataset
 from huggingface_hub import SpaceCard
 from peft import LoraConfig, get_peft_model
 from PIL import Image, ImageOps
+from transformers import pipeline
 
+from eval.calibrate import main as calibrate
 from model_cards.space.__main__ import SpaceArguments, build_space, main
 from model_cards.space_files.space_app import findings as app_findings
 from model_cards.space_files.space_app import pictures
@@ -32,6 +34,7 @@ from modeling_chexficient import (
     check_film,
 )
 from modeling_chexficient.adapters_chexficient import identify_base, save_adapter
+from tests.adapter_files import make_adapter
 from tests.dicom_files import ramp, write_dicom
 from tests.page_files import load_page_films
 from tests.run_records import adapt_run
@@ -297,6 +300,30 @@ def test_what_the_page_shows_equals_the_models_themselves(space, model, head):
     assert [cosine for _, cosine in reports] == sorted((cosine for _, cosine in reports), reverse=True)
     expected = F.interpolate(logits, size=reading.shown.shape[:2], mode="bilinear")[0] > 0
     assert {n: mask.tolist() for n, mask in reading.masks.items()} == {n: expected[n].tolist() for n in STRUCTURES}
+
+
+def test_the_page_says_above_or_below_where_points_are(model, tiny_corpus, tmp_path):
+    copied = Path(shutil.copytree(model, tmp_path / "model"))
+    classifier = make_adapter(copied, tmp_path / "head", labels=("Cardiomegaly", "Edema")).folder
+    for folder, more in ((copied, ["--findings", "Cardiomegaly", "No Finding"]), (classifier, [])):
+        data = ["--data", str(tiny_corpus), "--split", "train", "--least_films", "10", "--resamples", "100"]
+        calibrate(["--model", str(folder), *data, *more])
+    space = build_space(tmp_path / "space", SpaceArguments(str(copied), classification=str(classifier)))
+    models = load_space(space)
+    reading = models.read(film())
+    findings = app_findings.parse_findings("Cardiomegaly\nCardiomegaly 2: Cardiomegaly | no heart\nNo Finding")
+    scores, ranks = models.score(reading, findings)
+    point = models.points["model"].points["Cardiomegaly"]
+    above = point.is_above(scores[0] * models.model.logit_scale.exp().item())
+    verdicts = models.verdicts(findings, scores)
+    assert verdicts == [above, None, None], "other prompts have no point"
+    page = pictures.findings_html(findings, scores, ranks, verdicts)
+    assert f"<td>{'above' if above else 'below'}</td>" in page
+    assert "operating point" not in pictures.findings_html(findings, scores, ranks, [None] * 3)
+    run = pipeline("image-classification", model=str(classifier), threshold="validated")
+    told = {one["label"]: one["above_threshold"] for one in run(film())}
+    assert dict(zip(models.classification.names, reading.label_verdicts, strict=True)) == told
+    assert None in told.values()
 
 
 def test_an_adapter_is_merged_into_its_base(model, tmp_path):

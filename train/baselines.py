@@ -35,12 +35,11 @@ from eval.records.runs import AdaptRun, Run
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
 from eval.significance import mean_statistics, paired_differences, resample_statistics
-from eval.splits import find_folders
+from eval.splits import find_folders, names_of_data
 from eval.suite import judge
 from eval.tables import format_difference, format_estimate
 from train.adapt.__main__ import ARGUMENTS, Arguments
 from train.adapt.arguments import AUTO
-from train.adapt.judging import names_of_data
 from train.runs.recipes import as_words, parse_recipe
 
 PRETRAINED, RANDOM = "pretrained", "random"

@@ -21,25 +21,49 @@ def parse_rule(rule: str) -> float | None:
     return wanted
 
 
+def weighted_roc(
+    scores: np.ndarray, targets: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thresholds [k] from the highest score down, and sensitivity and specificity of each [R, k] by `weights` [R, n].
+
+    As `sklearn.metrics.roc_curve` with `sample_weight` gives them, for all rows in one pass: films from a threshold on
+    are called positive. NaN where one of the classes has no weight.
+
+    Args:
+        scores, targets: [n]; targets 0 or 1.
+    """
+    order = np.argsort(-scores, kind="stable")
+    # The last film of every run of equal scores: only there is a threshold.
+    steps = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    positive = targets[order] > 0
+    shares = []
+    for films in (positive, ~positive):
+        called = np.cumsum(weights[:, order] * films, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares.append(called[:, steps] / called[:, -1:])
+    return scores[order][steps], shares[0], 1 - shares[1]
+
+
+def choose_step(sensitivity: np.ndarray, specificity: np.ndarray, rule: str) -> np.ndarray:
+    """Which threshold of `weighted_roc` is that of `rule`, int [R]; see `choose_threshold`."""
+    wanted = parse_rule(rule)
+    # Shares of films are rounded numbers: without this, equal differences would differ.
+    if wanted is None:
+        return np.argmax(np.round(sensitivity + specificity, 12), axis=1)
+    return np.argmax(sensitivity >= wanted - 1e-12, axis=1)
+
+
 def choose_threshold(scores: np.ndarray, targets: np.ndarray, rule: str) -> float | None:
     """The threshold by `rule` on `scores` [n] and `targets` [n] (0 or 1); a film is called positive from there on.
 
     "youden" is the highest threshold that maximises sensitivity + specificity - 1, "sensitivity=0.95" the highest that
     reaches that sensitivity. None where one class is missing.
     """
-    # Here, since `eval.run` reads `parse_rule` of this file before it knows whether it works: sklearn takes seconds.
-    from sklearn.metrics import roc_curve
-
-    wanted = parse_rule(rule)
+    parse_rule(rule)
     if not 0 < targets.sum() < len(targets):
         return None
-    false_positives, sensitivity, thresholds = roc_curve(targets, scores, drop_intermediate=False)
-    # The first calls no film positive: it is infinite and would carry over to nothing.
-    false_positives, sensitivity, thresholds = false_positives[1:], sensitivity[1:], thresholds[1:]
-    # Shares of films are rounded numbers: without this, equal differences would differ.
-    if wanted is None:
-        return float(thresholds[np.argmax(np.round(sensitivity - false_positives, 12))])
-    return float(thresholds[np.argmax(sensitivity >= wanted - 1e-12)])
+    thresholds, *shares = weighted_roc(scores, targets, np.ones((1, len(scores))))
+    return float(thresholds[choose_step(*shares, rule)[0]])
 
 
 def threshold_rates(value: float, scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -32,7 +32,10 @@ from modeling_chexficient import (
     CheXficientProcessor,
     image_processing_chexficient_dicom,
     input_check_chexficient,
+    operating_points_chexficient,
 )
+from modeling_chexficient.base_identity_chexficient import weights_sha256
+from modeling_chexficient.operating_points_chexficient import OperatingPoints, find_points
 from modeling_chexficient.tasks_chexficient import TASKS
 
 FILES = Path(__file__).parents[1] / "space_files"
@@ -40,6 +43,8 @@ FILES = Path(__file__).parents[1] / "space_files"
 DICOM_DISPLAY = Path(image_processing_chexficient_dicom.__file__)
 #: The check of uploads, the one of the package, and its weights.
 INPUT_CHECK = Path(input_check_chexficient.__file__)
+#: How operating points are read, likewise.
+OPERATING_POINTS = Path(operating_points_chexficient.__file__)
 #: The release of gradio that the page was tried with.
 GRADIO = "6.31.0"
 #: CheXpert's findings, for a model shown without data.
@@ -110,6 +115,9 @@ def build_space(out: Path, arguments: SpaceArguments) -> Path:
     for task, (head, image_processor) in heads.items():
         head.save_pretrained(out / task)
         image_processor.save_pretrained(out / task)
+    for part in ("model", "classification"):
+        if source := getattr(arguments, part):
+            copy_points(out, part, source)
     settings = _settings(arguments, model)
     if data is not None:
         settings |= write_reports(out, data, model, processor, arguments.reports, arguments.reference_films)
@@ -122,13 +130,27 @@ def copy_code(out: Path) -> None:
     """Write the code of the page, which imports nothing of this project, to the folder `out`."""
     shutil.copytree(FILES, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.jinja", "__pycache__"))
     shutil.copy(DICOM_DISPLAY, out / "space_app" / "dicom_display.py")
-    for file in (INPUT_CHECK, input_check_chexficient.WEIGHTS):
+    for file in (INPUT_CHECK, input_check_chexficient.WEIGHTS, OPERATING_POINTS):
         shutil.copy(file, out / "space_app")
+
+
+def copy_points(out: Path, part: str, source: str) -> None:
+    """Write the operating points of `source` (model, adapter, run or Hub id), where it has some, to `out`.
+
+    Raises:
+        ValueError: they were chosen with other weights, or cannot be read.
+    """
+    place = weights_folder(source)
+    file = find_points(place)
+    if file is not None:
+        points = OperatingPoints.load(file)
+        points.check_weights(weights_sha256(place), source)
+        points.save(out / "points" / f"{part}.json")
 
 
 def _clear(out: Path) -> None:
     """Remove what an earlier build wrote and this one may not."""
-    for name in ("model", *HEADS, "reports", "examples", "space_app"):
+    for name in ("model", *HEADS, "points", "reports", "examples", "space_app"):
         shutil.rmtree(out / name, ignore_errors=True)
 
 

@@ -4,9 +4,10 @@
     torchrun --nproc_per_node 2 -m train.adapt train/recipes/segmentation.yaml ... --use_cpu
 
 Writes into `output_dir`: `adapter/` (methods lora, hira and linear: a PEFT adapter with its head) or `model/` (method
-full), `results/` (the data's test split, or `--benchmark`, evaluated by `eval`), `log.json` and, last, `run.json` (what
-was done, from which base, at what cost). The base itself is never changed. With `--save_strategy steps --save_steps
-0.1` a run that was stopped goes on by `--resume_from_checkpoint last`.
+full), for findings with operating points where validation has films enough, `results/` (the data's test split, or
+`--benchmark`, evaluated by `eval`), `log.json` and, last, `run.json` (what was done, from which base, at what cost).
+The base itself is never changed. With `--save_strategy steps --save_steps 0.1` a run that was stopped goes on by
+`--resume_from_checkpoint last`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from train.adapt.findings import FindingsTask, build_findings
 from train.adapt.head_start import start_head
 from train.adapt.judging import find_benchmark, judge_run
 from train.adapt.methods import apply_method, count_trainable
+from train.adapt.points import write_points
 from train.adapt.reports import ReportArguments, build_reports, load_writer
 from train.adapt.run_folder import check_run_folder, save_base, save_weights, start_run_folder, weights_bytes
 from train.adapt.structures import build_structures
@@ -176,9 +178,10 @@ def adapt(arguments: Arguments) -> None:
     run = describe_run(trainer, arguments, base, mixture)
     weights = finish(trainer, run, base, run_dir)
     results = judge_finished(weights, run, benchmark, args)
+    points = write_points(weights, task, mixture, args)
     if args.should_save:
         run.write(run_dir)
-        print(summary(trainer, run, results, weights))
+        print("\n".join([summary(trainer, run, results, weights), *([points] if points else [])]))
     leave_together()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from data_scripts.prepared.folder import load_prepared
@@ -13,15 +12,12 @@ from eval.models.load import load_evaluation_model
 from eval.records.results import TaskResult
 from eval.records.runs import Adaptation, AdaptRun
 from eval.settings import EvaluationSettings
-from eval.splits import find_folders
+from eval.splits import find_folders, names_of_data
 from eval.suite import judge
 from modeling_chexficient.precision_chexficient import place
 from modeling_chexficient.tasks_chexficient import TASKS_ON_THE_HUB
 from train.adapt.arguments import AdaptTrainingArguments
 from train.adapt.tasks import Task
-
-#: The loader of users' own tables, which says nothing of where the films are from.
-_OWN_FOLDER = "folder"
 
 
 def find_benchmark(task: Task, args: AdaptTrainingArguments, mixture: Mixture) -> tuple[Benchmark, list[Path]] | str:
@@ -41,14 +37,6 @@ def find_benchmark(task: Task, args: AdaptTrainingArguments, mixture: Mixture) -
         return f"{folders[0]} has no test split: there is no figure but that on validation."
     folder = Path(folders[0])
     return task.benchmark(*names_of_data(folder), splits["test"]), [folder]
-
-
-def names_of_data(folder: Path) -> tuple[str, str]:
-    """What a prepared folder is called in names of results, and the dataset that it was prepared from."""
-    summary = folder / "summary.json"
-    loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
-    name = folder.resolve().name if loader in (None, _OWN_FOLDER) else loader
-    return name, loader or name
 
 
 def _named_benchmark(name: str, task: Task, data: Path) -> tuple[Benchmark, list[Path]]:

@@ -4,6 +4,7 @@
     model/              the dual encoder (unless `space.json` names one of the Hub)
     classification/     a trained head, optional
     segmentation/       a trained head, optional
+    points/             operating points of the model and of the head for findings, optional
     reports/            index.safetensors and reports.json, optional
     examples/*.png      films to try, optional
 
@@ -12,7 +13,6 @@ The modelling code is that of the package `modeling_chexficient` where it is ins
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,9 +34,12 @@ from transformers import (
 
 from .findings import Finding, nearest, rank_among, two_prompt_scores
 
-with contextlib.suppress(ModuleNotFoundError):
-    # Importing it makes the Auto classes know its models.
-    import modeling_chexficient  # noqa: F401
+try:
+    # Importing the package makes the Auto classes know its models.
+    from modeling_chexficient.operating_points_chexficient import DO_NOT_TRAVEL, OperatingPoints, logit_of
+except ModuleNotFoundError:
+    # `model_cards.space` writes this file beside.
+    from .operating_points_chexficient import DO_NOT_TRAVEL, OperatingPoints, logit_of
 
 #: Side in pixels of the film as it is shown.
 SHOWN_SIDE = 560
@@ -48,7 +51,8 @@ _BACKGROUND = ("background", "none", "unlabeled")
 class Reading:
     """One film as the session remembers it: `shown` uint8 [S, S, 3], `embedding` [D], `masks` bool [S, S] by number.
 
-    `reasons` are sentences of the input check against it.
+    `reasons` are sentences of the input check against it; `label_verdicts`: whether each label is above its operating
+    point, None where it has none.
     """
 
     shown: np.ndarray
@@ -56,6 +60,7 @@ class Reading:
     masks: dict[int, np.ndarray] = field(default_factory=dict)
     label_outputs: list[float] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    label_verdicts: list[bool | None] = field(default_factory=list)
 
 
 @dataclass
@@ -90,14 +95,26 @@ class SpaceModels:
         classification, segmentation: heads, or None.
         reports: the index, or None.
         examples: files of films to try.
+        points: operating points by "model" and "classification", as far as there are some.
     """
 
     def __init__(
-        self, settings: dict, model, processor, classification=None, segmentation=None, reports=None, examples=()
+        self,
+        settings: dict,
+        model,
+        processor,
+        classification=None,
+        segmentation=None,
+        reports=None,
+        examples=(),
+        points: dict[str, OperatingPoints] | None = None,
     ):
         self.settings, self.model, self.processor = settings, model, processor
         self.classification, self.segmentation, self.reports = classification, segmentation, reports
-        self.examples = list(examples)
+        self.examples, self.points = list(examples), points or {}
+
+    #: What a reader must know of operating points.
+    about_points = DO_NOT_TRAVEL
 
     @property
     def structures(self) -> list[int]:
@@ -114,11 +131,13 @@ class SpaceModels:
         # The square that the model sees, at a size for people; in [0, 1].
         square = processor(film, size=SHOWN_SIDE, do_normalize=False, return_tensors="pt")["pixel_values"][0]
         pixels = processor(film, return_tensors="pt")["pixel_values"]
+        outputs, verdicts = ([], []) if self.classification is None else self._label_outputs(film)
         return Reading(
             shown=(square.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy(),
             embedding=self.model(pixel_values=pixels).image_embeds[0],
             masks={} if self.segmentation is None else self._masks(film),
-            label_outputs=[] if self.classification is None else self._label_outputs(film),
+            label_outputs=outputs,
+            label_verdicts=verdicts,
         )
 
     @torch.no_grad()
@@ -135,6 +154,17 @@ class SpaceModels:
             return scores.tolist(), None
         return scores.tolist(), rank_among(scores, two_prompt_scores(self.reports.film_embeddings, prompts)).tolist()
 
+    def verdicts(self, findings: Sequence[Finding], scores: Sequence[float]) -> list[bool | None]:
+        """Whether each score is above the operating point; None without one that was chosen with these prompts."""
+        points = self.points["model"].points if "model" in self.points else {}
+        scale, found = float(self.model.logit_scale.exp()), []
+        for finding, score in zip(findings, scores, strict=True):
+            point = points.get(finding.name)
+            fits = point is not None and not point.from_others
+            fits = fits and point.prompts == [[finding.positive, finding.negative]]
+            found.append(bool(point.is_above(scale * score)) if fits else None)
+        return found
+
     def nearest_reports(self, reading: Reading, count: int) -> list[tuple[str, float]]:
         """(text, cosine), the nearest first; none without an index."""
         if self.reports is None:
@@ -149,9 +179,16 @@ class SpaceModels:
         single = self.segmentation.single_label
         return {n: ((highest == n) if single else (logits[n] > 0)).numpy() for n in self.structures}
 
-    def _label_outputs(self, film: Image.Image) -> list[float]:
-        logits = self.classification.logits(film)
-        return (logits.softmax(0) if self.classification.single_label else logits.sigmoid()).tolist()
+    def _label_outputs(self, film: Image.Image) -> tuple[list[float], list[bool | None]]:
+        """Outputs of the classifier within [0, 1], and whether each is above its operating point."""
+        head, logits = self.classification, self.classification.logits(film)
+        scores = logit_of(logits.log_softmax(0).numpy()) if head.single_label else logits.numpy()
+        points = self.points["classification"].points if "classification" in self.points else {}
+        verdicts = [
+            bool(points[name].is_above(score)) if name in points else None
+            for name, score in zip(head.names, scores, strict=True)
+        ]
+        return (logits.softmax(0) if head.single_label else logits.sigmoid()).tolist(), verdicts
 
 
 def load_space(folder: Path) -> SpaceModels:
@@ -174,6 +211,7 @@ def load_space(folder: Path) -> SpaceModels:
         _load_head(folder / "segmentation", AutoModelForSemanticSegmentation),
         _load_reports(folder / "reports"),
         sorted((folder / "examples").glob("*.png")),
+        {file.stem: OperatingPoints.load(file) for file in (folder / "points").glob("*.json")},
     )
 
 

@@ -169,7 +169,9 @@ class _Handlers:
             findings = parse_findings(*prompts)
         except ValueError as error:
             return _message(str(error))
-        return findings_html(findings, *self.models.score(reading, findings))
+        scores, ranks = self.models.score(reading, findings)
+        verdicts = self.models.verdicts(findings, scores)
+        return findings_html(findings, scores, ranks, verdicts) + _about_points(verdicts)
 
     def draw(self, reading: Reading | None, structures: list[str]) -> str:
         """The film with the masks of the chosen structures, and their legend; above it what speaks against it."""
@@ -200,13 +202,21 @@ class _Handlers:
         labels = reports = ""
         if self.models.classification is not None:
             note = "Outputs of a classifier trained on labels; how often they are right has not been checked here."
-            table = labels_html(self.models.classification.names, reading.label_outputs)
-            labels = f"<h3>Trained classifier</h3><small>{note}</small>{table}"
+            verdicts = reading.label_verdicts
+            table = labels_html(self.models.classification.names, reading.label_outputs, verdicts)
+            labels = f"<h3>Trained classifier</h3><small>{note}</small>{table}{_about_points(verdicts)}"
         if self.models.reports is not None:
             note = escape("; ".join(self.models.settings["report_sources"]))
             entries = reports_html(self.models.nearest_reports(reading, REPORTS_SHOWN))
             reports = f"<h3>Nearest reports</h3><small>Written about other films. {note}</small>{entries}"
         return labels, reports
+
+
+def _about_points(verdicts: Sequence[bool | None]) -> str:
+    """What a reader must know of operating points, where some are shown."""
+    return (
+        f"<small>{escape(SpaceModels.about_points)}</small>" if any(verdict is not None for verdict in verdicts) else ""
+    )
 
 
 def _message(text: str) -> str:

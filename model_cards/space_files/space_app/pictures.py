@@ -75,28 +75,54 @@ def readable(name: str) -> str:
     return name.replace("_", " ")
 
 
-def findings_html(findings: Sequence[Finding], scores: Sequence[float], ranks: Sequence[float] | None) -> str:
-    """A row per finding: its score and, where there are reference films, its rank as a bar, the highest first."""
+def findings_html(
+    findings: Sequence[Finding],
+    scores: Sequence[float],
+    ranks: Sequence[float] | None,
+    verdicts: Sequence[bool | None] = (),
+) -> str:
+    """A row per finding: its score and, where there are reference films, its rank as a bar, the highest first.
+
+    `verdicts`: whether each is above its operating point, None without one; none at all: no such column.
+    """
     order = range(len(findings)) if ranks is None else sorted(range(len(findings)), key=lambda n: -ranks[n])
     rows = []
     for n in order:
         prompts = escape(f"“{findings[n].positive}” against “{findings[n].negative}”")
         bar = "" if ranks is None else f"<td>{_bar(ranks[n])}</td><td>{100 * ranks[n]:.0f} %</td>"
         rows.append(
-            f'<tr><td title="{prompts}">{escape(readable(findings[n].name))}</td>{bar}<td>{scores[n]:+.3f}</td></tr>'
+            f'<tr><td title="{prompts}">{escape(readable(findings[n].name))}</td>{bar}<td>{scores[n]:+.3f}</td>'
+            f"{_verdict(verdicts, n)}</tr>"
         )
     head = "" if ranks is None else '<th colspan="2">scores above … of the reference films</th>'
-    return f'<table class="scores"><tr><th>finding</th>{head}<th>score</th></tr>{"".join(rows)}</table>'
+    head = f"<th>finding</th>{head}<th>score</th>{_verdict_head(verdicts)}"
+    return f'<table class="scores"><tr>{head}</tr>{"".join(rows)}</table>'
 
 
-def labels_html(names: Sequence[str], values: Sequence[float]) -> str:
-    """Outputs of a trained head, within [0, 1], the highest first; what is not among the first is folded away."""
+def _verdict_head(verdicts: Sequence[bool | None]) -> str:
+    return "<th>operating point</th>" if any(verdict is not None for verdict in verdicts) else ""
+
+
+def _verdict(verdicts: Sequence[bool | None], number: int) -> str:
+    """The cell of a row; nothing where no row has a verdict."""
+    if not _verdict_head(verdicts):
+        return ""
+    words = {True: "above", False: "below", None: "–"}
+    return f"<td>{words[verdicts[number]]}</td>"
+
+
+def labels_html(names: Sequence[str], values: Sequence[float], verdicts: Sequence[bool | None] = ()) -> str:
+    """Outputs of a trained head, within [0, 1], the highest first; what is not among the first is folded away.
+
+    `verdicts`: see `findings_html`.
+    """
     order = sorted(range(len(names)), key=lambda n: -values[n])
     rows = [
-        f"<tr><td>{escape(readable(names[n]))}</td><td>{_bar(values[n])}</td><td>{values[n]:.2f}</td></tr>"
+        f"<tr><td>{escape(readable(names[n]))}</td><td>{_bar(values[n])}</td><td>{values[n]:.2f}</td>"
+        f"{_verdict(verdicts, n)}</tr>"
         for n in order
     ]
-    head = '<tr><th>label</th><th colspan="2">output</th></tr>'
+    head = f'<tr><th>label</th><th colspan="2">output</th>{_verdict_head(verdicts)}</tr>'
     first = f'<table class="scores">{head}{"".join(rows[:LABELS_SHOWN])}</table>'
     rest = f'<table class="scores">{"".join(rows[LABELS_SHOWN:])}</table>'
     count = len(rows) - LABELS_SHOWN
