@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Callable
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,17 +37,42 @@ def time_ratios(works: dict[str, Callable[[], None]], reference: Callable[[], No
     the first fills caches and is not counted.
     """
 
-    def seconds(work: Callable[[], None]) -> float:
-        start = time.process_time()
-        work()
-        return time.process_time() - start
-
     turns = []
     for _ in range(repeats + 1):
         # The clock's tick is no less than a microsecond.
-        before = max(seconds(reference), 1e-6)
-        turns.append({name: seconds(work) / before for name, work in works.items()})
+        before = max(_processor_seconds(reference), 1e-6)
+        turns.append({name: _processor_seconds(work) / before for name, work in works.items()})
     return {name: median(turn[name] for turn in turns[1:]) for name in works}
+
+
+class Ratio(NamedTuple):
+    """How many times the processor time of ours another way takes: median, lowest and highest of the turns."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.lowest:.2f}, {self.highest:.2f}]"
+
+
+def compare(
+    ours: Callable[[], object], peer: Callable[[], object], repeats: int, units: tuple[int, int] = (1, 1)
+) -> Ratio:
+    """The processor time of `peer` as a ratio to that of `ours`; the two take turns, after one that is not counted.
+
+    Args:
+        units: of work that `ours` and `peer` do in a turn, where they differ: films, resamples.
+    """
+    turns = [(_processor_seconds(ours) / units[0], _processor_seconds(peer) / units[1]) for _ in range(repeats + 1)]
+    ratios = [of_peer / max(own, 1e-9) for own, of_peer in turns[1:]]
+    return Ratio(median(ratios), min(ratios), max(ratios))
+
+
+def _processor_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 def measure(films: int, repeats: int) -> dict[str, float]:
