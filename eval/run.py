@@ -39,6 +39,7 @@ from eval.suite import judge_model
 from eval.tables import Row, format_estimate, format_rows, format_table
 from eval.tasks.text_conventions import CONVENTIONS
 from eval.tasks.thresholds import parse_rule
+from modeling_chexficient.heat_maps_chexficient import METHODS
 from modeling_chexficient.precision_chexficient import place
 
 _DEFAULT = "zero_shot_findings"
@@ -83,6 +84,10 @@ class EvaluationArguments:
     decoder_epochs: int | None = field(default=None, metadata={"help": "Passes over the films that decoders train on."})
     predictions: str | None = field(
         default=None, metadata={"help": "JSON lines (record_id, report) to score in place of the model's reports."}
+    )
+    map_method: str | None = field(
+        default=None,
+        metadata={"help": "Of heat maps; default: similarity, of heads gradient.", "choices": list(METHODS)},
     )
     text_conventions: list[str] = field(
         default_factory=list,

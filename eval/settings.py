@@ -9,11 +9,14 @@ from pathlib import Path
 
 import torch
 
+from modeling_chexficient.heat_maps_chexficient import METHODS
+
 #: Settings that change how long a run takes or what is shown, never a figure.
 _WITHOUT_EFFECT = ("cache", "out", "show_films", "num_workers")
 #: Settings that only the named tasks read; all tasks read the others.
 _OF_TASK = {
-    "prompts": ("zero_shot",),
+    "prompts": ("zero_shot", "grounding"),
+    "map_method": ("grounding",),
     "threshold": ("zero_shot",),
     "label_shares": ("disease_prediction",),
     "num_seeds": ("disease_prediction",),
@@ -51,6 +54,7 @@ class EvaluationSettings:
         predictions: file of generated reports (JSON lines with record_id and report) to score in place of the model's.
         text_conventions: of BLEU and ROUGE-L, reported beside that of words: "r2gen_iu", "r2gen_mimic", or "r2gen",
             that of the benchmark's corpus (`eval.tasks.text_conventions`).
+        map_method: how heat maps are made, of `heat_maps_chexficient.METHODS`; None: the model's default.
         show_films: keep films and texts in artifacts (`eval.suite` sets it where the data are open).
     """
 
@@ -70,6 +74,7 @@ class EvaluationSettings:
     decoder_epochs: int | None = None
     predictions: Path | None = None
     text_conventions: tuple[str, ...] = ()
+    map_method: str | None = None
     show_films: bool = False
 
     def __post_init__(self):
@@ -81,6 +86,8 @@ class EvaluationSettings:
             raise ValueError(f"precision {self.precision!r} is unknown, there are {['auto', *PRECISIONS]}")
         if self.probe_features not in PROBE_FEATURES:
             raise ValueError(f"probe_features {self.probe_features!r} are unknown, there are {sorted(PROBE_FEATURES)}")
+        if self.map_method not in (None, *METHODS):
+            raise ValueError(f"map_method {self.map_method!r} is unknown, there are {list(METHODS)}")
         if self.predictions is not None and not self.predictions.is_file():
             raise ValueError(f"--predictions {self.predictions}: there is no such file")
         wrong = [share for share in self.label_shares if not 0 < share <= 1]
