@@ -119,7 +119,7 @@ def test_a_page_without_artifacts_says_so(results, tmp_path):
         shutil.copy(path, tmp_path)
     page = write_page(tmp_path).read_text()
     assert "No curves:" in page
-    assert page.count("No films are shown") == 3
+    assert page.count("No films are shown") == 4
     assert 'alt="film' not in page
 
 
