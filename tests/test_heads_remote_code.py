@@ -38,6 +38,7 @@ CODE_FILES = {
     "image_processing_chexficient_pixels.py",
     "modeling_chexficient_heads.py",
     "modeling_chexficient_losses.py",
+    "spatial_features_chexficient.py",
     "towers_chexficient.py",
 }
 STRUCTURES = {0: "lungs", 1: "heart", 2: "tube"}

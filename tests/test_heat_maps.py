@@ -16,7 +16,7 @@ from modeling_chexficient import (
     heat_maps,
     overlay_heat_map,
 )
-from modeling_chexficient.heat_maps_chexficient import gradient_maps, patch_embeddings
+from modeling_chexficient.spatial_features_chexficient import gradient_maps, patch_embeddings
 from tests.adapter_files import shake
 from tests.bright_models import (
     SIDE,
@@ -142,6 +142,7 @@ def test_bad_input_is_refused():
         (bright_head(), [("bright", "dull")], {}, "no finding"),
         (bright_model(), ["bright"], {"method": "attention"}, "method 'attention' of a heat map is unknown"),
         (bright_model(), [], {}, "No phrase"),
+        (bright_model(), [("bright", "no", "no")], {}, "a pair of texts"),
         (CheXficientForSemanticSegmentation(bright_head().config), ["bright"], {}, "nothing to point at"),
     ):
         with pytest.raises(ValueError, match=message):
