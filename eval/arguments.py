@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eval.benchmarks import BENCHMARKS, SUITES
 from eval.prompts import PROMPT_FAMILIES, find_prompts
-from eval.settings import NONE, PRECISIONS, PROBE_FEATURES, STUDY_RULES, EvaluationSettings
+from eval.settings import MAP_METHODS, NONE, PRECISIONS, PROBE_FEATURES, STUDY_RULES, EvaluationSettings
 from eval.tasks.text_conventions import CONVENTIONS
 from eval.tasks.thresholds import parse_rule
 
@@ -61,6 +61,10 @@ class EvaluationArguments:
             "help": "Conventions of BLEU and ROUGE-L reported beside ours; r2gen: that of the benchmark's corpus.",
             "choices": list(CONVENTIONS),
         },
+    )
+    map_method: str | None = field(
+        default=None,
+        metadata={"help": "Of heat maps; default: similarity, of heads gradient.", "choices": list(MAP_METHODS)},
     )
     study_rule: str = field(
         default=NONE,

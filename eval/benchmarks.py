@@ -14,7 +14,7 @@ from data_scripts.reading.labels import CHEXPERT_LABELS
 #: Findings in less than this share of the training films are reported apart, as rare; those in at least `COMMON_FROM`
 #: as common, the others as medium: the head, body and tail of the CXR-LT challenges (arXiv 2310.16112).
 RARE_BELOW, COMMON_FROM = 0.01, 0.1
-TASKS = ("zero_shot", "retrieval", "disease_prediction", "segmentation", "report_generation")
+TASKS = ("zero_shot", "retrieval", "disease_prediction", "segmentation", "grounding", "report_generation")
 #: Frontal films in our vocabulary of views: some corpora do not say whether a frontal film is PA or AP.
 _FRONTAL = ("PA", "AP", "UNKNOWN")
 
@@ -38,6 +38,7 @@ class Benchmark:
         folder: name of the prepared folder, where it is another one: of splits that are not the corpus's own.
         train_dataset: prepared folder of the training split, where it is another corpus.
         structures: to segment; each is the union of the masks named.
+        phrase_column: of the text that is to be found in a film; empty: the positive prompt of each of its findings.
         no_mask_is_empty: a film without a mask does not show the structure; else it was not outlined and stays out.
         expected: number of films (texts) of the complete benchmark; None: it depends on the copy.
         splits: number of films of each split in the published protocol; other data are evaluated with a note.
@@ -62,6 +63,7 @@ class Benchmark:
     folder: str = ""
     train_dataset: str | None = None
     structures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    phrase_column: str = ""
     no_mask_is_empty: bool = False
     expected: int | None = None
     splits: Mapping[str, int] = field(default_factory=dict)
@@ -228,6 +230,19 @@ _SEGMENTATION = (
     ),
 )  # fmt: skip
 
+#: Where a phrase or a finding is: the phrases and boxes of MS-CXR, and what each synthetic film shows with its outline.
+_GROUNDING = (
+    Benchmark(
+        "ms_cxr_grounding", 1, "grounding", "ms_cxr", "CNR", "all", phrase_column="findings", threshold_split=None,
+        expected=1_162, source="https://physionet.org/content/ms-cxr/ (arXiv 2204.09817)",
+        exposure=("mimic_cxr_jpg", "mimic_r2gen"), options="--mimic_dir MIMIC-CXR-JPG",
+    ),
+    replace(
+        _SYNTHETIC, name="synthetic_grounding", version=1, task="grounding", metric="pointing game, focal findings",
+        threshold_split=None,
+    ),
+)  # fmt: skip
+
 _REPORT_GENERATION = (
     Benchmark(
         "iu_reports", 1, "report_generation", "iu_r2gen", "clinical F1", expected=1_180,
@@ -302,7 +317,13 @@ _CHEXFICIENT = (*_ZERO_SHOT, *_RETRIEVAL, *_DISEASE_PREDICTION, *_SEGMENTATION, 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
-        *(*_CHEXFICIENT, *_MED_PEFT, *_CXR_LT, *_OF_SYNTHETIC, *_OF_SYNTHETIC_TUBES, *_ON_REAL_SAMPLES),
+        *_CHEXFICIENT,
+        *_MED_PEFT,
+        *_CXR_LT,
+        *_OF_SYNTHETIC,
+        *_OF_SYNTHETIC_TUBES,
+        *_GROUNDING,
+        *_ON_REAL_SAMPLES,
         _VALIDATION,
     )
 }
@@ -311,5 +332,6 @@ SUITES: dict[str, tuple[str, ...]] = {
     "med_peft": tuple(benchmark.name for benchmark in _MED_PEFT),
     "cxr_lt": tuple(benchmark.name for benchmark in _CXR_LT),
     "synthetic": tuple(benchmark.name for benchmark in _OF_SYNTHETIC),
+    "grounding": tuple(benchmark.name for benchmark in _GROUNDING),
     "real_sample": tuple(benchmark.name for benchmark in _ON_REAL_SAMPLES),
 }

@@ -25,7 +25,7 @@ import modeling_chexficient  # noqa: F401 (registers the model with the Auto cla
 from data_scripts.reading.tables import read_table, require_columns
 from data_scripts.schema import DataError, Skipped
 from eval.features import embed_texts
-from eval.film_commands import FilmArguments, describe_model, run_command
+from eval.film_commands import FilmTableArguments, describe_model, run_command
 from eval.film_files import Films, film_outputs, ids_of
 from eval.models.encoders import EvaluationModel
 from eval.parts import PartedTable
@@ -36,7 +36,7 @@ _STORED = {"fp32": pa.float32(), "fp16": pa.float16()}
 
 
 @dataclass
-class EmbedArguments(FilmArguments):
+class EmbedArguments(FilmTableArguments):
     """Arguments of `eval.embed`."""
 
     texts: str | None = field(

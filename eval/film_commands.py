@@ -27,17 +27,13 @@ class FilmArguments:
     """Arguments of commands that run a model over films."""
 
     model: str = field(metadata={"help": "Model, adapter or run folder, or Hub id."})
-    out: str = field(metadata={"help": "Parquet file to write; OUT.skipped.jsonl beside it lists what was left out."})
+    out: str = field(metadata={"help": "Where the results go; OUT.skipped.jsonl beside it lists what was left out."})
     films: str | None = field(
         default=None,
         metadata={
-            "help": "Folder (and all below it), or table (CSV, Parquet ...) with the column path, optionally id."
+            "help": "Folder (and all below it), film, or table (CSV, Parquet ...) with the column path, optionally id."
         },
     )
-    batch_size: int = field(default=64, metadata={"help": "Films or texts a forward pass."})
-    part_size: int = field(default=256, metadata={"help": "Rows that are saved together: what a kill can cost."})
-    num_workers: int = field(default=0, metadata={"help": "Processes that read films."})
-    precision: str = field(default="auto", metadata={"help": "Of the image tower: auto, fp32, fp16 or bf16."})
     strict: bool = field(default=False, metadata={"help": "End with exit code 1 where anything was skipped."})
     modalities: list[str] = field(
         default_factory=lambda: list(FilmRules.modalities), metadata={"help": "DICOM: accepted modalities."}
@@ -51,20 +47,31 @@ class FilmArguments:
     revision: str | None = field(default=None, metadata={"help": "Commit or branch of a model of the Hub."})
     base: str | None = field(default=None, metadata={"help": "Place of an adapter's base, if it was moved."})
 
+    @property
+    def rules(self) -> FilmRules:
+        return FilmRules(tuple(self.modalities), self.any_body_part, self.for_processing, self.multi_frame)
+
+
+@dataclass
+class FilmTableArguments(FilmArguments):
+    """Arguments of commands that write a row for each film."""
+
+    out: str = field(metadata={"help": "Parquet file to write; OUT.skipped.jsonl beside it lists what was left out."})
+    batch_size: int = field(default=64, metadata={"help": "Films or texts a forward pass."})
+    part_size: int = field(default=256, metadata={"help": "Rows that are saved together: what a kill can cost."})
+    num_workers: int = field(default=0, metadata={"help": "Processes that read films."})
+    precision: str = field(default="auto", metadata={"help": "Of the image tower: auto, fp32, fp16 or bf16."})
+
     def __post_init__(self):
+        _ = self.settings
         if self.part_size < 1:
             raise ValueError(f"part_size is {self.part_size}, it must be at least 1")
         if Path(self.out).suffix != ".parquet":
             raise ValueError(f"--out {self.out}: the file is Parquet, let its name end in .parquet")
-        _ = self.settings
 
     @property
     def settings(self) -> EvaluationSettings:
         return EvaluationSettings(batch_size=self.batch_size, num_workers=self.num_workers, precision=self.precision)
-
-    @property
-    def rules(self) -> FilmRules:
-        return FilmRules(tuple(self.modalities), self.any_body_part, self.for_processing, self.multi_frame)
 
 
 def describe_model(model: EvaluationModel, settings) -> dict:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -16,7 +17,7 @@ from data_scripts.films.images import open_image, prepare_film
 from data_scripts.own_files.films import check_chest, check_intent, find_films, read_film
 from data_scripts.own_files.options import Options
 from data_scripts.reading.blanks import cell
-from data_scripts.reading.tables import mend_ids, read_table, require_columns
+from data_scripts.reading.tables import is_table, mend_ids, read_table, require_columns
 from data_scripts.schema import DataError, Skipped
 from eval.models.encoders import EvaluationModel
 from eval.settings import EvaluationSettings
@@ -48,10 +49,10 @@ class FilmRules:
 
 @dataclass(frozen=True)
 class Films:
-    """The films of a folder, whose ids are their paths, or of a table.
+    """The films of a folder, whose ids are their paths, or of a table; or a single one.
 
     Attributes:
-        root: what paths are relative to: the folder, or the folder of the table.
+        root: what paths are relative to: the folder, or that of the table or the film.
         files: the films, sorted by path in a folder, as listed in a table.
         skipped: files of a folder that are no films.
     """
@@ -62,15 +63,19 @@ class Films:
 
     @classmethod
     def of(cls, source: Path) -> Films:
-        """The films of a folder or table.
+        """The films of a folder or table, or a single one, whose id is its name.
 
         Raises:
-            DataError: there is no such folder or table, it names no film, a cell is blank, or an id is there twice.
+            DataError: there is no such thing, it names no film, a cell is blank, or an id is there twice.
         """
+        if not source.exists():
+            raise DataError(f"{source}: there is no such folder, film or table")
         if source.is_dir():
             found = [_with_text_path(one, source) for one in find_films(source, "")]
             files = [FilmFile(path, path) for path in found if isinstance(path, str)]
             films = cls(source, files, [one for one in found if isinstance(one, Skipped)])
+        elif source.is_file() and not is_table(source):
+            films = cls(source.parent, [FilmFile(source.name, source.name)])
         else:
             films = cls(source.parent, _listed(source))
         if not films.files and not films.skipped:
@@ -148,19 +153,32 @@ class FilmPixels(torch.utils.data.Dataset):
 
     def __getitem__(self, row: int) -> tuple[FilmFile, Tensor] | Skipped:
         file = self.films.files[row]
-        path = file.path
+        image = open_film(self.films.root, file.path, self.rules)
+        if isinstance(image, Skipped):
+            return image
         try:
-            rules, film = self.rules, read_film(self.films.root, path)
-            check_chest(film, list(rules.modalities), rules.any_body_part, rules.multi_frame)
-            # The picture stays here, so that text in it gives nobody away.
-            check_intent(film, rules.for_processing, burned_in=True)
-            image = open_image(self.films.root / path, rules.multi_frame)
             if self.check_input:
-                file = replace(file, reasons=tuple(reason.kind for reason in check_film(to_eight_bit(image))))
+                file = replace(file, reasons=tuple(reason.kind for reason in check_film(image)))
             return file, self.model.pixels([prepare_film(image, self.size)])[0]
         except (ValueError, OSError) as error:
-            kind = error.kind if isinstance(error, DataError) else "image cannot be converted"
-            return Skipped(path, str(error).replace(str(self.films.root / path), path), kind)
+            return _left_out(self.films.root, file.path, error)
+
+
+def open_film(root: Path, path: str, rules: FilmRules) -> Image.Image | Skipped:
+    """The film of 8 bits at `path` below `root`; or why not."""
+    try:
+        film = read_film(root, path)
+        check_chest(film, list(rules.modalities), rules.any_body_part, rules.multi_frame)
+        # The picture stays here, so that text in it gives nobody away.
+        check_intent(film, rules.for_processing, burned_in=True)
+        return to_eight_bit(open_image(root / path, rules.multi_frame))
+    except (ValueError, OSError) as error:
+        return _left_out(root, path, error)
+
+
+def _left_out(root: Path, path: str, error: Exception) -> Skipped:
+    kind = error.kind if isinstance(error, DataError) else "image cannot be converted"
+    return Skipped(path, str(error).replace(str(root / path), path), kind)
 
 
 def film_outputs(

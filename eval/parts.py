@@ -107,7 +107,7 @@ class PartedTable:
     def _write_part(self, start: int, made: Sequence[tuple[pa.Table, list[Skipped]]]) -> None:
         """What was left out first: a part whose Parquet file is there is whole."""
         path = self._part(start)
-        _write_skipped([one for _, skipped in made for one in skipped], path.with_suffix(".skipped.jsonl"))
+        write_skipped([one for _, skipped in made for one in skipped], path.with_suffix(".skipped.jsonl"))
         unfinished = path.with_suffix(".unfinished")
         pq.write_table(pa.concat_tables([table for table, _ in made]), unfinished, compression="zstd")
         unfinished.replace(path)
@@ -153,5 +153,6 @@ def _plain(skipped: Skipped) -> dict:
     return {"path": values["key"], "kind": values["kind"], "reason": values["reason"]}
 
 
-def _write_skipped(skipped: Sequence[Skipped], path: Path) -> None:
+def write_skipped(skipped: Sequence[Skipped], path: Path) -> None:
+    """List what was left out, as JSON lines."""
     path.write_text("".join(json.dumps(_plain(one)) + "\n" for one in skipped))

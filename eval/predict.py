@@ -36,7 +36,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
-from eval.film_commands import FilmArguments, describe_model, run_command
+from eval.film_commands import FilmTableArguments, describe_model, run_command
 from eval.film_files import FilmFile, Films, film_outputs
 from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
@@ -62,7 +62,7 @@ INPUT_CHECK = "input_check"
 
 
 @dataclass
-class PredictArguments(FilmArguments):
+class PredictArguments(FilmTableArguments):
     """Arguments of `eval.predict`."""
 
     findings: list[str] = field(

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _WITHOUT_EFFECT = ("cache", "out", "show_films", "num_workers")
 #: Settings that only the named tasks read; all tasks read the others.
 _OF_TASK = {
-    "prompts": ("zero_shot",),
+    "prompts": ("zero_shot", "grounding"),
+    "map_method": ("grounding",),
     "threshold": ("zero_shot",),
     "label_shares": ("disease_prediction",),
     "num_seeds": ("disease_prediction",),
@@ -26,6 +27,8 @@ _OF_TASK = {
     "text_conventions": ("report_generation",),
     "study_rule": ("zero_shot", "disease_prediction"),
 }
+#: `modeling_chexficient.heat_maps_chexficient.METHODS`, which takes seconds to import.
+MAP_METHODS = ("similarity", "gradient")
 #: Rules by which films of one study are judged as one (`eval.study_level`).
 NONE, MEAN_SCORE, MAX_SCORE, MEAN_EMBEDDING = "none", "mean_score", "max_score", "mean_embedding"
 STUDY_RULES = (NONE, MEAN_SCORE, MAX_SCORE, MEAN_EMBEDDING)
@@ -60,6 +63,7 @@ class EvaluationSettings:
         text_conventions: of BLEU and ROUGE-L, reported beside that of words: "r2gen_iu", "r2gen_mimic", or "r2gen",
             that of the benchmark's corpus (`eval.tasks.text_conventions`).
         study_rule: how films of one study are judged as one, of `STUDY_RULES`; "none": each by itself.
+        map_method: how heat maps are made, of `MAP_METHODS`; None: the model's default.
         show_films: keep films and texts in artifacts (`eval.suite` sets it where the data are open).
     """
 
@@ -80,6 +84,7 @@ class EvaluationSettings:
     predictions: Path | None = None
     text_conventions: tuple[str, ...] = ()
     study_rule: str = NONE
+    map_method: str | None = None
     show_films: bool = False
 
     def __post_init__(self):
@@ -93,6 +98,8 @@ class EvaluationSettings:
             raise ValueError(f"probe_features {self.probe_features!r} are unknown, there are {sorted(PROBE_FEATURES)}")
         if self.study_rule not in STUDY_RULES:
             raise ValueError(f"study_rule {self.study_rule!r} is unknown, there are {list(STUDY_RULES)}")
+        if self.map_method not in (None, *MAP_METHODS):
+            raise ValueError(f"map_method {self.map_method!r} is unknown, there are {list(MAP_METHODS)}")
         if self.predictions is not None and not self.predictions.is_file():
             raise ValueError(f"--predictions {self.predictions}: there is no such file")
         wrong = [share for share in self.label_shares if not 0 < share <= 1]

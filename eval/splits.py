@@ -18,6 +18,7 @@ _COLUMNS = {
     "retrieval": ("image", "report", "patient_id", "study_id"),
     "disease_prediction": ("image", "labels", "patient_id"),
     "segmentation": ("image", "masks", "patient_id"),
+    "grounding": ("image", "masks", "patient_id"),
     "report_generation": ("image", "report", "patient_id"),
 }
 #: A benchmark's split that stands for all splits together (sets that nothing was trained on).

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult
 from eval.records.estimates import Estimate
 from eval.records.provenance import Provenance
 from eval.records.results import (
+    GroundingResult,
     ProbeResult,
     ReportResult,
     RetrievalResult,
@@ -50,6 +51,7 @@ TASKS: dict[str, ShownTask] = {
     ),
     ProbeResult.task: ShownTask("disease prediction", "image-classification", "roc_auc", _probe_figure),
     SegmentationResult.task: ShownTask("segmentation", "image-segmentation", "dice"),
+    GroundingResult.task: ShownTask("grounding", "zero-shot-object-detection", "localization"),
     ReportResult.task: ShownTask("report generation", "image-text-to-text", "f1"),
 }
 

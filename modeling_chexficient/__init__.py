@@ -22,6 +22,7 @@ from .base_identity_chexficient import BaseIdentity, identify_base
 from .configuration_chexficient import CheXficientConfig
 from .configuration_chexficient_report import CheXficientReportConfig
 from .decoders_chexficient import feature_pyramid
+from .heat_maps_chexficient import heat_maps, overlay_heat_map
 from .image_processing_chexficient import (
     CheXficientImageProcessor,
     normalise_pixels,
@@ -78,10 +79,12 @@ __all__ = [
     "check_film",
     "contrastive_loss",
     "feature_pyramid",
+    "heat_maps",
     "identify_base",
     "load_adapter",
     "normalise_pixels",
     "open_image",
+    "overlay_heat_map",
     "report_prompt",
     "resize_and_crop",
     "save_adapter",

@@ -18,7 +18,14 @@ from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
 from .image_processing_chexficient_files import is_file, open_image
-from .image_processing_chexficient_masks import class_map, class_scores, sampling_grid, segments, structure_masks
+from .image_processing_chexficient_masks import (
+    class_map,
+    class_scores,
+    sampler,
+    sampling_grid,
+    segments,
+    structure_masks,
+)
 from .image_processing_chexficient_pixels import (
     CLIP_MEAN,
     CLIP_STD,
@@ -188,16 +195,34 @@ class CheXficientImageProcessor(BaseImageProcessor):
         found = [segments(logits, overlapping, grid, *limits) for logits, grid in self._films(outputs, target_sizes)]
         return [{"segmentation": segmentation, "segments_info": entries} for segmentation, entries in found]
 
+    def post_process_heat_maps(self, maps: torch.Tensor, target_sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
+        """Heat maps on the pixels of each film, fp32 [P, H, W], bilinear; NaN outside the square that the model sees.
+
+        Args:
+            maps: [films, P, h, w] of the square.
+            target_sizes: (height, width) of every film before this processor resized and cut it.
+
+        Raises ValueError where there are not as many sizes as films.
+        """
+        films = []
+        for film_maps, grid in self._with_grids(maps, target_sizes):
+            sample = sampler(grid, maps.device)
+            on_film = torch.stack([sample(one) for one in film_maps])
+            films.append(on_film.masked_fill(on_film.isneginf(), torch.nan))
+        return films
+
     def _films(self, outputs, target_sizes: Sequence[tuple[int, int]] | None) -> list[tuple]:
         """Logits of every film, and where the film's pixels lie in them."""
-        logits = outputs.logits
         if target_sizes is None:
-            return [(film_logits, None) for film_logits in logits]
-        if len(target_sizes) != len(logits):
-            raise ValueError(f"{len(target_sizes)} target sizes for {len(logits)} films: pass one (height, width) each")
+            return [(film_logits, None) for film_logits in outputs.logits]
+        return self._with_grids(outputs.logits, target_sizes)
+
+    def _with_grids(self, maps: torch.Tensor, target_sizes: Sequence[tuple[int, int]]) -> list[tuple]:
+        if len(target_sizes) != len(maps):
+            raise ValueError(f"{len(target_sizes)} target sizes for {len(maps)} films: pass one (height, width) each")
         return [
-            (film_logits, self._grid(int(height), int(width)))
-            for film_logits, (height, width) in zip(logits, target_sizes, strict=True)
+            (film_maps, self._grid(int(height), int(width)))
+            for film_maps, (height, width) in zip(maps, target_sizes, strict=True)
         ]
 
     def _grid(self, height: int, width: int) -> torch.Tensor:

@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_chexficient import CheXficientConfig
+from .heat_maps_chexficient import heat_maps
 from .modeling_chexficient_heads import HEADS
 from .modeling_chexficient_losses import contrastive_loss, similarity_logits
 from .texts_chexficient import TEXT_INPUTS, leading_padding, longest_text, move_output_back, move_tokens, pool_text
@@ -213,6 +214,10 @@ class CheXficientModel(CheXficientPreTrainedModel):
             vision_model_output=vision_output,
             text_model_output=text_output,
         )
+
+    def heat_maps(self, processor, films, phrases, method: str | None = None) -> list[torch.Tensor]:
+        """Where phrases are on each film, [phrases, H, W] on its own pixels; see `heat_maps_chexficient.heat_maps`."""
+        return heat_maps(self, processor, films, phrases, method)
 
     @classmethod
     def from_vision_text_pretrained(

@@ -28,6 +28,7 @@ from .decoders_chexficient import (
     output_maps,
     pyramid_channels,
 )
+from .heat_maps_chexficient import heat_maps
 from .modeling_chexficient_losses import (
     MULTI,
     SINGLE,
@@ -231,6 +232,10 @@ class CheXficientForImageClassification(CheXficientHead):
             hidden_states=getattr(output, "hidden_states", None),
             attentions=getattr(output, "attentions", None),
         )
+
+    def heat_maps(self, processor, films, findings, method: str | None = None) -> list[torch.Tensor]:
+        """Where findings are on each film, [findings, H, W] on its own pixels; see `heat_maps_chexficient`."""
+        return heat_maps(self, processor, films, findings, method)
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor, pos_weight: torch.Tensor | None) -> torch.Tensor:
         if self.config.problem_type is None:

@@ -26,11 +26,12 @@ from tests.published_runs import adapt, pretrain
 
 @pytest.fixture(scope="module")
 def finished(tiny_corpus, tmp_path_factory) -> Path:
-    """A run judged on all five kinds of task."""
+    """A run judged on all kinds of task."""
     run = pretrain(tiny_corpus, tmp_path_factory.mktemp("runs") / "base")
     quick = ["--resamples", "20", "--decoder_epochs", "1", "--num_seeds", "1", "--label_shares", "0.5", "1"]
-    words = ["--model", str(run / "model"), "--data", str(tiny_corpus), "--suite", "synthetic"]
-    judge([*words, "--out", str(run / "results"), *quick])
+    words = ["--model", str(run / "model"), "--data", str(tiny_corpus), "--out", str(run / "results"), *quick]
+    judge([*words, "--suite", "synthetic"])
+    judge([*words, "--benchmark", "synthetic_grounding"])
     return run
 
 
@@ -67,7 +68,7 @@ def test_every_result_is_in_the_index_and_in_the_text(finished):
     name, entries = model_index_to_eval_results(metadata_load(file)["model-index"])
     assert eval_results_to_model_index(name, entries) == metadata_load(file)["model-index"]
     results = load_results(finished / "results")
-    assert len(entries) == len(results) == 5
+    assert len(entries) == len(results) == 6
     for entry, result in zip(entries, results.values(), strict=True):
         (name, figure), provenance = headline(result), result.provenance
         assert (entry.dataset_type, entry.dataset_split) == (result.benchmark, "test")
@@ -120,9 +121,9 @@ def test_trials_unknown_exposure_and_undefined_figures_are_told(run):
 
     change_results(run, spoil)
     text, file = saved_card(run)
-    assert text.count("is partial: not all films of the split were judged") == 5
+    assert text.count("is partial: not all films of the split were judged") == 6
     assert "| macro AUROC | not defined | – | not known |" in text
-    assert len(model_index_to_eval_results(metadata_load(file)["model-index"])[1]) == 4
+    assert len(model_index_to_eval_results(metadata_load(file)["model-index"])[1]) == 5
     provenance = next(iter(load_results(run / "results").values())).provenance
     assert exposure(replace(provenance, pretraining_sources=["brax"])) == "no"
 

@@ -12,6 +12,7 @@ from transformers import (
     AutoModel,
     AutoModelForImageClassification,
     AutoModelForSemanticSegmentation,
+    AutoProcessor,
     BertConfig,
     BertTokenizer,
     Dinov2Config,
@@ -31,11 +32,13 @@ from tests.warm import run_without_project
 CODE_FILES = {
     "configuration_chexficient.py",
     "decoders_chexficient.py",
+    "heat_maps_chexficient.py",
     "image_processing_chexficient.py",
     "image_processing_chexficient_masks.py",
     "image_processing_chexficient_pixels.py",
     "modeling_chexficient_heads.py",
     "modeling_chexficient_losses.py",
+    "spatial_features_chexficient.py",
     "towers_chexficient.py",
 }
 STRUCTURES = {0: "lungs", 1: "heart", 2: "tube"}
@@ -50,7 +53,7 @@ whole, classifier, segmenter, film, again = sys.argv[1:]
 trust = {"trust_remote_code": True}
 image = Image.open(film)
 pixels = hf.AutoImageProcessor.from_pretrained(whole, **trust)(image, return_tensors="pt")["pixel_values"]
-result = {"classes": [], "logits": [], "pipelines": {}}
+result = {"classes": [], "logits": [], "heat_maps": [], "pipelines": {}}
 with torch.no_grad():
     for auto, folder in (
         (hf.AutoModel, whole),
@@ -66,6 +69,10 @@ with torch.no_grad():
         result["classes"].append([type(model).__module__.split(".")[0], type(model).__name__])
         if folder != whole:
             result["logits"].append(model(pixels).logits.tolist())
+        if hasattr(model, "heat_maps"):
+            asked = model.config.id2label[0] if hasattr(model, "classifier") else "edema"
+            (found,) = model.heat_maps(hf.AutoProcessor.from_pretrained(folder, **trust), image, [asked])
+            result["heat_maps"].append([*found.shape, found[0, 20, 15].item()])
     hf.AutoModelForImageClassification.from_pretrained(classifier, **trust).save_pretrained(again)
     for task, folder in (
         ("image-classification", classifier),
@@ -146,6 +153,24 @@ def test_auto_model_gives_what_a_folder_holds(folders):
     assert type(AutoModel.from_config(CheXficientConfig.from_pretrained(folders["whole"]))) is CheXficientModel
 
 
+def test_heat_maps_by_remote_code_equal_the_package(folders, remote):
+    """Of the whole model, twice; of a new head on it; of the classifier, twice."""
+    film, values = Image.open(folders["film.png"]), []
+    for name, auto, asked in (("whole", AutoModel, "edema"), ("classifier", AutoModel, FINDINGS[0])):
+        model = auto.from_pretrained(folders[name])
+        (found,) = model.heat_maps(AutoProcessor.from_pretrained(folders[name]), film, [asked])
+        assert found.shape == (1, 40, 30)
+        values.append([1, 40, 30, found[0, 20, 15].item()])
+    whole, _, *classifier = remote["heat_maps"][1:]
+    for found, expected in (
+        (remote["heat_maps"][0], values[0]),
+        (whole, values[0]),
+        *((one, values[1]) for one in classifier),
+    ):
+        assert found == pytest.approx(expected, rel=1e-4)
+    assert len(classifier) == 2
+
+
 def test_folders_hold_all_the_code_and_name_no_class_they_cannot_serve(folders, remote):
     for name in ("whole", "classifier", "segmenter"):
         assert {path.name for path in folders[name].glob("*.py")} >= CODE_FILES
@@ -155,10 +180,14 @@ def test_folders_hold_all_the_code_and_name_no_class_they_cannot_serve(folders, 
     auto_map = json.loads((folders["segmenter"] / "config.json").read_text())["auto_map"]
     assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForSemanticSegmentation"}
     # What remote code saves is again a complete folder.
-    saved = {path.name for path in remote["again"].iterdir()}
-    assert saved == {path.name for path in folders["classifier"].iterdir() if "processor" not in path.name} - {
-        path for path in CODE_FILES if path.startswith("image_processing")
+    # Of the files of the image processor, that of pixels comes with the heat maps.
+    saved = {path.name for path in remote["again"].iterdir() if not path.name.startswith("image_processing")}
+    assert saved == {
+        path.name
+        for path in folders["classifier"].iterdir()
+        if "processor" not in path.name and not path.name.startswith("image_processing")
     }
+    assert (remote["again"] / "image_processing_chexficient_pixels.py").is_file()
     assert type(AutoModel.from_pretrained(remote["again"])) is CheXficientForImageClassification
 
 

@@ -432,6 +432,17 @@ def test_the_folder_works_without_this_project(space, tmp_path):
 # The page
 
 
+def test_a_phrase_is_shown_on_the_film(space):
+    models = load_space(space)
+    reading = models.read(film())
+    picture = models.point(reading, "edema")
+    assert picture.shape == reading.shown.shape
+    changed = (picture != reading.shown).any(axis=-1)
+    # What lies below the median stays as it is.
+    assert 0.3 < changed.mean() < 0.6
+    assert models.can_point
+
+
 @pytest.fixture(scope="module")
 def served(space, tmp_path_factory):
     """The page of the Space as its own process: address, folder of its temporary files, its output so far."""
@@ -494,6 +505,9 @@ def test_a_film_is_read_over_http_and_not_kept(served, client, space, tmp_path):
     assert fewer.count('class="swatch"') == 1
     assert "not one whole upright frontal chest film" in fewer, "the reasons stay beside the film"
     assert 'class="swatch"' not in client.predict([], api_name="/show_structures")
+    warm = client.predict([], " edema ", api_name="/show_where")
+    assert "what speaks most for “edema”" in warm
+    assert 'class="swatch"' in client.predict([seen[0]], " ", api_name="/show_where")
     _, uploads, log = served
     assert not [file for file in uploads.rglob("*") if file.is_file()]
     assert "Doe" not in log.read_text()

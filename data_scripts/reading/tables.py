@@ -20,11 +20,23 @@ from data_scripts.schema import DataError
 
 #: Usual separator by the ending of the file.
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+_SHEETS = (".xlsx", ".xls", ".ods")
 _GZIP = b"\x1f\x8b"
 #: Whole numbers from here on are not exact as floats.
 _FIRST_INEXACT = 2**53
 #: What a spreadsheet or a float makes of a long number.
 _LOST_DIGITS = r"\d(?:\.\d+)?[eE]\+\d{2,3}|\d\.\d+[eE]\d{1,3}|\d{16,}\.0+"
+
+
+def is_table(path: Path) -> bool:
+    """Whether the name of a file is that of a table that `read_table` takes."""
+    return _kind(path) in (*_SEPARATORS, ".jsonl", ".parquet")
+
+
+def _kind(path: Path) -> str:
+    """The ending of a name in small letters, without .gz."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return suffixes[-2] if suffixes[-1:] == [".gz"] and suffixes[-2:-1] else "".join(suffixes[-1:])
 
 
 def read_table(path: Path, encoding: str | None = None, allow_short_rows: bool = True) -> pd.DataFrame:
@@ -40,10 +52,9 @@ def read_table(path: Path, encoding: str | None = None, allow_short_rows: bool =
     """
     if not path.is_file():
         raise DataError(f"{path}: the table is missing")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and suffixes[-2:-1] else "".join(suffixes[-1:])
-    if kind not in (*_SEPARATORS, ".jsonl", ".parquet"):
-        hint = "save the sheet as CSV" if kind in (".xlsx", ".xls", ".ods") else "use one of"
+    kind = _kind(path)
+    if not is_table(path):
+        hint = "save the sheet as CSV" if kind in _SHEETS else "use one of"
         raise DataError(f"{path}: unknown kind of table, {hint} {[*_SEPARATORS, '.jsonl', '.parquet']}")
     try:
         if kind == ".parquet":

@@ -6,12 +6,15 @@ Each is the tower of an `EvaluationModel` and, by its task, one method more: `pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eval.models.encoders import EvaluationModel
 from eval.records.runs import Adaptation
+from modeling_chexficient.heat_maps_chexficient import finding_maps
 
 
 class AdaptedModel(EvaluationModel):
@@ -58,6 +61,14 @@ class FindingsModel(AdaptedModel):
         """[B, L] fp32 that orders films by each label: logits, or log-probabilities where one class alone is right."""
         logits = self._logits(pixels)
         return logits.log_softmax(dim=1) if self.one_of_all else logits
+
+    def heat_maps(self, pixels: Tensor, phrases: Sequence[str], method: str | None = None) -> Tensor:
+        """[B, phrases, h, w] fp32 of findings of the head. Raises ValueError for others, and without spatial features.
+
+        `method` is "gradient", which is the default.
+        """
+        pixels = pixels.to(self.device, self.model.dtype)
+        return finding_maps(self.model, pixels, phrases, method or "gradient")
 
 
 class StructuresModel(AdaptedModel):

@@ -21,6 +21,7 @@ from modeling_chexficient import (
     feature_pyramid,
     to_eight_bit,
 )
+from modeling_chexficient.heat_maps_chexficient import text_maps
 from modeling_chexficient.texts_chexficient import longest_text
 from modeling_chexficient.towers_chexficient import interpolation_arguments
 
@@ -119,6 +120,22 @@ class EvaluationModel:
             return [level.float() for level in feature_pyramid(self.tower, pixels)]
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
+
+    def heat_maps(self, pixels: Tensor, phrases: Sequence[str], method: str | None = None) -> Tensor:
+        """[B, phrases, h, w] fp32, high where the phrases are on the images; see `heat_maps_chexficient`.
+
+        `method` is "similarity" (the default) or "gradient".
+
+        Raises:
+            ValueError: the model has no text tower, or its image tower no spatial features.
+        """
+        texts = self.embed_texts(phrases)
+
+        def embed(pixels: Tensor) -> Tensor:
+            return F.normalize(self._image_features(pixels).float(), dim=-1)
+
+        pixels = pixels.to(self.device, self.model.dtype)
+        return text_maps(self.tower, pixels, embed, texts, method or "similarity")
 
     def _image_features(self, pixels: Tensor) -> Tensor:
         return self._tower_features(pixels)

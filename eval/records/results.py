@@ -333,6 +333,71 @@ class SegmentationResult(TaskResult):
 
 
 @dataclass
+class PointingScores:
+    """How well heat maps point at regions, as means over pairs of a film and a phrase; see `eval.tasks.localisation`.
+
+    Args:
+        cnr: contrast-to-noise ratio with its sign; `cnr_absolute` is the published figure, which has none.
+        miou: mean over thresholds of 0.1 to 0.5 of the IoU, 0 to 1.
+        pointing: share of the maps whose highest point lies in the region or close to it (the pointing game);
+            `pointing_strict` that of points within the region.
+    """
+
+    cnr: Estimate
+    cnr_absolute: Estimate
+    miou: Estimate
+    pointing: Estimate
+    pointing_strict: Estimate
+
+
+@dataclass
+class GroundedFinding:
+    """One finding: its pairs of film and phrase, its scores by map ("model", "centre map", "random map").
+
+    `region_share` is the mean share of the film that its region takes; `focal` whether that is small.
+    """
+
+    name: str
+    pairs: int
+    region_share: float
+    focal: bool
+    scores: dict[str, PointingScores]
+
+
+@dataclass
+class GroundingResult(TaskResult):
+    """Whether heat maps show where phrases or findings are; means over findings weigh each finding alike.
+
+    Args:
+        metric: the headline, one of `HEADLINES`.
+        method: how the maps were made, of `heat_maps_chexficient.METHODS`.
+        thresholded: what the thresholds of the mIoU are of: "cosines" (as published), or "maps scaled to 0..1".
+        macro, macro_focal: by map, over all findings and over the focal ones.
+        differences, differences_focal: model minus baseline map, in pairs, by the name of the baseline.
+    """
+
+    task: ClassVar[str] = "grounding"
+    HEADLINES: ClassVar[dict[str, tuple[str, str]]] = {
+        "CNR": ("macro", "cnr_absolute"),
+        "pointing game, focal findings": ("macro_focal", "pointing"),
+    }
+    _: KW_ONLY
+    metric: str
+    method: str
+    thresholded: str
+    findings: list[GroundedFinding]
+    macro: dict[str, PointingScores]
+    macro_focal: dict[str, PointingScores]
+    differences: dict[str, PointingScores]
+    differences_focal: dict[str, PointingScores]
+
+    @property
+    def headline(self) -> tuple[str, Estimate]:
+        means, figure = self.HEADLINES[self.metric]
+        return self.metric, getattr(getattr(self, means)["model"], figure)
+
+
+@dataclass
 class TextScores:
     """Generated reports against their references; all shares are 0 to 1.
 
@@ -396,7 +461,8 @@ class ReportResult(TaskResult):
 
 
 RESULTS: dict[str, type[TaskResult]] = {
-    kind.task: kind for kind in (ZeroShotResult, RetrievalResult, ProbeResult, SegmentationResult, ReportResult)
+    kind.task: kind
+    for kind in (ZeroShotResult, RetrievalResult, ProbeResult, SegmentationResult, GroundingResult, ReportResult)
 }
 
 
@@ -448,7 +514,10 @@ __all__ = [
     "Estimate",
     "FindingScores",
     "FrequencyGroup",
+    "GroundedFinding",
+    "GroundingResult",
     "LabelResult",
+    "PointingScores",
     "ProbeLabel",
     "ProbeResult",
     "ProbeShare",

@@ -15,7 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from eval.metrics import resample_weights
-from eval.records.results import Estimate, ProbeResult, ProbeShare, RetrievalResult, Subgroup, ZeroShotResult
+from eval.records.results import (
+    Estimate,
+    GroundingResult,
+    ProbeResult,
+    ProbeShare,
+    RetrievalResult,
+    Subgroup,
+    ZeroShotResult,
+)
 from eval.scores import ZeroShotScores
 from eval.tasks.calibration import reliability_bins, two_class_softmax
 
@@ -256,6 +264,24 @@ def draw_subgroups(groups: Sequence[Subgroup], metric: str, whole: Estimate) -> 
         if whole.value is not None:
             panel.axvline(whole.value, color=SOFT, linewidth=1, linestyle="--")
         panel.set_xlabel(f"{metric} (dashed: all films)")
+        return _to_svg(figure)
+
+
+def draw_pointing(result: GroundingResult) -> str:
+    """The pointing game of every finding, the smallest regions on top; marks: what baseline maps get."""
+    findings = sorted(result.findings, key=lambda one: one.region_share)
+    named = [
+        (f"{one.name}  ({one.region_share:.1%}, n = {one.pairs:,})", one.scores["model"].pointing) for one in findings
+    ]
+    with plt.rc_context(_STYLE):
+        figure, panel = plt.subplots(figsize=(_WIDTH, 0.9 + 0.24 * len(named)), layout="constrained")
+        _dots(panel, named, [MAIN if one.focal else SOFT for one in findings])
+        for name, mark in (("centre map", "|"), ("random map", "x")):
+            values = [one.scores[name].pointing.value for one in findings]
+            panel.plot(values, range(len(named))[::-1], mark, color=OTHER, markersize=6, label=name, linestyle="none")
+        panel.set_xlim(-0.02, 1.02)
+        panel.set_xlabel("pointing game with 95 % interval by patient")
+        panel.legend(loc="lower right")
         return _to_svg(figure)
 
 

@@ -19,6 +19,7 @@ from eval.provenance import films_fingerprint
 from eval.records.results import RetrievalResult
 from eval.splits import load_splits
 from eval.tasks.retrieval import evaluation_texts
+from modeling_chexficient import overlay_heat_map
 
 #: Side in pixels of films that masks are drawn over, and of other films.
 _LARGE, _SMALL = 448, 192
@@ -33,6 +34,16 @@ class Overlay:
     place: str
     picture: str
     dices: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """A film as a data URI under the heat map of a phrase, with its contrast-to-noise ratio."""
+
+    place: str
+    picture: str
+    phrase: str
+    cnr: float
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,31 @@ def draw_masks(film: np.ndarray, found: np.ndarray, masks: np.ndarray) -> Image.
             inside = _enlarge(mask == INSIDE)
             # The film's border is an outline, too.
             picture[inside & ~binary_erosion(inside, iterations=_LINE)] = colour
+    return Image.fromarray(picture)
+
+
+def pointed(arrays: dict[str, np.ndarray], values: dict) -> list[Pointed]:
+    """Some films with heat maps; empty where the artifact of a grounding holds no films."""
+    if "films" not in arrays:
+        return []
+    contrasts = arrays["cnr"][arrays["rows"]]
+    films = zip(
+        values["places"], values["phrases"], *(arrays[name] for name in ("films", "maps", "masks")), strict=True
+    )
+    return [
+        Pointed(place, _data_uri(draw_heat_map(film, heat_map, mask)), phrase, float(contrast))
+        for (place, phrase, film, heat_map, mask), contrast in zip(films, contrasts, strict=True)
+    ]
+
+
+def draw_heat_map(film: np.ndarray, heat_map: np.ndarray, mask: np.ndarray) -> Image.Image:
+    """The film [H, W] under its heat map [H, W], with the outline of the reference (blue)."""
+    size = (_LARGE, _LARGE)
+    large = Image.fromarray(film).resize(size, Image.Resampling.BICUBIC)
+    warm = np.asarray(Image.fromarray(heat_map.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    picture = np.asarray(overlay_heat_map(large, warm)).copy()
+    inside = _enlarge(mask == INSIDE)
+    picture[inside & ~binary_erosion(inside, iterations=_LINE)] = _REFERENCE
     return Image.fromarray(picture)
 
 

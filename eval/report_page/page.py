@@ -11,6 +11,7 @@ from eval.benchmarks import BENCHMARKS, Benchmark
 from eval.pages import page_environment, svg_uri
 from eval.records.results import (
     Estimate,
+    GroundingResult,
     ProbeResult,
     ReportResult,
     RetrievalResult,
@@ -33,6 +34,7 @@ TASKS = {
     "retrieval": "Retrieval",
     "disease_prediction": "Disease prediction",
     "segmentation": "Segmentation",
+    "grounding": "Grounding",
     "report_generation": "Report generation",
 }
 
@@ -124,6 +126,9 @@ def make_section(path: Path, show_films: bool = False) -> Section:
         dices = {name: arrays[f"dice_{name}"] for name in result.macro_dice}
         section.figures["dice"] = draw.draw_dice(dices, values["structures"])
         section.gallery = galleries.overlays(*artifact)
+    elif isinstance(result, GroundingResult):
+        section.figures["pointing"] = draw.draw_pointing(result)
+        section.gallery = None if artifact is None else galleries.pointed(*artifact)
     elif isinstance(result, ReportResult) and artifact is not None:
         section.figures["texts"] = draw.draw_texts(
             *(artifact[0][name] for name in ("rouge_l", "words", "reference_words"))
@@ -132,7 +137,7 @@ def make_section(path: Path, show_films: bool = False) -> Section:
     if result.subgroups:
         metric, whole = result.headline
         section.figures["subgroups"] = draw.draw_subgroups(result.subgroups, metric, whole)
-    if result.task in ("retrieval", "segmentation", "report_generation") and not section.gallery:
+    if result.task in ("retrieval", "segmentation", "grounding", "report_generation") and not section.gallery:
         section.notes.append("No films are shown: the data are not open, or were not at hand.")
     return section
 

@@ -13,6 +13,7 @@ The modelling code is that of the package `modeling_chexficient` where it is ins
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -139,6 +140,24 @@ class SpaceModels:
             label_outputs=outputs,
             label_verdicts=verdicts,
         )
+
+    @property
+    def can_point(self) -> bool:
+        """Whether the model can say where a phrase is: older code beside weights cannot."""
+        return hasattr(self.model, "heat_maps")
+
+    def point(self, reading: Reading, phrase: str) -> np.ndarray:
+        """The film as it is shown under the heat map of a phrase, uint8 [S, S, 3].
+
+        Raises:
+            ValueError: the phrase is blank, or the image tower has no spatial features.
+        """
+        film = Image.fromarray(reading.shown)
+        heat_map = self.model.heat_maps(self.processor, film, [phrase])[0][0]
+        # Of the same code as the model, be that the package or the files beside the weights.
+        package = type(self.model).__module__.rpartition(".")[0]
+        overlay = importlib.import_module(f"{package}.heat_maps_chexficient").overlay_heat_map
+        return np.asarray(overlay(film, heat_map))
 
     @torch.no_grad()
     def embed_prompts(self, findings: Sequence[Finding]) -> Tensor:

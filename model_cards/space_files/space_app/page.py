@@ -72,6 +72,11 @@ def build_page(models: SpaceModels) -> gr.Blocks:
                     [file.stem for file in models.examples], label="Examples", visible=bool(models.examples)
                 )
                 film = gr.HTML(_EMPTY)
+                phrase = gr.Textbox(
+                    label="Where is …",
+                    info="a finding or phrase: press Enter for its heat map, which shows what the score rests on",
+                    visible=models.can_point,
+                )
                 structures = gr.CheckboxGroup(names, value=names, label="Predicted masks", visible=bool(names))
             with gr.Column(scale=3, min_width=420):
                 gr.HTML(f"<h3>Findings by prompt</h3><small>{NO_PROBABILITY}</small>")
@@ -100,6 +105,7 @@ def build_page(models: SpaceModels) -> gr.Blocks:
         # `input` and not `change`, which would also follow when an upload clears the choice.
         example.input(handlers.open_example, [example, structures, *prompts], outputs, api_name="read_example")
         again.click(handlers.score, [reading, *prompts], scores, api_name="score_findings")
+        phrase.submit(handlers.point, [reading, structures, phrase], film, api_name="show_where")
         structures.change(
             handlers.draw, [reading, structures], film, api_name="show_structures", show_progress="hidden"
         )
@@ -184,6 +190,19 @@ class _Handlers:
         return (
             f'{reasons}{film}<div class="caption"><small>Cut to the square that the model sees.</small></div>{legend}'
         )
+
+    def point(self, reading: Reading | None, structures: list[str], phrase: str) -> str:
+        """The film under the heat map of a phrase; with the masks again where the phrase is empty."""
+        if reading is None or not phrase.strip():
+            return self.draw(reading, structures)
+        try:
+            picture = self.models.point(reading, phrase.strip())
+        except ValueError as error:
+            return _message(str(error))
+        said = (
+            f"Warm: what speaks most for “{escape(phrase.strip())}”. It is no outline of a finding, and may be wrong."
+        )
+        return f'{image_html(picture, "chest film under a heat map")}<div class="caption"><small>{said}</small></div>'
 
     def _open(self, file: Path, structures: list[str], prompts: Sequence[str]) -> tuple:
         try:

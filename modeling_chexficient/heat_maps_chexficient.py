@@ -1,0 +1,155 @@
+"""Where on a film is it: heat maps of phrases for dual encoders, of findings for classification heads.
+
+Two methods, both of the tower's last spatial features:
+
+- `similarity` (dual encoders): every patch is embedded as if it were the whole image, and compared with the phrase by
+  the cosine. In the last block of a transformer each token attends to itself alone, so that its own value stands in
+  place of the pooled image (MaskCLIP, arXiv 2112.01071). Of a tower with stages every cell of the last
+  map is pooled and projected alone (as in BioViL, arXiv 2204.09817).
+- `gradient` (heads, and dual encoders when asked for): HiResCAM (arXiv 2011.08891), the sum over channels
+  of feature times gradient of the output, without averaging gradients over the film as Grad-CAM does (arXiv
+  1610.02391). Of a head on the mean of the last map both are the class activation map: its sum plus bias is the logit.
+  The features are the last map of a tower with stages, the normalised input of the last block of a transformer.
+
+A heat map tells what a model's output rests on, not where a finding is: `eval` judges whether the two agree.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import PreTrainedModel
+
+from .image_processing_chexficient_pixels import to_eight_bit
+from .spatial_features_chexficient import gradient_maps, patch_embeddings
+
+METHODS = ("similarity", "gradient")
+
+
+def similarity_maps(patches: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+    """Cosines [B, P, h, w] of patch embeddings [B, h, w, D] with text embeddings [P, D], both of unit length."""
+    return torch.einsum("bhwd,pd->bphw", patches, texts)
+
+
+def heat_maps(
+    model,
+    processor,
+    films,
+    phrases: Sequence[str | tuple[str, str]],
+    method: str | None = None,
+) -> list[torch.Tensor]:
+    """Where the phrases or findings are on each film, on the film's own pixels.
+
+    Args:
+        model: a `CheXficientModel`, which is asked for phrases, or a `CheXficientForImageClassification`, which is
+            asked for its own findings.
+        processor: the model's own, or its image processor where the model is a head.
+        films: one film or a list, as the image processor takes them, of any sizes.
+        phrases: texts; or, for a dual encoder, pairs of texts (with, without it), whose maps are subtracted.
+        method: of `METHODS`; by default similarity for a dual encoder and gradient for a head.
+
+    Returns:
+        for each film fp32 [phrases, H, W] on the CPU, NaN where the model does not see the film. The values are
+        cosines (of a pair their difference) by similarity, shares of the output by gradient: only their order within
+        one map means something.
+
+    Raises:
+        ValueError: no phrase, a finding that the head does not have, a pair or similarity asked of a head, an unknown
+            method, a tower without spatial features, or films that the processor refuses.
+    """
+    phrases, films = list(phrases), _list_of_films(films)
+    if not phrases:
+        raise ValueError("No phrase or finding to look for was passed")
+    image_processor = getattr(processor, "image_processor", processor)
+    pixels = image_processor(films, return_tensors="pt")["pixel_values"].to(model.device)
+    if hasattr(model, "text_model"):
+        maps = _phrase_maps(model, processor, pixels, phrases, method or "similarity")
+    elif hasattr(model, "classifier"):
+        maps = finding_maps(model, pixels, phrases, method or "gradient")
+    else:
+        raise ValueError(f"{type(model).__name__} tells neither phrases nor findings: there is nothing to point at")
+    return image_processor.post_process_heat_maps(maps.cpu(), [_size(film) for film in films])
+
+
+def finding_maps(model, pixel_values: torch.Tensor, findings: Sequence, method: str = "gradient") -> torch.Tensor:
+    """Heat maps [B, findings, h, w] of a `CheXficientForImageClassification`; errors as of `heat_maps`."""
+    if method != "gradient":
+        raise ValueError(f"a head has no texts to compare patches with: method {method!r} is not there, only gradient")
+    names = list(model.config.id2label.values())
+    unknown = [one for one in findings if one not in names]
+    if unknown:
+        raise ValueError(f"the head has no finding {unknown}, it has {names}")
+    places = [names.index(one) for one in findings]
+    return gradient_maps(model.vision_model, pixel_values, lambda pixels: model(pixel_values=pixels).logits[:, places])
+
+
+def text_maps(
+    tower: PreTrainedModel,
+    pixel_values: torch.Tensor,
+    embed: Callable[[torch.Tensor], torch.Tensor],
+    texts: torch.Tensor,
+    method: str = "similarity",
+) -> torch.Tensor:
+    """Heat maps [B, P, h, w] fp32 of texts [P, D] of unit length; other arguments as of `patch_embeddings`."""
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} of a heat map is unknown, there are {METHODS}")
+    if method == "gradient":
+        return gradient_maps(tower, pixel_values, lambda pixels: embed(pixels) @ texts.T)
+    return similarity_maps(patch_embeddings(tower, pixel_values, embed).float(), texts)
+
+
+def overlay_heat_map(film, heat_map: torch.Tensor | np.ndarray, opacity: float = 0.5) -> Image.Image:
+    """The film as an RGB image, warm where the map is high, as it is where the map is low or NaN.
+
+    Args:
+        film: what `to_eight_bit` takes.
+        heat_map: [H, W] of the film's size. It is scaled from its median to its highest value: half the film is bare.
+        opacity: of the highest value, 0 to 1.
+
+    Raises ValueError where the map is not of the film's size.
+    """
+    grey = np.asarray(to_eight_bit(film).convert("RGB"), dtype=np.float32)
+    values = np.asarray(heat_map, dtype=np.float32)
+    if values.shape != grey.shape[:2]:
+        raise ValueError(f"the heat map is {values.shape}, the film {grey.shape[:2]} (height, width)")
+    low, high = (np.nanmedian(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 0.0)
+    strength = np.nan_to_num((values - low) / (high - low) if high > low else np.zeros_like(values)).clip(0, 1)
+    # From dark red over orange to yellow.
+    colour = np.stack([np.minimum(1, 0.5 + strength), strength**1.5, 0.2 * strength**4], axis=-1) * 255
+    weight = (opacity * strength)[..., None]
+    return Image.fromarray(((1 - weight) * grey + weight * colour).round().astype(np.uint8))
+
+
+def _phrase_maps(model, processor, pixels: torch.Tensor, phrases: list, method: str) -> torch.Tensor:
+    pairs = [(phrase,) if isinstance(phrase, str) else tuple(phrase) for phrase in phrases]
+    if any(len(pair) > 2 for pair in pairs):
+        raise ValueError("a phrase is a text, or a pair of texts: one with what is looked for, one without it")
+    texts = [text for pair in pairs for text in pair]
+    with torch.no_grad():
+        embedded = model(**processor(text=texts).to(model.device)).text_embeds
+    maps = text_maps(model.vision_model, pixels, lambda given: model(pixel_values=given).image_embeds, embedded, method)
+    parts = maps.split([len(pair) for pair in pairs], dim=1)
+    return torch.stack([part[:, 0] - part[:, 1:].sum(dim=1) for part in parts], dim=1)
+
+
+def _list_of_films(films) -> list:
+    if isinstance(films, (np.ndarray, torch.Tensor)) and films.ndim == 4:
+        return list(films)
+    # A column of `datasets` is a sequence, but no list.
+    return list(films) if isinstance(films, Sequence) else [films]
+
+
+def _size(film) -> tuple[int, int]:
+    width, height = to_eight_bit(film).size
+    return height, width
+
+
+__all__ = [
+    "METHODS",
+    "finding_maps",
+    "heat_maps",
+    "overlay_heat_map",
+    "similarity_maps",
+    "text_maps",
+]

@@ -1,0 +1,223 @@
+"""Heat maps: models whose map is known, the way back to the film, towers that have none."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from transformers import Dinov2Config
+
+from eval.heat_map import main
+from eval.settings import MAP_METHODS
+from modeling_chexficient import (
+    CheXficientConfig,
+    CheXficientForImageClassification,
+    CheXficientForSemanticSegmentation,
+    CheXficientModel,
+    heat_maps,
+    overlay_heat_map,
+)
+from modeling_chexficient.heat_maps_chexficient import METHODS
+from modeling_chexficient.spatial_features_chexficient import gradient_maps, patch_embeddings
+from tests.adapter_files import shake
+from tests.bright_models import (
+    SIDE,
+    bright_head,
+    bright_model,
+    bright_processor,
+    film_with_square,
+    save_bright,
+)
+from tests.tiny_towers import TEXT, VISION, WITHOUT_MAPS, images
+
+
+def highest(heat_map) -> tuple[int, int]:
+    """(row, column) of the highest pixel."""
+    return np.unravel_index(np.nanargmax(np.asarray(heat_map)), heat_map.shape)
+
+
+@pytest.mark.parametrize("method", ["similarity", "gradient"])
+@pytest.mark.parametrize(("size", "corner"), [((128, 96), (84, 24)), ((90, 150), (10, 100)), ((64, 64), (4, 40))])
+def test_the_map_points_at_the_bright_square_of_a_film_of_any_size(method, size, corner):
+    film = film_with_square(size, corner)
+    model = bright_head() if method == "gradient" else bright_model()
+    processor = bright_processor()
+    (found,) = heat_maps(model, processor, film, ["bright"])
+    assert found.shape == (1, size[1], size[0])
+    row, column = highest(found[0])
+    assert corner[1] <= row < corner[1] + 12
+    assert corner[0] <= column < corner[0] + 12
+    # Two films at once, the other one of another size; and as a method of the model.
+    both = model.heat_maps(processor.image_processor if method == "gradient" else processor,
+                           [film_with_square((64, 64), (40, 8)), film], ["bright"])  # fmt: skip
+    assert both[0].shape == (1, 64, 64)
+    torch.testing.assert_close(both[1], found, equal_nan=True)
+
+
+def test_what_the_model_does_not_see_has_no_value():
+    (found,) = heat_maps(bright_model(), bright_processor(), film_with_square((160, 80), (60, 40)), ["bright"])
+    seen = found[0].isfinite()
+    assert seen[:, 40:120].all()
+    assert not seen[:, :40].any()
+    assert not seen[:, 120:].any()
+
+
+def test_a_pair_of_phrases_is_a_difference():
+    model, processor, film = bright_model(), bright_processor(), film_with_square((64, 64), (8, 8))
+    (found,) = heat_maps(model, processor, film, ["bright", ("bright", "no bright")])
+    # All texts of this model are alike.
+    assert found[1].abs().max() < 1e-6 < found[0].max()
+
+
+def test_the_map_of_a_linear_head_is_its_class_activation_map():
+    torch.manual_seed(0)
+    config = CheXficientConfig(VISION["resnet"], TEXT["bert"], num_labels=3, problem_type="multi_label_classification")
+    head = CheXficientForImageClassification(config)
+    shake(head)
+    head.eval()
+    # As of a frozen base.
+    head.requires_grad_(False)
+    maps = gradient_maps(head.vision_model, images(), lambda pixels: head(pixels).logits)
+    with torch.no_grad():
+        features = head.vision_model(images()).last_hidden_state
+        expected = torch.einsum("bchw,lc->blhw", features, head.classifier.weight) / features[0, 0].numel()
+        torch.testing.assert_close(maps, expected)
+        torch.testing.assert_close(maps.sum((2, 3)) + head.classifier.bias, head(images()).logits)
+
+
+def test_each_patch_of_a_transformer_is_embedded_alone():
+    """With a single block nothing of another patch reaches it; the text is compared with its own value."""
+    torch.manual_seed(0)
+    one_block = Dinov2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=64, patch_size=16
+    )
+    model = CheXficientModel(CheXficientConfig(one_block, TEXT["bert"], projection_dim=8))
+    shake(model)
+    model.eval()
+
+    def embed(pixels: torch.Tensor) -> torch.Tensor:
+        return model(pixel_values=pixels).image_embeds
+
+    pixels = images(1)
+    before = patch_embeddings(model.vision_model, pixels, embed)
+    assert before.shape == (1, 4, 4, 8)
+    torch.testing.assert_close(before.norm(dim=-1), torch.ones(1, 4, 4))
+    pixels[:, :, 16:32, 48:64] += 1
+    after = patch_embeddings(model.vision_model, pixels, embed)
+    changed = (before - after).abs().amax(-1)[0] > 1e-5
+    assert changed.nonzero().tolist() == [[1, 3]]
+    # The tower is left as it was.
+    assert embed(images(2)).shape == (2, 8)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "registers", "clip", "siglip", "swin", "convnext"])
+def test_towers_of_all_sorts_have_maps(name):
+    torch.manual_seed(0)
+    model = CheXficientModel(CheXficientConfig(VISION[name], TEXT["bert"], projection_dim=8))
+    shake(model)
+    model.eval()
+    side = 8 if name == "swin" else 4
+    embeddings = patch_embeddings(model.vision_model, images(), lambda pixels: model(pixel_values=pixels).image_embeds)
+    assert embeddings.shape == (2, side, side, 8)
+    maps = gradient_maps(model.vision_model, images(), lambda pixels: model(pixel_values=pixels).image_embeds[:, :3])
+    assert maps.shape == (2, 3, side, side)
+    # In front of a layer norm it would be 0 but for rounding.
+    assert maps.std() > 1e-4
+    assert not torch.allclose(maps[0], maps[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("efficientnet", "no list of blocks"), ("dinov3", "cannot embed a single patch"),
+                          ("beit", "joins them"), ("segformer", "no encoder")],
+)  # fmt: skip
+def test_towers_without_spatial_features_are_refused(name, message):
+    model = CheXficientModel(CheXficientConfig({**VISION, **WITHOUT_MAPS}[name], TEXT["bert"], projection_dim=8)).eval()
+    with pytest.raises(ValueError, match=message):
+        patch_embeddings(model.vision_model, images(), lambda pixels: model(pixel_values=pixels).image_embeds)
+
+
+def test_bad_input_is_refused():
+    film, processor = film_with_square((64, 64), (8, 8)), bright_processor()
+    for model, phrases, options, message in (
+        (bright_head(), ["edema"], {}, r"no finding \['edema'\], it has \['bright', 'dull'\]"),
+        (bright_head(), ["bright"], {"method": "similarity"}, "has no texts"),
+        (bright_head(), [("bright", "dull")], {}, "no finding"),
+        (bright_model(), ["bright"], {"method": "attention"}, "method 'attention' of a heat map is unknown"),
+        (bright_model(), [], {}, "No phrase"),
+        (bright_model(), [("bright", "no", "no")], {}, "a pair of texts"),
+        (CheXficientForSemanticSegmentation(bright_head().config), ["bright"], {}, "nothing to point at"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            heat_maps(model, processor, film, phrases, **options)
+
+
+def test_an_overlay_is_warm_where_the_map_is_high_and_the_film_elsewhere():
+    film = film_with_square((40, 30), (20, 5))
+    heat_map = np.zeros((30, 40), np.float32)
+    heat_map[5:10, 20:30] = 1
+    heat_map[:, 35:] = np.nan
+    picture = np.asarray(overlay_heat_map(film, heat_map)).astype(int)
+    grey = np.asarray(film.convert("RGB"))
+    high = heat_map == 1
+    assert (picture[~high] == grey[~high]).all()
+    assert (picture[high][:, 0] > picture[high][:, 2] + 50).all()
+    with pytest.raises(ValueError, match=r"the heat map is \(40, 30\), the film \(30, 40\)"):
+        overlay_heat_map(film, heat_map.T)
+    assert overlay_heat_map(film, np.full((30, 40), np.nan)).tobytes() == film.convert("RGB").tobytes()
+
+
+def run(code: int, *words) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    assert ended.value.code == code
+
+
+def test_the_command_writes_arrays_and_overlays(tmp_path, capsys):
+    films = tmp_path / "films"
+    (films / "below").mkdir(parents=True)
+    film_with_square((96, 80), (60, 10)).save(films / "a.png")
+    # Of more than 8 bits.
+    deep = np.asarray(film_with_square((80, 96), (20, 60))).astype(np.uint16) * 16
+    Image.fromarray(deep).save(films / "below" / "b.png")
+    (films / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n but no picture")
+    model, out = save_bright(tmp_path / "model"), tmp_path / "maps"
+    run(0, "--model", model, "--films", films, "--phrases", "bright", "no bright", "--out", out)
+    table = pd.read_csv(out / "films.csv", dtype=str)
+    assert table.values.tolist() == [["00001", "a.png", "a.png"], ["00002", "below/b.png", "below/b.png"]]
+    for number, corner, size in (("00001", (60, 10), (96, 80)), ("00002", (20, 60), (80, 96))):
+        stored = np.load(out / f"{number}.npz")
+        assert stored["phrases"].tolist() == ["bright", "no bright"]
+        assert stored["maps"].shape == (2, size[1], size[0])
+        row, column = highest(stored["maps"][0])
+        assert corner[1] <= row < corner[1] + 12
+        assert corner[0] <= column < corner[0] + 12
+        assert Image.open(out / f"{number}.2.png").size == size
+    assert "broken.png" in out.with_suffix(".skipped.jsonl").read_text()
+    said = capsys.readouterr().out
+    assert "2 films in" in said
+    assert "1 left out" in said
+    run(1, "--model", model, "--films", films, "--phrases", "bright", "--out", out, "--strict")
+
+
+def test_the_command_on_a_single_film_with_a_head(tmp_path):
+    film = tmp_path / "film.png"
+    film_with_square((SIDE, SIDE), (8, 40)).save(film)
+    head = save_bright(tmp_path / "head", head=True)
+    run(0, "--model", head, "--films", film, "--out", tmp_path / "maps")
+    stored = np.load(tmp_path / "maps" / "00001.npz")
+    assert stored["phrases"].tolist() == ["bright", "dull"]
+    assert (stored["maps"][1] == 0).all()
+    for words, message in (
+        (["--films", film, "--phrases", "edema"], r"no finding \['edema'\]"),
+        (["--films", film, "--map_method", "similarity"], "has no texts"),
+        ([], "name with --films"),
+        (["--films", tmp_path / "none.png"], "there is no such folder, film or table"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main([str(word) for word in ["--model", head, "--out", tmp_path / "x", *words]])
+    with pytest.raises(SystemExit, match="say with --phrases"):
+        main(["--model", str(save_bright(tmp_path / "model")), "--films", str(film), "--out", str(tmp_path / "x")])
+
+
+def test_settings_name_the_methods_there_are():
+    assert MAP_METHODS == METHODS
