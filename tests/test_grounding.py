@@ -1,6 +1,7 @@
 """Grounding: figures by hand, baselines, pairs by patient, models that point rightly, wrongly or not at all."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,8 +125,6 @@ def splits() -> DatasetDict:
 
 
 def test_a_model_that_reads_bright_squares_points_at_them(splits, tmp_path):
-    from dataclasses import replace
-
     model = CheXficientEncoder(bright_model(), bright_processor(), name="bright")
     result = run(BRIGHT, model, splits, replace(SETTINGS, out=tmp_path, show_films=True))
     assert result.headline[0] == BRIGHT.metric
