@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 #: Resamples that are computed at once, and weights (32 MiB): copies and cumulative sums of all would fill the memory.
-_BLOCK, _BLOCK_ELEMENTS = 128, 1 << 22
+_BLOCK, _BLOCK_ELEMENTS = 256, 1 << 22
 #: Over fewer patients an interval says nothing: of one it would have no width.
 LEAST_PATIENTS = 10
 

@@ -1,34 +1,27 @@
 """How fast evaluation is, beside the ways that come to mind first.
 
     python -m eval.speed
-    python -m eval.speed --model runs/demo/model --pairs 100000
+    python -m eval.speed --pairs 100000
 
 Ratios of processor time, median and range of turns in one process: intervals of AUROC and average precision by patient
 against a loop over scikit-learn (of few resamples, extrapolated), at the size of NIH ChestX-ray14's test split with
-simulated scores; and, with `--model`, embedding a folder of films against the pipeline of transformers. Of the ranks of
-retrieval, which have no such peer, seconds and memory. Memory is the peak of what arrays take, the data not counted.
+simulated scores. Of the ranks of retrieval, which have no such peer, seconds and memory. Memory is the peak of what
+arrays take, the data not counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from data_scripts.prepare.speed import write_film
 from data_scripts.speed import Ratio, compare
-from eval.film_files import FilmRules, Films, film_outputs
 from eval.metrics import label_aurocs, label_average_precisions
-from eval.models.load import load_evaluation_model
-from eval.settings import EvaluationSettings
 from eval.significance import resample_all
 from eval.tasks.ranking import pair_up, retrieval_ranks
 
@@ -92,31 +85,6 @@ def time_retrieval(count: int, width: int = 512) -> tuple[float, int]:
     return time.process_time() - start, peak
 
 
-@torch.no_grad()
-def embedding_ratio(model_folder: str, kind: str, films: int, size: tuple[int, int], repeats: int) -> Ratio:
-    """Processor time of the pipeline over that of `eval.embed`'s work, on the same folder of films.
-
-    Raises:
-        ValueError: a film could not be read.
-    """
-    from transformers import pipeline
-
-    model = load_evaluation_model(model_folder, trust_remote_code=True)
-    extract = pipeline("image-feature-extraction", model=model_folder, trust_remote_code=True, device="cpu")
-    settings = EvaluationSettings(batch_size=32)
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [str(Path(folder) / write_film(Path(folder), number, kind, *size)) for number in range(films)]
-        listed = Films.of(Path(folder))
-        batches = [range(start, min(start + 32, films)) for start in range(0, films, 32)]
-
-        def ours() -> None:
-            for kept, _, skipped in film_outputs(model, listed, FilmRules(), settings, "embed_images", batches):
-                if skipped or not kept:
-                    raise ValueError(f"{skipped[0].reason}")
-
-        return compare(ours, lambda: extract(paths, batch_size=32, pool=True, return_tensors=True), repeats)
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="eval.speed", description=__doc__.splitlines()[0])
     parser.add_argument("--films", type=int, default=FILMS, help="Films of the intervals.")
@@ -124,17 +92,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--resamples", type=int, default=1000, help="Resamples of ours.")
     parser.add_argument("--looped", type=int, default=20, help="Resamples of the loop.")
     parser.add_argument("--pairs", type=int, default=20_000, help="Films, and texts, of retrieval.")
-    parser.add_argument("--model", help="Folder of a whole model: adds embedding films with it.")
-    parser.add_argument("--kinds", nargs="+", default=["PNG", "JPEG"], help="Kinds of the films embedded.")
-    parser.add_argument("--size", type=int, nargs=2, default=(1024, 1024), help="Height and width of them.")
-    parser.add_argument("--embedded", type=int, default=32, help="Films embedded in a turn.")
     parser.add_argument("--repeats", type=int, default=5, help="Turns; medians and ranges are shown.")
     parsed = parser.parse_args(arguments)
-    numbers = ("films", "patients", "resamples", "looped", "pairs", "embedded", "repeats")
+    numbers = ("films", "patients", "resamples", "looped", "pairs", "repeats")
     wrong = [name for name in numbers if getattr(parsed, name) < 1]
     if wrong:
         parser.error(f"{' and '.join('--' + name for name in wrong)} must be at least 1")
-    torch.set_num_threads(1)
     ratio, peak = interval_ratio(parsed.films, parsed.patients, parsed.resamples, parsed.looped, parsed.repeats)
     print(
         f"intervals of {parsed.films:,} films: a loop takes {ratio} times ours, which takes {peak / 1e6:,.0f} MB",
@@ -142,9 +105,6 @@ def main(arguments: list[str] | None = None) -> None:
     )
     seconds, peak = time_retrieval(parsed.pairs)
     print(f"ranks of {parsed.pairs:,} films and texts: {seconds:.1f} s, {peak / 1e6:,.0f} MB", flush=True)
-    for kind in parsed.kinds if parsed.model else ():
-        ratio = embedding_ratio(parsed.model, kind, parsed.embedded, parsed.size, parsed.repeats)
-        print(f"embedding {kind} of {parsed.size[0]} x {parsed.size[1]}: the pipeline takes {ratio} times ours")
 
 
 if __name__ == "__main__":
