@@ -34,7 +34,7 @@ SOURCE = Source(
         "A finding that is not listed for a film is not judged; it need not be absent.",
         "Reports of MIMIC-CXR must not be sent to services of third parties; the phrases are parts of them.",
     ),
-    shares_films_with=("mimic_cxr_jpg",),
+    shares_films_with=("mimic_cxr_jpg", "mimic_r2gen"),
 )
 TEXT_OPTIONAL = True
 
