@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from datasets import Dataset
@@ -13,7 +14,7 @@ from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import fingerprint
 from eval.calibrators import earned_calibration
 from eval.features import image_embeddings
-from eval.metrics import LEAST_PATIENTS, resample_weights
+from eval.metrics import LEAST_PATIENTS
 from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
 from eval.prompts import PromptFamily
@@ -264,8 +265,7 @@ def check_points(
         if not known.any():
             continue
         own, targets, patients = own[known], targets[known], scores.patients[known]
-        weights = resample_weights(patients, resamples, seed)
-        rates = threshold_rates(point.threshold, own, targets, weights)
+        rates = resample_by_patient(partial(threshold_rates, point.threshold, own, targets), patients, resamples, seed)
         found = judge_threshold(point.threshold, points.rule, where, own, targets, rates)
         fitted = point.calibration
         told = None if fitted is None else calibration(fitted.probability(own), targets)

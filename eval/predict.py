@@ -252,8 +252,9 @@ def write_studies(out: Path, films: Sequence[FilmFile], columns: Sequence[str], 
         columns: that are pooled. Operating points are of films, so none is pooled.
     """
     scores = pq.read_table(out)
-    study_of = {film.path: film.study for film in films}
-    names = [study_of[path] for path in scores["path"].to_pylist()]
+    # By id: a film may be listed under several.
+    study_of = {film.id: film.study for film in films}
+    names = [study_of[film] for film in scores["id"].to_pylist()]
     whole = np.stack([scores[name].to_numpy() for name in columns], axis=1)
     groups, first = group_rows(names)
     pooled = pool_scores(whole, groups, rule) if names else whole

@@ -15,12 +15,14 @@ A heat map tells what a model's output rests on, not where a finding is: `eval` 
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
+from .image_processing_chexficient_files import open_image
 from .image_processing_chexficient_pixels import to_eight_bit
 from .spatial_features_chexficient import gradient_maps, patch_embeddings
 
@@ -61,6 +63,8 @@ def heat_maps(
     phrases, films = list(phrases), _list_of_films(films)
     if not phrases:
         raise ValueError("No phrase or finding to look for was passed")
+    # Read once: their sizes are needed beside their pixels.
+    films = [open_image(film) if isinstance(film, (str, Path)) else film for film in films]
     image_processor = getattr(processor, "image_processor", processor)
     pixels = image_processor(films, return_tensors="pt")["pixel_values"].to(model.device)
     if hasattr(model, "text_model"):
@@ -137,7 +141,7 @@ def _list_of_films(films) -> list:
     if isinstance(films, (np.ndarray, torch.Tensor)) and films.ndim == 4:
         return list(films)
     # A column of `datasets` is a sequence, but no list.
-    return list(films) if isinstance(films, Sequence) else [films]
+    return list(films) if isinstance(films, Sequence) and not isinstance(films, str) else [films]
 
 
 def _size(film) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from PIL import Image
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.utils import IMAGE_PROCESSOR_NAME, PROCESSOR_NAME
 
-from .image_processing_chexficient_files import is_file, open_image
+from .image_processing_chexficient_files import FilmFileError, is_file, open_image
 from .image_processing_chexficient_masks import (
     class_map,
     class_scores,
@@ -259,6 +259,8 @@ def _prepare(image, side: int | None, position: int) -> Image.Image:
         eight_bit = to_eight_bit(image)
         check_not_clipped(image, eight_bit)
         return eight_bit if side is None else resize_and_crop(eight_bit, side)
+    except FilmFileError as error:
+        raise FilmFileError(f"Image {position} of the batch: {error}", error.kind) from error
     except (TypeError, ValueError) as error:
         raise type(error)(f"Image {position} of the batch: {error}") from error
 

@@ -51,7 +51,7 @@ class FilmFileError(ValueError):
     `kind` says the same without names, so that equal problems can be counted together.
     """
 
-    def __init__(self, message: str, kind: str = "file not usable"):
+    def __init__(self, message: str, kind: str):
         super().__init__(message)
         self.kind = kind
 

@@ -59,8 +59,10 @@ class PeftFolders:
                 kwargs = {**head_arguments(record["head"]), **kwargs}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
         if record is not None:
-            # `name_or_path` is the base's: what lies beside the adapter is found by this.
-            (loaded[0] if isinstance(loaded, tuple) else loaded).loaded_from = str(place)
+            # `name_or_path` and the commit are the base's: what lies beside the adapter is found by these.
+            model = loaded[0] if isinstance(loaded, tuple) else loaded
+            model.loaded_from = str(place)
+            model.loaded_revision = (adapter if "_adapter_model_path" in adapter else kwargs).get("revision")
         if record is not None and precision != "fp32":
             model = loaded[0] if isinstance(loaded, tuple) else loaded
             hold_base(model, precision)

@@ -143,7 +143,10 @@ class _KnowsPoints:
         place = getattr(self.model, "loaded_from", None) or self.model.name_or_path
         file = Path(str(threshold))
         if threshold == VALIDATED:
-            found = find_points(place) if place else None
+            # Of a Hub repository, those of the commit that the weights are of.
+            whole = getattr(self.model.config, "_commit_hash", None)
+            revision = getattr(self.model, "loaded_revision", None if hasattr(self.model, "loaded_from") else whole)
+            found = find_points(place, revision) if place else None
             if found is None:
                 raise ValueError(
                     f"{place or 'the model'} has no {POINTS_FILE}: choose operating points on films of your own with "

@@ -4,9 +4,11 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from tests.training import make_batch, make_trainer
 from train.pretrain.model import freeze_blocks
+from train.runs.depths import depth_of_parameters
 from train.runs.flops import PairFlops
 
 RESNET = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 8], "depths": [1, 1], "layer_type": "basic"}
@@ -42,6 +44,26 @@ def test_a_run_leaves_them_as_they_were(tiny_corpus, tmp_path):
     changed = {name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])}
     assert not any(".layer." in name or "embeddings." in name for name in changed if name.startswith("vision_model."))
     assert "visual_projection.weight" in changed
+
+
+def test_stages_that_lie_in_several_lists_are_one_depth():
+    """DaViT holds a stage's convolution and its blocks apart, convolutions first."""
+    tower = nn.Module()
+    tower.convs = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+    tower.blocks = nn.ModuleList(nn.ModuleList([nn.Linear(2, 2)]) for _ in range(3))
+    tower.norm = nn.LayerNorm(2)
+    depths, count = depth_of_parameters(tower)
+    assert count == 3
+    assert (
+        [depths[f"convs.{n}.weight"] for n in range(3)]
+        == [depths[f"blocks.{n}.0.weight"] for n in range(3)]
+        == [1, 2, 3]
+    )
+    assert depths["norm.weight"] == 4
+    freeze_blocks(tower, 2)
+    assert {name for name, parameter in tower.named_parameters() if not parameter.requires_grad} == {
+        f"{part}.{kind}" for part in ("convs.0", "convs.1", "blocks.0.0", "blocks.1.0") for kind in ("weight", "bias")
+    }
 
 
 def test_what_cannot_be_frozen_is_refused(tiny_corpus, tmp_path):

@@ -54,6 +54,15 @@ def test_the_map_points_at_the_bright_square_of_a_film_of_any_size(method, size,
     torch.testing.assert_close(both[1], found, equal_nan=True)
 
 
+def test_films_may_be_paths(tmp_path):
+    model, processor, film = bright_model(), bright_processor(), film_with_square((80, 60), (8, 8))
+    film.save(tmp_path / "film.png")
+    (expected,) = heat_maps(model, processor, film, ["bright"])
+    for films in (tmp_path / "film.png", str(tmp_path / "film.png"), [tmp_path / "film.png"]):
+        (found,) = heat_maps(model, processor, films, ["bright"])
+        torch.testing.assert_close(found, expected, equal_nan=True)
+
+
 def test_what_the_model_does_not_see_has_no_value():
     (found,) = heat_maps(bright_model(), bright_processor(), film_with_square((160, 80), (60, 40)), ["bright"])
     seen = found[0].isfinite()

@@ -148,8 +148,11 @@ def test_plan_spends_what_passes_over_all_pairs_would_cost(tmp_path, selection, 
 @pytest.mark.parametrize("selection", ["quantile", "random"])
 def test_plan_pays_a_pass_and_no_scoring_where_curation_trains_on_all(tmp_path, selection):
     given = {"selection": selection, "curation_warmup_share": 0, "curation_trains_on": "all"}
-    schedule = plan(arguments(tmp_path, compute_passes=1.5, **given), 1000, RelativeCosts(scored=0.3))
+    schedule = plan(arguments(tmp_path, compute_passes=1.5, chunk_size=20, **given), 1000, RelativeCosts(scored=0.3))
     assert schedule.subset_steps == 50
+    # In chunks of 10 the first of two is embedded twice.
+    schedule = plan(arguments(tmp_path, compute_passes=1.5, **given), 1000, RelativeCosts(scored=0.3))
+    assert schedule.subset_steps == 35
 
 
 def test_plan_counts_small_images_by_their_cost(tmp_path):
@@ -161,6 +164,8 @@ def test_plan_counts_small_images_by_their_cost(tmp_path):
 def test_impossible_plans_are_refused(tmp_path):
     with pytest.raises(ValueError, match="super_batch_size is 20 but the corpus has 15"):
         plan(arguments(tmp_path), 15)
+    with pytest.raises(ValueError, match="num_prototypes is 20, but 33 pairs make super-batches of 16"):
+        plan(arguments(tmp_path, num_prototypes=20), 33)
     with pytest.raises(ValueError, match="max_steps 30"):
         plan(arguments(tmp_path, max_steps=30), 1000)
     with pytest.raises(ValueError, match=r"compute_passes 0\.3 allows"):
@@ -190,6 +195,7 @@ def test_impossible_plans_are_refused(tmp_path):
         ({"num_prototypes": 21}, "num_prototypes is 21, more than the 20 pairs of a super-batch"),
         ({"freeze_blocks": -1}, "freeze_blocks is -1"),
         ({"chunks_in_memory": 0}, "chunks_in_memory is 0"),
+        ({"freeze_blocks": 1, "gradient_checkpointing": True}, "freeze_blocks does not go with gradient_checkpointing"),
         ({"low_resolution_share": 2}, "low_resolution_share"),
         ({"chunk_size": 0}, "chunk_size is 0"),
         ({"load_best_model_at_end": True, "save_strategy": "no", "eval_strategy": "no"}, "load_best_model_at_end"),

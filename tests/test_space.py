@@ -507,6 +507,7 @@ def test_a_film_is_read_over_http_and_not_kept(served, client, space, tmp_path):
     assert 'class="swatch"' not in client.predict([], api_name="/show_structures")
     warm = client.predict([], " edema ", api_name="/show_where")
     assert "what speaks most for “edema”" in warm
+    assert "not one whole upright frontal chest film" in warm
     assert 'class="swatch"' in client.predict([seen[0]], " ", api_name="/show_where")
     _, uploads, log = served
     assert not [file for file in uploads.rglob("*") if file.is_file()]

@@ -115,7 +115,9 @@ def test_predict_writes_a_table_of_studies(base, tmp_path):
     for number in range(4):
         write_film(tmp_path / f"{number}.png", (40, 40), seed=number)
     (tmp_path / "3.png").write_bytes(b"no film")
-    table = pd.DataFrame({"path": [f"{number}.png" for number in range(4)], "study": ["07", "8", "07", "9"]})
+    # One film is listed in two studies.
+    paths = [*(f"{number}.png" for number in range(4)), "0.png"]
+    table = pd.DataFrame({"path": paths, "study": ["07", "8", "07", "9", "5"], "id": list("abcde")})
     table.to_csv(tmp_path / "films.csv", index=False)
     out = tmp_path / "scores.parquet"
     words = ["--model", str(base), "--findings", "edema", "--out", str(out), "--study_rule", "mean_score", "--films"]
@@ -124,8 +126,8 @@ def test_predict_writes_a_table_of_studies(base, tmp_path):
     assert ended.value.code == 0
     scores = pd.read_parquet(out)["logit_difference_edema"]
     studies = pd.read_parquet(tmp_path / "scores.studies.parquet")
-    assert (studies["study"].tolist(), studies["films"].tolist()) == (["07", "8"], [2, 1])
-    expected = [(scores[0] + scores[2]) / 2, scores[1]]
+    assert (studies["study"].tolist(), studies["films"].tolist()) == (["07", "8", "5"], [2, 1, 1])
+    expected = [(scores[0] + scores[2]) / 2, scores[1], scores[0]]
     np.testing.assert_allclose(studies["logit_difference_edema"], expected, rtol=1e-5)
     assert read_job(tmp_path / "scores.studies.parquet")["study_rule"] == "mean_score"
     out.unlink()

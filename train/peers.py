@@ -36,6 +36,7 @@ from train.objectives.batch import PairBatch
 from train.objectives.contrastive import ContrastiveObjective
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
+from train.objectives.modes import has_dropout
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.model import build_model
 from train.runs.memory import peak_bytes
@@ -66,6 +67,8 @@ class PeerArguments:
         for name in ("batch_size", "chunk_size", "text_length", "repeats"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if min(self.chunks_in_memory, default=0) < 1:
+            raise ValueError(f"chunks_in_memory is {self.chunks_in_memory}, all must be at least 1")
 
 
 @dataclass
@@ -271,6 +274,10 @@ def format_table(report: dict) -> str:
 def run(model_arguments: ModelArguments, arguments: PeerArguments) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(model_arguments, Vocabulary(), arguments.seed).to(device).train()
+    if has_dropout(model):
+        raise ValueError(
+            "the towers have dropout, so no two steps have one gradient: set it to 0 in their configurations"
+        )
     words = model.config.text_config.vocab_size
     batch = random_batch(
         arguments.batch_size, arguments.text_length, model_arguments.image_size, words, arguments.seed

@@ -14,8 +14,8 @@ from modeling_chexficient import normalise_pixels
 from train.objectives.batch import PairBatch
 from train.runs.flops import PairFlops
 
-#: Sizes that chunks of fixed shapes may have, up to `chunk_size`: few, and at most a twentieth of a chunk is padding
-#: where a batch has several.
+#: Sizes that chunks of fixed shapes may have, up to `chunk_size`: few, and of a batch of several large chunks at most a
+#: twentieth is padding.
 _SIZES = 40
 
 

@@ -69,7 +69,8 @@ def freeze_blocks(tower: nn.Module, count: int) -> None:
             "same: leave freeze_blocks out"
         )
     for name, parameter in tower.named_parameters():
-        parameter.requires_grad_(depths[name] > count)
+        if depths[name] <= count:
+            parameter.requires_grad_(False)
 
 
 def _whole_model(arguments: ModelArguments) -> CheXficientModel:

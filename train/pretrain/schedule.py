@@ -81,6 +81,11 @@ def plan(args: CuratedTrainingArguments, num_rows: int, costs: RelativeCosts | N
         "accumulate": accumulate,
     }
     schedule = Schedule(**phases, subset_steps=0)
+    if online and args.rule.uses_prototypes and args.num_prototypes > num_rows // schedule.steps_per_pass:
+        raise ValueError(
+            f"num_prototypes is {args.num_prototypes}, but {num_rows} pairs make super-batches of "
+            f"{num_rows // schedule.steps_per_pass}, by the first of which they start: lower it or raise super_batch_size"
+        )
     if args.max_steps > 0:
         given, subset_steps = f"max_steps {args.max_steps}", args.max_steps * accumulate - schedule.total_steps
     elif args.compute_passes is not None:
@@ -102,11 +107,22 @@ def _kept_share(args: CuratedTrainingArguments) -> float:
     return (args.keep_share or CuratedTrainingArguments.keep_share) if args.rule.selects else 1.0
 
 
+def _embedded_twice(args: CuratedTrainingArguments) -> float:
+    """Share of a super-batch that gradient caching embeds twice where all of it is trained on."""
+    own = math.ceil(args.super_batch_size / world_size())
+    chunks = math.ceil(own / (args.chunk_size or args.per_device_train_batch_size))
+    return 0.0 if chunks == 1 else (chunks - min(args.chunks_in_memory, chunks - 1)) / chunks
+
+
 def _affordable(args: CuratedTrainingArguments, schedule: Schedule, costs: RelativeCosts) -> int:
     """Batches of the subset phase, a multiple of `accumulate`, that the budget leaves after warm-up and scoring."""
     rule, count = args.rule, schedule.num_rows
     free = args.curation_trains_on == "all"
-    scored = count * max(schedule.curation_epochs, rule.when is When.OFFLINE) if rule.scores and not free else 0
+    if free:
+        # Nothing is scored, but what does not fit one chunk goes through the towers twice.
+        scored = count * schedule.curation_epochs * _embedded_twice(args)
+    else:
+        scored = count * max(schedule.curation_epochs, rule.when is When.OFFLINE) if rule.scores else 0
     if REFERENCE in rule.needs:
         # As if the reference cost what the learner does.
         scored += count

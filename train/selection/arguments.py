@@ -48,7 +48,8 @@ class SelectionArguments(constants_of(RULES)):
         metadata={
             "help": "What is trained on in the curation epoch: the kept pairs of every super-batch (published), which "
             "costs a forward pass over all pairs to score them; or all, a plain pass whose embeddings are the scores, "
-            "so that choosing costs nothing, and the kept pairs from then on.",
+            "so that choosing costs nothing, and the kept pairs from then on. What of a super-batch does not fit one "
+            "chunk goes through the towers twice; a pair without finite features costs its whole super-batch.",
             "choices": ["kept", "all"],
         },
     )

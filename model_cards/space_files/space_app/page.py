@@ -145,6 +145,11 @@ class _FilmFile(gr.File):
         return None if payload is None else payload.path
 
 
+def _reasons(reading: Reading) -> str:
+    """What speaks against a film, above it."""
+    return "".join(_message(f"{reason} {NO_FILM}") for reason in reading.reasons)
+
+
 class _Handlers:
     """What the events of the page do. What is wrong with the input comes back as a plain sentence in its place."""
 
@@ -186,10 +191,8 @@ class _Handlers:
         chosen = {self.numbers[name]: reading.masks[self.numbers[name]] for name in structures}
         film = image_html(overlay(reading.shown, chosen), "chest film")
         legend = legend_html(self.models.segmentation.names, chosen) if chosen else ""
-        reasons = "".join(_message(f"{reason} {NO_FILM}") for reason in reading.reasons)
-        return (
-            f'{reasons}{film}<div class="caption"><small>Cut to the square that the model sees.</small></div>{legend}'
-        )
+        caption = '<div class="caption"><small>Cut to the square that the model sees.</small></div>'
+        return f"{_reasons(reading)}{film}{caption}{legend}"
 
     def point(self, reading: Reading | None, structures: list[str], phrase: str) -> str:
         """The film under the heat map of a phrase; with the masks again where the phrase is empty."""
@@ -202,7 +205,8 @@ class _Handlers:
         said = (
             f"Warm: what speaks most for “{escape(phrase.strip())}”. It is no outline of a finding, and may be wrong."
         )
-        return f'{image_html(picture, "chest film under a heat map")}<div class="caption"><small>{said}</small></div>'
+        film = image_html(picture, "chest film under a heat map")
+        return f'{_reasons(reading)}{film}<div class="caption"><small>{said}</small></div>'
 
     def _open(self, file: Path, structures: list[str], prompts: Sequence[str]) -> tuple:
         try:
