@@ -170,8 +170,8 @@ class PretrainingArguments(SelectionArguments):
             raise ValueError(f"freeze_blocks is {self.freeze_blocks}, it must not be negative")
         if self.freeze_blocks and self.gradient_checkpointing:
             raise ValueError(
-                "freeze_blocks does not go with gradient_checkpointing, for which transformers has the backward pass run "
-                "to the first block: leave one of them out"
+                "freeze_blocks does not go with gradient_checkpointing, for which transformers has the backward pass "
+                "run to the first block: leave one of them out"
             )
 
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:

@@ -84,7 +84,8 @@ def plan(args: CuratedTrainingArguments, num_rows: int, costs: RelativeCosts | N
     if online and args.rule.uses_prototypes and args.num_prototypes > num_rows // schedule.steps_per_pass:
         raise ValueError(
             f"num_prototypes is {args.num_prototypes}, but {num_rows} pairs make super-batches of "
-            f"{num_rows // schedule.steps_per_pass}, by the first of which they start: lower it or raise super_batch_size"
+            f"{num_rows // schedule.steps_per_pass}, by the first of which they start: lower it or raise "
+            "super_batch_size"
         )
     if args.max_steps > 0:
         given, subset_steps = f"max_steps {args.max_steps}", args.max_steps * accumulate - schedule.total_steps
