@@ -176,7 +176,7 @@ class SpaceModels:
     def verdicts(self, findings: Sequence[Finding], scores: Sequence[float]) -> list[bool | None]:
         """Whether each score is above the operating point; None without one that was chosen with these prompts."""
         points = self.points["model"].points if "model" in self.points else {}
-        scale, found = float(self.model.logit_scale.exp()), []
+        scale, found = float(self.model.logit_scale.detach().exp()), []
         for finding, score in zip(findings, scores, strict=True):
             point = points.get(finding.name)
             fits = point is not None and not point.from_others
