@@ -24,7 +24,6 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import HfArgumentParser
 
-import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.labels import chosen_labels, fingerprint, label_matrix, label_targets

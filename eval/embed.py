@@ -21,7 +21,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
 from data_scripts.reading.tables import read_table, require_columns
 from data_scripts.schema import DataError, Skipped
 from eval.features import embed_texts

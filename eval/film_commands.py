@@ -11,7 +11,6 @@ import torch
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
-import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
 from data_scripts.progress import quiet_libraries
 from eval.film_files import FilmRules
 from eval.models.encoders import EvaluationModel

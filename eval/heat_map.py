@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
 from data_scripts.progress import progress
 from data_scripts.schema import Skipped
 from eval.film_commands import FilmArguments, run_command

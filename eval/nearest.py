@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 from transformers import HfArgumentParser
 
-import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
 from data_scripts.command_line import split_positional
 from data_scripts.progress import quiet_libraries
 from data_scripts.schema import Skipped

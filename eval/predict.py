@@ -35,7 +35,6 @@ import pyarrow.parquet as pq
 from accelerate import PartialState
 from torch import Tensor
 
-import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
 from eval.film_commands import FilmTableArguments, describe_model, run_command
 from eval.film_files import FilmFile, Films, film_outputs
 from eval.models.adapted import FindingsModel

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-import modeling_chexficient  # noqa: F401 (registers the model with the Auto classes)
 from data_scripts.progress import quiet_libraries
 from eval.arguments import EvaluationArguments
 from eval.models.load import load_evaluation_model

@@ -1,6 +1,11 @@
-"""How fast a contrastive step of ours is beside the trainers that one would otherwise pick, in one process.
+r"""How fast a contrastive step of ours is beside the trainers that one would otherwise pick, in one process.
 
-    python -m train.peers --image_size 112 --vision_config '{"model_type": "dinov2", ...}' --text_config '{...}'
+    OMP_NUM_THREADS=1 python -m train.peers --image_size 112 --batch_size 48 --chunk_size 8 --text_length 64 \
+        --max_text_length 64 --chunks_in_memory 1 2 3 \
+        --vision_config '{"model_type": "dinov2", "patch_size": 14, "hidden_size": 384, "num_hidden_layers": 12,
+            "num_attention_heads": 6}' \
+        --text_config '{"model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6,
+            "intermediate_size": 1536, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}'
 
 It needs `pip install open_clip_torch sentence-transformers`, whose torchvision must belong to the torch that is there;
 a peer whose package is absent is left out, and said so. All have the same towers and weights, the same batch and texts,

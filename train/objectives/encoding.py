@@ -114,10 +114,8 @@ class Encoder:
         index = chunk.texts.to(batch.device, non_blocking=True)
         texts = {name: tensor[index, : chunk.text_length] for name, tensor in batch.texts.items()}
         if self.flops is not None:
-            image, text = self.flops.image(pixels.shape[-1]), self.flops.text(chunk.text_length)
-            self.spent[spent_on] += len(pixels) * image.forward + len(index) * text.forward
-            if torch.is_grad_enabled():
-                self.spent[spent_on] += len(pixels) * image.backward + len(index) * text.backward
+            cost = self.flops.pairs(len(pixels), pixels.shape[-1], chunk.text_length, len(index))
+            self.spent[spent_on] += cost.forward + (cost.backward if torch.is_grad_enabled() else 0)
         with self.autocast():
             outputs = model(pixel_values=normalise_pixels(pixels, self.image_mean, self.image_std), **texts)
         images, texts = outputs.image_embeds, outputs.text_embeds

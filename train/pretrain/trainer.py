@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -246,7 +248,7 @@ class CuratedTrainer(RunTrainer):
             # Trainer does so for the model alone.
             self.objective.zero_grad()
         batch = inputs.to(self.args.device)
-        curating, cached = self.schedule.is_curating(number), None
+        curating, cached, embedded = self.schedule.is_curating(number), None, None
         if curating:
             if self.schedule.is_first_of_pass(number):
                 # The last pass decides: the union of several would be more than the share asked for.
@@ -254,13 +256,14 @@ class CuratedTrainer(RunTrainer):
             try:
                 if self.args.curation_trains_on == "all":
                     batch = self.curator.whole(batch)
+                    embedded = partial(self.curator.choose_while_training, batch, number=number)
                 else:
                     batch, cached = self.curator.choose(self.model, batch, number)
             except NonFiniteError as error:
                 return self._skip(str(error))
         try:
             with without_dropout(self.model, active=curating):
-                loss = self._backward(model, batch, cached, number)
+                loss = self._backward(model, batch, cached, number, embedded)
         except NonFiniteError as error:
             return self._skip(f"{error}{self._culprits(batch)}")
         if self.accelerator.sync_gradients:
@@ -280,7 +283,14 @@ class CuratedTrainer(RunTrainer):
             return "; no single pair is to blame, all their embeddings are finite"
         return f"; the embeddings of {len(rows)} pairs are, the first: {self.train_dataset.record_ids(rows[:10])}"
 
-    def _backward(self, model, batch: PairBatch, cached: tuple[Tensor, Tensor] | None, number: int) -> Tensor:
+    def _backward(
+        self,
+        model,
+        batch: PairBatch,
+        cached: tuple[Tensor, Tensor] | None,
+        number: int,
+        embedded: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> Tensor:
         accumulate = self.current_gradient_accumulation_steps
 
         def check(loss: Tensor) -> None:
@@ -288,10 +298,6 @@ class CuratedTrainer(RunTrainer):
             if sum_over_processes(~torch.isfinite(loss)) > 0:
                 raise NonFiniteError(f"batch {number} (step {self.state.global_step}): the loss is NaN or infinite")
 
-        def choose(images: Tensor, texts: Tensor) -> None:
-            self.curator.choose_while_training(batch, images, texts, number)
-
-        while_training = self.schedule.is_curating(number) and self.args.curation_trains_on == "all"
         return backward_in_chunks(
             model,
             self.model,
@@ -304,7 +310,7 @@ class CuratedTrainer(RunTrainer):
             self._image_size(number),
             check,
             self.args.chunks_in_memory,
-            choose if while_training else None,
+            embedded,
         )
 
     def _image_size(self, number: int) -> int | None:

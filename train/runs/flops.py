@@ -81,10 +81,18 @@ class PairFlops:
         tokens = torch.zeros(1, length, dtype=torch.long, device="meta")
         return self._count(("text", length), lambda: self._twin(input_ids=tokens).text_embeds)
 
-    def pairs(self, count: int, image_size: int, text_length: int) -> Cost:
-        """Of `count` pairs whose texts are padded to `text_length` tokens."""
+    def pairs(self, count: int, image_size: int, text_length: int, texts: int | None = None) -> Cost:
+        """Of `count` pairs whose texts are padded to `text_length` tokens.
+
+        Args:
+            texts: how many are encoded where pairs share some; None: one each.
+        """
         image, text = self.image(image_size), self.text(text_length)
-        return Cost(count * (image.forward + text.forward), count * (image.backward + text.backward))
+        texts = count if texts is None else texts
+        return Cost(
+            count * image.forward + texts * text.forward,
+            count * image.backward + texts * text.backward,
+        )
 
     def _count(self, key: tuple[str, int], embed: Callable[[], Tensor]) -> Cost:
         if key not in self._costs:
