@@ -28,10 +28,7 @@ from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.labels import chosen_labels, fingerprint, label_matrix, label_targets
 from data_scripts.progress import quiet_libraries
-from eval.models.adapted import FindingsModel
-from eval.models.encoders import EvaluationModel
-from eval.models.load import load_evaluation_model
-from eval.operating_points import (
+from eval.calibration.operating_points import (
     LEAST_FILMS,
     PointCheck,
     PointRules,
@@ -40,6 +37,9 @@ from eval.operating_points import (
     score_by_points,
     score_films,
 )
+from eval.models.adapted import FindingsModel
+from eval.models.encoders import EvaluationModel
+from eval.models.load import load_evaluation_model
 from eval.prompts import PROMPT_FAMILIES, find_prompts
 from eval.records.runs import weights_folder
 from eval.scores import ZeroShotScores

@@ -24,10 +24,10 @@ from torch import Tensor
 from data_scripts.reading.tables import read_table, require_columns
 from data_scripts.schema import DataError, Skipped
 from eval.features import embed_texts
-from eval.film_commands import FilmTableArguments, describe_model, run_command
-from eval.film_files import Films, film_outputs, ids_of
+from eval.films.commands import FilmTableArguments, describe_model, run_command
+from eval.films.files import Films, film_outputs, ids_of
+from eval.films.parts import PartedTable
 from eval.models.encoders import EvaluationModel
-from eval.parts import PartedTable
 from eval.settings import PROBE_FEATURES
 
 FILMS, TEXTS = "embeddings of films", "embeddings of texts"
@@ -63,8 +63,8 @@ def embed(model: EvaluationModel, arguments: EmbedArguments) -> tuple[int, dict[
     """Embed all films or texts and write the table; the number of rows, and of films left out by the cause.
 
     Raises:
-        ValueError: a model without text tower is given texts; a text is blank; see `eval.film_files.Films.of` and
-            `eval.parts.PartedTable`.
+        ValueError: a model without text tower is given texts; a text is blank; see `eval.films.files.Films.of` and
+            `eval.films.parts.PartedTable`.
     """
     of_films = arguments.films is not None
     parts = _film_parts(model, arguments) if of_films else _text_parts(model, arguments)

@@ -21,11 +21,11 @@ import numpy as np
 
 from data_scripts.progress import progress
 from data_scripts.schema import Skipped
-from eval.film_commands import FilmArguments, run_command
-from eval.film_files import Films, open_film
+from eval.films.commands import FilmArguments, run_command
+from eval.films.files import Films, open_film
+from eval.films.parts import write_skipped
 from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
-from eval.parts import write_skipped
 from eval.tasks.film_maps import on_film, square_maps
 from eval.tasks.segmentation_data import seen_share
 from modeling_chexficient import overlay_heat_map
@@ -53,7 +53,7 @@ def draw_maps(model: EvaluationModel, arguments: HeatMapArguments) -> tuple[int,
 
     Raises:
         ValueError: the model cannot be asked for the phrases, or has no spatial features (`EvaluationModel.heat_maps`);
-            see `eval.film_files.Films.of`.
+            see `eval.films.files.Films.of`.
     """
     phrases = arguments.phrases or (model.label_names if isinstance(model, FindingsModel) else [])
     if not phrases:

@@ -24,9 +24,9 @@ from transformers import HfArgumentParser
 from data_scripts.command_line import split_positional
 from data_scripts.progress import quiet_libraries
 from data_scripts.schema import Skipped
-from eval.film_files import FilmFile, FilmPixels, FilmRules, Films
+from eval.films.files import FilmFile, FilmPixels, FilmRules, Films
+from eval.films.parts import read_job
 from eval.models.load import load_evaluation_model
-from eval.parts import read_job
 from eval.provenance import processor_sha256
 from eval.settings import PROBE_FEATURES
 

@@ -35,11 +35,11 @@ import pyarrow.parquet as pq
 from accelerate import PartialState
 from torch import Tensor
 
-from eval.film_commands import FilmTableArguments, describe_model, run_command
-from eval.film_files import FilmFile, Films, film_outputs
+from eval.films.commands import FilmTableArguments, describe_model, run_command
+from eval.films.files import FilmFile, Films, film_outputs
+from eval.films.parts import METADATA, PartedTable, read_job
 from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
-from eval.parts import METADATA, PartedTable, read_job
 from eval.prompts import PROMPT_FAMILIES, find_prompts
 from eval.settings import NONE
 from eval.study_level import SCORE_RULES, group_rows, pool_scores
@@ -203,7 +203,7 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
     """Score all films and write the table; the number of scored films, and of those left out by the cause.
 
     Raises:
-        ValueError: see `make_scorer`, `eval.film_files.Films.of` and `eval.parts.PartedTable`.
+        ValueError: see `make_scorer`, `eval.films.files.Films.of` and `eval.films.parts.PartedTable`.
     """
     scorer = make_scorer(model, arguments.findings, arguments.prompts)
     points = read_points(model, scorer, arguments.operating_points)

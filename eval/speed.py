@@ -21,8 +21,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from data_scripts.speed import Ratio, compare
-from eval.metrics import label_aurocs, label_average_precisions
-from eval.significance import resample_all
+from eval.statistics.metrics import label_aurocs, label_average_precisions
+from eval.statistics.significance import resample_all
 from eval.tasks.ranking import pair_up, retrieval_ranks
 
 #: Test films and patients of NIH ChestX-ray14, and about the shares of its fourteen findings and "No Finding".

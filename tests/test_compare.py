@@ -11,12 +11,12 @@ import pytest
 from matplotlib import pyplot as plt
 from sklearn.metrics import roc_auc_score
 
-from eval.metrics import bootstrap_weights
 from eval.records.results import Provenance, ZeroShotResult
 from eval.records.runs import Flops
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
-from eval.significance import mean_statistics, paired_differences, resample_statistics
+from eval.statistics.metrics import bootstrap_weights
+from eval.statistics.significance import mean_statistics, paired_differences, resample_statistics
 from eval.studies.__main__ import main as compare_main
 from eval.studies.arms import arm_name
 from eval.studies.label_placement import name_clusters

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from data_scripts.films.images import open_image
-from eval import embed, nearest, parts
+from eval import embed, nearest
+from eval.films import parts
 from eval.models.load import load_evaluation_model
 from tests.adapter_files import save_base
 from tests.film_files import write_film

@@ -10,7 +10,14 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from eval.metrics import (
+from eval.models.load import load_evaluation_model
+from eval.prompts import find_prompts
+from eval.records.estimates import percentile_interval
+from eval.records.results import Estimate, ZeroShotResult, load_result
+from eval.run import main as run_main
+from eval.scores import ZeroShotScores, scores_path
+from eval.settings import EvaluationSettings
+from eval.statistics.metrics import (
     auroc,
     bootstrap_weights,
     label_aurocs,
@@ -19,13 +26,6 @@ from eval.metrics import (
     weighted_auroc,
     weighted_average_precision,
 )
-from eval.models.load import load_evaluation_model
-from eval.prompts import find_prompts
-from eval.records.estimates import percentile_interval
-from eval.records.results import Estimate, ZeroShotResult, load_result
-from eval.run import main as run_main
-from eval.scores import ZeroShotScores, scores_path
-from eval.settings import EvaluationSettings
 from eval.tasks.calibration import calibration, reliability_bins, two_class_softmax
 from eval.tasks.thresholds import choose_threshold, judge_threshold, threshold_rates
 from eval.tasks.zero_shot import _few_patients, judge, score_split

@@ -26,8 +26,8 @@ from eval.records.results import Estimate, ZeroShotResult, load_result
 from eval.run import main as run_main
 from eval.settings import EvaluationSettings
 from eval.splits import load_splits
+from eval.statistics.subgroups import subgroups
 from eval.studies.models import compare_folders, compare_results, format_differences
-from eval.subgroups import subgroups
 from eval.suite import judge, judge_model
 from eval.tables import Row, format_rows
 from tests.tiny_models import save_tiny_model

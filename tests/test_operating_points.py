@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
-from eval.calibrators import earned_calibration, fit_calibration
-from eval.operating_points import PointRules, check_points, choose_point, choose_points
+from eval.calibration.calibrators import earned_calibration, fit_calibration
+from eval.calibration.operating_points import PointRules, check_points, choose_point, choose_points
 from eval.prompts import NO_FINDING, find_prompts
 from eval.scores import ZeroShotScores
 from eval.tasks.thresholds import choose_threshold, weighted_roc
@@ -62,7 +62,7 @@ def test_thresholds_are_those_counted_by_hand_and_by_scikit_learn():
 
 def test_intervals_hold_the_truth_and_a_threshold_does_not_flatter_itself(monkeypatch):
     """Sensitivity and specificity of the population at the chosen threshold are known here."""
-    monkeypatch.setattr("eval.operating_points.earned_calibration", lambda *_: None)
+    monkeypatch.setattr("eval.calibration.operating_points.earned_calibration", lambda *_: None)
     inside, corrected, apparent = [], [], []
     for seed in range(40):
         scores, targets, patients = simulated(seed, films=400, distance=1.5)

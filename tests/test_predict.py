@@ -11,7 +11,8 @@ from PIL import Image, ImageOps
 
 from data_scripts.films.images import open_image
 from data_scripts.synthetic import SyntheticOptions, draw_film, make_case
-from eval import film_files, parts
+from eval.films import files as film_files
+from eval.films import parts
 from eval.models.load import load_evaluation_model
 from eval.predict import main
 from tests.adapter_files import make_adapter, save_base

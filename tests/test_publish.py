@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
 
-from eval.operating_points import choose_point
+from eval.calibration.operating_points import choose_point
 from eval.records.results import load_result
 from eval.records.runs import Adaptation, PretrainRun
 from model_cards import upload

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from eval.metrics import auroc, bootstrap_weights, label_aurocs, resample_weights, weighted_auroc
 from eval.records.results import Estimate
-from eval.significance import (
+from eval.statistics.metrics import auroc, bootstrap_weights, label_aurocs, resample_weights, weighted_auroc
+from eval.statistics.significance import (
     bootstrap_p_value,
     by_patient_intervals,
     compare_models,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from eval.benchmarks import BENCHMARKS
+from eval.films.parts import read_job
 from eval.models.load import load_evaluation_model
-from eval.parts import read_job
 from eval.predict import main as predict
 from eval.scores import ZeroShotScores
 from eval.settings import EvaluationSettings

@@ -26,7 +26,6 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser,
 
 from data_scripts.progress import quiet_libraries
 from eval.benchmarks import BENCHMARKS, Benchmark
-from eval.metrics import label_aurocs
 from eval.models.hog import HOG, HogEncoder
 from eval.records.estimates import Estimate
 from eval.records.json_values import write_json
@@ -34,8 +33,9 @@ from eval.records.results import ProbeResult, load_result
 from eval.records.runs import AdaptRun, Run
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
-from eval.significance import mean_statistics, paired_differences, resample_statistics
 from eval.splits import find_folders, names_of_data
+from eval.statistics.metrics import label_aurocs
+from eval.statistics.significance import mean_statistics, paired_differences, resample_statistics
 from eval.suite import judge
 from eval.tables import format_difference, format_estimate
 from train.adapt.__main__ import ARGUMENTS, Arguments

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from eval.metrics import resample_weights
 from eval.records.results import (
     Estimate,
     GroundingResult,
@@ -25,6 +24,7 @@ from eval.records.results import (
     ZeroShotResult,
 )
 from eval.scores import ZeroShotScores
+from eval.statistics.metrics import resample_weights
 from eval.tasks.calibration import reliability_bins, two_class_softmax
 
 MAIN, OTHER, SOFT = "#1f6f8b", "#c8553d", "#8d959d"

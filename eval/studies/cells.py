@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.records.results import Estimate
 from eval.records.runs import AdaptRun
-from eval.significance import bootstrap_p_value, mean_statistics, paired_differences, resample_statistics
+from eval.statistics.significance import bootstrap_p_value, mean_statistics, paired_differences, resample_statistics
 from eval.studies.arms import CellKey, group_runs
 from eval.studies.runs import JudgedRun
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.records.results import ProbeResult, ZeroShotResult, load_result
 from eval.scores import ZeroShotScores, scores_path
-from eval.significance import ModelDifference, compare_models
+from eval.statistics.significance import ModelDifference, compare_models
 from eval.tables import format_estimate
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from eval.artifacts import load_artifact
-from eval.metrics import label_aurocs, macro_mean, macro_means
 from eval.records.results import ProbeResult, SegmentationResult, TaskResult, ZeroShotResult, load_result
 from eval.records.runs import AdaptRun, PretrainRun, Run
 from eval.scores import ZeroShotScores, scores_path
+from eval.statistics.metrics import label_aurocs, macro_mean, macro_means
 from eval.tasks.dice import weighted_means
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 

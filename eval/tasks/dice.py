@@ -7,7 +7,7 @@ from skimage.morphology import skeletonize
 
 from data_scripts.schema import INSIDE, NOT_JUDGED
 from eval.records.results import Estimate, StructureResult
-from eval.significance import by_patient_intervals
+from eval.statistics.significance import by_patient_intervals
 
 QUANTILES = (0, 0.25, 0.5, 0.75, 1)
 #: A reference is thin (a tube, a line) where its mean width is at most this share of the film's shorter side.

@@ -29,8 +29,8 @@ from eval.processes import share_batches
 from eval.prompts import find_prompts
 from eval.records.results import GroundedFinding, GroundingResult, PointingScores, Subgroup
 from eval.settings import EvaluationSettings
-from eval.significance import by_patient_intervals
-from eval.subgroups import subgroups
+from eval.statistics.significance import by_patient_intervals
+from eval.statistics.subgroups import subgroups
 from eval.tasks.dice import weighted_means
 from eval.tasks.film_maps import enlarge, square_maps
 from eval.tasks.localisation import (

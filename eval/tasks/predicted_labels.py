@@ -15,7 +15,6 @@ from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.labels import chosen_labels
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
-from eval.metrics import label_aurocs, macro_mean
 from eval.models.encoders import EvaluationModel
 from eval.provenance import describe
 from eval.records.provenance import Provenance
@@ -23,9 +22,10 @@ from eval.records.results import Estimate, ProbeLabel, ProbeResult, ProbeShare, 
 from eval.records.runs import Adaptation
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import NONE, EvaluationSettings
-from eval.significance import resample_by_patient
+from eval.statistics.metrics import label_aurocs, macro_mean
+from eval.statistics.significance import resample_by_patient
+from eval.statistics.subgroups import subgroups
 from eval.study_level import SCORE_RULES, Studies
-from eval.subgroups import subgroups
 
 
 def judge_head(

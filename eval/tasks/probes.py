@@ -20,9 +20,9 @@ from sklearn.preprocessing import StandardScaler
 
 from data_scripts.prepared.patient_sample import draw_patients
 from data_scripts.progress import progress
-from eval.metrics import auroc, label_aurocs
 from eval.records.results import Estimate, ProbeLabel, ProbeShare
-from eval.significance import resample_by_patient
+from eval.statistics.metrics import auroc, label_aurocs
+from eval.statistics.significance import resample_by_patient
 
 #: Inverse strengths of the L2 penalty (scikit-learn's C) that validation chooses from, the strongest penalty first.
 C_GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)

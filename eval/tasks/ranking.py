@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from eval.records.results import Direction, Estimate
-from eval.significance import by_patient_intervals
+from eval.statistics.significance import by_patient_intervals
 
 #: R@k of these k.
 CUTOFFS = (1, 5, 10)

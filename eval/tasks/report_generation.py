@@ -28,8 +28,8 @@ from eval.models.encoders import EvaluationModel
 from eval.processes import share_batches
 from eval.records.results import ReportResult, Subgroup
 from eval.settings import EvaluationSettings
-from eval.significance import by_patient_intervals
-from eval.subgroups import subgroups
+from eval.statistics.significance import by_patient_intervals
+from eval.statistics.subgroups import subgroups
 from eval.tasks.predicted_labels import describe_adapted, training_notes
 from eval.tasks.report_examples import keep_reports
 from eval.tasks.report_scores import score_findings, score_reports

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eval.records.results import FindingScores, TextScores
-from eval.significance import by_patient_intervals
+from eval.statistics.significance import by_patient_intervals
 from eval.tasks.optional_text_metrics import OPTIONAL, attempt, meteor, meteor_1_5
 from eval.tasks.text_conventions import R2GenScores, R2GenTexts
 from eval.tasks.text_metrics import (

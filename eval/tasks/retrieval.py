@@ -19,8 +19,8 @@ from eval.models.encoders import EvaluationModel
 from eval.provenance import describe
 from eval.records.results import RetrievalResult, Subgroup
 from eval.settings import EvaluationSettings
-from eval.significance import by_patient_intervals
-from eval.subgroups import subgroups
+from eval.statistics.significance import by_patient_intervals
+from eval.statistics.subgroups import subgroups
 from eval.tasks.ranking import Pairs, judge_ranks, pair_up, recalls, retrieval_ranks, top_hits
 
 #: Order of the sections in the published evaluation; the training text has findings first.

@@ -25,7 +25,7 @@ from eval.models.encoders import EvaluationModel
 from eval.processes import share_batches
 from eval.records.results import SegmentationResult, StructureResult, Subgroup
 from eval.settings import EvaluationSettings
-from eval.subgroups import subgroups
+from eval.statistics.subgroups import subgroups
 from eval.tasks.decoders import DECODERS, train_decoders
 from eval.tasks.dice import centre_lines, dice, judge, overlaps, weighted_means, with_structure
 from eval.tasks.predicted_labels import adaptation_notes, describe_adapted, training_notes

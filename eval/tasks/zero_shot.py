@@ -16,16 +16,16 @@ from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import chosen_labels, label_targets, prevalences
 from eval.benchmarks import COMMON_FROM, Benchmark
 from eval.features import embed_texts, image_embeddings
-from eval.metrics import label_aurocs, label_average_precisions, macro_mean, macro_means
 from eval.models.encoders import EvaluationModel
 from eval.prompts import PROMPT_FAMILIES, PromptFamily, find_prompts, unused_pairs
 from eval.provenance import describe
 from eval.records.results import Estimate, FrequencyGroup, LabelResult, PromptResult, Subgroup, ZeroShotResult
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import EvaluationSettings
-from eval.significance import resample_all, resample_by_patient
+from eval.statistics.metrics import label_aurocs, label_average_precisions, macro_mean, macro_means
+from eval.statistics.significance import resample_all, resample_by_patient
+from eval.statistics.subgroups import subgroups
 from eval.study_level import Studies
-from eval.subgroups import subgroups
 from eval.tasks.calibration import calibration, two_class_softmax
 from eval.tasks.thresholds import choose_threshold, judge_threshold, parse_rule, threshold_rates
 

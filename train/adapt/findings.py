@@ -17,7 +17,7 @@ from data_scripts.prepared.labels import label_matrix
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import DataError
 from eval.benchmarks import Benchmark
-from eval.metrics import label_aurocs
+from eval.statistics.metrics import label_aurocs
 from modeling_chexficient.modeling_chexficient_heads import CheXficientForImageClassification
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.adapt.arguments import TaskArguments

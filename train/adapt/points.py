@@ -9,8 +9,8 @@ from accelerate import PartialState
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.mixture import Mixture
+from eval.calibration.operating_points import LEAST_FILMS, PointRules, describe_points, refusal, score_films
 from eval.models.load import load_evaluation_model
-from eval.operating_points import LEAST_FILMS, PointRules, describe_points, refusal, score_films
 from eval.settings import EvaluationSettings
 from eval.splits import names_of_data
 from modeling_chexficient.operating_points_chexficient import POINTS_FILE

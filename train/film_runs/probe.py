@@ -14,9 +14,9 @@ from data_scripts.prepared.mixture import Mixture, load_mixture
 from data_scripts.prepared.patient_sample import draw_patients
 from data_scripts.schema import DataError
 from eval.features import image_embeddings
-from eval.metrics import label_aurocs
 from eval.models.encoders import EvaluationModel
 from eval.settings import EvaluationSettings
+from eval.statistics.metrics import label_aurocs
 from eval.tasks.probes import LabelledFeatures, fit_probe, nan_mean
 
 _COLUMNS = ("record_id", "image", "labels", "patient_id")

@@ -6,9 +6,9 @@ import datasets
 import evaluate
 import numpy as np
 
-from eval.metrics import label_aurocs
+from eval.statistics.metrics import label_aurocs
 
-_DESCRIPTION = "Area under the ROC curve for several labels, ties counted half, by eval.metrics.weighted_auroc."
+_DESCRIPTION = "Area under the ROC curve for several labels, ties counted half, by weighted_auroc of eval.statistics."
 _INPUTS = """
 Args:
     predictions: scores [n][labels], higher for present.

@@ -12,7 +12,7 @@ from data_scripts.prepared.id_files import check_nested
 from eval.artifacts import artifact_path
 from eval.records.results import ProbeResult, SegmentationResult, TaskResult, ZeroShotResult, load_results
 from eval.records.runs import AdaptRun, Run
-from eval.significance import resample_statistics
+from eval.statistics.significance import resample_statistics
 from eval.studies.runs import Figures, check_weights, findings_by_film, structures_by_film
 
 #: The costs of the runs of one arm may lie so far apart, as a share: texts are padded to the longest of a chunk, which

@@ -12,9 +12,8 @@ from scipy.stats import binomtest
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import fingerprint
-from eval.calibrators import earned_calibration
+from eval.calibration.calibrators import earned_calibration
 from eval.features import image_embeddings
-from eval.metrics import LEAST_PATIENTS
 from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
 from eval.prompts import PromptFamily
@@ -22,7 +21,8 @@ from eval.records.estimates import percentile_interval
 from eval.records.results import Calibration, Threshold
 from eval.scores import ZeroShotScores
 from eval.settings import EvaluationSettings
-from eval.significance import resample_by_patient
+from eval.statistics.metrics import LEAST_PATIENTS
+from eval.statistics.significance import resample_by_patient
 from eval.tasks.calibration import calibration
 from eval.tasks.thresholds import choose_step, judge_threshold, parse_rule, threshold_rates, weighted_roc
 from eval.tasks.zero_shot import pair_embeddings, pair_scores

@@ -12,7 +12,7 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 
 from data_scripts.progress import quiet_libraries
-from eval.film_files import FilmRules
+from eval.films.files import FilmRules
 from eval.models.encoders import EvaluationModel
 from eval.models.load import load_evaluation_model
 from eval.provenance import processor_sha256

@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Dataset
 
 from data_scripts.prepared.columns import read_column
-from eval.metrics import LEAST_PATIENTS
+from eval.statistics.metrics import LEAST_PATIENTS
 
 #: Lower ends of the age bands, in years; the last is open.
 AGE_BANDS = (0, 18, 40, 65, 80)

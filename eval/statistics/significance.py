@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, rankdata
 
-from eval.metrics import LEAST_PATIENTS, label_aurocs, macro_means
 from eval.records.results import Estimate
+from eval.statistics.metrics import LEAST_PATIENTS, label_aurocs, macro_means
 
 #: Numbers of the weights that are held at once: 32 MiB of float64.
 _BLOCK_ELEMENTS = 1 << 22
@@ -161,7 +161,7 @@ def resample_by_patient(
         function: takes weights [R, n], how often each film counts, and gives values [R, ...].
         patients: [n], whose film each is.
         resamples: how often patients are sampled.
-        seed: the same seed and patients give the same resamples, those of `eval.metrics.bootstrap_weights`.
+        seed: the same seed and patients give the same resamples, those of `eval.statistics.metrics.bootstrap_weights`.
         block_elements: how many weights are held at once; the values do not depend on it.
     """
     return resample_all({"": function}, patients, resamples, seed, block_elements)[""]

@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from eval.significance import by_patient_intervals
+from eval.statistics.significance import by_patient_intervals
 from modeling_chexficient.operating_points_chexficient import ScoreCalibration, sigmoid
 
 #: From the stiffest to the most flexible.

@@ -1,0 +1,1 @@
+"""Metrics with their intervals: by patient, between models, and in subgroups."""
