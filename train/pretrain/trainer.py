@@ -108,7 +108,7 @@ class CuratedTrainer(RunTrainer):
         super().__init__(
             model,
             args,
-            corpus=train_dataset.fingerprint,
+            corpus=train_dataset.training_fingerprint,
             settings=(settings or {}) | {"schedule": asdict(self.schedule)},
             train_dataset=train_dataset,
             data_collator=data_collator,
