@@ -17,9 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
-from data_scripts.films.images import open_image
 from data_scripts.own_files.corpus import Corpus, Row
 from data_scripts.own_files.films import find_films, normal_path
 from data_scripts.own_files.options import Options
@@ -27,7 +25,7 @@ from data_scripts.own_files.records import read_one
 from data_scripts.own_files.table import labels_of, mask_paths, match_rows, open_table, vocabulary_of
 from data_scripts.reading.blanks import cell
 from data_scripts.reading.report_words import FOREIGN_SHARE, looks_foreign
-from data_scripts.schema import DataError, Mask, Record, Skipped, Source, within
+from data_scripts.schema import DataError, Mask, Record, Skipped, Source
 
 SOURCE = Source(
     name="folder",
@@ -109,8 +107,3 @@ def _read_table(corpus: Corpus, name: str, table: pd.DataFrame, options: Options
     for film in corpus.films:
         if film not in used:
             yield Skipped(film, f"{name} has no row for it (see also --image_root)", "film without a row")
-
-
-def read_image(raw: Path, record: Record, options: Options) -> tuple[Image.Image, dict[str, Image.Image]]:
-    """The film, and no masks beside those of the record."""
-    return open_image(within(raw, record.image_path), options.multi_frame), {}
