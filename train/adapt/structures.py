@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from data_scripts.prepared.films import FilmDataset, film_pixels
-from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks
+from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks, shown_structures
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
 from eval.benchmarks import Benchmark
@@ -28,6 +28,7 @@ from train.adapt.augmentation import Augmentation, move_masks
 from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
 from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
+from train.adapt.sampler import ForegroundSampler
 from train.adapt.tasks import Task, rows_of
 
 _COLUMNS = ("image", "masks", "labels", "patient_id")
@@ -143,6 +144,12 @@ def build_structures(
         return any(there[id(split)][row] & wanted for row in rows)
 
     splits = choose_films(train, validation, usable, can_choose, arguments.label_share, seed)
+    notes = [*splits.notes, *_notes(structures, [there[id(train)][row] for row in splits.train_rows])]
+    sampler = None
+    if arguments.oversample_foreground:
+        shows = shown_structures(train, splits.train_rows, structures)
+        sampler = ForegroundSampler(shows, arguments.oversample_foreground, seed)
+        notes.append(_told(sampler, shows, list(structures)))
     set_seed(seed)
     head = {
         "id2label": dict(enumerate(structures)),
@@ -165,7 +172,8 @@ def build_structures(
         augmentation=augmentation,
         seed=seed,
         metric="dice",
-        notes=[*splits.notes, *_notes(structures, [there[id(train)][row] for row in splits.train_rows])],
+        sampler=sampler,
+        notes=notes,
         structures=structures,
         base_precision=precision,
         no_mask_is_empty=arguments.no_mask_is_empty,
@@ -212,3 +220,14 @@ def _notes(structures: Mapping[str, tuple[str, ...]], there: Sequence[set[str]])
     shown = set().union(*there)
     hidden = [name for name, masks in structures.items() if not shown.intersection(masks)]
     return [f"No sampled training film shows these structures, so they are not learnt: {hidden}."] if hidden else []
+
+
+def _told(sampler: ForegroundSampler, shows: np.ndarray, structures: Sequence[str]) -> str:
+    """What the sampler does, for a reader of the results. Raises ValueError where it does nothing."""
+    rare = [f"{structures[number]} ({shows[:, number].mean():.1%} of the films)" for number in sampler.rare]
+    if not rare:
+        raise ValueError(
+            f"oversample_foreground {sampler.share}: every structure is in as many of the training films, or in none: "
+            "leave it out"
+        )
+    return f"At {sampler.share:.0%} of the places in a batch a film is drawn that shows one of: {', '.join(rare)}."
