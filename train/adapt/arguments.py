@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -25,7 +26,9 @@ _OF_TASK = {
         ("labels", "unlisted_is_absent", "class_balance", "max_pos_weight", "image_pooling", "head_start"),
         "classification",
     ),
-    **dict.fromkeys(("structures", "no_mask_is_empty", "decoder", "oversample_foreground"), "segmentation"),
+    **dict.fromkeys(
+        ("structures", "no_mask_is_empty", "decoder", "entropy_weight", "oversample_foreground"), "segmentation"
+    ),
 }
 CLASS_BALANCES = ("none", "pos_weight", "effective")
 
@@ -92,6 +95,13 @@ class TaskArguments:
             "choices": list(DECODERS),
         },
     )
+    entropy_weight: float = field(
+        default=1.0,
+        metadata={
+            "help": "Structures: weight of cross entropy beside soft Dice; 0, Dice alone, suits thin structures, which "
+            "cross entropy puts out first."
+        },
+    )
     oversample_foreground: float = field(
         default=0.0,
         metadata={
@@ -105,6 +115,8 @@ class TaskArguments:
             raise ValueError("model is missing: name the base, a folder or a Hub id")
         if not 0 < self.label_share <= 1:
             raise ValueError(f"label_share is {self.label_share}, it must lie in (0, 1] (a share of the patients)")
+        if not 0 <= self.entropy_weight < math.inf:
+            raise ValueError(f"entropy_weight is {self.entropy_weight}, it must be 0 or more")
         if not 0 <= self.oversample_foreground < 1:
             raise ValueError(
                 f"oversample_foreground is {self.oversample_foreground}, it must lie in [0, 1) (a share of the batch)"

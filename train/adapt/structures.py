@@ -47,6 +47,7 @@ class StructuresTask(Task):
     Args:
         structures: mask names by structure, in the order of the head.
         no_mask_is_empty: as of the benchmark.
+        entropy_weight: of cross entropy beside soft Dice.
     """
 
     targets: ClassVar[str] = "masks"
@@ -54,6 +55,7 @@ class StructuresTask(Task):
 
     structures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     no_mask_is_empty: bool = False
+    entropy_weight: float = 1.0
 
     def collate(self, films: list[dict]) -> dict[str, Tensor]:
         size = self.image_processor.size["shortest_edge"]
@@ -78,10 +80,10 @@ class StructuresTask(Task):
         return judged_counts(masks != NOT_JUDGED)
 
     def loss(self, model: nn.Module, inputs: dict[str, Tensor], judged: Tensor) -> Tensor:
-        """The model's own loss, with pixels and structures of the whole step to divide by."""
+        """The model's own loss (with another weight of cross entropy), divided by what is in the whole step."""
         labels = inputs["labels"]
         logits = model(pixel_values=inputs["pixel_values"]).logits
-        return entropy_and_dice(logits, labels == 1, labels != _IGNORED, judged)
+        return entropy_and_dice(logits, labels == 1, labels != _IGNORED, judged, self.entropy_weight)
 
     def measure(self, output, batch: dict[str, Tensor]) -> Tensor:
         """Pixels found and in the reference, found, in the reference: [B, L, 3]; NaN where no pixel is judged."""
@@ -177,6 +179,7 @@ def build_structures(
         structures=structures,
         base_precision=precision,
         no_mask_is_empty=arguments.no_mask_is_empty,
+        entropy_weight=arguments.entropy_weight,
     )
 
 
