@@ -69,7 +69,7 @@ class EvaluationArguments:
     )
     map_method: str | None = field(
         default=None,
-        metadata={"help": "Of heat maps; default: similarity, of heads gradient.", "choices": list(MAP_METHODS)},
+        metadata={"help": "Of heat maps; default: layercam.", "choices": list(MAP_METHODS)},
     )
     study_rule: str = field(
         default=NONE,

@@ -29,7 +29,7 @@ _OF_TASK = {
     "study_rule": ("zero_shot", "disease_prediction"),
 }
 #: `modeling_chexficient.heat_maps_chexficient.METHODS`, which takes seconds to import.
-MAP_METHODS = ("similarity", "gradient")
+MAP_METHODS = ("layercam", "gradient", "similarity")
 #: Rules by which films of one study are judged as one (`eval.study_level`).
 NONE, MEAN_SCORE, MAX_SCORE, MEAN_EMBEDDING = "none", "mean_score", "max_score", "mean_embedding"
 STUDY_RULES = (NONE, MEAN_SCORE, MAX_SCORE, MEAN_EMBEDDING)
@@ -65,7 +65,7 @@ class EvaluationSettings:
             that of the benchmark's corpus (`eval.tasks.text_conventions`).
         radeval_metrics: of the package radeval, reported beside ours (`eval.tasks.radeval_metrics`).
         study_rule: how films of one study are judged as one, of `STUDY_RULES`; "none": each by itself.
-        map_method: how heat maps are made, of `MAP_METHODS`; None: the model's default.
+        map_method: how heat maps are made, of `MAP_METHODS`; None: the first.
         show_films: keep films and texts in artifacts (`eval.suite` sets it where the data are open).
     """
 

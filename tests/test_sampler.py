@@ -225,7 +225,7 @@ def test_arguments_that_cannot_work_are_refused(tmp_path, changes, message):
 def test_recipes_parse_and_the_published_one_is_published():
     recipes = Path(__file__).parents[1] / "train" / "recipes"
     types = (ModelArguments, DataArguments, CuratedTrainingArguments)
-    adapting = {"classification", "segmentation", "report_generation", "report_generation_demo"}
+    adapting = {"classification", "segmentation", "segmentation_tubes", "report_generation", "report_generation_demo"}
     adapting |= {"lora_mrm", "lora_cxr_mae"}
     given = ["--dataset_dir", "x", "--model", "x", "--output_dir", "x", "--use_cpu"]
     for recipe in recipes.glob("*.yaml"):

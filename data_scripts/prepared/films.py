@@ -95,11 +95,13 @@ class FilmDataset(torch.utils.data.Dataset):
     Args:
         dataset: a whole split.
         rows: the rows of it that are in this dataset.
-        columns: `image`, and `masks` and `labels` where they are needed.
+        columns: of `image`, `masks` and `labels` those that are needed.
     """
 
     def __init__(self, dataset: Dataset, rows: Sequence[int], columns: Sequence[str]):
-        kept = dataset.select_columns(list(columns)).cast_column("image", datasets.Image(decode=False))
+        kept = dataset.select_columns(list(columns))
+        if "image" in columns:
+            kept = kept.cast_column("image", datasets.Image(decode=False))
         if "masks" in columns:
             undecoded = datasets.List({"name": datasets.Value("string"), "image": datasets.Image(decode=False)})
             kept = kept.cast_column("masks", undecoded)
@@ -111,7 +113,8 @@ class FilmDataset(torch.utils.data.Dataset):
     def __getitem__(self, position: int) -> dict:
         row = int(self.rows[position])
         film = self.dataset[row]
-        film["image"] = decode(film["image"], f"the film of row {row}")
+        if "image" in film:
+            film["image"] = decode(film["image"], f"the film of row {row}")
         for mask in film.get("masks") or ():
             mask["image"] = decode(mask["image"], f"the mask {mask['name']!r} of row {row}")
         return film | {"row": row}

@@ -352,7 +352,7 @@ class PointingScores:
 
 @dataclass
 class GroundedFinding:
-    """One finding: its pairs of film and phrase, its scores by map ("model", "centre map", "random map").
+    """One finding: its pairs of film and phrase, its scores by map (of `eval.tasks.grounding.MAPS`).
 
     `region_share` is the mean share of the film that its region takes; `focal` whether that is small.
     """
