@@ -1,6 +1,7 @@
 """The benchmarks of drawing, reading, bookkeeping and evaluation: what they print, never how fast this machine is."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from data_scripts import speed
 from eval import speed as evaluation_speed
 from eval.tasks.ranking import retrieval_ranks
 from train.selection import speed as selection_speed
+from train.selection.sampler import CurationBatchSampler, Schedule
+from train.selection.state import CurationState
 
 
 def test_ratios_are_the_medians_of_turns_after_the_first(monkeypatch):
@@ -44,6 +47,18 @@ def test_commands_print_a_ratio_for_each_work(capsys):
 
 def test_the_books_hold_a_quarter():
     assert int(selection_speed.keep_books(20_000).kept.sum()) == 5_000
+
+
+def test_the_orders_of_a_run_take_five_bytes_a_pair():
+    pairs = 200_000
+    schedule = Schedule(pairs, 8192, 4096, warmup_steps=60, curation_epochs=2, subset_steps=0)
+    sampler = CurationBatchSampler(schedule, CurationState(pairs), seed=0, rank=0, world_size=1)
+    tracemalloc.start()
+    seen = sum(len(batch) for batch in sampler.global_batches(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seen == 60 * 4096 + 2 * pairs
+    assert peak < 5 * pairs, "one order at a time, of 4 bytes"
 
 
 def test_evaluation_is_timed_against_what_gives_the_same(capsys):
