@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from data_scripts.films.images import open_image
-from eval import embed, nearest
+from eval import embed, nearest, speed
 from eval.films import parts
 from eval.models.load import load_evaluation_model
 from tests.adapter_files import save_base
@@ -51,6 +51,18 @@ def test_films_are_embedded_as_the_model_embeds_them(base, films, tmp_path):
     half = run(base, tmp_path / "half.parquet", "--films", str(films), "--store", "fp16", "--features", "tower")
     assert pq.read_schema(tmp_path / "half.parquet").field("embedding").type.value_type == "halffloat"
     np.testing.assert_allclose(np.stack(half["embedding"]), model.tower_features(pixels), atol=1e-3)
+
+
+def test_the_pipeline_that_embedding_is_timed_against_gives_the_same_features(base, tmp_path, monkeypatch):
+    """`embedding_ratio` refuses a pair that does not."""
+    model = load_evaluation_model(str(base))
+    assert speed.embedding_ratio(tmp_path / "equal", model, "JPEG", 2, (90, 70), 1).median > 0
+    model.image_processor.image_mean = [0.5, 0.5, 0.5]
+    extract = speed.peer_pipeline(model)
+    model.image_processor.image_mean = [0.1, 0.1, 0.1]
+    monkeypatch.setattr(speed, "peer_pipeline", lambda _: extract)
+    with pytest.raises(ValueError, match="features are others"):
+        speed.embedding_ratio(tmp_path / "other", model, "JPEG", 2, (90, 70), 1)
 
 
 def test_another_model_does_not_go_on(base, films, tmp_path, monkeypatch):
