@@ -21,8 +21,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from data_scripts.speed import Ratio, compare
-from eval.statistics.metrics import label_aurocs, label_average_precisions
-from eval.statistics.significance import resample_all
+from eval.statistics.ranked_labels import RankedLabels
+from eval.statistics.significance import resample_by_patient
 from eval.tasks.ranking import pair_up, retrieval_ranks
 
 #: Test films and patients of NIH ChestX-ray14, and about the shares of its fourteen findings and "No Finding".
@@ -37,10 +37,9 @@ def simulate(films: int, patients: int, seed: int = 0) -> tuple[np.ndarray, np.n
     return generator.standard_normal(targets.shape) + targets, targets, generator.integers(patients, size=films)
 
 
-def intervals(scores: np.ndarray, targets: np.ndarray, patients: np.ndarray, resamples: int) -> dict:
-    """AUROC and average precision [1 + resamples, labels], resampled by patient."""
-    figures = {name: partial(name, scores, targets) for name in (label_aurocs, label_average_precisions)}
-    return resample_all(figures, patients, resamples, seed=0)
+def intervals(scores: np.ndarray, targets: np.ndarray, patients: np.ndarray, resamples: int) -> np.ndarray:
+    """AUROC and average precision [1 + resamples, 2, labels], resampled by patient."""
+    return resample_by_patient(RankedLabels(scores, targets).both, patients, resamples, seed=0)
 
 
 def loop_over_resamples(scores: np.ndarray, targets: np.ndarray, patients: np.ndarray, resamples: int) -> np.ndarray:

@@ -16,7 +16,12 @@ from data_scripts.reading.blanks import cell
 from data_scripts.reading.tables import mend_ids, read_table, require_columns, rows_of
 from data_scripts.schema import DataError, Label, Skipped, is_file
 
-_LABEL_VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
+#: In small letters.
+_LABEL_VALUES = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "positive", "present"), 1),
+    **dict.fromkeys(("0", "0.0", "false", "no", "negative", "absent"), 0),
+    **dict.fromkeys(("-1", "-1.0", "uncertain"), -1),
+}
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 
 
@@ -149,13 +154,14 @@ def labels_of(row: dict[str, str], vocabulary: list[str], options: Options) -> l
     labels = []
     for name in options.label_columns:
         value = cell(row[name])
-        if value and value not in _LABEL_VALUES:
+        if value and value.lower() not in _LABEL_VALUES:
             raise DataError(
-                f"label {name!r} is {value!r}: allowed are 1 (present), 0 (absent), -1 (uncertain), blank",
+                f"label {name!r} is {value!r}: allowed are 1 (present, positive, yes, true), 0 (absent, negative, no, "
+                "false), -1 (uncertain), blank",
                 "unknown label value",
             )
         if value:
-            labels.append(Label(name, _LABEL_VALUES[value]))
+            labels.append(Label(name, _LABEL_VALUES[value.lower()]))
     listed = cell(row[options.labels_column]) if options.labels_column else ""
     if listed and listed not in options.unlabelled_values:
         present = {part.strip() for part in listed.split(options.label_separator)}
