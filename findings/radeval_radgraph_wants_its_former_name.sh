@@ -9,7 +9,7 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/venv"
 "$place/venv/bin/pip" install --quiet "torch==2.13.0" "transformers==5.23.0" "numpy==2.4.6" "dotmap==1.3.30" \
-    "nltk==3.10.4" "h5py==3.16.0" "jsonpickle==4.1.4" "filelock" "rich"
+    "nltk==3.10.4" "h5py==3.16.0" "jsonpickle==4.1.4" "filelock" "rich" "requests" "appdirs"
 "$place/venv/bin/pip" install --quiet --no-deps "radeval==2.2.1"
 cat > "$place/former_name.py" <<'PY'
 import importlib.metadata
