@@ -8,10 +8,13 @@ from PIL import Image
 
 from data_scripts.check.__main__ import check_folder
 from data_scripts.check.tables import check_texts
+from data_scripts.own_files.options import Options
+from data_scripts.own_files.table import labels_of, vocabulary_of
 from data_scripts.prepare.__main__ import main
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.reading.ages import parse_age
 from data_scripts.reading.report_words import looks_foreign, says_nothing
+from data_scripts.reading.tables import read_table, rows_of
 from data_scripts.reading.views import normalise_sex, require_sex
 from data_scripts.schema import DataError
 
@@ -141,3 +144,34 @@ def test_the_check_finds_reports_that_say_nothing(tmp_path):
     rows = pd.DataFrame({"report": ["see dictation", "Clear.", ""], "record_id": ["a", "b", "c"], "language": "en"})
     (problem,) = check_texts(rows.assign(patient_id=["1", "2", "3"]))
     assert (problem.kind, problem.records, problem.is_error) == ("reports that say nothing", ("a",), True)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["Edema|Mass", "Mass", "todo", "[]"],
+        ["['Edema', 'Mass']", "['Mass']", "todo", "[]"],
+        [["Edema", "Mass"], ["Mass"], None, []],
+    ],
+)
+def test_findings_listed_in_one_cell(tmp_path, cells):
+    table = pd.DataFrame({"found": cells})
+    table.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    table, options = read_table(tmp_path / "t.jsonl"), Options(labels_column="found", unlabelled_values=["todo"])
+    vocabulary = vocabulary_of(table, options)
+    found = [{label.name: label.value for label in labels_of(row, vocabulary, options)} for _, row in rows_of(table)]
+    assert found == [{"Edema": 1, "Mass": 1}, {"Edema": 0, "Mass": 1}, {}, {"Edema": 0, "Mass": 0}]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["Edema; Mass", "Edema"], r"'Edema; Mass' seems to be 2 findings: --label_separator ';' \(it is '\|'\)"),
+        (["Edema|Mass", "edema"], r"lists 'edema' and 'Edema'|lists 'Edema' and 'edema'"),
+    ],
+)
+def test_findings_that_would_be_taken_for_others(cells, message):
+    with pytest.raises(DataError, match=message):
+        vocabulary_of(pd.DataFrame({"found": cells}), Options(labels_column="found"))
+    # A name with a slash alone is one finding.
+    assert vocabulary_of(pd.DataFrame({"found": ["Mass/Nodule", "Edema"]}), Options(labels_column="found"))
