@@ -15,7 +15,7 @@ def share_interval(value: float, resampled: np.ndarray, films: int) -> Share:
 
     The exact interval of a share of as many independent films as would vary like the resamples, at most `films` (Korn
     and Graubard, Survey Methodology 24(2), 1998). Percentiles of the resamples are too narrow where films are few or
-    shares near 1, and have no width where no film is wrong: of 50 films they hold the truth in 87 to 92 % of draws.
+    shares near 1, and have no width where no film is wrong.
 
     Args:
         value: 0 to 1.

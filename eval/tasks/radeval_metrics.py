@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -18,7 +19,12 @@ from eval.tasks.optional_text_metrics import offline
 
 RADEVAL = "radeval"
 INSTALL = "pip install radeval"
-_FETCH = "python -c \"from radeval import RadEval; RadEval(metrics=['{name}'])\""
+#: The name that radeval 2.2.1 had before, and by which its RadGraph still imports it.
+_FORMER_NAME = "RadEval"
+_FETCH = (
+    f"python -c \"import sys, {RADEVAL}; sys.modules['{_FORMER_NAME}'] = {RADEVAL}; "
+    f"{RADEVAL}.RadEval(metrics=['{{name}}'])\""
+)
 
 
 def check_radeval() -> str:
@@ -49,9 +55,10 @@ class RadEvalMetrics:
         self.version = check_radeval()
         self.names = list(names)
         with _alone():
-            from radeval import RadEval
+            import radeval
 
-            self._metrics = {name: _load(RadEval, name) for name in names}
+            sys.modules.setdefault(_FORMER_NAME, radeval)
+            self._metrics = {name: _load(radeval.RadEval, name) for name in names}
 
     @property
     def description(self) -> str:
