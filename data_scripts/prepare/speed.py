@@ -188,9 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not differences:
             parser.error(f"--films_of {parsed.films_of}: no film there would be decoded at less than its size")
         mean, most = np.mean(differences), max(differences)
-        print(
-            f"{len(differences)} films at {SIZE} px: greys are off by {mean:.2f} of 255, by {most:.2f} in the worst film"
-        )
+        print(f"{len(differences)} films at {SIZE} px: greys are off by {mean:.2f} of 255, by {most:.2f} at worst")
         return
     if min(parsed.films, parsed.repeats, *parsed.size) < 1:
         parser.error("--films, --size and --repeats must be at least 1")
