@@ -233,12 +233,12 @@ _SEGMENTATION = (
 #: Where a phrase or a finding is: the phrases and boxes of MS-CXR, and what each synthetic film shows with its outline.
 _GROUNDING = (
     Benchmark(
-        "ms_cxr_grounding", 1, "grounding", "ms_cxr", "CNR", "all", phrase_column="findings", threshold_split=None,
+        "ms_cxr_grounding", 2, "grounding", "ms_cxr", "CNR", "all", phrase_column="findings", threshold_split=None,
         expected=1_162, source="https://physionet.org/content/ms-cxr/ (arXiv 2204.09817)",
         exposure=("mimic_cxr_jpg", "mimic_r2gen"), options="--mimic_dir MIMIC-CXR-JPG",
     ),
     replace(
-        _SYNTHETIC, name="synthetic_grounding", version=1, task="grounding", metric="pointing game, focal findings",
+        _SYNTHETIC, name="synthetic_grounding", version=2, task="grounding", metric="pointing game, focal findings",
         threshold_split=None,
     ),
 )  # fmt: skip

@@ -39,9 +39,7 @@ class HeatMapArguments(FilmArguments):
     phrases: list[str] = field(
         default_factory=list, metadata={"help": "Phrases to look for; of a head some of its findings (default: all)."}
     )
-    map_method: str | None = field(
-        default=None, metadata={"help": "Default: similarity, of heads gradient.", "choices": list(METHODS)}
-    )
+    map_method: str | None = field(default=None, metadata={"help": "Default: layercam.", "choices": list(METHODS)})
 
     def __post_init__(self):
         if self.films is None:

@@ -1,15 +1,17 @@
 """Where on a film is it: heat maps of phrases for dual encoders, of findings for classification heads.
 
-Two methods, both of the tower's last spatial features:
+Three methods:
 
+- `layercam` (the default): LayerCAM (doi:10.1109/TIP.2021.3089943) of all stages or blocks, fused and smoothed. A
+  phrase is asked for against `NORMAL`: the gradient is that of the difference of the two cosines.
+- `gradient`: HiResCAM (arXiv 2011.08891) of the last spatial features, the sum over channels of feature times gradient
+  of the output, without averaging gradients over the film as Grad-CAM does (arXiv 1610.02391). Of a head on the mean of
+  the last map both are the class activation map: its sum plus bias is the logit. The features are the last map of a
+  tower with stages, the normalised input of the last block of a transformer.
 - `similarity` (dual encoders): every patch is embedded as if it were the whole image, and compared with the phrase by
   the cosine. In the last block of a transformer each token attends to itself alone, so that its own value stands in
-  place of the pooled image (MaskCLIP, arXiv 2112.01071). Of a tower with stages every cell of the last
-  map is pooled and projected alone (as in BioViL, arXiv 2204.09817).
-- `gradient` (heads, and dual encoders when asked for): HiResCAM (arXiv 2011.08891), the sum over channels
-  of feature times gradient of the output, without averaging gradients over the film as Grad-CAM does (arXiv
-  1610.02391). Of a head on the mean of the last map both are the class activation map: its sum plus bias is the logit.
-  The features are the last map of a tower with stages, the normalised input of the last block of a transformer.
+  place of the pooled image (MaskCLIP, arXiv 2112.01071). Of a tower with stages every cell of the last map is pooled
+  and projected alone (as in BioViL, arXiv 2204.09817).
 
 A heat map tells what a model's output rests on, not where a finding is: `eval` judges whether the two agree.
 """
@@ -22,11 +24,16 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
+from .cell_places_chexficient import noted_places
 from .image_processing_chexficient_files import open_image
 from .image_processing_chexficient_pixels import to_eight_bit
+from .layer_cam_chexficient import layer_cam_maps
 from .spatial_features_chexficient import gradient_maps, patch_embeddings
 
-METHODS = ("similarity", "gradient")
+#: The first is the default.
+METHODS = ("layercam", "gradient", "similarity")
+#: What a phrase is compared with by `layercam`, where no other text is given.
+NORMAL = "No acute cardiopulmonary abnormality."
 
 
 def similarity_maps(patches: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
@@ -48,13 +55,13 @@ def heat_maps(
             asked for its own findings.
         processor: the model's own, or its image processor where the model is a head.
         films: one film or a list, as the image processor takes them, of any sizes.
-        phrases: texts; or, for a dual encoder, pairs of texts (with, without it), whose maps are subtracted.
-        method: of `METHODS`; by default similarity for a dual encoder and gradient for a head.
+        phrases: texts; or, for a dual encoder, pairs of texts (with, without it), whose difference is asked for.
+        method: of `METHODS`, for a head not similarity; None: layercam.
 
     Returns:
-        for each film fp32 [phrases, H, W] on the CPU, NaN where the model does not see the film. The values are
-        cosines (of a pair their difference) by similarity, shares of the output by gradient: only their order within
-        one map means something.
+        for each film fp32 [phrases, H, W] on the CPU, NaN where the model does not see the film. The values are 0 to 1
+        by layercam, shares of the output by gradient, and cosines (of a pair their difference) by similarity: only
+        their order within one map means something.
 
     Raises:
         ValueError: no phrase, a finding that the head does not have, a pair or similarity asked of a head, an unknown
@@ -68,24 +75,26 @@ def heat_maps(
     image_processor = getattr(processor, "image_processor", processor)
     pixels = image_processor(films, return_tensors="pt")["pixel_values"].to(model.device)
     if hasattr(model, "text_model"):
-        maps = _phrase_maps(model, processor, pixels, phrases, method or "similarity")
+        maps = _phrase_maps(model, processor, pixels, phrases, method)
     elif hasattr(model, "classifier"):
-        maps = finding_maps(model, pixels, phrases, method or "gradient")
+        maps = finding_maps(model, pixels, phrases, method)
     else:
         raise ValueError(f"{type(model).__name__} tells neither phrases nor findings: there is nothing to point at")
     return image_processor.post_process_heat_maps(maps.cpu(), [_size(film) for film in films])
 
 
-def finding_maps(model, pixel_values: torch.Tensor, findings: Sequence, method: str = "gradient") -> torch.Tensor:
-    """Heat maps [B, findings, h, w] of a `CheXficientForImageClassification`; errors as of `heat_maps`."""
-    if method != "gradient":
-        raise ValueError(f"a head has no texts to compare patches with: method {method!r} is not there, only gradient")
+def finding_maps(model, pixel_values: torch.Tensor, findings: Sequence, method: str | None = None) -> torch.Tensor:
+    """Heat maps [B, findings, H, W] fp32 of a `CheXficientForImageClassification`; errors as of `heat_maps`."""
     names = list(model.config.id2label.values())
     unknown = [one for one in findings if one not in names]
     if unknown:
         raise ValueError(f"the head has no finding {unknown}, it has {names}")
+    if _known(method) == "similarity":
+        raise ValueError("a head has no texts to compare patches with: method 'similarity' is not there for it")
     places = [names.index(one) for one in findings]
-    return gradient_maps(model.vision_model, pixel_values, lambda pixels: model(pixel_values=pixels).logits[:, places])
+    return _output_maps(
+        model.vision_model, pixel_values, lambda given: model(pixel_values=given).logits[:, places], method
+    )
 
 
 def text_maps(
@@ -93,14 +102,35 @@ def text_maps(
     pixel_values: torch.Tensor,
     embed: Callable[[torch.Tensor], torch.Tensor],
     texts: torch.Tensor,
-    method: str = "similarity",
+    method: str | None = None,
 ) -> torch.Tensor:
-    """Heat maps [B, P, h, w] fp32 of texts [P, D] of unit length; other arguments as of `patch_embeddings`."""
-    if method not in METHODS:
-        raise ValueError(f"method {method!r} of a heat map is unknown, there are {METHODS}")
-    if method == "gradient":
-        return gradient_maps(tower, pixel_values, lambda pixels: embed(pixels) @ texts.T)
-    return similarity_maps(patch_embeddings(tower, pixel_values, embed).float(), texts)
+    """Heat maps [B, P, H, W] of texts [P, D] (`text_directions`), fp32 on the pixels.
+
+    Other arguments are as of `patch_embeddings`. Raises ValueError for an unknown method, and as it does.
+    """
+    if _known(method) == "similarity":
+        with noted_places(tower, pixel_values) as places:
+            maps = similarity_maps(patch_embeddings(tower, pixel_values, embed).float(), texts)
+        return places.lay(maps)
+    return _output_maps(tower, pixel_values, lambda given: embed(given) @ texts.T, method)
+
+
+def text_directions(
+    embed_texts: Callable[[list[str]], torch.Tensor], phrases: Sequence[str | tuple[str, str]], method: str | None
+) -> torch.Tensor:
+    """[P, D]: embeddings of phrases, or their differences from those of what they are compared with.
+
+    Args:
+        embed_texts: from n texts to [n, D] of unit length.
+        phrases: texts, or pairs of texts (with, without it).
+        method: layercam compares a single text with `NORMAL`.
+    """
+    alone = (NORMAL,) if _known(method) == "layercam" else ()
+    texts = [(phrase, *alone) if isinstance(phrase, str) else tuple(phrase) for phrase in phrases]
+    if any(len(one) > 2 for one in texts):
+        raise ValueError("a phrase is a text, or a pair of texts: one with what is looked for, one without it")
+    embedded = embed_texts([text for one in texts for text in one]).split([len(one) for one in texts])
+    return torch.stack([one[0] - one[1:].sum(dim=0) for one in embedded])
 
 
 def overlay_heat_map(film, heat_map: torch.Tensor | np.ndarray, opacity: float = 0.5) -> Image.Image:
@@ -125,16 +155,31 @@ def overlay_heat_map(film, heat_map: torch.Tensor | np.ndarray, opacity: float =
     return Image.fromarray(((1 - weight) * grey + weight * colour).round().astype(np.uint8))
 
 
-def _phrase_maps(model, processor, pixels: torch.Tensor, phrases: list, method: str) -> torch.Tensor:
-    pairs = [(phrase,) if isinstance(phrase, str) else tuple(phrase) for phrase in phrases]
-    if any(len(pair) > 2 for pair in pairs):
-        raise ValueError("a phrase is a text, or a pair of texts: one with what is looked for, one without it")
-    texts = [text for pair in pairs for text in pair]
-    with torch.no_grad():
-        embedded = model(**processor(text=texts).to(model.device)).text_embeds
-    maps = text_maps(model.vision_model, pixels, lambda given: model(pixel_values=given).image_embeds, embedded, method)
-    parts = maps.split([len(pair) for pair in pairs], dim=1)
-    return torch.stack([part[:, 0] - part[:, 1:].sum(dim=1) for part in parts], dim=1)
+def _phrase_maps(model, processor, pixels: torch.Tensor, phrases: list, method: str | None) -> torch.Tensor:
+    @torch.no_grad()
+    def embed_texts(texts: list[str]) -> torch.Tensor:
+        return model(**processor(text=texts).to(model.device)).text_embeds
+
+    texts = text_directions(embed_texts, phrases, method)
+    return text_maps(model.vision_model, pixels, lambda given: model(pixel_values=given).image_embeds, texts, method)
+
+
+def _output_maps(
+    tower: PreTrainedModel,
+    pixel_values: torch.Tensor,
+    scores: Callable[[torch.Tensor], torch.Tensor],
+    method: str | None,
+) -> torch.Tensor:
+    if _known(method) == "layercam":
+        return layer_cam_maps(tower, pixel_values, scores)
+    with noted_places(tower, pixel_values) as places:
+        return places.lay(gradient_maps(tower, pixel_values, scores))
+
+
+def _known(method: str | None) -> str:
+    if method not in (None, *METHODS):
+        raise ValueError(f"method {method!r} of a heat map is unknown, there are {METHODS}")
+    return method or METHODS[0]
 
 
 def _list_of_films(films) -> list:
@@ -151,9 +196,11 @@ def _size(film) -> tuple[int, int]:
 
 __all__ = [
     "METHODS",
+    "NORMAL",
     "finding_maps",
     "heat_maps",
     "overlay_heat_map",
     "similarity_maps",
+    "text_directions",
     "text_maps",
 ]

@@ -89,12 +89,13 @@ def gradient_maps(
         features = found[-1]
         sums = outputs.float().sum(dim=0)
         gradients = [torch.autograd.grad(one, features, retain_graph=True)[0] for one in sums]
-    maps = [hires_cam(*(_as_grid(tower, one, pixel_values) for one in (features.detach(), grad))) for grad in gradients]
+    maps = [hires_cam(*(as_grid(tower, one, pixel_values) for one in (features.detach(), grad))) for grad in gradients]
     return torch.stack(maps, dim=1).float()
 
 
 @contextmanager
-def _hooked(*handles) -> Iterator[None]:
+def hooked(*handles) -> Iterator[None]:
+    """Removes the hooks of `handles` at its end."""
     try:
         yield
     finally:
@@ -107,9 +108,9 @@ def _take_apart_in(tower: PreTrainedModel, change: Callable[[torch.Tensor], torc
     or merged patches [B, N, C], where it has stages; else the input [B, N, C] of its last block.
     """
     if stage_widths(tower.config):
-        return _hooked(_encoder(tower).register_forward_hook(lambda _, __, output: _with_last_state(output, change)))
-    hook = partial(_with_first_input, change)
-    return _hooked(_last_block(tower).register_forward_pre_hook(hook, with_kwargs=True))
+        return hooked(_encoder(tower).register_forward_hook(lambda _, __, output: _with_last_state(output, change)))
+    hook = partial(with_first_input, change)
+    return hooked(tower_blocks(tower)[-1].register_forward_pre_hook(hook, with_kwargs=True))
 
 
 def _watch_in(tower: PreTrainedModel, change: Callable[[torch.Tensor], torch.Tensor]) -> AbstractContextManager:
@@ -121,12 +122,12 @@ def _watch_in(tower: PreTrainedModel, change: Callable[[torch.Tensor], torch.Ten
     if stage_widths(tower.config):
         parts = [_encoder(tower), getattr(tower, "layernorm", None)]
     else:
-        parts = [next((part for part in _last_block(tower).modules() if "Norm" in type(part).__name__), None)]
+        parts = [next((part for part in tower_blocks(tower)[-1].modules() if "Norm" in type(part).__name__), None)]
 
     def hook(_: nn.Module, __: tuple, output):
         return _with_last_state(output, change)
 
-    return _hooked(*(part.register_forward_hook(hook) for part in parts if part is not None))
+    return hooked(*(part.register_forward_hook(hook) for part in parts if part is not None))
 
 
 def _encoder(tower: PreTrainedModel) -> nn.Module:
@@ -146,19 +147,21 @@ def _with_last_state(output, change: Callable[[torch.Tensor], torch.Tensor]):
     return output
 
 
-def _with_first_input(
+def with_first_input(
     change: Callable[[torch.Tensor], torch.Tensor], _: nn.Module, given: tuple, named: dict
 ) -> tuple[tuple, dict]:
+    """A pre-hook with keywords, once `change` is bound: the arguments of a block, its hidden states changed."""
     if given:
         return (change(given[0]), *given[1:]), named
     return given, {**named, "hidden_states": change(named["hidden_states"])}
 
 
-def _last_block(tower: PreTrainedModel) -> nn.Module:
-    count = getattr(tower.config, "num_hidden_layers", None)
+def tower_blocks(tower: PreTrainedModel) -> nn.ModuleList:
+    """The stages of a tower that has some, else its blocks. Raises ValueError where there is no list of them."""
+    count = len(stage_widths(tower.config)) or getattr(tower.config, "num_hidden_layers", None)
     for module in tower.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module[-1]
+            return module
     raise ValueError(f"{type(tower).__name__} has no list of blocks: it gives no spatial features")
 
 
@@ -174,7 +177,7 @@ def _grid(tower: PreTrainedModel, tokens: int, pixel_values: torch.Tensor) -> tu
     return side, side
 
 
-def _as_grid(tower: PreTrainedModel, features: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
+def as_grid(tower: PreTrainedModel, features: torch.Tensor, pixel_values: torch.Tensor) -> torch.Tensor:
     """[B, h, w, C] of a map [B, C, h, w], or of the patches among tokens [B, N, C]."""
     if features.ndim == 4:
         if not stage_widths(tower.config):
@@ -184,4 +187,4 @@ def _as_grid(tower: PreTrainedModel, features: torch.Tensor, pixel_values: torch
     return features[:, features.shape[1] - height * width :].unflatten(1, (height, width))
 
 
-__all__ = ["gradient_maps", "hires_cam", "patch_embeddings"]
+__all__ = ["as_grid", "gradient_maps", "hires_cam", "hooked", "patch_embeddings", "tower_blocks", "with_first_input"]

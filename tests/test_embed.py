@@ -1,5 +1,6 @@
 """Embeddings of films and texts in files, and nearest neighbours in them."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from eval.films import parts
 from eval.models.load import load_evaluation_model
 from tests.adapter_files import save_base
 from tests.film_files import write_film
+from tests.warm import Program, free_port, run_python
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +138,40 @@ def test_blocks_give_what_one_comparison_gives(base, films, tmp_path):
         assert [one.id for one in found] == [f"{[0, 1, 3, 4, 5, 6][row]}.png" for row in order[:4]]
     with pytest.raises(ValueError, match="embeddings of 8 numbers"):
         nearest.nearest(file, query[:5], 4)
+
+
+@pytest.mark.parametrize("command", ["eval.predict", pytest.param("eval.embed", marks=pytest.mark.slow)])
+def test_two_killed_processes_go_on_to_the_file_of_one(command, base, tmp_path):
+    """SIGKILL, as a machine that is taken away or a scheduler at its limit sends it."""
+    for number in range(60):
+        write_film(tmp_path / "films" / f"{number:02}.png", (200, 200), seed=number)
+    (tmp_path / "films" / "07.png").write_bytes(b"no film")
+    words = ["-m", command, "--model", str(base), "--films", str(tmp_path / "films"), "--batch_size", "2"]
+    words += ["--part_size", "4", *(["--findings", "edema"] if command == "eval.predict" else [])]
+    two, one = tmp_path / "two.parquet", tmp_path / "one.parquet"
+    found = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    # The films cannot all be read before both are killed.
+    slow = "import time; from data_scripts.films import images; prepare = images.prepare_film; "
+    slow += "import eval.films.files as files; files.prepare_film = lambda *a: (time.sleep(0.2), prepare(*a))[1]; "
+    slow += f"from {command} import main; main({[*words[2:], '--out', str(two)]})"
+    killed = [
+        Program(["-c", slow], environment={**found, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
+    ]
+    parts_of_two = tmp_path / "two.parquet.parts"
+    for _ in range(1000):
+        if len(list(parts_of_two.glob("*.parquet"))) >= 3:
+            break
+        time.sleep(0.1)
+    for program in killed:
+        program.process.kill()
+    assert [program.wait().returncode for program in killed] == [-9, -9]
+    assert 3 <= len(list(parts_of_two.glob("*.parquet"))) < 15
+    assert not two.exists()
+    done = run_python([*words, "--out", str(two)], processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert run_python([*words, "--out", str(one)]).returncode == 0
+    assert two.read_bytes() == one.read_bytes()
+    skipped = [path.with_suffix(".skipped.jsonl").read_text() for path in (two, one)]
+    assert skipped[0] == skipped[1]
+    assert "07.png" in skipped[0]
+    assert not parts_of_two.exists()

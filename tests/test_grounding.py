@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from data_scripts.loaders import ms_cxr
 from data_scripts.prepare import PrepareArguments, prepare
@@ -31,6 +31,8 @@ from tests.test_segmentation import films, row
 
 BRIGHT = Benchmark("bright", 1, "grounding", metric="pointing game, focal findings", prompts="default")
 SETTINGS = EvaluationSettings(resamples=50)
+#: All texts of the bright model are alike: it cannot tell one from what it is compared with.
+BY_PATCHES = replace(SETTINGS, map_method="similarity")
 
 
 def region(*inside: tuple[int, int], side: int = 4) -> np.ndarray:
@@ -126,11 +128,12 @@ def splits() -> DatasetDict:
 
 def test_a_model_that_reads_bright_squares_points_at_them(splits, tmp_path):
     model = CheXficientEncoder(bright_model(), bright_processor(), name="bright")
-    result = run(BRIGHT, model, splits, replace(SETTINGS, out=tmp_path, show_films=True))
+    result = run(BRIGHT, model, splits, replace(BY_PATCHES, out=tmp_path, show_films=True))
     assert result.headline[0] == BRIGHT.metric
     assert result.headline[1].value == 1
     assert (result.method, result.thresholded) == ("similarity", "cosines")
     (finding,) = result.findings
+    assert set(finding.scores) == {"model", "centre map", "random map"}, "there is no other finding to ask for"
     assert (finding.name, finding.pairs, finding.focal) == ("bright", 11, True)
     assert finding.region_share == pytest.approx(12 * 12 / 64 / 64)
     assert result.macro["centre map"].pointing.value == 0
@@ -151,11 +154,27 @@ def test_a_model_that_reads_bright_squares_points_at_them(splits, tmp_path):
 def test_a_head_is_asked_for_its_own_findings(splits):
     model = FindingsModel(bright_head(), bright_processor().image_processor, name="head")
     result = run(BRIGHT, model, splits, SETTINGS)
-    assert (result.method, result.thresholded) == ("gradient", "maps scaled to 0..1")
+    assert (result.method, result.thresholded) == ("layercam", "maps scaled to 0..1")
     assert result.headline[1].value == 1
     model.model.config.id2label = {0: "edema", 1: "mass"}
     with pytest.raises(ValueError, match=r"no film has a mask of a finding that head knows; masked are \['bright'\]"):
         run(BRIGHT, model, splits, SETTINGS)
+
+
+def test_the_map_of_another_finding_is_scored_beside_the_own_one(splits):
+    """Its films show no "dull", of which the head's map is 0 throughout: every point is highest."""
+    rows = splits["test"].to_list()
+    dull = np.zeros((64, 104), np.uint8)
+    dull[:8, 24:32] = 255
+    rows[11] = row(11, (104, 64), {"dull": dull}, {"dull": 1}) | {"patient_id": "p11", "view": "AP"}
+    more = DatasetDict(test=Dataset.from_list(rows, features=splits["test"].features))
+    model = FindingsModel(bright_head(), bright_processor().image_processor, name="head")
+    result = run(BRIGHT, model, more, SETTINGS)
+    (bright,) = (one for one in result.findings if one.name == "bright")
+    assert bright.scores["model"].pointing.value == 1
+    assert 0 < bright.scores["another finding"].pointing.value < 0.2
+    assert bright.scores["another finding"].cnr.value == 0
+    assert result.differences["another finding"].pointing.value > 0
 
 
 def test_models_that_cannot_be_asked_are_refused(splits):
@@ -184,7 +203,10 @@ def test_phrases_and_boxes_of_ms_cxr(tmp_path):
 
     model = Asked(bright_model(), bright_processor(), name="bright")
     ((told, result),) = judge_model(
-        model, ["ms_cxr_grounding"], out, EvaluationSettings(resamples=5, out=tmp_path / "out")
+        model,
+        ["ms_cxr_grounding"],
+        out,
+        EvaluationSettings(resamples=5, out=tmp_path / "out", map_method="similarity"),
     )
     assert told.status == "judged", told.note
     assert set(asked) == {"invented consolidation of both bases", "invented large heart", "invented effusion"}

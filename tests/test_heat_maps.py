@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 from transformers import Dinov2Config
 
 from eval.heat_map import main
@@ -17,7 +19,9 @@ from modeling_chexficient import (
     heat_maps,
     overlay_heat_map,
 )
-from modeling_chexficient.heat_maps_chexficient import METHODS
+from modeling_chexficient.cell_places_chexficient import CellPlaces, noted_places
+from modeling_chexficient.heat_maps_chexficient import METHODS, NORMAL, finding_maps, text_directions
+from modeling_chexficient.layer_cam_chexficient import layer_cam, layer_cam_maps
 from modeling_chexficient.spatial_features_chexficient import gradient_maps, patch_embeddings
 from tests.adapter_files import shake
 from tests.bright_models import (
@@ -36,20 +40,20 @@ def highest(heat_map) -> tuple[int, int]:
     return np.unravel_index(np.nanargmax(np.asarray(heat_map)), heat_map.shape)
 
 
-@pytest.mark.parametrize("method", ["similarity", "gradient"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("size", "corner"), [((128, 96), (84, 24)), ((90, 150), (10, 100)), ((64, 64), (4, 40))])
 def test_the_map_points_at_the_bright_square_of_a_film_of_any_size(method, size, corner):
     film = film_with_square(size, corner)
-    model = bright_head() if method == "gradient" else bright_model()
+    model = bright_model() if method == "similarity" else bright_head()
     processor = bright_processor()
-    (found,) = heat_maps(model, processor, film, ["bright"])
+    (found,) = heat_maps(model, processor, film, ["bright"], method)
     assert found.shape == (1, size[1], size[0])
     row, column = highest(found[0])
     assert corner[1] <= row < corner[1] + 12
     assert corner[0] <= column < corner[0] + 12
     # Two films at once, the other one of another size; and as a method of the model.
-    both = model.heat_maps(processor.image_processor if method == "gradient" else processor,
-                           [film_with_square((64, 64), (40, 8)), film], ["bright"])  # fmt: skip
+    both = model.heat_maps(processor if method == "similarity" else processor.image_processor,
+                           [film_with_square((64, 64), (40, 8)), film], ["bright"], method)  # fmt: skip
     assert both[0].shape == (1, 64, 64)
     torch.testing.assert_close(both[1], found, equal_nan=True)
 
@@ -73,7 +77,7 @@ def test_what_the_model_does_not_see_has_no_value():
 
 def test_a_pair_of_phrases_is_a_difference():
     model, processor, film = bright_model(), bright_processor(), film_with_square((64, 64), (8, 8))
-    (found,) = heat_maps(model, processor, film, ["bright", ("bright", "no bright")])
+    (found,) = heat_maps(model, processor, film, ["bright", ("bright", "no bright")], "similarity")
     # All texts of this model are alike.
     assert found[1].abs().max() < 1e-6 < found[0].max()
 
@@ -119,6 +123,62 @@ def test_each_patch_of_a_transformer_is_embedded_alone():
     assert embed(images(2)).shape == (2, 8)
 
 
+@pytest.mark.parametrize(("kernel", "padding", "first"), [(3, 1, 0), (2, 0, 0.5), (5, 2, 0)])
+def test_cells_lie_where_the_convolutions_put_them(kernel, padding, first):
+    """Three steps of stride 2; a map that grows with the place is laid on the places it was made of."""
+    steps = nn.Sequential(*(nn.Conv2d(1, 1, kernel, stride=2, padding=padding) for _ in range(3)))
+    pixels = torch.zeros(2, 1, 56, 40)
+    with noted_places(steps, pixels) as places:
+        height, width = steps(pixels).shape[-2:]
+    rows, columns = (first * 7 + 8 * torch.arange(float(cells)) for cells in (height, width))
+    maps = torch.stack([rows[:, None].expand(height, width), columns[None].expand(height, width)])
+    found = places.lay(maps.expand(2, -1, -1, -1))
+    assert found.shape == (2, 2, 56, 40)
+    torch.testing.assert_close(found[1, 0, :, 3], torch.arange(56.0).clamp(rows[0], rows[-1]))
+    torch.testing.assert_close(found[1, 1, 3], torch.arange(40.0).clamp(columns[0], columns[-1]))
+
+
+def test_cells_of_unknown_maps_are_tiles():
+    maps = torch.rand(1, 3, 4, 5)
+    expected = F.interpolate(maps, (32, 30), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(CellPlaces((32, 30)).lay(maps), expected)
+
+
+def test_layer_cam_by_hand():
+    features = torch.tensor([[1.0, 2.0], [3.0, 1.0], [0.0, -4.0]]).reshape(1, 3, 1, 2)
+    gradients = torch.tensor([[1.0, -5.0], [2.0, 1.0], [-1.0, 1.0]]).reshape(1, 3, 1, 2)
+    assert layer_cam(features, gradients).flatten().tolist() == [1, 7, 0]
+
+
+def test_the_fused_map_of_a_small_square_is_smooth_and_highest_at_it():
+    """Of a last map of 4 x 4 alone the point would be at 32 or 64."""
+    head = bright_head()
+    pixels = torch.zeros(1, 3, 112, 112)
+    pixels[..., 44:50, 60:66] = 1
+    (fused,), (last,) = (finding_maps(head, pixels, ["bright"], method)[0] for method in ("layercam", "gradient"))
+    assert fused.shape == (112, 112)
+    row, column = highest(fused)
+    assert abs(row - 46.5) <= 3
+    assert abs(column - 62.5) <= 3
+    assert fused.min() >= 0
+    assert 0.2 < fused.max() < 1
+    assert fused.diff(dim=0).abs().max() < last.diff(dim=0).abs().max() / last.max()
+
+
+def test_a_phrase_is_compared_with_a_normal_film_or_with_the_text_of_its_pair():
+    asked = []
+
+    def embed(texts: list[str]) -> torch.Tensor:
+        asked.append(texts)
+        return torch.eye(len(texts))
+
+    phrases = ["edema", ("mass", "no mass")]
+    expected = torch.tensor([[1.0, -1, 0, 0], [0, 0, 1, -1]])
+    torch.testing.assert_close(text_directions(embed, phrases, None), expected)
+    torch.testing.assert_close(text_directions(embed, phrases, "gradient"), torch.tensor([[1.0, 0, 0], [0, 1, -1]]))
+    assert asked == [["edema", NORMAL, "mass", "no mass"], ["edema", "mass", "no mass"]]
+
+
 @pytest.mark.parametrize("name", ["dinov2", "registers", "clip", "siglip", "swin", "convnext"])
 def test_towers_of_all_sorts_have_maps(name):
     torch.manual_seed(0)
@@ -133,6 +193,11 @@ def test_towers_of_all_sorts_have_maps(name):
     # In front of a layer norm it would be 0 but for rounding.
     assert maps.std() > 1e-4
     assert not torch.allclose(maps[0], maps[1])
+    fused = layer_cam_maps(model.vision_model, images(), lambda pixels: model(pixel_values=pixels).image_embeds[:, :3])
+    assert fused.shape == (2, 3, 64, 64)
+    assert fused.amax((2, 3)).min() > 0.1
+    assert not torch.allclose(fused[0, 0], fused[0, 1])
+    assert not torch.allclose(fused[0], fused[1])
 
 
 @pytest.mark.parametrize(
@@ -190,7 +255,8 @@ def test_the_command_writes_arrays_and_overlays(tmp_path, capsys):
     Image.fromarray(deep).save(films / "below" / "b.png")
     (films / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n but no picture")
     model, out = save_bright(tmp_path / "model"), tmp_path / "maps"
-    run(0, "--model", model, "--films", films, "--phrases", "bright", "no bright", "--out", out)
+    asked = "--phrases", "bright", "no bright", "--map_method", "similarity"
+    run(0, "--model", model, "--films", films, *asked, "--out", out)
     table = pd.read_csv(out / "films.csv", dtype=str)
     assert table.values.tolist() == [["00001", "a.png", "a.png"], ["00002", "below/b.png", "below/b.png"]]
     for number, corner, size in (("00001", (60, 10), (96, 80)), ("00002", (20, 60), (80, 96))):

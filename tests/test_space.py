@@ -488,7 +488,8 @@ def read_over_http(client, path: Path):
 
 def test_a_film_is_read_over_http_and_not_kept(served, client, space, tmp_path):
     film().save(tmp_path / "Doe_Anna.png")
-    shown, scores, _, reports, *_ = read_over_http(client, tmp_path / "Doe_Anna.png")
+    shown, scores, _, reports, phrase, *_ = read_over_http(client, tmp_path / "Doe_Anna.png")
+    assert phrase == "", "a phrase asked of the film before stays"
     models = load_space(space)
     expected, _ = models.score(models.read(film()), app_findings.parse_findings(ASKED["wanted"]))
     for value in expected:
@@ -516,7 +517,8 @@ def test_a_film_is_read_over_http_and_not_kept(served, client, space, tmp_path):
 
 
 def test_an_example_is_read_over_http(client):
-    shown, *_ = client.predict("film 1", *ASKED.values(), api_name="/read_example")
+    shown, *_, phrase = client.predict("film 1", *ASKED.values(), api_name="/read_example")
+    assert phrase == ""
     assert "data:image/png;base64," in shown
     assert 'role="alert"' not in shown
 
@@ -525,7 +527,8 @@ def test_bad_uploads_over_http_get_their_sentence_and_are_deleted(served, client
     (tmp_path / "Doe_Anna.png").write_text("not an image")
     film().save(tmp_path / "film.png")
     read_over_http(client, tmp_path / "film.png")
-    shown, scores, *_ = read_over_http(client, tmp_path / "Doe_Anna.png")
+    shown, scores, _, _, phrase, *_ = read_over_http(client, tmp_path / "Doe_Anna.png")
+    assert phrase == ""
     assert "This is no PNG, JPEG or DICOM file" in shown
     # Nothing of the film before stays.
     assert not scores

@@ -24,6 +24,7 @@ from data_scripts.own_files.options import Options
 from data_scripts.own_files.records import read_one
 from data_scripts.own_files.table import labels_of, mask_paths, match_rows, open_table, vocabulary_of
 from data_scripts.reading.blanks import cell
+from data_scripts.reading.report_words import FOREIGN_SHARE, looks_foreign
 from data_scripts.schema import DataError, Mask, Record, Skipped, Source
 
 SOURCE = Source(
@@ -46,7 +47,23 @@ SOURCE = Source(
 
 
 def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
-    """Records of the table's rows, or of all images; then what was left over: films, reports."""
+    """Records of the table's rows, or of all images; then what was left over: films, reports.
+
+    Notes where the reports do not seem to be in the language that was said.
+    """
+    reports = foreign = 0
+    for record in _read_all(raw, options):
+        if isinstance(record, Record) and record.language == "en" and (text := record.report):
+            reports += 1
+            foreign += looks_foreign(text)
+        yield record
+    if foreign > FOREIGN_SHARE * reports:
+        options.notes.append(
+            f"{foreign:,} of {reports:,} reports do not look English, but are taken for it: give --language, such as de"
+        )
+
+
+def _read_all(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     name = options.table or ("metadata.csv" if (raw / "metadata.csv").is_file() else None)
     if name is None and options.reports is None and not options.text_optional:
         raise DataError(f"{raw}: nothing tells the reports; name a table (--table) or a folder of texts (--reports)")

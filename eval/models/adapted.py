@@ -63,12 +63,12 @@ class FindingsModel(AdaptedModel):
         return logits.log_softmax(dim=1) if self.one_of_all else logits
 
     def heat_maps(self, pixels: Tensor, phrases: Sequence[str], method: str | None = None) -> Tensor:
-        """[B, phrases, h, w] fp32 of findings of the head. Raises ValueError for others, and without spatial features.
+        """[B, phrases, S, S] fp32 of findings of the head. Raises ValueError for others, and without spatial features.
 
-        `method` is "gradient", which is the default.
+        `method` is of `heat_maps_chexficient.METHODS`, but similarity.
         """
         pixels = pixels.to(self.device, self.model.dtype)
-        return finding_maps(self.model, pixels, phrases, method or "gradient")
+        return finding_maps(self.model, pixels, phrases, method)
 
 
 class StructuresModel(AdaptedModel):

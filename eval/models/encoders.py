@@ -21,7 +21,7 @@ from modeling_chexficient import (
     feature_pyramid,
     to_eight_bit,
 )
-from modeling_chexficient.heat_maps_chexficient import text_maps
+from modeling_chexficient.heat_maps_chexficient import text_directions, text_maps
 from modeling_chexficient.texts_chexficient import longest_text
 from modeling_chexficient.towers_chexficient import interpolation_arguments
 
@@ -121,21 +121,19 @@ class EvaluationModel:
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
 
-    def heat_maps(self, pixels: Tensor, phrases: Sequence[str], method: str | None = None) -> Tensor:
-        """[B, phrases, h, w] fp32, high where the phrases are on the images; see `heat_maps_chexficient`.
-
-        `method` is "similarity" (the default) or "gradient".
+    def heat_maps(self, pixels: Tensor, phrases: Sequence[str | tuple[str, str]], method: str | None = None) -> Tensor:
+        """[B, phrases, S, S] fp32 on `pixels`, high where the phrases are; arguments as of `heat_maps_chexficient`.
 
         Raises:
             ValueError: the model has no text tower, or its image tower no spatial features.
         """
-        texts = self.embed_texts(phrases)
+        texts = text_directions(self.embed_texts, phrases, method)
 
         def embed(pixels: Tensor) -> Tensor:
             return F.normalize(self._image_features(pixels).float(), dim=-1)
 
         pixels = pixels.to(self.device, self.model.dtype)
-        return text_maps(self.tower, pixels, embed, texts, method or "similarity")
+        return text_maps(self.tower, pixels, embed, texts, method)
 
     def _image_features(self, pixels: Tensor) -> Tensor:
         return self._tower_features(pixels)

@@ -352,7 +352,7 @@ class PointingScores:
 
 @dataclass
 class GroundedFinding:
-    """One finding: its pairs of film and phrase, its scores by map ("model", "centre map", "random map").
+    """One finding: its pairs of film and phrase, its scores by map (of `eval.tasks.grounding.MAPS`).
 
     `region_share` is the mean share of the film that its region takes; `focal` whether that is small.
     """
@@ -408,7 +408,8 @@ class TextScores:
         repeated: share of the 4-grams of a report that stood in it before.
         distinct: share of the generated reports that differ from all others.
         optional: further metrics by name, where their packages and weights are installed.
-        by_convention: "bleu1" to "bleu4" and "rouge_l" by the name of another convention, where one was asked for.
+        by_convention: "bleu1" to "bleu4" and "rouge_l" by the name of another convention, where one was asked for; of
+            "radeval" its own figures by its own names, without intervals.
     """
 
     bleu1: Estimate

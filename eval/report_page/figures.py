@@ -276,7 +276,9 @@ def draw_pointing(result: GroundingResult) -> str:
     with plt.rc_context(_STYLE):
         figure, panel = plt.subplots(figsize=(_WIDTH, 0.9 + 0.24 * len(named)), layout="constrained")
         _dots(panel, named, [MAIN if one.focal else SOFT for one in findings])
-        for name, mark in (("centre map", "|"), ("random map", "x")):
+        for name, mark in (("centre map", "|"), ("random map", "x"), ("another finding", "+")):
+            if name not in findings[0].scores:
+                continue
             values = [one.scores[name].pointing.value for one in findings]
             panel.plot(values, range(len(named))[::-1], mark, color=OTHER, markersize=6, label=name, linestyle="none")
         panel.set_xlim(-0.02, 1.02)

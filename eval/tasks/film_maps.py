@@ -23,7 +23,7 @@ def square_maps(
     share: float,
     method: str | None = None,
 ) -> Tensor:
-    """Heat maps [films, phrases, h, w] fp32, on the CPU, of the central square of each film.
+    """Heat maps [films, phrases, S, S] fp32, on the CPU, of the central square of each film, at the model's size.
 
     Args:
         share: of a square film that the model's processor keeps (`eval.tasks.segmentation_data.seen_share`).

@@ -2,8 +2,9 @@
 
 A pair is a film and a finding that it shows, with a mask or boxes. The map of a text (MS-CXR: the marked phrase, else
 the positive prompt of the finding), or of a head's finding, is laid over the central square of the film, as in
-segmentation, and scored by `eval.tasks.localisation`; so are two maps that know nothing of the film: one that points at
-its middle, and noise as coarse as the model's own map. Regions of several boxes are one.
+segmentation, and scored by `eval.tasks.localisation`. So are two maps that know nothing of the film, one that points at
+its middle and noise, and the model's own map of a finding that the film does not show: where that is as good, the maps
+show what is conspicuous and not what was asked for (as in arXiv 1810.03292). Regions of several boxes are one.
 
 Published figures on MS-CXR are CNR and mIoU of cosines (arXiv 2204.09817); its films are cut to the square here, and a
 film larger than `LARGEST` is scored at that size.
@@ -12,27 +13,26 @@ film larger than `LARGEST` is scored at that size.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 from datasets import Dataset, DatasetDict
 from PIL import Image
 
 from data_scripts.prepared.columns import read_column
-from data_scripts.prepared.masks import central_square, mask_names, read_masks
+from data_scripts.prepared.masks import central_square, read_masks
 from data_scripts.schema import INSIDE
 from eval.artifacts import save_artifact
 from eval.benchmarks import Benchmark
-from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
 from eval.processes import share_batches
-from eval.prompts import find_prompts
 from eval.records.results import GroundedFinding, GroundingResult, PointingScores, Subgroup
-from eval.settings import EvaluationSettings
+from eval.settings import MAP_METHODS, EvaluationSettings
 from eval.statistics.significance import by_patient_intervals
 from eval.statistics.subgroups import subgroups
 from eval.tasks.dice import weighted_means
 from eval.tasks.film_maps import enlarge, square_maps
+from eval.tasks.grounding_pairs import Pairs, find_pairs
 from eval.tasks.localisation import (
     centre_map,
     contrast_to_noise,
@@ -45,25 +45,16 @@ from eval.tasks.predicted_labels import describe_adapted, training_notes
 from eval.tasks.segmentation_data import seen_share
 from eval.tasks.segmentation_examples import EXAMPLES, PICTURE_SIZE, choose_examples
 
-MAPS = ("model", "centre map", "random map")
+MAPS = ("model", "centre map", "random map", "another finding")
+OF_THE_MODEL = MAPS[0], MAPS[-1]
 FIGURES = tuple(field.name for field in fields(PointingScores))
 #: A finding is focal where its regions take less than this share of the film on average.
 FOCAL_BELOW = 0.05
 #: Side in pixels at which larger films are scored: that of the published evaluation.
 LARGEST = 512
 BATCH_SIZE = 16
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """What is asked: for each pair the row of its film, its finding, and the text or the head's finding."""
-
-    rows: list[int]
-    findings: list[str]
-    phrases: list[str]
-
-    def __len__(self) -> int:
-        return len(self.rows)
+#: Side of the noise: that of the last map of a tower with 16 pixels to a cell, at 224 pixels.
+RANDOM_CELLS = 14
 
 
 def run(
@@ -78,7 +69,7 @@ def run(
     films = splits[benchmark.split]
     pairs, notes = find_pairs(benchmark, model, films, settings)
     share = seen_share(model)
-    method = settings.map_method or ("gradient" if isinstance(model, FindingsModel) else "similarity")
+    method = settings.map_method or MAP_METHODS[0]
     scores = _score_pairs(model, films, pairs, share, method, settings)
     seen = scores[:, 0] > 0
     if not seen.any():
@@ -107,46 +98,6 @@ def run(
     )
 
 
-def find_pairs(
-    benchmark: Benchmark, model: EvaluationModel, films: Dataset, settings: EvaluationSettings
-) -> tuple[Pairs, list[str]]:
-    """The pairs of a split, and notes on findings that were left out; errors as of `run`."""
-    is_head = isinstance(model, FindingsModel)
-    if not (is_head or model.sees_text):
-        raise ValueError(f"{model.name} has no text tower and no head for findings: it cannot be asked where one is")
-    if "masks" not in films.column_names:
-        raise ValueError(f"column 'masks' is missing, there are {films.column_names}: grounding needs masks")
-    marked = [
-        {one["name"] for one in labels if one["value"] == 1} & names
-        for labels, names in zip(films["labels"], mask_names(films), strict=True)
-    ]
-    names = sorted(set().union(*marked).intersection(benchmark.labels or set().union(*marked)))
-    unknown = [name for name in names if is_head and name not in model.label_names]
-    names = [name for name in names if name not in unknown]
-    if not names:
-        raise ValueError(f"no film has a mask of a finding that {model.name} knows; masked are {unknown or 'none'}")
-    texts = _texts(benchmark, films, names, is_head, settings)
-    rows = [row for row, of_film in enumerate(marked) for name in names if name in of_film]
-    findings = [name for of_film in marked for name in names if name in of_film]
-    phrases = [texts(row, name) for row, name in zip(rows, findings, strict=True)]
-    notes = [f"The head has no output for {', '.join(unknown)}: left out."] if unknown else []
-    return Pairs(rows, findings, phrases), notes
-
-
-def _texts(benchmark: Benchmark, films: Dataset, names: list[str], is_head: bool, settings: EvaluationSettings):
-    """A function of a row and a finding: what the model is asked for."""
-    if is_head:
-        return lambda row, name: name
-    if benchmark.phrase_column:
-        if benchmark.phrase_column not in films.column_names:
-            raise ValueError(f"column {benchmark.phrase_column!r} with the phrases is missing")
-        phrases = read_column(films, benchmark.phrase_column)
-        return lambda row, name: phrases[row] or name
-    family = find_prompts(settings.prompts or benchmark.prompts)
-    prompts = {name: family.pair(name)[0] for name in names}
-    return lambda row, name: prompts[name]
-
-
 def _score_pairs(
     model: EvaluationModel,
     films: Dataset,
@@ -158,12 +109,14 @@ def _score_pairs(
     """[pairs, 1 + maps * figures]: the region's share of the square, and the figures of each of `MAPS`."""
 
     def score(positions: list[int]) -> list[np.ndarray]:
-        return [
-            _score_pair(heat_map, region, method == "similarity", (settings.seed, position))
-            for position, (_, heat_map, region) in zip(
-                positions, maps_of(model, films, pairs, positions, share, method), strict=True
-            )
-        ]
+        found = [maps_of(model, films, pairs, positions, share, method)]
+        if pairs.others:
+            found.append(maps_of(model, films, replace(pairs, phrases=pairs.others), positions, share, method))
+        scores = []
+        for position, ((_, heat_map, region), *other) in zip(positions, zip(*found, strict=True), strict=True):
+            own = [heat_map, *(one for _, one, _ in other)]
+            scores.append(_score_pair(own, region, method == "similarity", (settings.seed, position)))
+        return scores
 
     return np.stack(share_batches(score, len(pairs), BATCH_SIZE, "pointing"))
 
@@ -171,7 +124,7 @@ def _score_pairs(
 def maps_of(
     model: EvaluationModel, films: Dataset, pairs: Pairs, positions: Sequence[int], share: float, method: str | None
 ) -> Iterator[tuple[Image.Image, np.ndarray, np.ndarray]]:
-    """Of each pair the square of its film, the map fp32 [h, w] as coarse as it is, and the region uint8 [side, side].
+    """Of each pair the square of its film, the map fp32 [S, S] at the model's size, and the region uint8 [side, side].
 
     The square and the region are of at most `LARGEST` pixels a side.
     """
@@ -189,12 +142,15 @@ def maps_of(
         yield square.resize(size), heat_map, np.asarray(region)
 
 
-def _score_pair(heat_map: np.ndarray, region: np.ndarray, is_cosine: bool, seed: tuple[int, int]) -> np.ndarray:
+def _score_pair(own: Sequence[np.ndarray], region: np.ndarray, is_cosine: bool, seed: tuple[int, int]) -> np.ndarray:
+    """The region's share, and the figures in the order of `MAPS`; `own`: maps of the finding, and perhaps another."""
     side = len(region)
-    own = enlarge(heat_map, side)
-    others = centre_map(side), enlarge(random_map(heat_map.shape, *seed), side)
-    figures = [_figures(own, own if is_cosine else scaled(own), region)]
-    figures += [_figures(other, scaled(other), region) for other in others]
+    model, *another = (enlarge(heat_map, side) for heat_map in own)
+    maps = [model, centre_map(side), enlarge(random_map((RANDOM_CELLS,) * 2, *seed), side), *another]
+    figures = [
+        _figures(heat_map, heat_map if is_cosine and name in OF_THE_MODEL else scaled(heat_map), region)
+        for name, heat_map in zip(MAPS, maps, strict=False)
+    ]
     return np.concatenate([[(region == INSIDE).mean()], *figures])
 
 
@@ -224,7 +180,8 @@ def summarise(
     names = names[np.argsort(-counts, kind="stable")]
     shares = np.array([scores[of_pair == name, 0].mean() for name in names])
     focal = shares < FOCAL_BELOW
-    shape = len(names), len(MAPS), len(FIGURES)
+    maps = MAPS[: (scores.shape[1] - 1) // len(FIGURES)]
+    shape = len(names), len(maps), len(FIGURES)
     values = np.full((len(scores), *shape), np.nan)
     for number, name in enumerate(names):
         values[of_pair == name, number] = scores[of_pair == name, 1:].reshape(-1, *shape[1:])
@@ -237,17 +194,17 @@ def summarise(
 
     estimates = iter(by_patient_intervals(figures, patients, resamples, seed))
 
-    def scores_by_map(maps: Sequence[str]) -> dict[str, PointingScores]:
-        return {name: PointingScores(*(next(estimates) for _ in FIGURES)) for name in maps}
+    def scores_by_map(names: Sequence[str]) -> dict[str, PointingScores]:
+        return {name: PointingScores(*(next(estimates) for _ in FIGURES)) for name in names}
 
     results = [
         GroundedFinding(
-            str(name), int((of_pair == name).sum()), float(share), bool(is_focal), scores=scores_by_map(MAPS)
+            str(name), int((of_pair == name).sum()), float(share), bool(is_focal), scores=scores_by_map(maps)
         )
         for name, share, is_focal in zip(names, shares, focal, strict=True)
     ]
-    groups = {"macro": MAPS, "macro_focal": MAPS, "differences": MAPS[1:], "differences_focal": MAPS[1:]}
-    return results, {group: scores_by_map(maps) for group, maps in groups.items()}
+    groups = {"macro": maps, "macro_focal": maps, "differences": maps[1:], "differences_focal": maps[1:]}
+    return results, {group: scores_by_map(of_group) for group, of_group in groups.items()}
 
 
 def _mean_of_findings(means: np.ndarray) -> np.ndarray:

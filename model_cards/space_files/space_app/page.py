@@ -98,7 +98,8 @@ def build_page(models: SpaceModels) -> gr.Blocks:
         gr.HTML(_about(models))
 
         prompts = [wanted, positive, negative]
-        outputs = [reading, film, scores, labels, reports]
+        # The phrase too: it was asked of the film before.
+        outputs = [reading, film, scores, labels, reports, phrase]
         upload.upload(
             handlers.open_upload, [upload, structures, *prompts], [*outputs, upload, example], api_name="read_film"
         )
@@ -215,11 +216,12 @@ class _Handlers:
             reading.reasons = reasons_against(image)
         except (FilmError, ValueError) as error:
             return self._refuse(str(error))
-        return reading, self.draw(reading, structures), self.score(reading, *prompts), *self._text_panels(reading)
+        panels = self._text_panels(reading)
+        return reading, self.draw(reading, structures), self.score(reading, *prompts), *panels, ""
 
     def _refuse(self, message: str) -> tuple:
         """Nothing of an earlier film stays beside the message."""
-        return None, _message(message), "", "", ""
+        return None, _message(message), "", "", "", ""
 
     def _text_panels(self, reading: Reading) -> tuple[str, str]:
         labels = reports = ""
