@@ -9,6 +9,7 @@ from pathlib import Path
 from eval.benchmarks import BENCHMARKS, SUITES
 from eval.prompts import PROMPT_FAMILIES, find_prompts
 from eval.settings import MAP_METHODS, NONE, PRECISIONS, PROBE_FEATURES, STUDY_RULES, EvaluationSettings
+from eval.tasks.radeval_metrics import INSTALL, check_radeval
 from eval.tasks.text_conventions import CONVENTIONS
 from eval.tasks.thresholds import parse_rule
 
@@ -62,6 +63,10 @@ class EvaluationArguments:
             "choices": list(CONVENTIONS),
         },
     )
+    radeval_metrics: list[str] = field(
+        default_factory=list,
+        metadata={"help": f"Metrics of the package radeval ({INSTALL}) reported beside ours, as bleu rouge radgraph."},
+    )
     map_method: str | None = field(
         default=None,
         metadata={"help": "Of heat maps; default: layercam.", "choices": list(MAP_METHODS)},
@@ -102,6 +107,10 @@ class EvaluationArguments:
         # Refuse now what every benchmark would refuse.
         find_prompts(self.prompts or "published")
         parse_rule(self.threshold)
+        if self.radeval_metrics:
+            check_radeval()
+        if len(set(self.radeval_metrics)) < len(self.radeval_metrics):
+            raise ValueError(f"--radeval_metrics names one twice: {self.radeval_metrics}")
         self.settings(Path())
 
     @property
@@ -123,7 +132,7 @@ class EvaluationArguments:
         """The settings of a model whose results go to `out`. Raises ValueError for values out of range."""
         names = {setting.name for setting in dataclasses.fields(EvaluationSettings)} & {*vars(self)} - {"out", "cache"}
         values = {name: getattr(self, name) for name in names}
-        values |= {"label_shares": tuple(self.label_shares), "text_conventions": tuple(self.text_conventions)}
+        values |= {name: tuple(getattr(self, name)) for name in ("label_shares", "text_conventions", "radeval_metrics")}
         values |= {"predictions": self.predictions and Path(self.predictions)}
         return EvaluationSettings(
             **values, out=out, cache=Path(self.cache) if self.cache else self.results_folder / ".cache"

@@ -45,7 +45,6 @@ from eval.records.runs import weights_folder
 from eval.scores import ZeroShotScores
 from eval.settings import EvaluationSettings
 from eval.splits import names_of_data
-from eval.tables import format_estimate
 from modeling_chexficient.operating_points_chexficient import (
     DO_NOT_TRAVEL,
     POINTS_FILE,
@@ -56,6 +55,7 @@ from modeling_chexficient.precision_chexficient import place
 
 _RULE = "youden"
 _PROMPTS = "default"
+_SHARES = ("sensitivity", "specificity")
 
 
 @dataclass
@@ -227,26 +227,30 @@ def _refusals(points: OperatingPoints) -> str:
 
 
 def format_checks(points: OperatingPoints, checks: list[PointCheck], notes: list[str]) -> str:
-    """What was stated beside what was found, and how often that lies in the interval."""
+    """What was stated beside what was found, and how often the two agree."""
     head = f"{'finding':28} {'sensitivity stated':22} {'here':28} {'specificity stated':22} {'here':28}"
     lines = [f"{head} {'positive / films':>16}"]
     for one in checks:
-        found, inside = one.found, (one.sensitivity_inside, one.specificity_inside)
-        here = [
-            format_estimate(estimate) + (" OUT" if lies_in is False else "")
-            for estimate, lies_in in zip((found.sensitivity, found.specificity), inside, strict=True)
-        ]
-        films = f"{found.true_positives + found.false_negatives:,} / {one.films:,}"
-        lines.append(
-            f"{one.name:28} {one.point.sensitivity!s:22} {here[0]:28} {one.point.specificity!s:22} {here[1]:28} "
-            f"{films:>16}"
-        )
-    counts = []
-    for kind in ("sensitivity", "specificity"):
-        inside = [lies_in for one in checks if (lies_in := getattr(one, f"{kind}_inside")) is not None]
-        counts.append(f"{kind} {sum(inside)} of {len(inside)}")
-    told = f"Inside the stated interval: {', '.join(counts)} (OUT: outside). Chosen on {points.chosen_on}."
-    return "\n".join([*lines, told, *notes, DO_NOT_TRAVEL])
+        cells = []
+        for kind in _SHARES:
+            found = getattr(one, kind)
+            mark = "no film" if found is None else f"{found}{' OUT' if one.differs(kind) else ''}"
+            cells.append(f"{getattr(one.point, kind)!s:22} {mark:28}")
+        films = f"{one.found.true_positives + one.found.false_negatives:,} / {one.films:,}"
+        lines.append(f"{one.name:28} {' '.join(cells)} {films:>16}")
+    inside = _counts([(kind, [one.inside(kind) for one in checks]) for kind in _SHARES])
+    outside = _counts([(kind, [one.differs(kind) for one in checks]) for kind in _SHARES])
+    told = [
+        f"OUT: other than stated by more than the chance of both samples of films explains: {outside}.",
+        f"Inside the stated interval: {inside}; a share of few films lies outside more often, by its own chance.",
+        f"Chosen on {points.chosen_on}.",
+    ]
+    return "\n".join([*lines, *told, *notes, DO_NOT_TRAVEL])
+
+
+def _counts(answers: list[tuple[str, list[bool | None]]]) -> str:
+    told = [(kind, [one for one in given if one is not None]) for kind, given in answers]
+    return ", ".join(f"{kind} {sum(given)} of {len(given)}" for kind, given in told)
 
 
 def run(arguments: CalibrationArguments) -> str:

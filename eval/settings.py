@@ -25,6 +25,7 @@ _OF_TASK = {
     "decoder_epochs": ("segmentation", "report_generation"),
     "predictions": ("report_generation",),
     "text_conventions": ("report_generation",),
+    "radeval_metrics": ("report_generation",),
     "study_rule": ("zero_shot", "disease_prediction"),
 }
 #: `modeling_chexficient.heat_maps_chexficient.METHODS`, which takes seconds to import.
@@ -62,6 +63,7 @@ class EvaluationSettings:
         predictions: file of generated reports (JSON lines with record_id and report) to score in place of the model's.
         text_conventions: of BLEU and ROUGE-L, reported beside that of words: "r2gen_iu", "r2gen_mimic", or "r2gen",
             that of the benchmark's corpus (`eval.tasks.text_conventions`).
+        radeval_metrics: of the package radeval, reported beside ours (`eval.tasks.radeval_metrics`).
         study_rule: how films of one study are judged as one, of `STUDY_RULES`; "none": each by itself.
         map_method: how heat maps are made, of `MAP_METHODS`; None: the first.
         show_films: keep films and texts in artifacts (`eval.suite` sets it where the data are open).
@@ -83,6 +85,7 @@ class EvaluationSettings:
     decoder_epochs: int | None = None
     predictions: Path | None = None
     text_conventions: tuple[str, ...] = ()
+    radeval_metrics: tuple[str, ...] = ()
     study_rule: str = NONE
     map_method: str | None = None
     show_films: bool = False
@@ -119,8 +122,9 @@ class EvaluationSettings:
         """What a result of a task depends on, as plain values: equal settings give equal figures."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _WITHOUT_EFFECT}
         # Results from before these could be chosen have the same figures.
-        if not self.text_conventions:
-            del values["text_conventions"]
+        for name in ("text_conventions", "radeval_metrics"):
+            if not values[name]:
+                del values[name]
         if self.study_rule == NONE:
             del values["study_rule"]
         if self.predictions is not None:

@@ -1,29 +1,43 @@
 """How fast evaluation is, beside the ways that come to mind first.
 
     python -m eval.speed
-    python -m eval.speed --pairs 100000
+    python -m eval.speed --pairs 100000 --model runs/demo/model
 
 Ratios of processor time, median and range of turns in one process: intervals of AUROC and average precision by patient
 against a loop over scikit-learn (of few resamples, extrapolated), at the size of NIH ChestX-ray14's test split with
-simulated scores. Of the ranks of retrieval, which have no such peer, seconds and memory. Memory is the peak of what
-arrays take, the data not counted.
+simulated scores; the ranks of retrieval against sorting the whole matrix, and their seconds and memory where no matrix
+fits; with `--model`, embedding a folder of films against `pipeline("image-feature-extraction", batch_size=32)` on the
+same tower with an image processor of transformers. Memory is the peak of what arrays take, the data not counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
+import torch
+from accelerate import PartialState
 from sklearn.metrics import average_precision_score, roc_auc_score
+from transformers import CLIPImageProcessorPil, ImageFeatureExtractionPipeline, Pipeline
 
+from data_scripts.prepare.speed import write_film
+from data_scripts.progress import quiet_libraries
 from data_scripts.speed import Ratio, compare
-from eval.statistics.metrics import label_aurocs, label_average_precisions
-from eval.statistics.significance import resample_all
-from eval.tasks.ranking import pair_up, retrieval_ranks
+from eval.embed import EmbedArguments, embed
+from eval.models.encoders import EvaluationModel
+from eval.models.load import load_evaluation_model
+from eval.statistics.ranked_labels import RankedLabels
+from eval.statistics.significance import resample_by_patient
+from eval.tasks.ranking import Pairs, pair_up, retrieval_ranks
+from modeling_chexficient import CheXficientImageProcessor
 
 #: Test films and patients of NIH ChestX-ray14, and about the shares of its fourteen findings and "No Finding".
 FILMS, PATIENTS = 25_596, 2_797
@@ -37,10 +51,9 @@ def simulate(films: int, patients: int, seed: int = 0) -> tuple[np.ndarray, np.n
     return generator.standard_normal(targets.shape) + targets, targets, generator.integers(patients, size=films)
 
 
-def intervals(scores: np.ndarray, targets: np.ndarray, patients: np.ndarray, resamples: int) -> dict:
-    """AUROC and average precision [1 + resamples, labels], resampled by patient."""
-    figures = {name: partial(name, scores, targets) for name in (label_aurocs, label_average_precisions)}
-    return resample_all(figures, patients, resamples, seed=0)
+def intervals(scores: np.ndarray, targets: np.ndarray, patients: np.ndarray, resamples: int) -> np.ndarray:
+    """AUROC and average precision [1 + resamples, 2, labels], resampled by patient."""
+    return resample_by_patient(RankedLabels(scores, targets).both, patients, resamples, seed=0)
 
 
 def loop_over_resamples(scores: np.ndarray, targets: np.ndarray, patients: np.ndarray, resamples: int) -> np.ndarray:
@@ -73,16 +86,86 @@ def interval_ratio(films: int, patients: int, resamples: int, looped: int, repea
     return ratio, peak_bytes(ours)
 
 
-def time_retrieval(count: int, width: int = 512) -> tuple[float, int]:
-    """Processor seconds and peak memory of the ranks of `count` films among as many texts, both ways."""
+def simulate_pairs(count: int, width: int = 512) -> tuple[np.ndarray, np.ndarray, Pairs]:
+    """Embeddings [count, width] of films and of their texts, most of which find each other, and the pairs."""
     generator = np.random.default_rng(0)
-    films, texts = (generator.standard_normal((count, width)).astype(np.float32) for _ in range(2))
+    films = generator.standard_normal((count, width), np.float32)
+    texts = films + 4 * generator.standard_normal((count, width), np.float32)
     films, texts = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (films, texts))
-    pairs = pair_up([str(number) for number in range(count)], list(range(count)))
+    return films, texts, pair_up([str(number) for number in range(count)], list(range(count)))
+
+
+def sorted_ranks(films: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same by sorting all candidates of all queries, as OpenCLIP's `get_clip_metrics` does."""
+    similarities = films @ texts.T
+    own = np.arange(len(films))[:, None]
+    orders = (np.argsort(-matrix, axis=1) for matrix in (similarities, similarities.T))
+    first, second = (np.nonzero(order == own)[1] + 1 for order in orders)
+    return first, second
+
+
+def time_retrieval(count: int) -> tuple[float, int]:
+    """Processor seconds and peak memory of the ranks of `count` films among as many texts, both ways."""
+    data = simulate_pairs(count)
     start = time.process_time()
     # Measured as it runs: the matrix products are not slowed by it.
-    peak = peak_bytes(lambda: retrieval_ranks(films, texts, pairs))
+    peak = peak_bytes(lambda: retrieval_ranks(*data))
     return time.process_time() - start, peak
+
+
+def ranks_ratio(count: int, repeats: int) -> tuple[Ratio, int, int]:
+    """Processor time of sorting over that of `retrieval_ranks`, and the peak memory of both, ours first."""
+    films, texts, pairs = simulate_pairs(count)
+    ours, peer = partial(retrieval_ranks, films, texts, pairs), partial(sorted_ranks, films, texts)
+    return compare(ours, peer, repeats), peak_bytes(ours), peak_bytes(peer)
+
+
+def embedding_ratio(
+    folder: Path, model: EvaluationModel, kind: str, films: int, size: tuple[int, int], repeats: int
+) -> Ratio:
+    """Processor time of a pipeline over that of `eval.embed` for the same films, which get the same features.
+
+    Raises:
+        ValueError: they do not; the model's processor or tower is none that a pipeline equals.
+    """
+    (folder / "films").mkdir(parents=True)
+    paths = sorted(str(folder / "films" / write_film(folder / "films", n, kind, *size)) for n in range(films))
+    extract, outputs = peer_pipeline(model), (folder / f"{number}.parquet" for number in itertools.count())
+
+    def ours() -> Path:
+        out = next(outputs)
+        embed(model, EmbedArguments(model=model.name, out=str(out), films=str(folder / "films"), features="tower"))
+        return out
+
+    own = np.stack(pq.read_table(ours())["embedding"].to_numpy())
+    features = np.array(extract(paths)).reshape(films, -1)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    if own.shape != features.shape or not np.allclose(own, features, atol=1e-5):
+        raise ValueError(f"{model.name}: the pipeline's features are others than those of eval.embed --features tower")
+    return compare(ours, lambda: extract(paths), repeats)
+
+
+def peer_pipeline(model: EvaluationModel) -> Pipeline:
+    """transformers' own pipeline on the tower; in place of our image processor that of CLIP, which does the same."""
+    processor = model.image_processor
+    if isinstance(processor, CheXficientImageProcessor):
+        side = {"height": model.image_size, "width": model.image_size}
+        means = {"image_mean": processor.image_mean, "image_std": processor.image_std}
+        processor = CLIPImageProcessorPil(size=dict(processor.size), crop_size=side, **means)
+    return ImageFeatureExtractionPipeline(model=model.tower, image_processor=processor, batch_size=32, pool=True)
+
+
+def embed_by_kind(parsed: argparse.Namespace) -> None:
+    """Print how many times ours a pipeline takes, for each kind of files."""
+    quiet_libraries()
+    PartialState(cpu=not torch.cuda.is_available())
+    torch.set_num_threads(1)
+    model = load_evaluation_model(parsed.model)
+    height, width = parsed.film_size
+    for kind in ("JPEG", "PNG"):
+        with tempfile.TemporaryDirectory() as scratch:
+            ratio = embedding_ratio(Path(scratch), model, kind, parsed.embedded, (height, width), parsed.repeats)
+        print(f"embedding {kind} of {height} x {width}: a pipeline takes {ratio} times ours", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -92,10 +175,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--resamples", type=int, default=1000, help="Resamples of ours.")
     parser.add_argument("--looped", type=int, default=20, help="Resamples of the loop.")
     parser.add_argument("--pairs", type=int, default=20_000, help="Films, and texts, of retrieval.")
+    parser.add_argument("--sorted_pairs", type=int, default=4_000, help="Films, and texts, whose matrix is sorted.")
+    parser.add_argument("--model", help="Model whose tower embeds films; without it nothing is embedded.")
+    parser.add_argument("--embedded", type=int, default=64, help="Films that are embedded.")
+    parser.add_argument("--film_size", type=int, nargs=2, default=(1024, 1024), help="Height and width of the films.")
     parser.add_argument("--repeats", type=int, default=5, help="Turns; medians and ranges are shown.")
     parsed = parser.parse_args(arguments)
-    numbers = ("films", "patients", "resamples", "looped", "pairs", "repeats")
-    wrong = [name for name in numbers if getattr(parsed, name) < 1]
+    numbers = ("films", "patients", "resamples", "looped", "pairs", "sorted_pairs", "embedded", "film_size", "repeats")
+    wrong = [name for name in numbers if np.min(getattr(parsed, name)) < 1]
     if wrong:
         parser.error(f"{' and '.join('--' + name for name in wrong)} must be at least 1")
     ratio, peak = interval_ratio(parsed.films, parsed.patients, parsed.resamples, parsed.looped, parsed.repeats)
@@ -103,6 +190,14 @@ def main(arguments: list[str] | None = None) -> None:
         f"intervals of {parsed.films:,} films: a loop takes {ratio} times ours, which takes {peak / 1e6:,.0f} MB",
         flush=True,
     )
+    ratio, peak, peer_peak = ranks_ratio(parsed.sorted_pairs, parsed.repeats)
+    print(
+        f"ranks of {parsed.sorted_pairs:,} films and texts: sorting the matrix takes {ratio} times ours, and "
+        f"{peer_peak / 1e6:,.0f} MB against {peak / 1e6:,.0f} MB",
+        flush=True,
+    )
+    if parsed.model:
+        embed_by_kind(parsed)
     seconds, peak = time_retrieval(parsed.pairs)
     print(f"ranks of {parsed.pairs:,} films and texts: {seconds:.1f} s, {peak / 1e6:,.0f} MB", flush=True)
 

@@ -34,6 +34,7 @@ _CURATION_SETTINGS = {
     "curation_warmup_share": "plain training before the first choice, as a share of the corpus",
     "score_image_size": "image size for scoring, in pixels",
     "low_resolution_size": "image size of the first part of training, in pixels",
+    "patch_drop_share": "share of the patches that is left out in the first part of training",
 }
 
 

@@ -11,7 +11,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 TEXT_POOLINGS = ("eos", "cls", "mean")
 IMAGE_POOLINGS = ("pooled", "normalized", "patches")
-DECODERS = ("linear", "unet", "published_unet")
+DECODERS = ("linear", "unet", "image_unet", "published_unet")
 DEFAULT_LOGIT_SCALE = math.log(1 / 0.01)
 
 # DINOv2 ViT-B/14 at 378 px (27 x 27 patches) and Bio_ClinicalBERT: the sizes of the published model.
@@ -53,7 +53,8 @@ class CheXficientConfig(PretrainedConfig):
         image_pooling: what the classifier sees of an image: "pooled" the tower's pooled output (of DINOv2 the
             layer-normed CLS token), "normalized" the same at unit length, as the published linear probe, "patches" the
             mean of the last states of the patches, as masked autoencoders are adapted (arXiv 2401.12215).
-        mask_decoder: of the segmentation head: "linear", "unet", or "published_unet", the one of the released weights.
+        mask_decoder: of the segmentation head: "linear", "unet", "image_unet", which sees the image's pixels beside the
+            tower's maps and is for lines and tubes, or "published_unet", the one of the released weights.
             Folders and calls of earlier versions name this field `decoder`, which is read as well.
         clip_logits: end "published_unet" with the activation of the released code, which keeps every logit above
             -0.17; only to reproduce its numbers.

@@ -17,7 +17,7 @@ from .towers_chexficient import UNUSABLE, interpolation_arguments, refuse_towers
 
 # Maps of a pyramid: the published U-Net takes the last five blocks.
 PYRAMID_DEPTH = 5
-_NARROWEST, _GROUPS = 16, 8
+_GROUPS = 8
 # Names of a tower's last norm: DINOv2 and ViT, CLIP and SigLIP, DINOv3, ConvNeXt of DINOv3, and AIMv2.
 LAST_NORMS = ("layernorm", "post_layernorm", "norm", "layer_norm", "rms_norm")
 _OTHER_STATES = "its hidden states are not the maps of its stages"
@@ -103,12 +103,19 @@ class UNetDecoder(nn.Module):
 
     Args:
         channels, structures, momentum: as of `LinearDecoder`.
-        width: channels at the deepest map; at least `_NARROWEST` are left at the shallowest.
+        width, narrowest: channels at the deepest map, and how many are left at least at the shallowest.
     """
 
-    def __init__(self, channels: Sequence[int], structures: int, width: int = 128, momentum: float | None = None):
+    def __init__(
+        self,
+        channels: Sequence[int],
+        structures: int,
+        width: int = 128,
+        momentum: float | None = None,
+        narrowest: int = 16,
+    ):
         super().__init__()
-        widths = [max(width >> depth, _NARROWEST) for depth in range(len(channels))]
+        widths = [max(width >> depth, narrowest) for depth in range(len(channels))]
         deep_first = list(reversed(channels))
         self.inputs = nn.ModuleList(
             nn.Sequential(_standardised(given, momentum), nn.Conv2d(given, taken, 1))
@@ -130,6 +137,29 @@ class UNetDecoder(nn.Module):
             step_size = tuple(min(max(2 * side, skip_side), limit) for side, skip_side, limit in sides)
             x = step(torch.cat([_resize(x, step_size), _resize(skip, step_size)], dim=1))
         return _resize(self.head(x), size)
+
+
+class ImageUNetDecoder(UNetDecoder):
+    """A `UNetDecoder` with two more skips, of the image itself at full and half its size (as UNETR, arXiv 2103.10504).
+
+    Its finest map is the grid of pixels. It is for lines and tubes, which are narrower than a position of the tower's
+    maps: what a decoder draws there and enlarges is wider than they are.
+
+    Args:
+        channels: of the image, then of the maps of the pyramid.
+        structures, width, momentum: as of `UNetDecoder`.
+    """
+
+    def __init__(self, channels: Sequence[int], structures: int, width: int = 128, momentum: float | None = None):
+        image, *maps = channels
+        super().__init__([_GROUPS, _GROUPS, *maps], structures, width, momentum, narrowest=_GROUPS)
+        self.full_size = nn.Sequential(*_convolution(image, _GROUPS), *_convolution(_GROUPS, _GROUPS))
+        self.half_size = nn.Sequential(nn.MaxPool2d(2), *_convolution(_GROUPS, _GROUPS))
+
+    def forward(self, pyramid: list[torch.Tensor], size: int | Sequence[int]) -> torch.Tensor:
+        """Logits [B, structures, H, W]; the first map of the pyramid is the image [B, channels, H, W], normalised."""
+        image = self.full_size(pyramid[0])
+        return super().forward([image, self.half_size(image), *pyramid[1:]], size)
 
 
 class PublishedUNetDecoder(nn.Module):
@@ -244,6 +274,7 @@ def _resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 __all__ = [
+    "ImageUNetDecoder",
     "LinearDecoder",
     "PublishedUNetDecoder",
     "UNetDecoder",

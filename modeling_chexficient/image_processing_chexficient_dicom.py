@@ -146,18 +146,24 @@ def square(dataset, film: np.ndarray) -> np.ndarray:
     """
     from PIL import Image
 
-    sizes = (_two_numbers(dataset.get(name)) for name in _PIXEL_SIZES)
-    down, across = next((size for size in sizes if size is not None), (1.0, 1.0))
+    down, across = pixel_shape(dataset)
     if turns(dataset)[0]:
         down, across = across, down
     longer = max(down, across) / min(down, across)
-    if longer < _SQUARE:
+    if longer == 1:
         return film
     if longer > _LONGEST:
         raise DisplayError(f"pixels of {down:g} x {across:g} (spacing or aspect ratio) are of no film")
     height, width = film.shape[:2]
     size = (width, round(height * longer)) if down > across else (round(width * longer), height)
     return np.asarray(Image.fromarray(film).resize(size, Image.Resampling.BICUBIC))
+
+
+def pixel_shape(dataset) -> tuple[float, float]:
+    """(vertical, horizontal) size of a pixel as it is stored; (1.0, 1.0) of one that is nearly square, or unknown."""
+    sizes = (_two_numbers(dataset.get(name)) for name in _PIXEL_SIZES)
+    down, across = next((size for size in sizes if size is not None), (1.0, 1.0))
+    return (1.0, 1.0) if max(down, across) / min(down, across) < _SQUARE else (down, across)
 
 
 def _two_numbers(value) -> tuple[float, float] | None:
@@ -390,4 +396,15 @@ def _first_number(value) -> float | None:
         return None
 
 
-__all__ = ["BLANK", "CHEST", "DAMAGED", "DisplayError", "decode", "is_flat", "square", "to_display", "turns"]
+__all__ = [
+    "BLANK",
+    "CHEST",
+    "DAMAGED",
+    "DisplayError",
+    "decode",
+    "is_flat",
+    "pixel_shape",
+    "square",
+    "to_display",
+    "turns",
+]

@@ -28,7 +28,8 @@ from .image_processing_chexficient_dicom import (
     to_display,
     turns,
 )
-from .image_processing_chexficient_pixels import to_eight_bit
+from .image_processing_chexficient_pixels import resize_reduced, to_eight_bit
+from .image_processing_chexficient_reduced import decode_reduced, load_reduced
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 FRAMES = ("first", "middle")
@@ -56,13 +57,15 @@ class FilmFileError(ValueError):
         self.kind = kind
 
 
-def open_image(path: str | Path, frame: str | None = None) -> Image.Image:
+def open_image(path: str | Path, frame: str | None = None, reduce_to: int | None = None) -> Image.Image:
     """The decoded film of a file; DICOM becomes the eight-bit grey film that a viewer would show (`read_dicom`).
 
     As `datasets` decodes it, it is upright by its EXIF orientation; TIFF has black air whatever its polarity.
 
     Args:
         frame: which of several frames of a DICOM file, see `read_dicom`.
+        reduce_to: decode large JPEG, and DICOM in JPEG 2000, at a part of their size; those come with this short side,
+            and greys that differ a little from those of the whole (`image_processing_chexficient_reduced.py`).
 
     Raises:
         FilmFileError: the file is missing, empty, not an image, truncated, too small or absurdly large, or nearly all
@@ -71,8 +74,8 @@ def open_image(path: str | Path, frame: str | None = None) -> Image.Image:
     path = Path(path)
     check_there(path)
     if is_dicom(path):
-        return read_dicom(path, frame)
-    image = decode_image(path)
+        return read_dicom(path, frame, reduce_to)
+    image = decode_image(path, reduce_to=reduce_to)
     if is_blank(image):
         raise FilmFileError(f"{path}: nearly all pixels have one or two grey values", BLANK)
     return image
@@ -103,22 +106,26 @@ def check_size(path: Path, width: int, height: int) -> None:
         raise FilmFileError(f"{size} is too small for a film (at least {MIN_SIDE} a side)", "image too small")
 
 
-def decode_image(path: Path, alone: bool = False) -> Image.Image:
+def decode_image(path: Path, alone: bool = False, reduce_to: int | None = None) -> Image.Image:
     """The upright picture of a file that is no DICOM, blank or not. Raises as `open_image`.
 
     Args:
         alone: refuse files of several pictures (animated GIF, TIFF of several pages); otherwise the first counts.
+        reduce_to: see `open_image`.
     """
     try:
         # Opened by its path, Pillow scrambles an uncompressed TIFF that lies on its side.
         with path.open("rb") as file, warnings.catch_warnings():
             # We have our own limit and look at the header before decoding.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file)
+            image: Image.Image = Image.open(file)
             check_size(path, *image.size)
             if alone and (frames := getattr(image, "n_frames", 1)) > 1:
                 raise FilmFileError(f"{path}: {frames} pictures in one file: write one for each", "several pictures")
-            image.load()
+            if reduce_to is None:
+                image.load()
+            else:
+                image = load_reduced(image, reduce_to)
             if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
                 ImageOps.exif_transpose(image, in_place=True)
     except FilmFileError:
@@ -149,12 +156,13 @@ def is_blank(image: Image.Image) -> bool:
     step = max(1, round((grey.width * grey.height / _SAMPLE) ** 0.5))
     # Reduced before it becomes an array: copying a large film takes longer than all else here.
     size = (max(1, grey.width // step), max(1, grey.height // step))
-    sample = np.asarray(grey if step == 1 else grey.resize(size, Image.Resampling.NEAREST))
+    reduced = grey if step == 1 else grey.resize(size, Image.Resampling.NEAREST)
+    sample = np.asarray(reduced)
     if sample.dtype.kind == "f" and sample.max() <= 1:
         sample = sample * 255
     if sample.dtype.kind == "u" and sample.itemsize <= 2:
         # As `np.unique`, which would sort.
-        counts = np.bincount(sample.ravel())
+        counts = np.array(reduced.histogram()) if reduced.mode == "L" else np.bincount(sample.ravel())
         values = np.flatnonzero(counts)
         return is_flat(values, counts[values])
     return is_flat(*np.unique(sample, return_counts=True))
@@ -175,13 +183,14 @@ def is_dicom(path: Path) -> bool:
         raise FilmFileError(f"{path}: the file cannot be opened ({error})", "file not readable") from error
 
 
-def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
+def read_dicom(path: Path, frame: str | None = None, reduce_to: int | None = None) -> Image.Image:
     """The film as a viewer shows it: mode "L" (RGB for colour), black air, whatever the stored polarity.
 
     Grey values as in `to_display`.
 
     Args:
         frame: "first" or "middle" of several frames; None refuses files that have more than one.
+        reduce_to: see `open_image`.
 
     Raises:
         FilmFileError: the file is no DICOM, has no or damaged pixels, is compressed in a way that nothing installed can
@@ -190,7 +199,9 @@ def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
     dataset = read_dataset(path)
     try:
         with named(path):
-            stored = decode(dataset, checked_frame(path, dataset, frame))
+            number = checked_frame(path, dataset, frame)
+            reduced = None if reduce_to is None else decode_reduced(dataset, reduce_to)
+            stored = decode(dataset, number) if reduced is None else reduced[0]
     except FilmFileError:
         raise
     except (AttributeError, TypeError, ValueError) as error:
@@ -203,6 +214,8 @@ def read_dicom(path: Path, frame: str | None = None) -> Image.Image:
             film = to_eight_bit(Image.fromarray(square(dataset, np.asarray(to_eight_bit(stored)))))
     if any(turns(dataset)):
         film.info["turned"] = "\\".join(map(str, dataset.PatientOrientation))
+    if reduced is not None and reduce_to is not None:
+        film = resize_reduced(film, (int(dataset.Columns), int(dataset.Rows)), reduced[1], reduce_to, on_first=True)
     return film
 
 

@@ -97,6 +97,23 @@ def resize_and_crop(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
+def resize_reduced(
+    image: Image.Image, whole: tuple[int, int], factor: int, size: int, on_first: bool = False
+) -> Image.Image:
+    """Scale a film that was decoded at a part of its size as `resize_and_crop` scales the whole; nothing is cut off.
+
+    Args:
+        image: "L" or "RGB", each side at least that of the whole divided by `factor`.
+        whole: (width, height) of the film itself.
+        on_first: the centre of a pixel is that of the first of the `factor` pixels that it stands for, not of them all.
+    """
+    scaled, _ = _scaled_size_and_corner(whole, size)
+    # What is decoded is rounded up to whole pixels: the last of them cover less of the film than the others.
+    start = (0.5 - 0.5 / factor) * on_first
+    box = (start, start, start + whole[0] / factor, start + whole[1] / factor)
+    return image.resize(scaled, Image.Resampling.BICUBIC, box=box)
+
+
 def seen_square(width: int, height: int, size: int) -> tuple[float, float, float, float]:
     """(top, left, height, width) of what `resize_and_crop` keeps of an image, in pixels of that image."""
     scaled, (left, top) = _scaled_size_and_corner((width, height), size)
@@ -225,4 +242,12 @@ def _floats_to_eight_bit(pixels: np.ndarray) -> np.ndarray:
     return np.rint(pixels * 255 if high <= 1 else pixels).astype(np.uint8)
 
 
-__all__ = ["check_not_clipped", "mark_as_scaled", "normalise_pixels", "resize_and_crop", "seen_square", "to_eight_bit"]
+__all__ = [
+    "check_not_clipped",
+    "mark_as_scaled",
+    "normalise_pixels",
+    "resize_and_crop",
+    "resize_reduced",
+    "seen_square",
+    "to_eight_bit",
+]

@@ -21,6 +21,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .configuration_chexficient import CheXficientConfig
 from .decoders_chexficient import (
     LAST_NORMS,
+    ImageUNetDecoder,
     LinearDecoder,
     PublishedUNetDecoder,
     UNetDecoder,
@@ -42,6 +43,7 @@ from .towers_chexficient import (
     CheXficientPreTrainedModel,
     code_reference,
     feature_size,
+    image_channels,
     interpolation_arguments,
     load_vision_model,
     pool_image,
@@ -54,6 +56,9 @@ MOMENTUM = 0.1
 DECODERS: dict[str, Callable[[list[int], CheXficientConfig], nn.Module]] = {
     "linear": lambda channels, config: LinearDecoder(channels, config.num_labels, momentum=MOMENTUM),
     "unet": lambda channels, config: UNetDecoder(channels, config.num_labels, momentum=MOMENTUM),
+    "image_unet": lambda channels, config: ImageUNetDecoder(
+        [image_channels(config.vision_config), *channels], config.num_labels, momentum=MOMENTUM
+    ),
     "published_unet": lambda channels, config: PublishedUNetDecoder(channels, config.num_labels, config.clip_logits),
 }
 
@@ -309,6 +314,8 @@ class CheXficientForSemanticSegmentation(CheXficientHead):
         flags = self._output_flags(None, output_hidden_states)
         wanted = flags.get("output_hidden_states", self.vision_model.config.output_hidden_states)
         maps = output_maps(self.vision_model, output, pixel_values)
+        if self.config.mask_decoder == "image_unet":
+            maps = [pixel_values.to(maps[0].dtype), *maps]
         logits = self.decode_head(maps, pixel_values.shape[-2:])
         overlapping = self.config.problem_type == MULTI
         return CheXficientSegmenterOutput(

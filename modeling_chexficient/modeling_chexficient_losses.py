@@ -105,9 +105,16 @@ def structures_loss(logits: torch.Tensor, labels: torch.Tensor, ignored: int, na
 
 
 def entropy_and_dice(
-    logits: torch.Tensor, inside: torch.Tensor, judged: torch.Tensor, counts: torch.Tensor | None = None
+    logits: torch.Tensor,
+    inside: torch.Tensor,
+    judged: torch.Tensor,
+    counts: torch.Tensor | None = None,
+    entropy_weight: float = 1.0,
 ) -> torch.Tensor:
     """Binary cross entropy plus 1 - soft Dice of overlapping structures, over judged pixels only; scalar fp32.
+
+    The cross entropy is multiplied by `entropy_weight`; 0 leaves soft Dice alone (arXiv 1606.04797), which does not
+    grow with the pixels outside of a structure, and so does not begin by putting a thin one out.
 
     All are [B, structures, H, W]; `inside` and `judged` are booleans. The soft Dice of a structure is of the whole
     batch, so that films without it count; structures nobody judged stay out. 0 where no pixel of the batch is judged.
@@ -118,10 +125,13 @@ def entropy_and_dice(
     pixels, structures = (judged_counts(judged) if counts is None else counts).clamp(min=1)
     seen = judged.flatten(2).any(2).any(0)
     logits, truth, judged = logits.float(), (inside & judged).float(), judged.float()
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     found, axes = logits.sigmoid() * judged, (0, 2, 3)
     dice = (2 * (found * truth).sum(axes) + 1) / (found.sum(axes) + truth.sum(axes) + 1)
-    return (entropy * judged).sum() / pixels + ((1 - dice) * seen).sum() / structures
+    loss = ((1 - dice) * seen).sum() / structures
+    if entropy_weight == 0:
+        return loss
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    return entropy_weight * (entropy * judged).sum() / pixels + loss
 
 
 def judged_counts(judged: torch.Tensor) -> torch.Tensor:

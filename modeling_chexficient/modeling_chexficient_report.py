@@ -35,6 +35,7 @@ from .texts_chexficient import longest_text
 from .towers_chexficient import (
     NamesOnDisk,
     code_reference,
+    image_channels,
     interpolation_arguments,
     resize_position_embeddings,
     without_pooling_layer,
@@ -304,7 +305,7 @@ def _load_language_model(source: str | dict, tokenizer: PreTrainedTokenizerBase,
 def _map_side(tower: PreTrainedModel, image_processor: CheXficientImageProcessor) -> int:
     """Patches a side of the tower's map of one image."""
     size = image_processor.size["shortest_edge"]
-    pixels = torch.zeros(1, getattr(tower.config, "num_channels", 3), size, size, dtype=tower.dtype)
+    pixels = torch.zeros(1, image_channels(tower.config), size, size, dtype=tower.dtype)
     return round(patch_tokens(tower.eval(), pixels).shape[1] ** 0.5)
 
 

@@ -8,17 +8,11 @@ With `check_input=True`, in the constructor or in a call, they warn of images th
 film, with the reasons (`input_check_chexficient`); with `check_input="refuse"` they raise ValueError.
 """
 
-import base64
-import binascii
-import warnings
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from huggingface_hub import get_session
-from PIL import Image, ImageOps
 from transformers import (
     ImageClassificationPipeline,
     ImageFeatureExtractionPipeline,
@@ -28,10 +22,8 @@ from transformers import (
 )
 
 from .base_identity_chexficient import weights_sha256
+from .film_loading_chexficient import load_film, load_films, load_films_of_message
 from .image_processing_chexficient import CheXficientImageProcessor
-from .image_processing_chexficient_files import is_file, open_image
-from .image_processing_chexficient_pixels import DEEP_MODES, mark_as_scaled, to_eight_bit
-from .input_check_chexficient import check_film
 from .modeling_chexficient_heads import HEADS
 from .modeling_chexficient_losses import SINGLE
 from .operating_points_chexficient import (
@@ -47,50 +39,6 @@ from .operating_points_chexficient import (
 
 #: As `threshold`: the operating points beside the weights.
 VALIDATED = "validated"
-# How the content of a message may name an image (transformers, "chat templates").
-IMAGE_FIELDS = ("image", "url", "path", "base64")
-
-
-def load_film(source, timeout: float | None = None, check_input: bool | str = False):
-    """The 8-bit image of a path, URL, base64 string or PIL image, marked as scaled; anything else comes back as it is.
-
-    A path may be of a DICOM file.
-
-    Args:
-        check_input: True warns (UserWarning) of an image that is no whole upright frontal chest film.
-
-    Raises ValueError where a string is none of these, where the file is no film (it is named, see `open_image`), where
-    `to_eight_bit` refuses the image, and with `check_input` "refuse" where the image is no such film.
-    """
-    if check_input not in (False, True, "refuse"):
-        raise ValueError(f'check_input is {check_input!r}, it must be True, False or "refuse"')
-    image = _open(source, timeout) if isinstance(source, (str, Path)) else source
-    if not isinstance(image, Image.Image):
-        return source
-    image = ImageOps.exif_transpose(image)
-    image = mark_as_scaled(to_eight_bit(image) if image.mode.startswith(DEEP_MODES) else image)
-    if check_input and (reasons := check_film(image)):
-        text = "The image is " + "; and ".join(reason.text for reason in reasons)
-        if check_input == "refuse":
-            raise ValueError(text)
-        warnings.warn(text, stacklevel=2)
-    return image
-
-
-def _open(source: str | Path, timeout: float | None) -> Image.Image:
-    text = str(source)
-    if text.startswith(("http://", "https://")):
-        answer = get_session().get(text, timeout=timeout, follow_redirects=True)
-        answer.raise_for_status()
-        return Image.open(BytesIO(answer.content))
-    if len(text) < 4096 and is_file(Path(text)):
-        return open_image(text)
-    try:
-        encoded = text.split(",", 1)[1] if text.startswith("data:image/") else text
-        return Image.open(BytesIO(base64.decodebytes(encoded.encode())))
-    except (IndexError, OSError, binascii.Error, UnicodeError) as error:
-        start = text if len(text) < 100 else text[:100] + "..."
-        raise ValueError(f"{start} is no file, URL or base64 string of an image: {error}") from error
 
 
 class _ScalesFilms:
@@ -285,30 +233,10 @@ class CheXficientImageTextToTextPipeline(_ScalesFilms, ImageTextToTextPipeline):
 
     def _scaled(self, inputs, *options):
         if isinstance(inputs, dict) and inputs.get("images") is not None:
-            return {**inputs, "images": _each(inputs["images"], *options)}
+            return {**inputs, "images": load_films(inputs["images"], *options)}
         if hasattr(inputs, "messages"):
-            return type(inputs)([_with_scaled_films(message, *options) for message in inputs.messages])
+            return type(inputs)([load_films_of_message(message, *options) for message in inputs.messages])
         return inputs
-
-
-def _each(images, *options):
-    if isinstance(images, (list, tuple)):
-        return [_each(image, *options) for image in images]
-    return load_film(images, *options)
-
-
-def _with_scaled_films(message: dict, *options) -> dict:
-    """A message of a chat, the images in its content loaded and scaled."""
-    if not isinstance(message["content"], (list, tuple)):
-        return message
-    content = []
-    for part in message["content"]:
-        field = next((name for name in IMAGE_FIELDS if isinstance(part, dict) and part.get(name) is not None), None)
-        if field is not None and part.get("type") == "image":
-            rest = {name: value for name, value in part.items() if name not in IMAGE_FIELDS}
-            part = {**rest, "image": load_film(part[field], *options)}
-        content.append(part)
-    return {**message, "content": content}
 
 
 PIPELINES = {
@@ -331,4 +259,4 @@ def use_these_pipelines() -> None:
         tasks[task]["impl"] = pipeline_class
 
 
-__all__ = ["PIPELINES", "load_film", "use_these_pipelines"]
+__all__ = ["PIPELINES", "use_these_pipelines"]

@@ -89,6 +89,11 @@ def feature_size(config: PretrainedConfig) -> int:
     return widths[-1]
 
 
+def image_channels(config: PretrainedConfig) -> int:
+    """Channels of the images that a tower of this configuration takes."""
+    return getattr(config, "num_channels", 3)
+
+
 def stage_widths(config: PretrainedConfig) -> list[int]:
     """Channels of the maps of a tower with stages, the deepest last; none where all blocks are of one width."""
     if isinstance(config, Florence2VisionConfig):
@@ -265,7 +270,7 @@ class CheXficientPreTrainedModel(NamesOnDisk, PeftFolders, PreTrainedModel):
         return ()
 
     def _check_pixels(self, pixel_values: torch.Tensor) -> None:
-        channels = getattr(self.config.vision_config, "num_channels", 3)
+        channels = image_channels(self.config.vision_config)
         if pixel_values.ndim != 4 or pixel_values.shape[1] != channels:
             raise ValueError(
                 f"pixel_values must be [images, {channels}, height, width], not {tuple(pixel_values.shape)}"

@@ -35,7 +35,7 @@ MODELS: dict[str, tuple[type[PreTrainedModel], Any, dict]] = {
     "classification_resnet": (CheXficientForImageClassification, VISION["resnet"], _MULTI),
     **{
         f"segmentation_{decoder}": (CheXficientForSemanticSegmentation, _DEEP, {**_MULTI, "mask_decoder": decoder})
-        for decoder in ("linear", "unet", "published_unet")
+        for decoder in ("linear", "unet", "image_unet", "published_unet")
     },
     "segmentation_resnet": (
         CheXficientForSemanticSegmentation,

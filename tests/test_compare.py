@@ -287,6 +287,11 @@ def test_without_rare_findings_there_is_no_figure_for_them(tmp_path):
             "full data (first trained at 56 px; low-resolution share 0.5)",
         ),
         (
+            {"selection": "none", "keep_share_asked": None, "settings": {"patch_drop_share": 0.5}},
+            (),
+            "full data (first trained without 0.5 of the patches)",
+        ),
+        (
             {"selection": "random", "keep_share_asked": 0.5, "settings": {"score_image_size": 56, "weight_decay": 0.1}},
             ("weight_decay", "image_size"),
             "random 50.0% (scored at 56 px; weight_decay 0.1)",

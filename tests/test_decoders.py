@@ -124,6 +124,10 @@ def test_shares_of_a_step_sum_up_to_its_loss():
         found, truth = logits[part, structure].sigmoid()[there], inside[part, structure][there].float()
         dices.append((2 * (found * truth).sum() + 1) / (found.sum() + truth.sum() + 1))
     torch.testing.assert_close(sum(shares), entropy + 1 - torch.stack(dices).mean())
+    weighted = [entropy_and_dice(logits[part], inside[part], judged[part], counts, 0.25) for part in parts]
+    torch.testing.assert_close(sum(weighted), entropy / 4 + 1 - torch.stack(dices).mean())
+    alone = [entropy_and_dice(logits[part], inside[part], judged[part], counts, 0) for part in parts]
+    torch.testing.assert_close(sum(alone), 1 - torch.stack(dices).mean())
     nothing = torch.zeros_like(judged)
     assert entropy_and_dice(logits, inside, nothing, counts) == entropy_and_dice(logits, inside, nothing) == 0
 

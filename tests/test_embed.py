@@ -1,5 +1,6 @@
 """Embeddings of films and texts in files, and nearest neighbours in them."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 import torch.nn.functional as F
 
 from data_scripts.films.images import open_image
-from eval import embed, nearest
+from eval import embed, nearest, speed
 from eval.films import parts
 from eval.models.load import load_evaluation_model
 from tests.adapter_files import save_base
 from tests.film_files import write_film
+from tests.warm import Program, free_port, run_python
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,18 @@ def test_films_are_embedded_as_the_model_embeds_them(base, films, tmp_path):
     half = run(base, tmp_path / "half.parquet", "--films", str(films), "--store", "fp16", "--features", "tower")
     assert pq.read_schema(tmp_path / "half.parquet").field("embedding").type.value_type == "halffloat"
     np.testing.assert_allclose(np.stack(half["embedding"]), model.tower_features(pixels), atol=1e-3)
+
+
+def test_the_pipeline_that_embedding_is_timed_against_gives_the_same_features(base, tmp_path, monkeypatch):
+    """`embedding_ratio` refuses a pair that does not."""
+    model = load_evaluation_model(str(base))
+    assert speed.embedding_ratio(tmp_path / "equal", model, "JPEG", 2, (90, 70), 1).median > 0
+    model.image_processor.image_mean = [0.5, 0.5, 0.5]
+    extract = speed.peer_pipeline(model)
+    model.image_processor.image_mean = [0.1, 0.1, 0.1]
+    monkeypatch.setattr(speed, "peer_pipeline", lambda _: extract)
+    with pytest.raises(ValueError, match="features are others"):
+        speed.embedding_ratio(tmp_path / "other", model, "JPEG", 2, (90, 70), 1)
 
 
 def test_another_model_does_not_go_on(base, films, tmp_path, monkeypatch):
@@ -124,3 +138,40 @@ def test_blocks_give_what_one_comparison_gives(base, films, tmp_path):
         assert [one.id for one in found] == [f"{[0, 1, 3, 4, 5, 6][row]}.png" for row in order[:4]]
     with pytest.raises(ValueError, match="embeddings of 8 numbers"):
         nearest.nearest(file, query[:5], 4)
+
+
+@pytest.mark.parametrize("command", ["eval.predict", pytest.param("eval.embed", marks=pytest.mark.slow)])
+def test_two_killed_processes_go_on_to_the_file_of_one(command, base, tmp_path):
+    """SIGKILL, as a machine that is taken away or a scheduler at its limit sends it."""
+    for number in range(60):
+        write_film(tmp_path / "films" / f"{number:02}.png", (200, 200), seed=number)
+    (tmp_path / "films" / "07.png").write_bytes(b"no film")
+    words = ["-m", command, "--model", str(base), "--films", str(tmp_path / "films"), "--batch_size", "2"]
+    words += ["--part_size", "4", *(["--findings", "edema"] if command == "eval.predict" else [])]
+    two, one = tmp_path / "two.parquet", tmp_path / "one.parquet"
+    found = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    # The films cannot all be read before both are killed.
+    slow = "import time; from data_scripts.films import images; prepare = images.prepare_film; "
+    slow += "import eval.films.files as files; files.prepare_film = lambda *a: (time.sleep(0.2), prepare(*a))[1]; "
+    slow += f"from {command} import main; main({[*words[2:], '--out', str(two)]})"
+    killed = [
+        Program(["-c", slow], environment={**found, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
+    ]
+    parts_of_two = tmp_path / "two.parquet.parts"
+    for _ in range(1000):
+        if len(list(parts_of_two.glob("*.parquet"))) >= 3:
+            break
+        time.sleep(0.1)
+    for program in killed:
+        program.process.kill()
+    assert [program.wait().returncode for program in killed] == [-9, -9]
+    assert 3 <= len(list(parts_of_two.glob("*.parquet"))) < 15
+    assert not two.exists()
+    done = run_python([*words, "--out", str(two)], processes=2)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert run_python([*words, "--out", str(one)]).returncode == 0
+    assert two.read_bytes() == one.read_bytes()
+    skipped = [path.with_suffix(".skipped.jsonl").read_text() for path in (two, one)]
+    assert skipped[0] == skipped[1]
+    assert "07.png" in skipped[0]
+    assert not parts_of_two.exists()

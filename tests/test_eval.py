@@ -21,11 +21,11 @@ from eval.statistics.metrics import (
     auroc,
     bootstrap_weights,
     label_aurocs,
-    label_average_precisions,
     resample_weights,
     weighted_auroc,
     weighted_average_precision,
 )
+from eval.statistics.ranked_labels import RankedLabels
 from eval.tasks.calibration import calibration, reliability_bins, two_class_softmax
 from eval.tasks.thresholds import choose_threshold, judge_threshold, threshold_rates
 from eval.tasks.zero_shot import _few_patients, judge, score_split
@@ -67,7 +67,7 @@ def test_average_precision_equals_scikit_learn_with_ties_and_weights():
     expected = [average_precision_score(targets, scores, sample_weight=row) for row in weights]
     np.testing.assert_allclose(weighted_average_precision(scores, targets, weights), expected, atol=1e-12)
     judged = np.stack([targets, np.ones(300), np.where(generator.random(300) < 0.3, np.nan, targets)], axis=1)
-    precisions = label_average_precisions(np.stack([scores] * 3, axis=1), judged, weights)
+    precisions = RankedLabels(np.stack([scores] * 3, axis=1), judged).both(weights)[:, 1]
     np.testing.assert_allclose(precisions[:, 0], expected, atol=1e-12)
     # All films positive: 1 whatever the scores, so no figure.
     assert np.isnan(precisions[:, 1]).all()
@@ -84,7 +84,7 @@ def test_figures_do_not_depend_on_the_blocks_of_resamples_and_fit_into_memory():
     single = np.concatenate([label_aurocs(scores, targets, row[None]) for row in weights[:5]])
     tracemalloc.start()
     np.testing.assert_allclose(label_aurocs(scores, targets, weights)[:5], single, atol=1e-13)
-    label_average_precisions(scores, targets, weights)
+    RankedLabels(scores, targets).both(weights)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # No copy of all weights, beside those given.

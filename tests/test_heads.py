@@ -95,6 +95,7 @@ def test_the_tower_comes_from_the_whole_model(head, whole):
         (BOTH[0], {"image_pooling": "normalized", "problem_type": SINGLE}),
         (BOTH[1], {"mask_decoder": "linear", "problem_type": SINGLE}),
         (BOTH[1], {"mask_decoder": "unet", "semantic_loss_ignore_index": 7}),
+        (BOTH[1], {"mask_decoder": "image_unet"}),
         (BOTH[1], {"mask_decoder": "published_unet", "clip_logits": True}),
     ],
 )
@@ -141,7 +142,7 @@ def test_any_vision_model_can_carry_a_head(head, kind, tmp_path):
 @pytest.mark.parametrize(("tower", "head"), list(product(TOWERS, BOTH)))
 def test_every_parameter_learns_with_and_without_checkpointing(tower, head):
     """Distributed training refuses parameters without a gradient."""
-    decoders = ["unet"] if head is BOTH[0] else ["linear", "unet"]
+    decoders = ["unet"] if head is BOTH[0] else ["linear", "unet", "image_unet"]
     for decoder in decoders:
         model = build(head, tower, problem_type=MULTI, mask_decoder=decoder).train()
         gradients = []
@@ -349,7 +350,7 @@ def test_masks_that_the_head_does_not_have(problem_type, labels, message):
         model(pixels(), labels=labels)
 
 
-@pytest.mark.parametrize("decoder", ["linear", "unet", "published_unet"])
+@pytest.mark.parametrize("decoder", ["linear", "unet", "image_unet", "published_unet"])
 def test_segmentation_learns(decoder):
     """The bright half of noise, told apart from the dark one."""
     torch.manual_seed(0)
@@ -373,7 +374,7 @@ def test_segmentation_learns(decoder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mask_decoder": "fpn"}, "mask_decoder must be one of linear, unet, published_unet, not 'fpn'"),
+        ({"mask_decoder": "fpn"}, "mask_decoder must be one of linear, unet, image_unet, published_unet, not 'fpn'"),
         ({"image_pooling": "mean"}, "image_pooling must be one of pooled, normalized, patches"),
         ({"clip_logits": True}, "clip_logits belongs to mask_decoder published_unet"),
     ],

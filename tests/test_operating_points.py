@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_curve
 
 from eval.calibration.calibrators import earned_calibration, fit_calibration
-from eval.calibration.operating_points import PointRules, check_points, choose_point, choose_points
+from eval.calibration.coverage import CoverageArguments, measure
+from eval.calibration.operating_points import PointRules, check_points, choose_point, choose_points, choose_with_shares
+from eval.calibration.shares import differ, difference_interval, share_interval
 from eval.prompts import NO_FINDING, find_prompts
 from eval.scores import ZeroShotScores
 from eval.tasks.thresholds import choose_threshold, weighted_roc
-from modeling_chexficient.operating_points_chexficient import OperatingPoints, logit_of, sigmoid
+from modeling_chexficient.operating_points_chexficient import OperatingPoints, Share, logit_of, sigmoid
 
 RULES = PointRules(resamples=200)
 
@@ -60,22 +62,56 @@ def test_thresholds_are_those_counted_by_hand_and_by_scikit_learn():
     assert choose_point(scores, targets, patients, RULES).threshold == at[np.argmax(found - false_positives)]
 
 
-def test_intervals_hold_the_truth_and_a_threshold_does_not_flatter_itself(monkeypatch):
+def test_a_threshold_does_not_flatter_itself():
     """Sensitivity and specificity of the population at the chosen threshold are known here."""
-    monkeypatch.setattr("eval.calibration.operating_points.earned_calibration", lambda *_: None)
-    inside, corrected, apparent = [], [], []
+    corrected, apparent = [], []
     for seed in range(40):
         scores, targets, patients = simulated(seed, films=400, distance=1.5)
-        point = choose_point(scores, targets, patients, PointRules(resamples=100, seed=seed))
-        true = norm.sf(point.threshold - 1.5), norm.cdf(point.threshold)
-        shares = point.sensitivity, point.specificity
-        inside += [share.low <= value <= share.high for share, value in zip(shares, true, strict=True)]
-        called = scores >= point.threshold
+        threshold, *shares = choose_with_shares(scores, targets, patients, PointRules(resamples=100, seed=seed))
+        true = norm.sf(threshold - 1.5), norm.cdf(threshold)
+        called = scores >= threshold
         apparent.append(called[targets == 1].mean() + (~called[targets == 0]).mean() - sum(true))
         corrected.append(sum(share.value for share in shares) - sum(true))
-    assert np.mean(inside) >= 0.85
     assert np.mean(apparent) > 0.02
     assert abs(np.mean(corrected)) < 0.7 * np.mean(apparent)
+
+
+@pytest.mark.parametrize(("rule", "per_patient"), [("youden", 1), ("sensitivity=0.95", 2)])
+def test_intervals_hold_what_they_state(rule, per_patient):
+    """Of fifty positive films, the fewest; what is meant to be 95 % (standard error 1.5 points of 200 draws)."""
+    words = {"rule": rule, "per_patient": per_patient, "check_positives": [50, 500], "draws": 200, "resamples": 100}
+    found = measure(CoverageArguments(**words), positives=50)
+    assert (found.truth >= 0.91).all(), found.truth
+    assert all((shares >= 0.91).all() for shares in found.level.values()), found.level
+    # A share of 50 films has as much chance of its own as the one that was stated.
+    assert found.inside[50][0] < 0.91
+    assert found.width[0] < 0.3
+
+
+def test_intervals_of_shares_by_hand():
+    """Clopper and Pearson's 45 of 50; films of one patient that are all alike count once; 0 and 1 have one side."""
+    generator = np.random.default_rng(0)
+    share = share_interval(0.9, generator.binomial(50, 0.9, 4000) / 50, 50)
+    assert (share.low, share.high) == pytest.approx((0.782, 0.967), abs=0.004)
+    doubled = share_interval(0.9, generator.binomial(25, 0.9, 4000) / 25, 50)
+    alone = share_interval(0.9, generator.binomial(25, 0.9, 4000) / 25, 25)
+    assert (doubled.low, doubled.high) == pytest.approx((alone.low, alone.high), abs=0.01)
+    assert doubled.low < share.low - 0.03
+    assert share_interval(1.0, np.ones(10), 60) == Share(1.0, pytest.approx(0.025 ** (1 / 60)), 1.0)
+    assert share_interval(0.0, np.array([np.nan]), 60).high == pytest.approx(1 - 0.025 ** (1 / 60))
+
+
+def test_two_shares_differ_beyond_the_chance_of_both():
+    """Newcombe's 56 of 70 and 48 of 80: by their intervals of Wilson he gives 0.0524 to 0.3339 (method 10)."""
+    first, second = (
+        Share(one / n, *binomtest(one, n).proportion_ci(method="wilson")) for one, n in ((56, 70), (48, 80))
+    )
+    assert difference_interval(first, second) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    assert differ(first, second)
+    assert differ(second, first)
+    nearer = Share(second.value + 0.06, second.low + 0.06, second.high + 0.06)
+    assert nearer.value < first.low, "outside of what was stated, by chance"
+    assert not differ(first, nearer)
 
 
 def test_an_interval_has_width_where_no_film_is_wrong():
@@ -84,7 +120,7 @@ def test_an_interval_has_width_where_no_film_is_wrong():
     negatives = int((1 - targets).sum())
     assert point.specificity.value == point.specificity.high == 1
     assert point.specificity.low == pytest.approx(0.025 ** (1 / negatives)), "the exact bound of none wrong of n"
-    assert point.sensitivity.low < 1 == point.sensitivity.high
+    assert point.sensitivity.low < 0.95 < point.sensitivity.value < point.sensitivity.high <= 1
 
 
 def test_findings_with_too_few_films_are_refused_with_the_number_and_others_are_not():
@@ -164,9 +200,10 @@ def test_films_of_another_population_are_seen_to_be_outside():
         return check_points(points, other, 200, 0, "test")[0]
 
     same, moved = checked(0), checked(0.5)
-    assert (same.sensitivity_inside, same.specificity_inside) == (True, True)
-    assert (moved.sensitivity_inside, moved.specificity_inside) == (False, False)
-    assert moved.found.sensitivity.value > points.points["edema"].sensitivity.high
+    kinds = ("sensitivity", "specificity")
+    assert [(same.inside(kind), same.differs(kind)) for kind in kinds] == [(True, False)] * 2
+    assert [(moved.inside(kind), moved.differs(kind)) for kind in kinds] == [(False, True)] * 2
+    assert moved.sensitivity.value > points.points["edema"].sensitivity.high
 
 
 def test_no_finding_is_told_by_the_other_findings():

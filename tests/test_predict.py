@@ -1,6 +1,9 @@
 """A folder or a table of films in, a table of findings out."""
 
+import errno
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from PIL import Image, ImageOps
 from data_scripts.films.images import open_image
 from data_scripts.synthetic import SyntheticOptions, draw_film, make_case
 from eval.films import files as film_files
-from eval.films import parts
+from eval.films import parts, speed
 from eval.models.load import load_evaluation_model
 from eval.predict import main
 from tests.adapter_files import make_adapter, save_base
@@ -182,6 +185,58 @@ def test_what_cannot_score_is_refused(base, head, films, tmp_path):
     ):
         with pytest.raises(SystemExit, match=message):
             main([*words, *out])
+
+
+def test_a_model_or_place_that_is_none_is_named_with_the_cure(base, head, films, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "folder.parquet").mkdir()
+    (tmp_path / "file").touch()
+    without = {}
+    for name, file in (("processor", "processor_config.json"), ("tokenizer", "tokenizer.json")):
+        without[name] = shutil.copytree(base, tmp_path / name)
+        (without[name] / file).unlink()
+    for model, out, message in (
+        (tmp_path / "absent", "s.parquet", "absent: there is no such model folder"),
+        (tmp_path / "nothing", "s.parquet", r"nothing holds no model, for config\.json is missing: give a folder"),
+        (without["processor"], "s.parquet", r"processor lacks its image processor .*: copy them from the model"),
+        (without["tokenizer"], "s.parquet", r"tokenizer lacks .* or tokenizer: .*: copy them from the model"),
+        (head, "folder.parquet", r"--out .*folder\.parquet is a folder: name a file in it"),
+        (head, "file/s.parquet", r"--out .*s\.parquet cannot be written: .*Not a directory"),
+    ):
+        words = ["--model", str(model), "--films", str(films), "--out", str(tmp_path / out), "--findings", "edema"]
+        with pytest.raises(SystemExit, match=message):
+            main(words)
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_from_its_parts(head, tmp_path, monkeypatch):
+    films, out = many_films(tmp_path / "films"), tmp_path / "scores.parquet"
+    run(head, films, tmp_path / "whole.parquet")
+    write_table, free = parts.pq.write_table, [True, True]
+
+    def full(table, path, **options):
+        write_table(table, path, **options)
+        if not free:
+            path.write_bytes(path.read_bytes()[:50])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        free.pop()
+
+    monkeypatch.setattr(parts.pq, "write_table", full)
+    words = ["--model", str(head), "--films", str(films), "--out", str(out), "--batch_size", "2", "--part_size", "4"]
+    with pytest.raises(
+        SystemExit, match=r"--out .*scores\.parquet cannot be written: .*No space .* Make room"
+    ) as ended:
+        main(words)
+    assert str(out.with_name("scores.parquet.parts")) in ended.value.code
+    monkeypatch.undo()
+    run(head, films, out)
+    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+def test_the_pipeline_gives_the_same_probabilities(base, capsys):
+    speed.main(["--model", str(base), "--films", "3", "--size", "40", "--turns", "1"])
+    said = capsys.readouterr().out
+    found = re.search(r"takes [\d.]+ \[.*\] times as much \(1 turns\); probabilities differ by (\S+) at most", said)
+    assert float(found[1]) < 1e-6
 
 
 def test_outputs_that_are_not_finite_are_listed(head, tmp_path, monkeypatch):

@@ -94,13 +94,13 @@ def test_an_interrupted_preparation_goes_on(raw, tmp_path, monkeypatch):
     prepare("folder", arguments(raw, tmp_path / "whole", rows_per_shard=2), OPTIONS)
     opened = []
 
-    def interrupted(path, frame):
+    def interrupted(path, *how):
         opened.append(path)
         if len(opened) == 6:
             raise KeyboardInterrupt
-        return open_image(path, frame)
+        return open_image(path, *how)
 
-    monkeypatch.setattr("data_scripts.loaders.folder.open_image", interrupted)
+    monkeypatch.setattr("data_scripts.prepare.rows.open_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare("folder", arguments(raw, out, rows_per_shard=2), OPTIONS)
     assert 0 < len(list((out / "data").glob("*.parquet"))) < 6
@@ -319,12 +319,12 @@ def test_a_skipped_film_is_tried_again_when_it_was_mended(raw, tmp_path):
 
 
 def test_files_that_cannot_be_opened_are_named(raw, tmp_path, monkeypatch):
-    def refuse(path, frame=None):
+    def refuse(path, *how):
         if path.name == "3.png":
             raise PermissionError(13, "Permission denied", str(path))
-        return open_image(path, frame)
+        return open_image(path, *how)
 
-    monkeypatch.setattr("data_scripts.loaders.folder.open_image", refuse)
+    monkeypatch.setattr("data_scripts.prepare.rows.open_image", refuse)
     summary = prepare("folder", arguments(raw, tmp_path / "out", skip_bad=True), OPTIONS)
     assert summary["skipped_reasons"] == {"image cannot be converted (PermissionError)": 1}
 

@@ -13,6 +13,7 @@ from train.masked_autoencoding.__main__ import ARGUMENTS as AUTOENCODING
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.schedule import RelativeCosts, plan
 from train.pretrain.training_arguments import CuratedTrainingArguments
+from train.pretrain.views import View
 from train.runs.recipes import DataArguments, parse_recipe
 from train.selection.outcome import Role, Selection
 from train.selection.sampler import CurationBatchSampler, Schedule
@@ -155,10 +156,20 @@ def test_plan_pays_a_pass_and_no_scoring_where_curation_trains_on_all(tmp_path, 
     assert schedule.subset_steps == 35
 
 
-def test_plan_counts_small_images_by_their_cost(tmp_path):
-    small = {"low_resolution_size": 56, "low_resolution_share": 0.5}
-    schedule = plan(arguments(tmp_path, compute_passes=1, selection="none", **small), 1000, RelativeCosts(1 / 3, 0.25))
+def test_plan_counts_the_subset_phase_by_what_is_seen_in_it(tmp_path):
+    schedule = plan(arguments(tmp_path, compute_passes=1, selection="none"), 1000, RelativeCosts(1 / 3, 0.625))
     assert schedule.subset_steps == 160
+
+
+def test_parts_of_the_subset_phase(tmp_path):
+    assert arguments(tmp_path).views == [(1.0, View())]
+    small, dropping = {"low_resolution_size": 56}, {"patch_drop_share": 0.5}
+    assert arguments(tmp_path, **small).views == [(0.75, View(56)), (1.0, View())]
+    assert arguments(tmp_path, **dropping).views == [(0.9, View(None, 0.5)), (1.0, View())]
+    both = [(0.75, View(56, 0.5)), (0.9, View(None, 0.5)), (1.0, View())]
+    assert arguments(tmp_path, **small, **dropping).views == both
+    assert arguments(tmp_path, **small, low_resolution_share=1).views == [(1.0, View(56))]
+    assert arguments(tmp_path, **dropping, patch_drop_steps_share=0).views == [(1.0, View())]
 
 
 def test_impossible_plans_are_refused(tmp_path):
@@ -197,6 +208,9 @@ def test_impossible_plans_are_refused(tmp_path):
         ({"chunks_in_memory": 0}, "chunks_in_memory is 0"),
         ({"freeze_blocks": 1, "gradient_checkpointing": True}, "freeze_blocks does not go with gradient_checkpointing"),
         ({"low_resolution_share": 2}, "low_resolution_share"),
+        ({"patch_drop_share": 1}, r"patch_drop_share is 1, it must lie in \[0, 1\)"),
+        ({"patch_drop_share": -0.1}, "patch_drop_share is -0.1"),
+        ({"patch_drop_share": 0.5, "patch_drop_steps_share": 1.1}, "patch_drop_steps_share is 1.1"),
         ({"chunk_size": 0}, "chunk_size is 0"),
         ({"load_best_model_at_end": True, "save_strategy": "no", "eval_strategy": "no"}, "load_best_model_at_end"),
         ({"num_prototypes": 0}, "num_prototypes is 0"),
@@ -211,7 +225,7 @@ def test_arguments_that_cannot_work_are_refused(tmp_path, changes, message):
 def test_recipes_parse_and_the_published_one_is_published():
     recipes = Path(__file__).parents[1] / "train" / "recipes"
     types = (ModelArguments, DataArguments, CuratedTrainingArguments)
-    adapting = {"classification", "segmentation", "report_generation", "report_generation_demo"}
+    adapting = {"classification", "segmentation", "segmentation_tubes", "report_generation", "report_generation_demo"}
     adapting |= {"lora_mrm", "lora_cxr_mae"}
     given = ["--dataset_dir", "x", "--model", "x", "--output_dir", "x", "--use_cpu"]
     for recipe in recipes.glob("*.yaml"):

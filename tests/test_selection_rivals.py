@@ -19,7 +19,7 @@ from train.selection.cabs import select_cabs
 from train.selection.hierarchical import HIERARCHICAL_KMEANS, build_tree, share_down
 from train.selection.knowledge import know
 from train.selection.learnability import LEARNABILITY, learnability
-from train.selection.leverage import LEVERAGE, LeverageConstants, greedy_leverage, select_leverage
+from train.selection.leverage import LEVERAGE, LeverageConstants, greedy_leverage, select_leverage, wrong_share
 from train.selection.negcliploss import (
     NEGCLIPLOSS,
     all_agreements,
@@ -123,10 +123,27 @@ def test_the_rule_drops_noise_keeps_margins_and_meets_the_share():
     assert select_leverage(images, texts, features, sound & False, 0.25, LeverageConstants()).kept.sum() == 0
 
 
+def test_a_model_that_cannot_tell_reports_apart_drops_none_as_wrong():
+    images, texts, sound = unit(400, 0), unit(400, 1), torch.arange(400) < 390
+    agreement = better_than_mismatched(images, texts, 100.0)
+    assert wrong_share(agreement) == pytest.approx(1.0, abs=0.15)
+    selection = select_leverage(images, texts, pair_features(images, texts), sound, 0.5, LeverageConstants())
+    assert (selection.roles == Role.OUTLIER).sum() == 10
+    assert selection.kept.sum() == 200
+    believed = LeverageConstants(leverage_most_wrong=1.0)
+    strict = select_leverage(images, texts, pair_features(images, texts), sound, 0.5, believed)
+    assert (strict.roles == Role.OUTLIER).sum() > 250
+    # A model that can: a third of the reports are those of others.
+    known = F.normalize(images + 0.3 * texts, dim=1)
+    known[:130] = known[:130].roll(1, dims=0)
+    assert wrong_share(better_than_mismatched(images, known, 100.0)) == pytest.approx(0.325, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("leverage_gate", 1.0), ("leverage_margin", -0.1), ("leverage_clusters", 0), ("leverage_ridge", 0.0),
+        ("leverage_gate", 1.0), ("leverage_most_wrong", 1.1),
+        ("leverage_margin", -0.1), ("leverage_clusters", 0), ("leverage_ridge", 0.0),
         ("agreement_scale", 0.0),
     ],
 )  # fmt: skip

@@ -19,7 +19,7 @@ PROGRAM = [str(Path(__file__).parent / "sharded_program.py")]
 #: other batches have 12, so all are trained in chunks, two batches to a step; gradients are clipped, BERT has dropout.
 RUN = ["--max_steps", "8", "--gradient_accumulation_steps", "2", "--per_device_train_batch_size", "12"]
 RUN += ["--chunk_size", "6", "--max_grad_norm", "1", "--text_config", json.dumps(TEXT), "--curation_report", "false"]
-RUN += ["--save_strategy", "steps", "--save_steps", "1", "--logging_steps", "1"]
+RUN += ["--save_strategy", "steps", "--save_steps", "1", "--logging_steps", "1", "--patch_drop_share", "0.5"]
 
 
 def shard(corpus: Path, out: Path, *more: str) -> Path:

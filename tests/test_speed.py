@@ -1,11 +1,17 @@
-"""The benchmarks of drawing, reading and bookkeeping: what they print, never how fast this machine is."""
+"""The benchmarks of drawing, reading, bookkeeping and evaluation: what they print, never how fast this machine is."""
 
 import re
+import tracemalloc
 
+import numpy as np
 import pytest
 
 from data_scripts import speed
+from eval import speed as evaluation_speed
+from eval.tasks.ranking import retrieval_ranks
 from train.selection import speed as selection_speed
+from train.selection.sampler import CurationBatchSampler, Schedule
+from train.selection.state import CurationState
 
 
 def test_ratios_are_the_medians_of_turns_after_the_first(monkeypatch):
@@ -41,3 +47,27 @@ def test_commands_print_a_ratio_for_each_work(capsys):
 
 def test_the_books_hold_a_quarter():
     assert int(selection_speed.keep_books(20_000).kept.sum()) == 5_000
+
+
+def test_the_orders_of_a_run_take_five_bytes_a_pair():
+    pairs = 200_000
+    schedule = Schedule(pairs, 8192, 4096, warmup_steps=60, curation_epochs=2, subset_steps=0)
+    sampler = CurationBatchSampler(schedule, CurationState(pairs), seed=0, rank=0, world_size=1)
+    tracemalloc.start()
+    seen = sum(len(batch) for batch in sampler.global_batches(0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seen == 60 * 4096 + 2 * pairs
+    assert peak < 5 * pairs, "one order at a time, of 4 bytes"
+
+
+def test_evaluation_is_timed_against_what_gives_the_same(capsys):
+    films, texts, pairs = evaluation_speed.simulate_pairs(200)
+    ours, peer = retrieval_ranks(films, texts, pairs), evaluation_speed.sorted_ranks(films, texts)
+    assert all(np.array_equal(*ranks) for ranks in zip(ours, peer, strict=True))
+    assert (ours[0] > 1).any(), "some are mistaken"
+    small = ["--films", "300", "--patients", "60", "--resamples", "9", "--looped", "2", "--pairs", "40"]
+    evaluation_speed.main([*small, "--sorted_pairs", "30", "--repeats", "1"])
+    printed = capsys.readouterr().out
+    assert re.search(r"^intervals of 300 films: a loop takes \d+\.\d+ ", printed, flags=re.MULTILINE)
+    assert re.search(r"^ranks of 30 films and texts: sorting the matrix takes \d+\.\d+ ", printed, flags=re.MULTILINE)

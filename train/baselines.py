@@ -34,7 +34,7 @@ from eval.records.runs import AdaptRun, Run
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
 from eval.splits import find_folders, names_of_data
-from eval.statistics.metrics import label_aurocs
+from eval.statistics.ranked_labels import RankedLabels
 from eval.statistics.significance import mean_statistics, paired_differences, resample_statistics
 from eval.suite import judge
 from eval.tables import format_difference, format_estimate
@@ -172,12 +172,12 @@ def compare(folders: dict[str, list[Path]], resamples: int, seed: int) -> list[B
     names = [name for name in everything[0].names if all(name in run.names for run in everything)]
 
     def statistic(run: ZeroShotScores):
+        # Each run has its labels in its own order.
         columns = [run.names.index(name) for name in names]
+        ranked = RankedLabels(run.scores[:, columns], run.targets[:, columns])
 
         def macro(weights: np.ndarray) -> dict[str, np.ndarray]:
-            # Each run has its labels in its own order.
-            aurocs = label_aurocs(run.scores[:, columns], run.targets[:, columns], weights)
-            return {"macro": np.nanmean(aurocs, axis=1)}
+            return {"macro": np.nanmean(ranked.aurocs(weights), axis=1)}
 
         return macro
 

@@ -18,8 +18,6 @@ allocated, above the weights and their gradients. Writes JSON with `--out`.
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,7 +25,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -45,7 +42,7 @@ from train.objectives.modes import has_dropout
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.model import build_model
 from train.runs.memory import peak_bytes
-from train.runs.recipes import parse_recipe
+from train.runs.timings import time_command
 from train.speed import Vocabulary, random_batch
 
 #: Relative differences up to this count as the same gradient.
@@ -301,16 +298,7 @@ def run(model_arguments: ModelArguments, arguments: PeerArguments) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    try:
-        model_arguments, parsed = parse_recipe(
-            (ModelArguments, PeerArguments), sys.argv[1:] if arguments is None else arguments
-        )
-        report = run(model_arguments, parsed)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
-    print(format_table(report))
-    if parsed.out:
-        Path(parsed.out).write_text(json.dumps(report, indent=2) + "\n")
+    time_command((ModelArguments, PeerArguments), run, format_table, arguments)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,7 @@ prepared films are loaded, with `--originals` how fast the originals would be de
 
 from __future__ import annotations
 
-import json
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -37,7 +35,7 @@ from train.pretrain.arguments import ModelArguments
 from train.pretrain.model import build_model
 from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.flops import PairFlops
-from train.runs.recipes import parse_recipe
+from train.runs.timings import time_command
 from train.selection.curator import Curator
 from train.selection.prototypes import update_prototypes
 from train.selection.rule import Candidates
@@ -347,15 +345,7 @@ def run(model_arguments: ModelArguments, arguments: BenchmarkArguments) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    words = sys.argv[1:] if arguments is None else arguments
-    try:
-        parsed = parse_recipe((ModelArguments, BenchmarkArguments), words)
-        report = run(*parsed)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
-    print(format_table(report))
-    if parsed[1].out:
-        Path(parsed[1].out).write_text(json.dumps(report, indent=2) + "\n")
+    time_command((ModelArguments, BenchmarkArguments), run, format_table, arguments)
 
 
 if __name__ == "__main__":

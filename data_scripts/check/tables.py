@@ -9,9 +9,10 @@ import pandas as pd
 from data_scripts.check.problem import Problem, error, warning
 from data_scripts.own_files.identities import tells_identity
 from data_scripts.own_files.ids import MANY, MOST, means_nobody
+from data_scripts.reading.report_words import FOREIGN_SHARE, looks_foreign, says_nothing
 
 #: The columns that these checks need.
-COLUMNS = ("record_id", "patient_id", "study_id", "split", "report")
+COLUMNS = ("record_id", "patient_id", "study_id", "split", "report", "language")
 #: Shorter reports, such as "No acute findings.", are rightly those of many patients.
 SHORTEST_OWN_REPORT = 20
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|Ã[\x80-\xbf]|â€")
@@ -76,7 +77,17 @@ def check_texts(rows: pd.DataFrame) -> list[Problem]:
     advice = f"of {SHORTEST_OWN_REPORT} words or more: a template, or the report of another patient"
     control, markup = reports.str.contains(_CONTROL), reports.str.contains(_MARKUP)
     telling = reports.map(tells_identity)
+    silent = (reports != "") & reports.map(says_nothing)
+    foreign = (rows["language"] == "en") & reports.map(looks_foreign)
+    if foreign.sum() <= FOREIGN_SHARE * (reports != "").sum():
+        foreign[:] = False
     return [
+        *error("reports that say nothing", 'such as "." and "see dictation"', rows["record_id"][silent]),
+        *error(
+            "reports that do not look English",
+            "they are read by rules for English: prepare with --language",
+            rows["record_id"][foreign],
+        ),
         *warning("reports equal across patients", advice, rows["record_id"][shared]),
         *error("control characters in the report", "the encoding was another: --encoding", rows["record_id"][control]),
         *warning("markup in the report", "HL7, HTML or RTF was not undone", rows["record_id"][markup]),

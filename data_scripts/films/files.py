@@ -38,9 +38,9 @@ def as_data_errors() -> Iterator[None]:
         raise DataError(str(error), error.kind) from error
 
 
-def open_image(path: Path, frame: str | None = None) -> Image.Image:
+def open_image(path: Path, frame: str | None = None, reduce_to: int | None = None) -> Image.Image:
     with as_data_errors():
-        return reading().open_image(path, frame)
+        return reading().open_image(path, frame, reduce_to)
 
 
 def check_there(path: Path) -> None:

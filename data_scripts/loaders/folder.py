@@ -17,16 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
-from data_scripts.films.images import open_image
 from data_scripts.own_files.corpus import Corpus, Row
 from data_scripts.own_files.films import find_films, normal_path
 from data_scripts.own_files.options import Options
 from data_scripts.own_files.records import read_one
 from data_scripts.own_files.table import labels_of, mask_paths, match_rows, open_table, vocabulary_of
 from data_scripts.reading.blanks import cell
-from data_scripts.schema import DataError, Mask, Record, Skipped, Source, within
+from data_scripts.reading.report_words import FOREIGN_SHARE, looks_foreign
+from data_scripts.schema import DataError, Mask, Record, Skipped, Source
 
 SOURCE = Source(
     name="folder",
@@ -48,7 +47,23 @@ SOURCE = Source(
 
 
 def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
-    """Records of the table's rows, or of all images; then what was left over: films, reports."""
+    """Records of the table's rows, or of all images; then what was left over: films, reports.
+
+    Notes where the reports do not seem to be in the language that was said.
+    """
+    reports = foreign = 0
+    for record in _read_all(raw, options):
+        if isinstance(record, Record) and record.language == "en" and (text := record.report):
+            reports += 1
+            foreign += looks_foreign(text)
+        yield record
+    if foreign > FOREIGN_SHARE * reports:
+        options.notes.append(
+            f"{foreign:,} of {reports:,} reports do not look English, but are taken for it: give --language, such as de"
+        )
+
+
+def _read_all(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     name = options.table or ("metadata.csv" if (raw / "metadata.csv").is_file() else None)
     if name is None and options.reports is None and not options.text_optional:
         raise DataError(f"{raw}: nothing tells the reports; name a table (--table) or a folder of texts (--reports)")
@@ -92,8 +107,3 @@ def _read_table(corpus: Corpus, name: str, table: pd.DataFrame, options: Options
     for film in corpus.films:
         if film not in used:
             yield Skipped(film, f"{name} has no row for it (see also --image_root)", "film without a row")
-
-
-def read_image(raw: Path, record: Record, options: Options) -> tuple[Image.Image, dict[str, Image.Image]]:
-    """The film, and no masks beside those of the record."""
-    return open_image(within(raw, record.image_path), options.multi_frame), {}

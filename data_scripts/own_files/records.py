@@ -21,8 +21,9 @@ from data_scripts.reading.ages import require_age
 from data_scripts.reading.blanks import cell
 from data_scripts.reading.markup import plain_text
 from data_scripts.reading.plain_reports import parse_plain_report
+from data_scripts.reading.report_words import says_nothing
 from data_scripts.reading.splits import split_by_patient
-from data_scripts.reading.views import normalise_sex, normalise_view, view_of_header
+from data_scripts.reading.views import normalise_sex, normalise_view, require_sex, view_of_header
 from data_scripts.schema import SPLITS, DataError, Label, Mask, Record, Skipped
 
 _SPLIT_NAMES = {
@@ -30,6 +31,8 @@ _SPLIT_NAMES = {
     "val": "validation",
     "valid": "validation",
     "validate": "validation",
+    "training": "train",
+    "testing": "test",
 }
 #: Higher ages are rare enough to tell who it is, so they become this one (45 CFR 164.514(b)(2)(i)(C)).
 OLDEST = 90
@@ -124,14 +127,24 @@ def _age(text: str, options: Options) -> float | None:
 
 
 def _text(values: dict[str, str], text: str, options: Options) -> tuple[str, str]:
-    """Findings and impression: of the table's columns, else of its whole report or the text file."""
+    """Findings and impression: of the table's columns, else of its whole report or the text file.
+
+    Raises:
+        DataError: they say that there is no report, and it is needed.
+    """
     findings, impression = (cell(plain_text(values.get(name, ""))) for name in ("findings", "impression"))
     whole = "" if findings else values.get("report", "") or ("" if impression else text)
     whole = cell(plain_text(whole))
     parsed = parse_plain_report(whole) if options.parse_sections else None
     if parsed is None:
-        return findings or whole, impression
-    return parsed[0], impression or parsed[1]
+        findings = findings or whole
+    else:
+        findings, impression = parsed[0], impression or parsed[1]
+    if (findings or impression) and says_nothing(f"{findings} {impression}"):
+        if not options.text_optional:
+            raise DataError(f"there is no report, but the words {f'{findings} {impression}'.strip()!r}", "empty report")
+        return "", ""
+    return findings, impression
 
 
 def _record(
@@ -159,7 +172,7 @@ def _record(
         labels=labels,
         masks=masks,
         view=normalise_view(values["view"]) if values.get("view") else view_of_header(film.header),
-        sex=normalise_sex(values.get("sex") or film.get("PatientSex")),
+        sex=require_sex(values["sex"]) if values.get("sex") else normalise_sex(film.get("PatientSex")),
         age_years=_age(values.get("age") or film.get("PatientAge"), options),
         licence=values.get("licence") or None,
     )

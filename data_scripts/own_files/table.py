@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,14 @@ from data_scripts.reading.blanks import cell
 from data_scripts.reading.tables import mend_ids, read_table, require_columns, rows_of
 from data_scripts.schema import DataError, Label, Skipped, is_file
 
-_LABEL_VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
+#: In small letters.
+_LABEL_VALUES = {
+    **dict.fromkeys(("1", "1.0", "true", "yes", "positive", "present"), 1),
+    **dict.fromkeys(("0", "0.0", "false", "no", "negative", "absent"), 0),
+    **dict.fromkeys(("-1", "-1.0", "uncertain"), -1),
+}
+#: Between the findings of a cell, where `label_separator` is another.
+_SEPARATORS = (",", ";", "|", "/", "\n")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 
 
@@ -137,27 +146,56 @@ class _Hints:
 
 
 def vocabulary_of(table, options: Options) -> list[str]:
-    """All findings that `labels_column` ever lists, sorted."""
+    """All findings that `labels_column` ever lists, sorted.
+
+    Raises:
+        DataError: two differ in capitals alone, or one is several others with another separator between them.
+    """
     if options.labels_column is None:
         return []
     texts = [cell(text) for text in table[options.labels_column].unique()]
-    texts = [text for text in texts if text not in options.unlabelled_values]
-    return sorted({part.strip() for text in texts for part in text.split(options.label_separator)} - {""})
+    listed = [_listed(text, options.label_separator) for text in texts if text not in options.unlabelled_values]
+    names = sorted({name for findings in listed for name in findings})
+    alone = {findings[0] for findings in listed if len(findings) == 1}
+    for separator in _SEPARATORS:
+        for name in names:
+            parts = [part.strip() for part in name.split(separator)]
+            if len(parts) > 1 and not alone.isdisjoint(parts):
+                raise DataError(
+                    f"{options.labels_column}: {name!r} seems to be {len(parts)} findings: --label_separator "
+                    f"{separator!r} (it is {options.label_separator!r})"
+                )
+    folded = {name.lower(): name for name in names}
+    for name in names:
+        if folded[name.lower()] != name:
+            raise DataError(
+                f"{options.labels_column} lists {name!r} and {folded[name.lower()]!r}: write one of them in all rows"
+            )
+    return names
+
+
+def _listed(text: str, separator: str) -> list[str]:
+    """The findings that a cell lists: with a separator between them, or as Python writes a list."""
+    if text.startswith("[") and text.endswith("]"):
+        with contextlib.suppress(ValueError, SyntaxError):
+            text = separator.join(map(str, ast.literal_eval(text)))
+    return [part.strip() for part in text.split(separator) if part.strip()]
 
 
 def labels_of(row: dict[str, str], vocabulary: list[str], options: Options) -> list[Label]:
     labels = []
     for name in options.label_columns:
         value = cell(row[name])
-        if value and value not in _LABEL_VALUES:
+        if value and value.lower() not in _LABEL_VALUES:
             raise DataError(
-                f"label {name!r} is {value!r}: allowed are 1 (present), 0 (absent), -1 (uncertain), blank",
+                f"label {name!r} is {value!r}: allowed are 1 (present, positive, yes, true), 0 (absent, negative, no, "
+                "false), -1 (uncertain), blank",
                 "unknown label value",
             )
         if value:
-            labels.append(Label(name, _LABEL_VALUES[value]))
+            labels.append(Label(name, _LABEL_VALUES[value.lower()]))
     listed = cell(row[options.labels_column]) if options.labels_column else ""
     if listed and listed not in options.unlabelled_values:
-        present = {part.strip() for part in listed.split(options.label_separator)}
+        present = _listed(listed, options.label_separator)
         labels += [Label(name, int(name in present)) for name in vocabulary]
     return labels

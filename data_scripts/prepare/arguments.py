@@ -27,6 +27,15 @@ class PrepareArguments:
             "choices": list(COMPRESSIONS),
         },
     )
+    reduced_decoding: bool = field(
+        default=False,
+        metadata={
+            "help": "Decode large JPEG, and DICOM in JPEG 2000, at a half, a quarter or an eighth of their size, never "
+            "below twice --image_size: two to four times as fast. The result is no longer bit-equal to what the "
+            "model's processor makes of the original: greys differ by 0.1 of 255 in the mean. Films with masks, and "
+            "corpora that read their films in a way of their own, are decoded in full."
+        },
+    )
     mapping: str | None = field(
         default=None, metadata={"help": "YAML file with any arguments of the loader; those given here come first."}
     )
@@ -86,6 +95,8 @@ class PrepareArguments:
         self.lists, self.counts = parse_lists(self.split_lists), parse_counts(self.split_counts)
         if self.image_size < 0 or 0 < self.image_size < 32:
             raise ValueError(f"image_size is {self.image_size}: give at least 32, or 0 to keep the original size")
+        if self.reduced_decoding and not self.image_size:
+            raise ValueError("reduced_decoding with image_size 0: a film that keeps its size cannot be decoded at less")
         for name, least in (("num_workers", 1), ("shard_megabytes", 1), ("num_shards", 1), ("rows_per_shard", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least {least}")

@@ -35,7 +35,9 @@ Splits sampled by patient, not those of the corpus.
 {{ "{:,}".format(summary.read) }} records were read and {{ "{:,}".format(summary.skipped) }} skipped (listed with
 reasons in `skipped.jsonl`). Images: {{ "original size" if summary.image_size == 0 else
 "short side and centre crop to %d px, bicubic" % summary.image_size }}, eight bits, lossless
-({{ summary.compression }} PNG). Text: {% for origin, count in summary.origins.items() -%}
+({{ summary.compression }} PNG).{% if summary.reduced_decoding %} Large JPEG and JPEG 2000 were decoded at a part of
+their size: greys differ a little from what the model's processor makes of the originals.
+{%- endif %} Text: {% for origin, count in summary.origins.items() -%}
 {{ origin }} {{ "{:,}".format(count) }}{{ ", " if not loop.last else "." }}
 {%- endfor %}
 {% if summary.masks %}

@@ -47,6 +47,7 @@ def prepare(loader_name: str, arguments: PrepareArguments, options) -> dict:
         arguments.image_size or None,
         arguments.compression,
         arguments.skip_bad,
+        arguments.reduced_decoding,
     )
     own = shards[arguments.shard_index :: arguments.num_shards]
     run_shards(own, job, arguments.num_workers, arguments.skip_bad)
@@ -104,6 +105,7 @@ def _summarise(loader, loader_name, arguments, options, outcomes: list[dict], sk
         "image_size": arguments.image_size,
         "compression": arguments.compression,
         "limit": arguments.limit,
+        **({"reduced_decoding": True} if arguments.reduced_decoding else {}),
         "extract_labels": arguments.extract_labels,
         "options": public_options(options),
         # Which splits these are, where they are not the corpus's own.

@@ -175,7 +175,7 @@ def _settings(loader: ModuleType, options, arguments) -> dict:
     names = ("image_size", "compression", "shard_megabytes", "rows_per_shard", "limit", "allow_empty_reports")
     names += ("extract_labels",)
     # Folders from before this could be chosen go on as they are.
-    names += ("drop_priors",) if arguments.drop_priors else ()
+    names += tuple(name for name in ("drop_priors", "reduced_decoding") if getattr(arguments, name))
     return {
         "version": VERSION,
         "loader": loader.__name__,

@@ -24,6 +24,8 @@ class Job:
     """How the records of one corpus are made into rows; `image_size` None keeps the size.
 
     `skip_broken`: films that look broken (`FilmQuality.looks_broken`) are skipped; otherwise they are counted.
+    `reduced_decoding`: large films are decoded at a part of their size (`open_image`), but not those with masks, which
+    were drawn on the whole.
     """
 
     loader: str
@@ -32,6 +34,7 @@ class Job:
     image_size: int | None
     compression: str
     skip_broken: bool = False
+    reduced_decoding: bool = False
 
 
 @dataclass
@@ -73,7 +76,9 @@ def _row(loader: ModuleType, options, record: Record, job: Job) -> tuple[dict, d
     if hasattr(loader, "read_image"):
         image, masks = loader.read_image(raw, record, options)
     else:
-        image, masks = open_image(within(raw, record.image_path)), {}
+        reduce_to = job.image_size if job.reduced_decoding and not record.masks else None
+        path, frame = within(raw, record.image_path), getattr(options, "multi_frame", None)
+        image, masks = open_image(path, frame, reduce_to), {}
     if record.masks and "turned" in image.info:
         raise DataError(
             f"{record.image_path}: PatientOrientation is {image.info['turned']}, so the film is turned, and nothing "

@@ -3,8 +3,9 @@
     python -m data_scripts.prepare.speed
 
 Ratios of processor time on one core, median and range of turns in one process: `datasets.map` with PIL and pydicom
-against `make_rows`, on random films as JPEG, PNG, uncompressed DICOM and JPEG 2000; and a `datasets` image column with
-a torch DataLoader against the training loader, on the films that were prepared.
+against `make_rows`, on random films as JPEG, PNG, uncompressed DICOM and JPEG 2000, where `--reduced_decoding` does
+something with it too; and a `datasets` image column with a torch DataLoader against the training loader, on the films
+that were prepared.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -31,6 +33,8 @@ from data_scripts.speed import Ratio, compare
 SIZE = 378
 #: Name, suffix, and how a film is written.
 KINDS = ("JPEG", "PNG", "DICOM", "JPEG 2000")
+#: Those that `prepare --reduced_decoding` decodes at a part of their size.
+REDUCED = ("JPEG", "JPEG 2000")
 
 
 def random_film(number: int, height: int, width: int) -> np.ndarray:
@@ -95,7 +99,9 @@ def map_film(row: dict) -> dict:
     return {"image": {"bytes": file.getvalue(), "path": None}}
 
 
-def prepare_ratio(folder: Path, kind: str, films: int, size: tuple[int, int], repeats: int) -> Ratio:
+def prepare_ratio(
+    folder: Path, kind: str, films: int, size: tuple[int, int], repeats: int, reduced: bool = False
+) -> Ratio:
     """How many times the processor time of `make_rows` a `datasets.map` takes for the same films."""
     folder.mkdir()
     names = [write_film(folder, number, kind, *size) for number in range(films)]
@@ -104,7 +110,7 @@ def prepare_ratio(folder: Path, kind: str, films: int, size: tuple[int, int], re
         for name in names
     ]
     options = {"table": None}
-    job = Job("folder", options, str(folder), SIZE, "fast")
+    job = Job("folder", options, str(folder), SIZE, "fast", reduced_decoding=reduced)
     listed = datasets.Dataset.from_list([{"path": str(folder / name)} for name in names])
     features = datasets.Features({"path": datasets.Value("string"), "image": datasets.Image()})
 
@@ -160,11 +166,17 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--films, --size and --repeats must be at least 1")
     datasets.disable_progress_bars()
     torch.set_num_threads(1)
+    ways = [(kind, False) for kind in parsed.kinds] + [(kind, True) for kind in parsed.kinds if kind in REDUCED]
     measured: dict[str, Callable[[Path], Ratio]] = {
-        f"prepare, {kind}": lambda folder, kind=kind: prepare_ratio(
-            folder, kind, parsed.films, parsed.size, parsed.repeats
+        f"prepare, {kind}{', reduced decoding' if reduced else ''}": partial(
+            prepare_ratio,
+            kind=kind,
+            films=parsed.films,
+            size=parsed.size,
+            repeats=parsed.repeats,
+            reduced=reduced,
         )
-        for kind in parsed.kinds
+        for kind, reduced in ways
     }
     measured["loader"] = lambda folder: loader_ratio(folder, 32 * parsed.films, parsed.repeats)
     with tempfile.TemporaryDirectory() as scratch:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from data_scripts.prepared.columns import read_column
+from data_scripts.prepared.labels import fingerprint as hash_rows
 from data_scripts.prepared.mixture import Mixture, Part, load_mixture
 from data_scripts.schema import DataError
 from modeling_chexficient import resize_and_crop, to_eight_bit
@@ -37,6 +38,7 @@ class PairDataset(torch.utils.data.Dataset):
     """
 
     def __init__(self, dataset: Dataset, extra: Sequence[str] = ()):
+        self.extra = tuple(extra)
         columns = dataset.select_columns([*COLUMNS, *extra])
         self.dataset = columns.cast_column("image", datasets.Image(decode=False))
 
@@ -54,8 +56,15 @@ class PairDataset(torch.utils.data.Dataset):
             for column in batch.columns:
                 digest.update("\0".join(map(str, column.to_pylist())).encode())
         for pair in self.dataset.select(range(0, len(self), max(1, len(self) // 64))):
-            digest.update(pair["image"]["bytes"] or str(pair["image"]["path"]).encode())
+            digest.update(_stored(pair["image"]))
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def training_fingerprint(self) -> str:
+        """As `fingerprint`, with the further columns that are learnt from: a run that goes on must see the same."""
+        if not self.extra:
+            return self.fingerprint
+        return hashlib.sha256(f"{self.fingerprint} {_hash_values(self.dataset, self.extra)}".encode()).hexdigest()[:16]
 
     def __getitem__(self, row: int) -> dict:
         return self.__getitems__([row])[0]
@@ -86,11 +95,13 @@ class FilmDataset(torch.utils.data.Dataset):
     Args:
         dataset: a whole split.
         rows: the rows of it that are in this dataset.
-        columns: `image`, and `masks` and `labels` where they are needed.
+        columns: of `image`, `masks` and `labels` those that are needed.
     """
 
     def __init__(self, dataset: Dataset, rows: Sequence[int], columns: Sequence[str]):
-        kept = dataset.select_columns(list(columns)).cast_column("image", datasets.Image(decode=False))
+        kept = dataset.select_columns(list(columns))
+        if "image" in columns:
+            kept = kept.cast_column("image", datasets.Image(decode=False))
         if "masks" in columns:
             undecoded = datasets.List({"name": datasets.Value("string"), "image": datasets.Image(decode=False)})
             kept = kept.cast_column("masks", undecoded)
@@ -102,19 +113,34 @@ class FilmDataset(torch.utils.data.Dataset):
     def __getitem__(self, position: int) -> dict:
         row = int(self.rows[position])
         film = self.dataset[row]
-        film["image"] = decode(film["image"], f"the film of row {row}")
+        if "image" in film:
+            film["image"] = decode(film["image"], f"the film of row {row}")
         for mask in film.get("masks") or ():
             mask["image"] = decode(mask["image"], f"the mask {mask['name']!r} of row {row}")
         return film | {"row": row}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the rows and of some of their films: a run that goes on must see the same."""
+        """Hash of the rows, their labels and texts, and some of their films: a run that goes on must see the same."""
         digest = hashlib.sha256(self.rows.tobytes())
+        digest.update(_hash_values(self.dataset.select(self.rows), self.dataset.column_names).encode())
         for position in range(0, len(self), max(1, len(self) // 64)):
-            image = self.dataset[int(self.rows[position])]["image"]
-            digest.update(image["bytes"] or str(image["path"]).encode())
+            film = self.dataset[int(self.rows[position])]
+            digest.update(_stored(film["image"]))
+            for mask in film.get("masks") or ():
+                digest.update(mask["name"].encode() + _stored(mask["image"]))
         return digest.hexdigest()[:16]
+
+
+def _hash_values(dataset: Dataset, columns: Sequence[str]) -> str:
+    """Hash of the columns that hold no images, row by row; "" where there are none."""
+    names = [name for name in columns if name not in ("image", "masks")]
+    return hash_rows(dataset, names) if names else ""
+
+
+def _stored(image: dict) -> bytes:
+    """What an undecoded image is told by: its file's bytes, or its path where it is kept outside."""
+    return image["bytes"] or str(image["path"]).encode()
 
 
 def decode(stored: dict, what: str) -> Image.Image:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset
 from PIL import Image
 
+from data_scripts.prepared.films import FilmDataset
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
 
 
@@ -74,6 +75,19 @@ def judged_rows(dataset: Dataset, structures: Mapping[str, tuple[str, ...]], no_
         if names & wanted or any(absent.issuperset(of_one) for of_one in structures.values()):
             rows.append(number)
     return rows
+
+
+def shown_structures(dataset: Dataset, rows: Sequence[int], structures: Mapping[str, tuple[str, ...]]) -> np.ndarray:
+    """Whether films show structures, bool [rows, structures]: whether one of the masks has a pixel inside.
+
+    Raises:
+        DataError: a mask cannot be decoded.
+    """
+    shows = np.zeros((len(rows), len(structures)), dtype=bool)
+    for number, film in enumerate(FilmDataset(dataset, rows, ("masks",))):
+        inside = {mask["name"] for mask in film["masks"] if mask["image"].convert("L").getextrema()[1] == INSIDE}
+        shows[number] = [not inside.isdisjoint(names) for names in structures.values()]
+    return shows
 
 
 def mask_names(dataset: Dataset) -> list[set[str]]:

@@ -6,15 +6,22 @@ import re
 
 from data_scripts.schema import MAX_AGE, DataError
 
-#: A number, and the unit of a DICOM age string (PS3.5, 6.2: D, W, M or Y), such as "058Y"; "85 or more" counts as 85.
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([DWMY]?)(?: or more)?", re.IGNORECASE)
+#: A number, and the unit of a DICOM age string (PS3.5, 6.2: D, W, M or Y), such as "058Y", or its word; "85 or more"
+#: counts as 85.
+_AGE = re.compile(
+    r"(\d+(?:[.,]\d+)?)\s*(?:([DWMY])|(d)ays?|(w)eeks?|(m)(?:o|os|onths?)|(y)(?:rs?|ears?))?(?: old)?(?: or more)?",
+    re.IGNORECASE,
+)
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1, "": 1}
 
 
 def parse_age(text: str) -> float | None:
     """Years; None where the age is missing, unreadable or impossible (typing errors such as 411 occur)."""
     match = _AGE.fullmatch(text.strip())
-    return _possible(float(match[1]) / _PER_YEAR[match[2].upper()]) if match else None
+    if match is None:
+        return None
+    unit = "".join(filter(None, match.groups()[1:]))
+    return _possible(float(match[1].replace(",", ".")) / _PER_YEAR[unit.upper()])
 
 
 def require_age(text: str) -> float | None:

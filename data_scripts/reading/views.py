@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from data_scripts.reading.blanks import BLANK_WORDS
+from data_scripts.schema import DataError
+
 #: All spellings of each view of the schema, in small letters, "_" and "-" as spaces. They come from the tables of
 #: MIMIC-CXR-JPG, CheXpert (Plus), ReXGradient-160K, PadChest, BIMCV-COVID19, CASIA-CXR, Open-I (DICOM headers and the
 #: Kaggle table), NIH, BRAX, RSNA and covid-chestxray-dataset, and from DICOM's View Position (0018,5101).
@@ -104,7 +107,31 @@ def _words_of(text: str | None) -> list[str]:
     return "".join(" " if letter in "_-,;:()[]" else letter for letter in plain).split()
 
 
+#: In small letters; English, German, French, Spanish, Portuguese and Italian.
+_SEXES = {
+    word: sex
+    for sex, words in {
+        "F": "f female w woman girl weiblich frau femme féminin feminin mujer femenino mulher feminino donna femmina",
+        "M": "m male man boy männlich maennlich mann homme masculin hombre masculino homem uomo maschio",
+        "O": "o other x d divers diverse non-binary nonbinary",
+    }.items()
+    for word in words.split()
+}
+_NO_SEX = frozenset(("", "u", "unk", "unknown", "unspecified", "not known", "not stated", "?", "-", *BLANK_WORDS))
+
+
 def normalise_sex(text: str | None) -> str | None:
     """A value of `schema.SEXES` for "F", "female", "Male" ...; None where it is blank or not known."""
-    first = (text or "").strip().upper()
-    return {"F": "F", "FEMALE": "F", "M": "M", "MALE": "M", "O": "O", "OTHER": "O"}.get(first)
+    return _SEXES.get((text or "").strip().lower())
+
+
+def require_sex(text: str) -> str | None:
+    """As `normalise_sex`, of a table that somebody wrote.
+
+    Raises:
+        DataError: something is given, and it is neither a sex nor says that it is not known.
+    """
+    sex = normalise_sex(text)
+    if sex is None and text.strip().lower() not in _NO_SEX:
+        raise DataError(f"sex is {text!r}: write F, M, O (other) or nothing", "sex not readable")
+    return sex

@@ -8,16 +8,15 @@ from functools import partial
 
 import numpy as np
 from datasets import Dataset
-from scipy.stats import binomtest
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import fingerprint
 from eval.calibration.calibrators import earned_calibration
+from eval.calibration.shares import differ, share_interval
 from eval.features import image_embeddings
 from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
 from eval.prompts import PromptFamily
-from eval.records.estimates import percentile_interval
 from eval.records.results import Calibration, Threshold
 from eval.scores import ZeroShotScores
 from eval.settings import EvaluationSettings
@@ -65,28 +64,27 @@ class PointRules:
 class PointCheck:
     """A point on other films: what it promised, what came of it.
 
-    `found` counts and measures on these films; `calibration` is that of the calibrated probabilities on them, None
-    without any.
+    `found` counts on these films; `sensitivity` and `specificity` are those there, None where their class is missing.
+    `calibration` is that of the calibrated probabilities on them, None without any.
     """
 
     name: str
     point: OperatingPoint
     found: Threshold
+    sensitivity: Share | None
+    specificity: Share | None
     films: int
     calibration: Calibration | None
 
-    @property
-    def sensitivity_inside(self) -> bool | None:
-        """Whether the sensitivity lies in the interval that was stated; None where there is no positive film."""
-        return _inside(self.found.sensitivity.value, self.point.sensitivity)
+    def inside(self, kind: str) -> bool | None:
+        """Whether the `kind` ("sensitivity" or "specificity") here lies in the interval stated; None: none here."""
+        stated, found = getattr(self.point, kind), getattr(self, kind)
+        return None if found is None else stated.low <= found.value <= stated.high
 
-    @property
-    def specificity_inside(self) -> bool | None:
-        return _inside(self.found.specificity.value, self.point.specificity)
-
-
-def _inside(value: float | None, stated: Share) -> bool | None:
-    return None if value is None else stated.low <= value <= stated.high
+    def differs(self, kind: str) -> bool | None:
+        """Whether it is further from what was stated than the chance of both samples of films explains."""
+        stated, found = getattr(self.point, kind), getattr(self, kind)
+        return None if found is None else differ(stated, found)
 
 
 def refusal(targets: np.ndarray, patients: np.ndarray, least_films: int) -> str | None:
@@ -132,11 +130,32 @@ def choose_point(
     prompts: list[list[str]] | None = None,
     from_others: bool = False,
 ) -> OperatingPoint:
-    """The point of one finding from `scores`, `targets` (0 or 1, both there) and `patients` [n].
+    """The point of one finding from `scores`, `targets` (0 or 1, both there) and `patients` [n]."""
+    threshold, sensitivity, specificity = choose_with_shares(scores, targets, patients, rules)
+    positives = int((targets > 0).sum())
+    return OperatingPoint(
+        threshold=threshold,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        films=len(targets),
+        patients=len(np.unique(patients)),
+        positives=positives,
+        prevalence=positives / len(targets),
+        calibration=earned_calibration(scores, targets, patients, rules.resamples, rules.seed),
+        prompts=prompts or [],
+        from_others=from_others,
+    )
+
+
+def choose_with_shares(
+    scores: np.ndarray, targets: np.ndarray, patients: np.ndarray, rules: PointRules
+) -> tuple[float, Share, Share]:
+    """The threshold by `rules`, and the sensitivity and specificity to expect there of other films.
 
     Films that choose a threshold make it look better than it is. In each resample of patients it is therefore chosen
-    anew and measured on the resample and on all films; the differences, taken off what was measured, give the value
-    (Efron's correction for optimism) and its interval (pivotal, Davison and Hinkley, Bootstrap Methods, 1997, 5.2).
+    anew and measured on the resample and on all films; the mean difference, taken off what was measured, gives the
+    value (Efron's correction for optimism, as in Harrell et al., Statistics in Medicine 15(4), 1996), and the spread
+    of the differences its interval (`share_interval`). How often these hold: `eval.calibration.coverage`.
     """
     whole = weighted_roc(scores, targets, np.ones((1, len(scores))))
     threshold = float(whole[0][choose_step(*whole[1:], rules.rule)[0]])
@@ -153,29 +172,13 @@ def choose_point(
     positives = int((targets > 0).sum())
     sensitivity = _corrected(values[0, 0], values[1:, 0] - values[1:, 1], positives)
     specificity = _corrected(values[0, 2], values[1:, 2] - values[1:, 3], len(targets) - positives)
-    return OperatingPoint(
-        threshold=threshold,
-        sensitivity=sensitivity,
-        specificity=specificity,
-        films=len(targets),
-        patients=len(np.unique(patients)),
-        positives=positives,
-        prevalence=positives / len(targets),
-        calibration=earned_calibration(scores, targets, patients, rules.resamples, rules.seed),
-        prompts=prompts or [],
-        from_others=from_others,
-    )
+    return threshold, sensitivity, specificity
 
 
 def _corrected(apparent: float, optimism: np.ndarray, films: int) -> Share:
     """A share of `films` less its `optimism` [resamples], and what the spread of that says of it."""
     corrected = np.clip(apparent - optimism[np.isfinite(optimism)], 0, 1)
-    low, high = percentile_interval(corrected)
-    if low == high:
-        # Where no film is wrong, no resample has a wrong one either.
-        exact = binomtest(round(apparent * films), films).proportion_ci(method="exact")
-        low, high = float(exact.low), float(exact.high)
-    return Share(float(np.clip(corrected.mean(), low, high)), low, high)
+    return share_interval(float(corrected.mean()), optimism, films)
 
 
 def score_head(model: FindingsModel, films: Dataset, settings: EvaluationSettings) -> np.ndarray:
@@ -267,7 +270,14 @@ def check_points(
         own, targets, patients = own[known], targets[known], scores.patients[known]
         rates = resample_by_patient(partial(threshold_rates, point.threshold, own, targets), patients, resamples, seed)
         found = judge_threshold(point.threshold, points.rule, where, own, targets, rates)
+        here = [
+            None if estimate.value is None else share_interval(estimate.value, resampled, count)
+            for estimate, resampled, count in (
+                (found.sensitivity, rates[1:, 0], int((targets > 0).sum())),
+                (found.specificity, rates[1:, 1], int((targets <= 0).sum())),
+            )
+        ]
         fitted = point.calibration
         told = None if fitted is None else calibration(fitted.probability(own), targets)
-        checks.append(PointCheck(name, point, found, len(targets), told))
+        checks.append(PointCheck(name, point, found, *here, len(targets), told))
     return checks

@@ -68,6 +68,8 @@ class FilmTableArguments(FilmArguments):
             raise ValueError(f"part_size is {self.part_size}, it must be at least 1")
         if Path(self.out).suffix != ".parquet":
             raise ValueError(f"--out {self.out}: the file is Parquet, let its name end in .parquet")
+        if Path(self.out).is_dir():
+            raise ValueError(f"--out {self.out} is a folder: name a file in it")
 
     @property
     def settings(self) -> EvaluationSettings:

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -39,7 +40,8 @@ class PartedTable:
         unit: what a row is about, for the progress.
 
     Raises:
-        ValueError: `out`, or its parts, are of another job; the message says what differs and what to do.
+        ValueError: `out`, or its parts, are of another job; the message says what differs and what to do. Or the
+            folder cannot be written.
     """
 
     def __init__(self, out: Path, job: dict, count: int, batch_size: int, part_size: int, unit: str):
@@ -58,9 +60,9 @@ class PartedTable:
             elif (self.folder / _JOB).is_file():
                 before = json.loads((self.folder / _JOB).read_text())
                 _check_same(before, self.job, f"{self.folder} has parts of another run", "delete that folder")
-        if not self.is_finished and PartialState().is_main_process:
-            write_json(self.job, self.folder / _JOB)
-        PartialState().wait_for_everyone()
+        with together(), self._writing():
+            if not self.is_finished and PartialState().is_main_process:
+                write_json(self.job, self.folder / _JOB)
 
     def write(self, work: Work, schema: pa.Schema, skipped_before: Sequence[Skipped] = ()) -> Counter:
         """Write all parts that are not there yet, then the whole; returns what was left out, counted by its kind.
@@ -76,13 +78,23 @@ class PartedTable:
         if not self.is_finished:
             with together():
                 self._write_parts(work)
-            with together():
+            with together(), self._writing():
                 if PartialState().is_main_process:
                     self._merge(schema, skipped_before)
         if PartialState().is_main_process:
             shutil.rmtree(self.folder, ignore_errors=True)
         with self.skipped_file.open() as lines:
             return Counter(json.loads(line)["kind"] for line in lines)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(
+                f"--out {self.out} cannot be written: {error}. Make room, or choose a folder that can be written; what "
+                f"is in {self.folder} stays, and the same command goes on from there"
+            ) from error
 
     def _part(self, start: int) -> Path:
         return self.folder / f"{start:012}.parquet"
@@ -102,7 +114,8 @@ class PartedTable:
                 for batch in of_part:
                     made.append(next(done))
                     bar.update(len(batch))
-                self._write_part(part.start, made)
+                with self._writing():
+                    self._write_part(part.start, made)
 
     def _write_part(self, start: int, made: Sequence[tuple[pa.Table, list[Skipped]]]) -> None:
         """What was left out first: a part whose Parquet file is there is whole."""

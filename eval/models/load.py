@@ -108,6 +108,34 @@ def _with_head(
     return with_run(adapted, adaptation_behind(folder), base)
 
 
+def _check_folder(name: str) -> None:
+    """ValueError where the name is that of a folder which is not there, or which holds no model."""
+    folder = Path(name)
+    if not folder.exists() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1):
+        raise ValueError(f"{name}: there is no such model folder")
+    if folder.is_dir() and not any((folder / file).is_file() for file in ("config.json", RECORD_FILE, CONFIG_FILE)):
+        raise ValueError(
+            f"{name} holds no model, for config.json is missing: give a folder that save_pretrained or a run of "
+            "`train` wrote"
+        )
+
+
+def _own_processor(name: str, revision: str) -> CheXficientProcessor:
+    try:
+        processor = CheXficientProcessor.from_pretrained(name, revision=revision)
+        if len(processor.tokenizer) <= len(processor.tokenizer.all_special_tokens):
+            # Without its file transformers makes one of special tokens alone, to which all texts are the same.
+            raise ValueError("the tokenizer knows no word")
+        return processor
+    # A missing tokenizer is a ValueError of many lines, a missing image processor an OSError.
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0].split(". If you were")[0].rstrip(" :")
+        raise ValueError(
+            f"{name} lacks its image processor or tokenizer: {first}. They are processor_config.json, tokenizer.json "
+            "and tokenizer_config.json: copy them from the model that its weights come from"
+        ) from error
+
+
 def load_evaluation_model(
     name: str, trust_remote_code: bool = False, revision: str | None = None, base: str | None = None
 ) -> EvaluationModel:
@@ -127,6 +155,25 @@ def load_evaluation_model(
     if name == HOG:
         return HogEncoder()
     name = weights_folder(name)
+    _check_folder(name)
+    model = _load(name, trust_remote_code, revision, base)
+    _align(model.model)
+    return model
+
+
+@torch.no_grad()
+def _align(model: torch.nn.Module) -> None:
+    """Weights as torch would lay them out itself, at multiples of 64 bytes.
+
+    Those that are read from a file lie where the file and chance put them, which differs between processes, and
+    products with a single film (of the BLAS on a CPU) then differ in the last bit.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
+
+
+def _load(name: str, trust_remote_code: bool, revision: str | None, base: str | None) -> EvaluationModel:
     source = {"trust_remote_code": trust_remote_code, "revision": revision or "main"}
     adapted = load_adapted_model(name, **source, base=base)
     if adapted is not None:
@@ -143,9 +190,7 @@ def load_evaluation_model(
     revision = getattr(config, "_commit_hash", None) or revision
     names = {"name": name, "revision": revision, "sha256": weights_sha256(name)}
     if isinstance(model, CheXficientModel):
-        return CheXficientEncoder(
-            model, CheXficientProcessor.from_pretrained(name, revision=source["revision"]), **names
-        )
+        return CheXficientEncoder(model, _own_processor(name, source["revision"]), **names)
     if model.main_input_name != "pixel_values" and not hasattr(model, "get_image_features"):
         raise ValueError(f"{name} is a {config.model_type}: it takes {model.main_input_name}, not images")
     try:

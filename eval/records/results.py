@@ -408,7 +408,8 @@ class TextScores:
         repeated: share of the 4-grams of a report that stood in it before.
         distinct: share of the generated reports that differ from all others.
         optional: further metrics by name, where their packages and weights are installed.
-        by_convention: "bleu1" to "bleu4" and "rouge_l" by the name of another convention, where one was asked for.
+        by_convention: "bleu1" to "bleu4" and "rouge_l" by the name of another convention, where one was asked for; of
+            "radeval" its own figures by its own names, without intervals.
     """
 
     bleu1: Estimate

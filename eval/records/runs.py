@@ -126,7 +126,7 @@ class PretrainRun(Run):
         keep_share_asked: share of the corpus to keep; None: the rule's published constants.
         keep_share_reached: share of the scored pairs that was kept.
         corpus_pairs, kept_pairs: of the training split, and those of them that were chosen.
-        corpus_fingerprint: of the training split (`PairDataset.fingerprint`); None in runs of early versions.
+        corpus_fingerprint: of the pairs trained on (`PairDataset.fingerprint`); None in runs of early versions.
         schedule: batches of each phase (`train.selection.sampler.Schedule` as a dict).
         pairs_trained, pairs_scored: a pair that is seen again counts again.
         skipped_batches: left out since their loss was not finite.

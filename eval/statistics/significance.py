@@ -14,7 +14,8 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from eval.records.results import Estimate
-from eval.statistics.metrics import LEAST_PATIENTS, label_aurocs, macro_means
+from eval.statistics.metrics import LEAST_PATIENTS, macro_means
+from eval.statistics.ranked_labels import RankedLabels
 
 #: Numbers of the weights that are held at once: 32 MiB of float64.
 _BLOCK_ELEMENTS = 1 << 22
@@ -296,8 +297,9 @@ def compare_models(
         _label_difference(name, test, p_holm, targets[:, number])
         for number, (name, test, p_holm) in enumerate(zip(names, tests, corrected, strict=True))
     ]
+    ranked = [RankedLabels(scores, targets) for scores in (first, second)]
     macros = resample_by_patient(
-        lambda weights: np.stack([label_aurocs(scores, targets, weights) for scores in (first, second)], axis=1),
+        lambda weights: np.stack([labels_of_one.aurocs(weights) for labels_of_one in ranked], axis=1),
         patients,
         resamples,
         seed,

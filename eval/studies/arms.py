@@ -19,6 +19,8 @@ _VARIANTS = {
     "score_image_size": "scored at {} px",
     "low_resolution_size": "first trained at {} px",
     "low_resolution_share": "low-resolution share {}",
+    "patch_drop_share": "first trained without {} of the patches",
+    "patch_drop_steps_share": "so in {} of the steps",
     "objective": "{}",
 }
 #: How the name of an arm says other settings that arms are told apart by; those not listed come by their name.

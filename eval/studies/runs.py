@@ -12,7 +12,8 @@ from eval.artifacts import load_artifact
 from eval.records.results import ProbeResult, SegmentationResult, TaskResult, ZeroShotResult, load_result
 from eval.records.runs import AdaptRun, PretrainRun, Run
 from eval.scores import ZeroShotScores, scores_path
-from eval.statistics.metrics import label_aurocs, macro_mean, macro_means
+from eval.statistics.metrics import macro_mean, macro_means
+from eval.statistics.ranked_labels import RankedLabels
 from eval.tasks.dice import weighted_means
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 
@@ -129,10 +130,10 @@ def _result_path(folder: Path, benchmark: str | None) -> Path:
 def finding_figures(scores: ZeroShotScores, rare: np.ndarray | None = None) -> Figures:
     """Macro AUROC from weights; with `rare` [labels] also those of common and of rare findings."""
     # The first row must be the whole for labels without both classes to stay out everywhere.
-    whole = np.ones((1, len(scores.patients)))
+    whole, ranked = np.ones((1, len(scores.patients))), RankedLabels(scores.scores, scores.targets)
 
     def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
-        aurocs = label_aurocs(scores.scores, scores.targets, np.vstack([whole, weights]))
+        aurocs = ranked.aurocs(np.vstack([whole, weights]))
         means = {"macro": macro_mean(aurocs)} if rare is None else macro_means(aurocs, rare)
         return {name: values[1:] for name, values in means.items()}
 

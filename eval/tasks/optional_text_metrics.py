@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -80,20 +81,27 @@ OPTIONAL: dict[str, Callable] = {"bertscore": bertscore, "radgraph": radgraph, "
 
 
 @contextmanager
-def _offline() -> Iterator[None]:
-    """No look at the Hub within: what is not in the cache is not there."""
-    before = huggingface_hub.constants.HF_HUB_OFFLINE
-    huggingface_hub.constants.HF_HUB_OFFLINE = True
+def offline() -> Iterator[None]:
+    """No look at the Hub within, nor at any other host: what is not in the cache is not there.
+
+    Packages of others fetch from hosts of their own, too, which no setting of the Hub's client keeps them from.
+    """
+    before = huggingface_hub.constants.HF_HUB_OFFLINE, socket.getaddrinfo
+    huggingface_hub.constants.HF_HUB_OFFLINE, socket.getaddrinfo = True, _no_host
     try:
         yield
     finally:
-        huggingface_hub.constants.HF_HUB_OFFLINE = before
+        huggingface_hub.constants.HF_HUB_OFFLINE, socket.getaddrinfo = before
+
+
+def _no_host(host, *_, **__):
+    raise socket.gaierror(socket.EAI_NONAME, f"{host} was not asked: metrics are computed without the network")
 
 
 def attempt(metric: Callable, generated: Sequence[str], references: Sequence[str]):
     """What a metric gives, and None; or None, and in one line why it cannot be computed here."""
     try:
-        with _offline():
+        with offline():
             return metric(generated, references), None
     except ImportError as error:
         return None, f"{metric.__name__} was not computed: {error}"

@@ -22,7 +22,8 @@ from eval.records.results import Estimate, ProbeLabel, ProbeResult, ProbeShare, 
 from eval.records.runs import Adaptation
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import NONE, EvaluationSettings
-from eval.statistics.metrics import label_aurocs, macro_mean
+from eval.statistics.metrics import macro_mean
+from eval.statistics.ranked_labels import RankedLabels
 from eval.statistics.significance import resample_by_patient
 from eval.statistics.subgroups import subgroups
 from eval.study_level import SCORE_RULES, Studies
@@ -127,7 +128,7 @@ def _as_share(scores: ZeroShotScores, adaptation: Adaptation, settings: Evaluati
 def _resampled(scores: ZeroShotScores, settings: EvaluationSettings) -> np.ndarray:
     """AUROC [1 + resamples, labels]."""
     return resample_by_patient(
-        lambda weights: label_aurocs(scores.scores, scores.targets, weights),
+        RankedLabels(scores.scores, scores.targets).aurocs,
         scores.patients,
         settings.resamples,
         settings.seed,

@@ -21,7 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from data_scripts.prepared.patient_sample import draw_patients
 from data_scripts.progress import progress
 from eval.records.results import Estimate, ProbeLabel, ProbeShare
-from eval.statistics.metrics import auroc, label_aurocs
+from eval.statistics.metrics import auroc
+from eval.statistics.ranked_labels import RankedLabels
 from eval.statistics.significance import resample_by_patient
 
 #: Inverse strengths of the L2 penalty (scikit-learn's C) that validation chooses from, the strongest penalty first.
@@ -211,8 +212,9 @@ def probe_share(
         sampled = train.rows(draw_patients(train.patients, share, seed))
         fit = fit_probe(names, sampled, validation, test.features)
         fits.append(replace(fit, scores=pool(fit.scores)))
+    ranked = [_rank_fitted(fit.scores, test.targets) for fit in fits]
     aurocs = resample_by_patient(
-        lambda weights: np.stack([_fitted_aurocs(fit.scores, test.targets, weights) for fit in fits], axis=1),
+        lambda weights: np.stack([labels_of_one.aurocs(weights) for labels_of_one in ranked], axis=1),
         test.patients,
         resamples,
         bootstrap_seed,
@@ -245,13 +247,9 @@ def probe_share(
     ), fits
 
 
-def _fitted_aurocs(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC [R, labels]; NaN for labels without scores."""
-    fitted = np.isfinite(scores).all(axis=0)
-    aurocs = np.full((len(weights), scores.shape[1]), np.nan)
-    if fitted.any():
-        aurocs[:, fitted] = label_aurocs(scores[:, fitted], targets[:, fitted], weights)
-    return aurocs
+def _rank_fitted(scores: np.ndarray, targets: np.ndarray) -> RankedLabels:
+    """The labels, of which those without scores have no figures."""
+    return RankedLabels(scores, np.where(np.isfinite(scores).all(axis=0), targets, np.nan))
 
 
 def nan_mean(values: np.ndarray, axis: int) -> np.ndarray:

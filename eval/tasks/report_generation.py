@@ -26,11 +26,13 @@ from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
 from eval.models.encoders import EvaluationModel
 from eval.processes import share_batches
+from eval.records.provenance import package_versions
 from eval.records.results import ReportResult, Subgroup
 from eval.settings import EvaluationSettings
 from eval.statistics.significance import by_patient_intervals
 from eval.statistics.subgroups import subgroups
 from eval.tasks.predicted_labels import describe_adapted, training_notes
+from eval.tasks.radeval_metrics import RADEVAL, RadEvalMetrics
 from eval.tasks.report_examples import keep_reports
 from eval.tasks.report_scores import score_findings, score_reports
 from eval.tasks.text_conventions import WORDS, chosen_conventions
@@ -57,13 +59,15 @@ def run(
 
     Raises:
         ValueError: no film of the split has a report, there is nothing to score, the file of predictions is malformed
-            or lacks films (DataError, with its line), or a text convention cannot be had (`chosen_conventions`).
+            or lacks films (DataError, with its line), or a text convention (`chosen_conventions`) or a metric of
+            radeval (`RadEvalMetrics`) cannot be had.
     """
     whole = splits[benchmark.split]
     rows = rows_with_report(whole)
     if not rows:
         raise ValueError(f"no film of split {benchmark.split!r} has a report to compare with")
     conventions = chosen_conventions(settings.text_conventions, benchmark.dataset, splits.get("train"))
+    radeval = RadEvalMetrics(settings.radeval_metrics) if settings.radeval_metrics else None
     test = whole.select(rows)
     references = read_column(test, "report")
     patients = np.asarray(read_column(test, "patient_id"))
@@ -76,7 +80,7 @@ def run(
         notes += training_notes(benchmark, model, splits)
     generated, how = _generate(model, test, texts, settings)
     scored = {
-        name: score_reports(reports, references, patients, settings.resamples, settings.seed, conventions)
+        name: score_reports(reports, references, patients, settings.resamples, settings.seed, conventions, radeval)
         for name, reports in {"": generated, **texts}.items()
     }
     keep_reports(benchmark, test, generated, texts, settings)
@@ -88,13 +92,16 @@ def run(
             describe_adapted(benchmark, model, whole, settings),
             films=len(test),
             patients=len(np.unique(patients)),
+            packages=package_versions() | ({} if radeval is None else {RADEVAL: radeval.version}),
         ),
         scores=scored[""][0],
         baselines={name: scores for name, (scores, _) in scored.items() if name},
         findings=score_findings(generated, references),
         reference_words=float(np.mean([len(tokenise(text)) for text in references])),
         decoder=how,
-        conventions={"words": WORDS} | {texts.convention.name: texts.convention.description for texts in conventions},
+        conventions={"words": WORDS}
+        | {texts.convention.name: texts.convention.description for texts in conventions}
+        | ({} if radeval is None else {RADEVAL: radeval.description}),
         subgroups=judge_subgroups(test, generated, references, settings),
         notes=notes + scored[""][1],
         adaptation=model.adaptation,

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.records.results import FindingScores, TextScores
+from eval.records.results import Estimate, FindingScores, TextScores
 from eval.statistics.significance import by_patient_intervals
 from eval.tasks.optional_text_metrics import OPTIONAL, attempt, meteor, meteor_1_5
+from eval.tasks.radeval_metrics import RADEVAL, RadEvalMetrics
 from eval.tasks.text_conventions import R2GenScores, R2GenTexts
 from eval.tasks.text_metrics import (
     FINDINGS,
@@ -36,6 +37,7 @@ def score_reports(
     resamples: int,
     seed: int,
     conventions: Sequence[R2GenTexts] = (),
+    radeval: RadEvalMetrics | None = None,
 ) -> tuple[TextScores, list[str]]:
     """Scores of generated texts, one reference each, and why optional metrics are missing.
 
@@ -43,6 +45,7 @@ def score_reports(
         patients: [n], whose report each is; a resample samples patients.
         resamples, seed: of the bootstrap.
         conventions: by which BLEU and ROUGE-L are computed beside that of words.
+        radeval: further figures of the package radeval.
     """
     bleu, rouge = bleu_counts(generated, references), rouge_l(generated, references)
     told, wanted = finding_matrix(generated), finding_matrix(references)
@@ -72,6 +75,9 @@ def score_reports(
             optional[f"meteor_1.5_{texts.convention.name}"] = value
         else:
             reasons.append(why)
+    if radeval is not None:
+        figures_of_radeval = radeval(generated, references)
+        by_convention[RADEVAL] = {name: Estimate(value, None, None) for name, value in figures_of_radeval.items()}
     scores = TextScores(
         *estimates[:3],
         estimates[7] if meteors is not None else None,

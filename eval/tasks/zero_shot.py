@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,7 +22,8 @@ from eval.provenance import describe
 from eval.records.results import Estimate, FrequencyGroup, LabelResult, PromptResult, Subgroup, ZeroShotResult
 from eval.scores import ZeroShotScores, save_scores
 from eval.settings import EvaluationSettings
-from eval.statistics.metrics import label_aurocs, label_average_precisions, macro_mean, macro_means
+from eval.statistics.metrics import macro_mean, macro_means
+from eval.statistics.ranked_labels import RankedLabels
 from eval.statistics.significance import resample_all, resample_by_patient
 from eval.statistics.subgroups import subgroups
 from eval.study_level import Studies
@@ -36,7 +37,7 @@ _NO_PROBABILITY = (
     "probability: see the calibration error."
 )
 #: Names of what is resampled.
-_AUROCS, _PRECISIONS, _RATES, _PROMPTS, _GROUP = "aurocs", "precisions", "rates", "prompts", "group"
+_WHOLE, _RATES, _PROMPTS, _GROUP = "whole", "rates", "prompts", "group"
 
 
 @dataclass(frozen=True)
@@ -83,20 +84,19 @@ def run(
     groups, families = list(subgroups(studies.films(dataset))), _other_scores(model, family, embeddings, studies, names)
     values = resample_all(
         {
-            _AUROCS: partial(label_aurocs, split.scores, targets),
-            _PRECISIONS: partial(label_average_precisions, split.scores, targets),
+            _WHOLE: RankedLabels(split.scores, targets).both,
             **{
                 (_RATES, n): partial(threshold_rates, threshold.value, split.scores[:, n], targets[:, n])
                 for n, threshold in thresholds.items()
             },
-            **{(_PROMPTS, name): partial(label_aurocs, scores, targets) for name, (_, scores) in families.items()},
-            **{(_GROUP, attribute, value): partial(_aurocs_among, rows, split) for attribute, value, rows in groups},
+            **{(_PROMPTS, name): RankedLabels(scores, targets).aurocs for name, (_, scores) in families.items()},
+            **{(_GROUP, attribute, value): _aurocs_among(rows, split) for attribute, value, rows in groups},
         },
         patients,
         settings.resamples,
         settings.seed,
     )
-    aurocs, precisions = values[_AUROCS], values[_PRECISIONS]
+    aurocs, precisions = values[_WHOLE].swapaxes(0, 1)
     labels, macros = _summarise(split, aurocs, frequency, benchmark.rare_below)
     labels = [
         _detail(label, n, split, precisions[:, n], thresholds.get(n), values.get((_RATES, n)), settings)
@@ -178,8 +178,7 @@ def judge(
     Labels with one class only have no AUROC and stay out of the means. A resample without a positive film of some
     label leaves that label out of that resample's mean.
     """
-    figure = partial(label_aurocs, split.scores, split.targets)
-    aurocs = resample_by_patient(figure, split.patients, resamples, seed)
+    aurocs = resample_by_patient(RankedLabels(split.scores, split.targets).aurocs, split.patients, resamples, seed)
     return _summarise(split, aurocs, prevalence, rare_below)
 
 
@@ -327,9 +326,9 @@ def _prompt_result(name: str, parts: list[str], labels: list[str], aurocs: np.nd
     return PromptResult(name, parts, Estimate.of_resamples(macro_mean(aurocs)), single)
 
 
-def _aurocs_among(rows: np.ndarray, split: ZeroShotScores, weights: np.ndarray) -> np.ndarray:
-    """AUROCs [R, labels] among the films `rows` (bool [films]) under `weights` [R, films]."""
-    return label_aurocs(split.scores[rows], split.targets[rows], weights[:, rows])
+def _aurocs_among(rows: np.ndarray, split: ZeroShotScores) -> Callable[[np.ndarray], np.ndarray]:
+    """AUROCs [R, labels] among the films `rows` (bool [films]), as a function of weights [R, films]."""
+    return RankedLabels(split.scores, np.where(rows[:, None], split.targets, np.nan)).aurocs
 
 
 def _subgroup(attribute: str, value: str, rows: np.ndarray, split: ZeroShotScores, aurocs: np.ndarray) -> Subgroup:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from transformers.training_args import OptimizerNames
 
-from modeling_chexficient.configuration_chexficient import IMAGE_POOLINGS
+from modeling_chexficient.configuration_chexficient import DECODERS, IMAGE_POOLINGS
 from modeling_chexficient.precision_chexficient import PRECISIONS, QUANTISED
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.runs.arguments import RunArguments
@@ -25,7 +26,9 @@ _OF_TASK = {
         ("labels", "unlisted_is_absent", "class_balance", "max_pos_weight", "image_pooling", "head_start"),
         "classification",
     ),
-    **dict.fromkeys(("structures", "no_mask_is_empty", "decoder"), "segmentation"),
+    **dict.fromkeys(
+        ("structures", "no_mask_is_empty", "decoder", "entropy_weight", "oversample_foreground"), "segmentation"
+    ),
 }
 CLASS_BALANCES = ("none", "pos_weight", "effective")
 
@@ -85,7 +88,26 @@ class TaskArguments:
         },
     )
     decoder: str = field(
-        default="unet", metadata={"help": "Decoder of structures.", "choices": ["linear", "unet", "published_unet"]}
+        default="unet",
+        metadata={
+            "help": "Decoder of structures; image_unet sees the film's pixels beside the tower's maps and is for lines "
+            "and tubes.",
+            "choices": list(DECODERS),
+        },
+    )
+    entropy_weight: float = field(
+        default=1.0,
+        metadata={
+            "help": "Structures: weight of cross entropy beside soft Dice; 0, Dice alone, suits thin structures, which "
+            "cross entropy puts out first."
+        },
+    )
+    oversample_foreground: float = field(
+        default=0.0,
+        metadata={
+            "help": "Structures: share of the films of every batch that are drawn to show a structure which fewer "
+            "films show by themselves (nnU-Net: 0.33); 0: every film once an epoch."
+        },
     )
 
     def __post_init__(self):
@@ -93,6 +115,12 @@ class TaskArguments:
             raise ValueError("model is missing: name the base, a folder or a Hub id")
         if not 0 < self.label_share <= 1:
             raise ValueError(f"label_share is {self.label_share}, it must lie in (0, 1] (a share of the patients)")
+        if not 0 <= self.entropy_weight < math.inf:
+            raise ValueError(f"entropy_weight is {self.entropy_weight}, it must be 0 or more")
+        if not 0 <= self.oversample_foreground < 1:
+            raise ValueError(
+                f"oversample_foreground is {self.oversample_foreground}, it must lie in [0, 1) (a share of the batch)"
+            )
         if self.max_pos_weight < 1:
             raise ValueError(f"max_pos_weight is {self.max_pos_weight}, it must be at least 1")
         if self.class_balance == "none" and self.max_pos_weight != TaskArguments.max_pos_weight:

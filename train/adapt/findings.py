@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -41,6 +43,10 @@ class LabelledFilms(FilmDataset):
     def __init__(self, dataset: Dataset, rows: np.ndarray, targets: np.ndarray):
         super().__init__(dataset, rows, ("image",))
         self.targets = targets[rows].astype(np.float32)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(super().fingerprint.encode() + self.targets.tobytes()).hexdigest()[:16]
 
     def __getitem__(self, position: int) -> dict:
         return super().__getitem__(position) | {"labels": self.targets[position]}

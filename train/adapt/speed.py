@@ -13,11 +13,9 @@ the optimiser's state, and the most that the step had allocated at once, of the 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -36,7 +34,7 @@ from train.adapt.findings import FindingsTask, LabelledFilms
 from train.adapt.methods import Parts, apply_method, count_trainable
 from train.adapt.trainer import AdaptTrainer
 from train.runs.memory import peak_bytes
-from train.runs.recipes import parse_recipe
+from train.runs.timings import time_command
 
 _VIT_B_16 = '{"model_type": "vit"}'
 
@@ -235,14 +233,7 @@ def run(arguments: StepArguments) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    try:
-        (parsed,) = parse_recipe((StepArguments,), sys.argv[1:] if arguments is None else arguments)
-        report = run(parsed)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
-    print(format_table(report))
-    if parsed.out:
-        Path(parsed.out).write_text(json.dumps(report, indent=2) + "\n")
+    time_command((StepArguments,), run, format_table, arguments)
 
 
 if __name__ == "__main__":

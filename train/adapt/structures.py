@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from data_scripts.prepared.films import FilmDataset, film_pixels
-from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks
+from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks, shown_structures
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
 from eval.benchmarks import Benchmark
@@ -28,6 +28,7 @@ from train.adapt.augmentation import Augmentation, move_masks
 from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
 from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
+from train.adapt.sampler import ForegroundSampler
 from train.adapt.tasks import Task, rows_of
 
 _COLUMNS = ("image", "masks", "labels", "patient_id")
@@ -46,6 +47,7 @@ class StructuresTask(Task):
     Args:
         structures: mask names by structure, in the order of the head.
         no_mask_is_empty: as of the benchmark.
+        entropy_weight: of cross entropy beside soft Dice.
     """
 
     targets: ClassVar[str] = "masks"
@@ -53,6 +55,7 @@ class StructuresTask(Task):
 
     structures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     no_mask_is_empty: bool = False
+    entropy_weight: float = 1.0
 
     def collate(self, films: list[dict]) -> dict[str, Tensor]:
         size = self.image_processor.size["shortest_edge"]
@@ -77,10 +80,10 @@ class StructuresTask(Task):
         return judged_counts(masks != NOT_JUDGED)
 
     def loss(self, model: nn.Module, inputs: dict[str, Tensor], judged: Tensor) -> Tensor:
-        """The model's own loss, with pixels and structures of the whole step to divide by."""
+        """The model's own loss (with another weight of cross entropy), divided by what is in the whole step."""
         labels = inputs["labels"]
         logits = model(pixel_values=inputs["pixel_values"]).logits
-        return entropy_and_dice(logits, labels == 1, labels != _IGNORED, judged)
+        return entropy_and_dice(logits, labels == 1, labels != _IGNORED, judged, self.entropy_weight)
 
     def measure(self, output, batch: dict[str, Tensor]) -> Tensor:
         """Pixels found and in the reference, found, in the reference: [B, L, 3]; NaN where no pixel is judged."""
@@ -143,6 +146,12 @@ def build_structures(
         return any(there[id(split)][row] & wanted for row in rows)
 
     splits = choose_films(train, validation, usable, can_choose, arguments.label_share, seed)
+    notes = [*splits.notes, *_notes(structures, [there[id(train)][row] for row in splits.train_rows])]
+    sampler = None
+    if arguments.oversample_foreground:
+        shows = shown_structures(train, splits.train_rows, structures)
+        sampler = ForegroundSampler(shows, arguments.oversample_foreground, seed)
+        notes.append(_told(sampler, shows, list(structures)))
     set_seed(seed)
     head = {
         "id2label": dict(enumerate(structures)),
@@ -165,10 +174,12 @@ def build_structures(
         augmentation=augmentation,
         seed=seed,
         metric="dice",
-        notes=[*splits.notes, *_notes(structures, [there[id(train)][row] for row in splits.train_rows])],
+        sampler=sampler,
+        notes=notes,
         structures=structures,
         base_precision=precision,
         no_mask_is_empty=arguments.no_mask_is_empty,
+        entropy_weight=arguments.entropy_weight,
     )
 
 
@@ -212,3 +223,14 @@ def _notes(structures: Mapping[str, tuple[str, ...]], there: Sequence[set[str]])
     shown = set().union(*there)
     hidden = [name for name, masks in structures.items() if not shown.intersection(masks)]
     return [f"No sampled training film shows these structures, so they are not learnt: {hidden}."] if hidden else []
+
+
+def _told(sampler: ForegroundSampler, shows: np.ndarray, structures: Sequence[str]) -> str:
+    """What the sampler does, for a reader of the results. Raises ValueError where it does nothing."""
+    rare = [f"{structures[number]} ({shows[:, number].mean():.1%} of the films)" for number in sampler.rare]
+    if not rare:
+        raise ValueError(
+            f"oversample_foreground {sampler.share}: every structure is in as many of the training films, or in none: "
+            "leave it out"
+        )
+    return f"At {sampler.share:.0%} of the places in a batch a film is drawn that shows one of: {', '.join(rare)}."

@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -34,6 +34,7 @@ class Task:
         train_dataset, validation_dataset: their items are what `collate` takes.
         splits: where they come from.
         augmentation, seed: of the training films.
+        sampler: the order of the training films; None: shuffled.
         metric: name of the figure that chooses the best weights, the first of `figures`.
         notes: what a reader of the results must know.
         base_made_here: the base has no folder of its own yet and is saved with the run.
@@ -59,6 +60,7 @@ class Task:
     augmentation: Augmentation
     seed: int
     metric: str
+    sampler: Sampler | None = None
     notes: list[str] = field(default_factory=list)
     base_made_here: bool = False
     base_precision: str = "fp32"

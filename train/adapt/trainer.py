@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 from transformers.trainer_utils import TrainOutput
@@ -117,6 +118,9 @@ class AdaptTrainer(RunTrainer):
                 options["momentum"] = self.args.momentum
             self.optimizer = optimiser_class(groups, **options)
         return self.optimizer
+
+    def _get_train_sampler(self, train_dataset=None) -> Sampler | None:
+        return super()._get_train_sampler(train_dataset) if self.task.sampler is None else self.task.sampler
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """The batches of a step, and how much is judged in those of all processes (see `Task.judged`)."""

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 _KNOWN = {"kind": "known"}
 #: Images: all processes need as many colour channels before they exchange rows.
 _IMAGE = {"kind": "image"}
+#: Patches of the images, where some of them are dropped.
+_PATCHES = {"kind": "patches"}
 #: Texts: padded with zeros, and as wide as the longest one.
 _TEXT = {"kind": "text"}
 
@@ -36,6 +38,7 @@ class PairBatch:
         valid: [B] bool, False for padding rows, which repeat another pair so that all processes have equally many; on
             the CPU.
         pixel_values: [B, 1 or 3, size, size] uint8, grey films with one channel.
+        seen_patches: [B, n] int64, the patches of each image that the image tower sees; None: all.
         input_ids, attention_mask, token_type_ids: [B, width] int64 of the tokenizer; the last one where it has any.
         extra: further tensors [B, ...] of each pair by name, as an objective asks for them (see
             `Objective.collate`). They are never padded or cut: their other dimensions are equal on all processes.
@@ -49,6 +52,7 @@ class PairBatch:
     input_ids: Tensor = field(metadata=_TEXT)
     attention_mask: Tensor = field(metadata=_TEXT)
     token_type_ids: Tensor | None = field(default=None, metadata=_TEXT)
+    seen_patches: Tensor | None = field(default=None, metadata=_PATCHES)
     extra: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -94,7 +98,8 @@ class PairBatch:
 
     def map_device(self, function: Callable[[Tensor], Tensor]) -> PairBatch:
         """The batch with `function` of every tensor that goes to the device: images, texts and extra tensors."""
-        changed = {name: function(tensor) for name, tensor in (self._of_kind(_IMAGE) | self.texts).items()}
+        tensors = self._of_kind(_IMAGE) | self._of_kind(_PATCHES) | self.texts
+        changed = {name: function(tensor) for name, tensor in tensors.items()}
         return replace(self, **changed, extra={name: function(tensor) for name, tensor in self.extra.items()})
 
     def _of_kind(self, kind: dict[str, str]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from modeling_chexficient import normalise_pixels
 from train.objectives.batch import PairBatch
 from train.runs.flops import PairFlops
+from train.runs.patch_dropping import PatchDropping
 
 #: Sizes that chunks of fixed shapes may have, up to `chunk_size`: few, and of a batch of several large chunks at most a
 #: twentieth is padding.
@@ -56,6 +57,7 @@ class Encoder:
         fixed_shapes: pad chunks to few sizes (a compiled model recompiles for every new shape).
         autocast: context of mixed precision for the towers.
         flops: what a pair costs; None: not counted.
+        dropping: of the image tower, where batches say which patches it sees.
         spent: FLOP of this process, by what they were spent on.
     """
 
@@ -66,6 +68,7 @@ class Encoder:
     fixed_shapes: bool = False
     autocast: Callable[[], AbstractContextManager] = nullcontext
     flops: PairFlops | None = None
+    dropping: PatchDropping | None = None
     spent: dict[str, float] = field(default_factory=lambda: {"scored": 0.0, "trained": 0.0})
 
     def padded(self, lengths: Tensor) -> int:
@@ -108,15 +111,18 @@ class Encoder:
         Args:
             image_size: side of the images for this pass; None: as they are.
         """
-        pixels = batch.pixel_values[chunk.index.to(batch.device, non_blocking=True)]
+        films = chunk.index.to(batch.device, non_blocking=True)
+        pixels = batch.pixel_values[films]
         if image_size is not None:
             pixels = resize_pixels(pixels, image_size)
+        seen = None if batch.seen_patches is None else batch.seen_patches[films]
         index = chunk.texts.to(batch.device, non_blocking=True)
         texts = {name: tensor[index, : chunk.text_length] for name, tensor in batch.texts.items()}
         if self.flops is not None:
-            cost = self.flops.pairs(len(pixels), pixels.shape[-1], chunk.text_length, len(index))
+            patches = None if seen is None else seen.shape[1]
+            cost = self.flops.pairs(len(pixels), pixels.shape[-1], chunk.text_length, len(index), patches)
             self.spent[spent_on] += cost.forward + (cost.backward if torch.is_grad_enabled() else 0)
-        with self.autocast():
+        with self.autocast(), nullcontext() if seen is None else self.dropping.showing(seen):
             outputs = model(pixel_values=normalise_pixels(pixels, self.image_mean, self.image_std), **texts)
         images, texts = outputs.image_embeds, outputs.text_embeds
         if chunk.text_of is not None:

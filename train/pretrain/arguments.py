@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from train.objectives import OBJECTIVES
+from train.pretrain.views import ViewArguments
 from train.runs.field_metadata import UNSET
 from train.selection.arguments import SelectionArguments
 
@@ -22,7 +23,7 @@ _KEYWORDS = {"min_lr": 5e-6}
 
 
 @dataclass
-class PretrainingArguments(SelectionArguments):
+class PretrainingArguments(ViewArguments, SelectionArguments):
     """What pretraining adds to `TrainingArguments`, or sets otherwise, and the arguments of selection.
 
     `train.pretrain.training_arguments` puts both together, which takes seconds to import: `--help` shows these alone.
@@ -91,12 +92,6 @@ class PretrainingArguments(SelectionArguments):
             "what is saved as the model and evaluated. Default: the last weights."
         },
     )
-    low_resolution_size: int | None = field(
-        default=None, metadata={"help": "Side of the images in the first part of the subset phase; default: full size."}
-    )
-    low_resolution_share: float = field(
-        default=0.75, metadata={"help": "That part, as a share of the subset phase (with low_resolution_size)."}
-    )
     chunk_size: int | None = field(
         default=None,
         metadata={
@@ -145,6 +140,7 @@ class PretrainingArguments(SelectionArguments):
         self.torch_compile, self.torch_compile_backend, self.torch_compile_mode = False, None, None
         super().__post_init__()
         self.check_selection()
+        self.check_views()
         self._check_training()
         self._check_label_records()
         self._check_sizes()
@@ -204,10 +200,6 @@ class PretrainingArguments(SelectionArguments):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, it must be at least 1")
-        if self.low_resolution_size is not None and self.low_resolution_size < 32:
-            raise ValueError(f"low_resolution_size is {self.low_resolution_size}, it must be at least 32 pixels")
-        if not 0 <= self.low_resolution_share <= 1:
-            raise ValueError(f"low_resolution_share is {self.low_resolution_share}, it must lie in [0, 1]")
 
 
 @dataclass

@@ -129,8 +129,8 @@ class LabelledPairs(PairDataset):
         self.records = records
 
     @cached_property
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256(super().fingerprint.encode())
+    def training_fingerprint(self) -> str:
+        digest = hashlib.sha256(super().training_fingerprint.encode())
         digest.update(self.records.classes.tobytes())
         digest.update("\0".join(self.records.sentences).encode())
         return digest.hexdigest()[:16]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from transformers import PreTrainedModel
+
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.films import PairDataset
 from train.objectives.collator import PairCollator
 from train.pretrain.training_arguments import CuratedTrainingArguments
+from train.pretrain.views import View
 from train.runs.distributed import world_size
-from train.runs.flops import PairFlops
+from train.runs.flops import Cost, PairFlops
+from train.runs.patch_dropping import count_patches, count_seen
 from train.selection.knowledge import REFERENCE
 from train.selection.rule import When
 from train.selection.sampler import Schedule, round_up
@@ -25,15 +29,19 @@ class RelativeCosts:
 
     Args:
         scored: scoring it, at the size of scoring.
-        low_resolution: training on it at the size of the first part of the subset phase.
+        subset: training on it in the subset phase, as it is seen there; the mean over that phase.
     """
 
     scored: float = 1 / 3
-    low_resolution: float = 1.0
+    subset: float = 1.0
 
 
 def relative_costs(
-    args: CuratedTrainingArguments, flops: PairFlops, dataset: PairDataset, collator: PairCollator
+    args: CuratedTrainingArguments,
+    flops: PairFlops,
+    tower: PreTrainedModel,
+    dataset: PairDataset,
+    collator: PairCollator,
 ) -> RelativeCosts | None:
     """What a pair of the corpus costs, its report of mean length; None where no budget asks for it."""
     if args.compute_passes is None:
@@ -43,12 +51,19 @@ def relative_costs(
     tokens = collator.tokenizer(reports, truncation=True, max_length=collator.max_text_length)["input_ids"]
     length = max(1, round(sum(map(len, tokens)) / len(tokens)))
 
-    def pair(size: int | None):
-        return flops.pairs(1, size or collator.image_size, length)
+    def pair(view: View) -> Cost:
+        size, share, seen = view.image_size or collator.image_size, view.patch_drop_share, None
+        if share:
+            seen = count_seen(count_patches(tower, size), share)
+        return flops.pairs(1, size, length, seen=seen)
 
-    full, small, scored = pair(None), pair(args.low_resolution_size), pair(args.score_image_size)
-    trained = full.forward + full.backward
-    return RelativeCosts(scored.forward / trained, (small.forward + small.backward) / trained)
+    whole, scored = pair(View()), pair(View(args.score_image_size))
+    trained, subset, begin = whole.forward + whole.backward, 0.0, 0.0
+    for end, view in args.views:
+        cost = pair(view)
+        subset += (end - begin) * (cost.forward + cost.backward)
+        begin = end
+    return RelativeCosts(scored.forward / trained, subset / trained)
 
 
 def plan(args: CuratedTrainingArguments, num_rows: int, costs: RelativeCosts | None = None) -> Schedule:
@@ -130,8 +145,6 @@ def _affordable(args: CuratedTrainingArguments, schedule: Schedule, costs: Relat
     curated = schedule.curation_epochs * count * (1.0 if free else _kept_share(args))
     trained = schedule.warmup_steps * schedule.batch_size + curated
     left = args.compute_passes * count - trained - scored * costs.scored
-    small = 0.0 if args.low_resolution_size is None else args.low_resolution_share
-    price = small * costs.low_resolution + (1 - small)
     # What is left after rounding in floating point counts as left.
-    steps = math.floor(left / (price * schedule.batch_size) + 1e-9)
+    steps = math.floor(left / (costs.subset * schedule.batch_size) + 1e-9)
     return steps // schedule.accumulate * schedule.accumulate

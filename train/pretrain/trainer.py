@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,10 +30,12 @@ from train.objectives.modes import evaluation_mode, has_dropout, without_dropout
 from train.pretrain.label_records import LabelledPairs
 from train.pretrain.schedule import plan, relative_costs
 from train.pretrain.training_arguments import CuratedTrainingArguments
+from train.pretrain.views import View
 from train.runs.averaging import WeightAverage
 from train.runs.distributed import average_gradients, gather_uneven, rank, sum_over_processes, world_size
 from train.runs.flops import PairFlops
 from train.runs.nonfinite import NonFiniteError
+from train.runs.patch_dropping import PatchDropping, count_patches, draw_seen
 from train.runs.sharding import prepare_sharding, sharding_is_asked_for, with_group_of_its_own
 from train.runs.trainer import RunTrainer
 from train.selection.curator import Curator
@@ -102,13 +104,15 @@ class CuratedTrainer(RunTrainer):
         settings: dict | None = None,
         **kwargs,
     ):
+        dropping = PatchDropping(model.vision_model) if args.patch_drop_share else None
         flops = PairFlops(model, recomputes=args.gradient_checkpointing)
-        self.schedule = plan(args, len(train_dataset), relative_costs(args, flops, train_dataset, data_collator))
+        costs = relative_costs(args, flops, model.vision_model, train_dataset, data_collator)
+        self.schedule = plan(args, len(train_dataset), costs)
         args.max_steps = self.schedule.total_steps // self.schedule.accumulate
         super().__init__(
             model,
             args,
-            corpus=train_dataset.fingerprint,
+            corpus=train_dataset.training_fingerprint,
             settings=(settings or {}) | {"schedule": asdict(self.schedule)},
             train_dataset=train_dataset,
             data_collator=data_collator,
@@ -131,6 +135,7 @@ class CuratedTrainer(RunTrainer):
             fixed_shapes=args.compile_towers is not None,
             autocast=self.accelerator.autocast,
             flops=flops,
+            dropping=dropping,
         )
         self.flops = self.encoder.spent
         self.objective = OBJECTIVES[args.objective](model.config).to(args.device)
@@ -261,6 +266,7 @@ class CuratedTrainer(RunTrainer):
                     batch, cached = self.curator.choose(self.model, batch, number)
             except NonFiniteError as error:
                 return self._skip(str(error))
+        batch = self._with_seen_patches(batch, number)
         try:
             with without_dropout(self.model, active=curating):
                 loss = self._backward(model, batch, cached, number, embedded)
@@ -307,18 +313,27 @@ class CuratedTrainer(RunTrainer):
             lambda loss: self.accelerator.backward(loss / accumulate),
             nullcontext if self._shards else lambda: self.accelerator.no_sync(model),
             cached,
-            self._image_size(number),
+            self._view(number).image_size,
             check,
             self.args.chunks_in_memory,
             embedded,
         )
 
-    def _image_size(self, number: int) -> int | None:
-        """Side of the images of a batch, where it is not the full one."""
-        args, schedule = self.args, self.schedule
-        small_until = schedule.curation_end + args.low_resolution_share * schedule.subset_steps
-        small = args.low_resolution_size is not None and schedule.curation_end <= number < small_until
-        return args.low_resolution_size if small else None
+    def _view(self, number: int) -> View:
+        """What is seen of the films of a batch: less than all in the subset phase alone."""
+        begin, steps = self.schedule.curation_end, self.schedule.subset_steps
+        if number < begin:
+            return View()
+        return next((view for end, view in self.args.views if number < begin + end * steps), View())
+
+    def _with_seen_patches(self, batch: PairBatch, number: int) -> PairBatch:
+        """The batch with the patches that are seen of its films, where some are dropped."""
+        view = self._view(number)
+        if not view.patch_drop_share:
+            return batch
+        patches = count_patches(self.model.vision_model, view.image_size or batch.pixel_values.shape[-1])
+        seen = draw_seen(batch.rows, patches, view.patch_drop_share, self.args.seed, number)
+        return replace(batch, seen_patches=seen.to(batch.device, non_blocking=True))
 
     def handle_nonfinite(self, what: str) -> None:
         """Pass a batch over, or raise NonFiniteError where that is not wanted or does not help."""

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from eval.records.runs import Flops
+from train.runs.patch_dropping import PatchDropping
 
 
 @dataclass(frozen=True)
@@ -69,32 +70,45 @@ class PairFlops:
         for name, parameter in self._twin.named_parameters():
             parameter.requires_grad_(learns[name])
         self._recomputes = recomputes
-        self._costs: dict[tuple[str, int], Cost] = {}
+        self._dropping: PatchDropping | None = None
+        self._costs: dict[tuple, Cost] = {}
 
-    def image(self, size: int) -> Cost:
-        """Of one image of `size` x `size` pixels."""
+    def image(self, size: int, seen: int | None = None) -> Cost:
+        """Of one image of `size` x `size` pixels, of which the tower sees so many patches; None: all."""
         pixels = torch.empty(1, 3, size, size, device="meta")
-        return self._count(("image", size), lambda: self._twin(pixel_values=pixels).image_embeds)
+
+        def embed() -> Tensor:
+            if seen is None:
+                return self._twin(pixel_values=pixels).image_embeds
+            if self._dropping is None:
+                self._dropping = PatchDropping(self._twin.vision_model)
+            with self._dropping.showing(torch.zeros(1, seen, dtype=torch.long, device="meta")):
+                return self._twin(pixel_values=pixels).image_embeds
+
+        return self._count(("image", size, seen), embed)
 
     def text(self, length: int) -> Cost:
         """Of one text of `length` tokens."""
         tokens = torch.zeros(1, length, dtype=torch.long, device="meta")
         return self._count(("text", length), lambda: self._twin(input_ids=tokens).text_embeds)
 
-    def pairs(self, count: int, image_size: int, text_length: int, texts: int | None = None) -> Cost:
+    def pairs(
+        self, count: int, image_size: int, text_length: int, texts: int | None = None, seen: int | None = None
+    ) -> Cost:
         """Of `count` pairs whose texts are padded to `text_length` tokens.
 
         Args:
             texts: how many are encoded where pairs share some; None: one each.
+            seen: patches of each image that the tower sees; None: all.
         """
-        image, text = self.image(image_size), self.text(text_length)
+        image, text = self.image(image_size, seen), self.text(text_length)
         texts = count if texts is None else texts
         return Cost(
             count * image.forward + texts * text.forward,
             count * image.backward + texts * text.backward,
         )
 
-    def _count(self, key: tuple[str, int], embed: Callable[[], Tensor]) -> Cost:
+    def _count(self, key: tuple, embed: Callable[[], Tensor]) -> Cost:
         if key not in self._costs:
             self._costs[key] = count(embed, self._recomputes)
         return self._costs[key]

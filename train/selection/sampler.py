@@ -105,32 +105,44 @@ class CurationBatchSampler(Sampler[list[int]]):
     def global_batches(self, epoch: int) -> Iterator[np.ndarray]:
         """The batches of all processes together."""
         if epoch == 0 and self.schedule.curation_end > 0:
-            yield from self._stream(np.arange(self.schedule.num_rows), self.schedule.warmup_steps, phase=0)
+            yield from self._stream(self.schedule.num_rows, self.schedule.warmup_steps, phase=0)
             for curation_pass in range(self.schedule.curation_epochs):
-                order = self._generator(1, curation_pass).permutation(self.schedule.num_rows)
-                # Nearly equal super-batches rather than a short last one, whose clusters would hold too few pairs.
-                yield from np.array_split(order, self.schedule.steps_per_pass)
+                yield from self._super_batches(curation_pass)
             return
         number = epoch - 1 if self.schedule.curation_end > 0 else epoch
-        rows = self.state.kept_rows.numpy() if self.schedule.selects else np.arange(self.schedule.num_rows)
+        rows = self.state.kept_rows.numpy() if self.schedule.selects else self.schedule.num_rows
         yield from self._stream(rows, len(self), phase=2, skip=number * len(self))
 
-    def _stream(self, rows: np.ndarray, steps: int, phase: int, skip: int = 0) -> Iterator[np.ndarray]:
-        """Batches `skip` to `skip + steps` of an endless sequence of shuffled passes over `rows`.
+    def _super_batches(self, curation_pass: int) -> Iterator[np.ndarray]:
+        order = self._shuffled(self.schedule.num_rows, 1, curation_pass)
+        # Nearly equal super-batches rather than a short last one, whose clusters would hold too few pairs.
+        for part in np.array_split(order, self.schedule.steps_per_pass):
+            # A copy, so that the order does not stay, by one of its batches, while the next is made.
+            yield part.astype(np.int64)
+
+    def _stream(self, rows: np.ndarray | int, steps: int, phase: int, skip: int = 0) -> Iterator[np.ndarray]:
+        """Batches `skip` to `skip + steps` of an endless sequence of shuffled passes over `rows`, or so many.
 
         A pass leaves out the remainder of rows by batch size. Fewer rows than a batch make smaller batches, equal on
         all processes, as the loss needs them.
         """
-        size = min(self.schedule.batch_size, len(rows)) // self.world_size * self.world_size
+        count = rows if isinstance(rows, int) else len(rows)
+        size = min(self.schedule.batch_size, count) // self.world_size * self.world_size
         if size == 0:
-            raise ValueError(f"{len(rows)} pairs are too few for {self.world_size} processes: raise keep_share")
-        steps_per_pass = len(rows) // size
+            raise ValueError(f"{count} pairs are too few for {self.world_size} processes: raise keep_share")
+        steps_per_pass = count // size
         order, current = None, -1
         for step in range(skip, skip + steps):
             number, position = divmod(step, steps_per_pass)
             if number != current:
-                order, current = self._generator(phase, number).permutation(rows), number
-            yield order[position * size : (position + 1) * size]
+                # The old order goes before the new one is made.
+                order = None
+                order, current = self._shuffled(rows, phase, number), number
+            yield order[position * size : (position + 1) * size].astype(np.int64)
 
-    def _generator(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, *key))
+    def _shuffled(self, rows: np.ndarray | int, *key: int) -> np.ndarray:
+        """A random order of `rows`, or of so many: that of `Generator.permutation`, in half of its memory."""
+        kind = np.int32 if self.schedule.num_rows <= np.iinfo(np.int32).max else np.int64
+        order = np.arange(rows, dtype=kind) if isinstance(rows, int) else rows.astype(kind)
+        np.random.default_rng((self.seed, *key)).shuffle(order)
+        return order

@@ -1,0 +1,33 @@
+"""The command of a module that times something: arguments in, a table out, and its report as JSON where asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from train.runs.recipes import parse_recipe
+
+
+def time_command(
+    kinds: tuple[type, ...], run: Callable[..., dict], format_table: Callable[[dict], str], arguments: list[str] | None
+) -> None:
+    """What the `main` of such a module does.
+
+    Args:
+        kinds: dataclasses of arguments; the last has `out`, the file of the report or None.
+        run: from one of each to the report.
+        arguments: of the command line; None takes the process'.
+
+    Raises:
+        SystemExit: an argument is wrong, or what is to be timed cannot run; with the reason.
+    """
+    try:
+        parsed = parse_recipe(kinds, sys.argv[1:] if arguments is None else arguments)
+        report = run(*parsed)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+    print(format_table(report))
+    if parsed[-1].out:
+        Path(parsed[-1].out).write_text(json.dumps(report, indent=2) + "\n")
