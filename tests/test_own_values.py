@@ -129,7 +129,7 @@ def prepare(folder, columns: dict, *words: str) -> dict:
 
 
 def test_labels_and_splits_in_words(tmp_path):
-    words = ["Yes", "TRUE", "positive", "no", "False", "Absent", "uncertain", ""]
+    words = ["Yes", "TRUE", "1.00", "nein", "0,0", "Absent", "uncertain", ""]
     splits = ["training", "Training", "train", "train", "testing", "test", "valid", "val"]
     columns = {"report": ["The lungs are clear."] * 8, "Edema": words, "part": splits}
     given = ("--label_columns", "Edema", "--split_column", "part", "--skip_bad")

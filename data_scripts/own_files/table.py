@@ -21,14 +21,16 @@ from data_scripts.schema import DataError, Label, Skipped, is_file
 
 #: In small letters.
 _LABEL_VALUES = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "positive", "present"), 1),
-    **dict.fromkeys(("0", "0.0", "false", "no", "negative", "absent"), 0),
-    **dict.fromkeys(("-1", "-1.0", "uncertain"), -1),
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "positive", "present", "ja", "oui", "si", "sí", "sim"), 1),
+    **dict.fromkeys(("0", "false", "f", "no", "n", "negative", "absent", "nein", "non", "nee", "não", "nao"), 0),
+    **dict.fromkeys(("-1", "uncertain"), -1),
 }
 #: Between the findings of a cell, where nobody says which.
 _SEPARATOR = "|"
 #: What else may be between them.
 _SEPARATORS = (",", ";", "|", "/", "\n")
+#: What a decimal number has beyond a whole one, with a point or a comma.
+_DECIMALS = re.compile(r"(?<=\d)[.,]0+$")
 #: As numpy writes a list of texts, which Python reads as one long text.
 _SIDE_BY_SIDE = re.compile(r"""['"]\s+['"]""")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
@@ -162,7 +164,7 @@ def vocabulary_of(table, options: Options) -> list[str]:
     texts = [cell(text) for text in table[options.labels_column].unique()]
     listed = [_listed(text, options) for text in texts if text not in options.unlabelled_values]
     names = sorted({name for findings in listed for name in findings})
-    if names and all(name.lower() in _LABEL_VALUES for name in names):
+    if names and all(_DECIMALS.sub("", name.lower()) in _LABEL_VALUES for name in names):
         raise DataError(
             f"{options.labels_column} lists no findings but {names}: such a column, named after its finding, is one of "
             "--label_columns"
@@ -223,14 +225,15 @@ def labels_of(row: dict[str, str], vocabulary: list[str], options: Options) -> l
     labels = []
     for name in options.label_columns:
         value = cell(row[name])
-        if value and value.lower() not in _LABEL_VALUES:
+        known = _LABEL_VALUES.get(_DECIMALS.sub("", value.lower()))
+        if value and known is None:
             raise DataError(
                 f"label {name!r} is {value!r}: allowed are 1 (present, positive, yes, true), 0 (absent, negative, no, "
                 "false), -1 (uncertain), blank",
                 "unknown label value",
             )
-        if value:
-            labels.append(Label(name, _LABEL_VALUES[value.lower()]))
+        if known is not None:
+            labels.append(Label(name, known))
     listed = cell(row[options.labels_column]) if options.labels_column else ""
     if listed and listed not in options.unlabelled_values:
         present = _listed(listed, options)
