@@ -52,7 +52,7 @@ class Options:
     labels_column: str | None = field(
         default=None,
         metadata={
-            "help": "One column that lists the findings present (also as JSON or Python writes a list); the others are absent."
+            "help": "The findings present (or a list as JSON or Python writes it) in one column; others are absent."
         },
     )
     label_separator: str | None = field(default=None, metadata={"help": "Separator in labels_column; default: |."})
