@@ -6,8 +6,9 @@
 Film number N of the folder or table becomes `maps/0000N.npz` with `maps` [phrases, H, W] fp32 on its own pixels, NaN
 where the model does not see it, and `phrases`; and for every phrase an overlay `0000N.1.png`. `maps/films.csv` tells
 which film is which. A model that compares films with texts is asked for any phrase, a trained head for its findings
-(default: all). Values are cosines, or shares of a head's output: their order within one map means something, and
-whether they point at the finding was measured by `eval.run --benchmark synthetic_grounding`, on synthetic films.
+(default: all). Only the order of the values within one map means something: a map of a finding that the film does not
+show has a highest point, too. Whether maps point at the finding was measured by `eval.run --benchmark
+synthetic_grounding`, on synthetic films.
 """
 
 from __future__ import annotations

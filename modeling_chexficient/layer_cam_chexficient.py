@@ -46,7 +46,9 @@ def layer_cam_maps(
         return states[0]
 
     def leave(_: nn.Module, __: tuple, output) -> None:
-        states.append(output if isinstance(output, torch.Tensor) else output[0])
+        while not isinstance(output, torch.Tensor):
+            output = output[0]
+        states.append(output)
 
     handles = [blocks[0].register_forward_pre_hook(partial(with_first_input, enter), with_kwargs=True)]
     handles += [block.register_forward_hook(leave) for block in blocks]

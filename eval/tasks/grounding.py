@@ -128,18 +128,20 @@ def maps_of(
 
     The square and the region are of at most `LARGEST` pixels a side.
     """
-    rows = list(dict.fromkeys(pairs.rows[position] for position in positions))
-    phrases = list(dict.fromkeys(pairs.phrases[position] for position in positions))
-    records = {row: films[row] for row in rows}
-    maps = square_maps(model, [records[row]["image"] for row in rows], phrases, share, method)
+    records = {row: films[row] for row in dict.fromkeys(pairs.rows[position] for position in positions)}
+    maps = {}
+    for phrase in dict.fromkeys(pairs.phrases[position] for position in positions):
+        own = [position for position in positions if pairs.phrases[position] == phrase]
+        images = [records[pairs.rows[position]]["image"] for position in own]
+        found = square_maps(model, images, [phrase], share, method)
+        maps |= {position: heat_map[0].numpy() for position, heat_map in zip(own, found, strict=True)}
     for position in positions:
         row, finding = pairs.rows[position], pairs.findings[position]
         square = central_square(records[row]["image"])
         (mask,) = read_masks(records[row], row, {finding: (finding,)}, no_mask_is_empty=False)
         size = (min(square.width, LARGEST),) * 2
         region = central_square(Image.fromarray(mask)).resize(size, Image.Resampling.NEAREST)
-        heat_map = maps[rows.index(row), phrases.index(pairs.phrases[position])].numpy()
-        yield square.resize(size), heat_map, np.asarray(region)
+        yield square.resize(size), maps[position], np.asarray(region)
 
 
 def _score_pair(own: Sequence[np.ndarray], region: np.ndarray, is_cosine: bool, seed: tuple[int, int]) -> np.ndarray:

@@ -56,12 +56,15 @@ def find_pairs(
     if not names:
         raise ValueError(f"no film has a mask of a finding that {model.name} knows; masked are {unknown or 'none'}")
     texts = _texts(benchmark, films, names, is_head, settings)
-    # Films of one finding together: few phrases in a batch.
-    pairs = [(row, name) for name in names for row, of_film in enumerate(marked) if name in of_film]
-    rows, findings = (list(column) for column in zip(*pairs, strict=True))
+    pairs = [(row, name) for row, of_film in enumerate(marked) for name in names if name in of_film]
     phrases = [texts(row, name) for row, name in pairs]
+    others = _others(pairs, phrases, shown, settings.seed)
+    # What is asked alike stands together, so that there are few phrases in a batch.
+    order = sorted(range(len(pairs)), key=lambda k: (pairs[k][1], others[k] if others else "", pairs[k][0]))
+    rows, findings = (list(column) for column in zip(*(pairs[k] for k in order), strict=True))
     notes = [f"The head has no output for {', '.join(unknown)}: left out."] if unknown else []
-    return Pairs(rows, findings, phrases, _others(pairs, phrases, shown, settings.seed)), notes
+    asked = [phrases[k] for k in order]
+    return Pairs(rows, findings, asked, [others[k] for k in order] if others else []), notes
 
 
 def _others(

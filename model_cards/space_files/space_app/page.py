@@ -204,7 +204,8 @@ class _Handlers:
         except ValueError as error:
             return _message(str(error))
         said = (
-            f"Warm: what speaks most for “{escape(phrase.strip())}”. It is no outline of a finding, and may be wrong."
+            f"Warm: what speaks most for “{escape(phrase.strip())}”. It is no outline of a finding, may be wrong, "
+            "and is there on films without the finding, too."
         )
         film = image_html(picture, "chest film under a heat map")
         return f'{_reasons(reading)}{film}<div class="caption"><small>{said}</small></div>'
