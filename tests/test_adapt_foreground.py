@@ -103,7 +103,7 @@ def test_what_does_nothing_or_cannot_be_is_refused(rare, tmp_path):
             main(words_of_one)
 
     base = save_base(tmp_path / "base", "resnet")
-    refuse("every structure is in as many of the training films", "0.1")
+    refuse("no structure is rarer than that among the training films", "0.1")
     refuse(r"must lie in \[0, 1\)", "1")
     refuse("oversample_foreground belongs to task segmentation", "0.3", "classification")
 

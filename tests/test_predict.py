@@ -14,8 +14,9 @@ from PIL import Image, ImageOps
 
 from data_scripts.films.images import open_image
 from data_scripts.synthetic import SyntheticOptions, draw_film, make_case
+from eval import predict_speed
 from eval.films import files as film_files
-from eval.films import parts, speed
+from eval.films import parts
 from eval.models.load import load_evaluation_model
 from eval.predict import main
 from tests.adapter_files import make_adapter, save_base
@@ -233,7 +234,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_from_its_parts(head, tmp_path, 
 
 
 def test_the_pipeline_gives_the_same_probabilities(base, capsys):
-    speed.main(["--model", str(base), "--films", "3", "--size", "40", "--turns", "1"])
+    predict_speed.main(["--model", str(base), "--films", "3", "--size", "40", "--turns", "1"])
     said = capsys.readouterr().out
     found = re.search(r"takes [\d.]+ \[.*\] times as much \(1 turns\); probabilities differ by (\S+) at most", said)
     assert float(found[1]) < 1e-6

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from data_scripts.films.images import open_image, prepare_film
 from data_scripts.loaders import folder
-from data_scripts.prepare import PrepareArguments, prepare
+from data_scripts.prepare import PrepareArguments, prepare, speed
 from data_scripts.prepare.speed import write_film
 from modeling_chexficient.image_processing_chexficient_reduced import reduction
 
@@ -109,3 +109,10 @@ def test_prepare_reduces_films_without_masks_and_says_so(tmp_path):
     assert "decoded at a part" not in (tmp_path / "full" / "README.md").read_text()
     with pytest.raises(ValueError, match="image_size 0"):
         replace(reduced, image_size=0)
+
+
+def test_the_bench_tells_how_far_greys_are_off(tmp_path, capsys):
+    write_film(tmp_path, 0, "JPEG", 1600, 1520)
+    write_film(tmp_path, 1, "JPEG", 500, 420)
+    speed.main(["--films_of", str(tmp_path)])
+    assert capsys.readouterr().out.startswith("1 films at 378 px: greys are off by 0.")

@@ -32,7 +32,7 @@ class PrepareArguments:
         metadata={
             "help": "Decode large JPEG, and DICOM in JPEG 2000, at a half, a quarter or an eighth of their size, never "
             "below twice --image_size: two to four times as fast. The result is no longer bit-equal to what the "
-            "model's processor makes of the original: greys differ by 0.1 of 255 in the mean. Films with masks, and "
+            "model's processor makes of the original: greys differ by 0.2 of 255 in the mean. Films with masks, and "
             "corpora that read their films in a way of their own, are decoded in full."
         },
     )

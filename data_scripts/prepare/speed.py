@@ -1,11 +1,12 @@
 """How fast films are prepared, and loaded again, beside the ways that come to mind first.
 
     python -m data_scripts.prepare.speed
+    python -m data_scripts.prepare.speed --films_of DIR
 
 Ratios of processor time on one core, median and range of turns in one process: `datasets.map` with PIL and pydicom
 against `make_rows`, on random films as JPEG, PNG, uncompressed DICOM and JPEG 2000, where `--reduced_decoding` does
 something with it too; and a `datasets` image column with a torch DataLoader against the training loader, on the films
-that were prepared.
+that were prepared. With `--films_of`, nothing is timed: it tells how far the greys of reduced decoding are off.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import torch
 from PIL import Image
 
 from data_scripts.features import FEATURES
+from data_scripts.films.images import open_image, prepare_film
+from data_scripts.own_files.films import find_films
 from data_scripts.prepare.rows import Job, make_rows
 from data_scripts.prepared.films import PairDataset, film_pixels
-from data_scripts.schema import Record
+from data_scripts.schema import DataError, Record, Skipped
 from data_scripts.speed import Ratio, compare
 
 #: Side of the prepared films in pixels.
@@ -125,6 +128,23 @@ def prepare_ratio(
     return compare(ours, peer, repeats)
 
 
+def grey_differences(folder: Path, size: int) -> list[float]:
+    """Mean difference of the greys (0 to 255) of each film below `folder` that reduced decoding reads at less."""
+    differences = []
+    for path in find_films(folder, ""):
+        if isinstance(path, Skipped):
+            continue
+        try:
+            films = [open_image(folder / path, "first", reduce_to) for reduce_to in (None, size)]
+        except DataError:
+            # It is no film either way.
+            continue
+        if films[0].size != films[1].size:
+            whole, reduced = (np.asarray(prepare_film(film, size), np.float64) for film in films)
+            differences.append(float(np.abs(whole - reduced).mean()))
+    return differences
+
+
 def loader_ratio(folder: Path, films: int, repeats: int) -> Ratio:
     """How many times the processor time of the training loader an image column with a DataLoader takes for a film."""
     folder.mkdir()
@@ -160,8 +180,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--films", type=int, default=4, help="Films prepared in a turn; 32 times as many are loaded.")
     parser.add_argument("--size", type=int, nargs=2, default=(3000, 2500), help="Height and width of the films.")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, help="Kinds of files.")
+    parser.add_argument("--films_of", help="Folder of films whose greys are compared.")
     parser.add_argument("--repeats", type=int, default=5, help="Turns; medians and ranges are shown.")
     parsed = parser.parse_args(arguments)
+    if parsed.films_of:
+        differences = grey_differences(Path(parsed.films_of), SIZE)
+        if not differences:
+            parser.error(f"--films_of {parsed.films_of}: no film there would be decoded at less than its size")
+        mean, most = np.mean(differences), max(differences)
+        print(f"{len(differences)} films at {SIZE} px: greys are off by {mean:.2f} of 255, by {most:.2f} at worst")
+        return
     if min(parsed.films, parsed.repeats, *parsed.size) < 1:
         parser.error("--films, --size and --repeats must be at least 1")
     datasets.disable_progress_bars()

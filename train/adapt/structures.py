@@ -230,7 +230,7 @@ def _told(sampler: ForegroundSampler, shows: np.ndarray, structures: Sequence[st
     rare = [f"{structures[number]} ({shows[:, number].mean():.1%} of the films)" for number in sampler.rare]
     if not rare:
         raise ValueError(
-            f"oversample_foreground {sampler.share}: every structure is in as many of the training films, or in none: "
-            "leave it out"
+            f"oversample_foreground {sampler.share}: no structure is rarer than that among the training "
+            "films: leave it out"
         )
     return f"At {sampler.share:.0%} of the places in a batch a film is drawn that shows one of: {', '.join(rare)}."

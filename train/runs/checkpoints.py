@@ -108,21 +108,24 @@ def check_same_run(checkpoint: Path, state: dict, present: dict) -> None:
             f"{checkpoint} was written by another version of this code: go on with that one, or start a new run in "
             "another output_dir"
         )
-    if state["corpus"] != present["corpus"]:
-        raise ValueError(
-            f"{checkpoint}: the training data changed since (fingerprint {state['corpus']}, now {present['corpus']}): "
-            "rows would mean other pairs. Give the same data in the same order, or start a new run"
-        )
     if state["processes"] != present["processes"]:
         raise ValueError(
             f"{checkpoint} was written by {state['processes']} processes and there are {present['processes']} now: "
             "batches and random numbers would differ. Start as many processes as before"
         )
     before, now = state["settings"], present["settings"]
-    different = {name: (before.get(name), now.get(name)) for name in sorted({*before, *now})}
+    other_data = state["corpus"] != present["corpus"]
+    # Some settings decide what is learnt from, and how much there is decides the schedule.
+    names = sorted({*before, *now} - ({"schedule"} if other_data else set()))
+    different = {name: (before.get(name), now.get(name)) for name in names}
     different = [f"{name} {old!r} -> {new!r}" for name, (old, new) in different.items() if old != new]
     if different:
         raise ValueError(
             f"{checkpoint}: the run would not be the same any more: {'; '.join(different)}. Give the former values, "
             "or start a new run in another output_dir"
+        )
+    if other_data:
+        raise ValueError(
+            f"{checkpoint}: the training data changed since (fingerprint {state['corpus']}, now {present['corpus']}): "
+            "films, texts, labels or masks, or their order. Give the same data, or start a new run"
         )

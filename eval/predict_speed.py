@@ -1,7 +1,7 @@
 """How fast `eval.predict` scores films, beside the pipeline of transformers, and whether the scores are the same.
 
-    python -m eval.films.speed
-    python -m eval.films.speed --model runs/demo/model --films 1000
+    python -m eval.predict_speed
+    python -m eval.predict_speed --model runs/demo/model --films 1000
 
 Synthetic films as PNG files are read and scored by a head of random weights on the model's image tower, by both in
 turns in one process: the ratio of processor time, median and range of the turns.
