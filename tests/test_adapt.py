@@ -168,9 +168,9 @@ def test_another_run_does_not_go_on_from_a_checkpoint(resnet, discs, tmp_path):
     with pytest.raises(SystemExit, match="holds checkpoints of an earlier run"):
         main(command)
     last = ["--resume_from_checkpoint", "last"]
-    with pytest.raises(SystemExit, match="rank None -> 4"):
+    with pytest.raises(SystemExit, match=r"rank \(default\) -> 4"):
         main([*command, *last, "--rank", "4"])
-    with pytest.raises(SystemExit, match=r"label_share None -> 0\.5"):
+    with pytest.raises(SystemExit, match=r"label_share \(default\) -> 0\.5"):
         main([*command, *last, "--label_share", "0.5"])
 
 

@@ -91,14 +91,16 @@ def test_intervals_hold_what_they_state(rule, per_patient):
 def test_intervals_of_shares_by_hand():
     """Clopper and Pearson's 45 of 50; films of one patient that are all alike count once; 0 and 1 have one side."""
     generator = np.random.default_rng(0)
-    share = share_interval(0.9, generator.binomial(50, 0.9, 4000) / 50, 50)
+    share = share_interval(0.9, generator.binomial(50, 0.9, 4000) / 50, 50, 50)
     assert (share.low, share.high) == pytest.approx((0.782, 0.967), abs=0.004)
-    doubled = share_interval(0.9, generator.binomial(25, 0.9, 4000) / 25, 50)
-    alone = share_interval(0.9, generator.binomial(25, 0.9, 4000) / 25, 25)
+    doubled = share_interval(0.9, generator.binomial(25, 0.9, 4000) / 25, 50, 25)
+    alone = share_interval(0.9, generator.binomial(25, 0.9, 4000) / 25, 25, 25)
     assert (doubled.low, doubled.high) == pytest.approx((alone.low, alone.high), abs=0.01)
     assert doubled.low < share.low - 0.03
-    assert share_interval(1.0, np.ones(10), 60) == Share(1.0, pytest.approx(0.025 ** (1 / 60)), 1.0)
-    assert share_interval(0.0, np.array([np.nan]), 60).high == pytest.approx(1 - 0.025 ** (1 / 60))
+    assert share_interval(1.0, np.ones(10), 60, 60) == Share(1.0, pytest.approx(0.025 ** (1 / 60)), 1.0)
+    # Where no film is wrong, nothing tells that the films of a patient are more than one.
+    assert share_interval(1.0, np.ones(10), 60, 12).low == pytest.approx(0.025 ** (1 / 12))
+    assert share_interval(0.0, np.array([np.nan]), 60, 60).high == pytest.approx(1 - 0.025 ** (1 / 60))
 
 
 def test_two_shares_differ_beyond_the_chance_of_both():
@@ -117,9 +119,9 @@ def test_two_shares_differ_beyond_the_chance_of_both():
 def test_an_interval_has_width_where_no_film_is_wrong():
     scores, targets, patients = simulated(distance=50, films=500)
     point = choose_point(scores, targets, patients, RULES)
-    negatives = int((1 - targets).sum())
+    negatives = len(np.unique(patients[targets == 0]))
     assert point.specificity.value == point.specificity.high == 1
-    assert point.specificity.low == pytest.approx(0.025 ** (1 / negatives)), "the exact bound of none wrong of n"
+    assert point.specificity.low == pytest.approx(0.025 ** (1 / negatives)), "the exact bound of no patient wrong of n"
     assert point.sensitivity.low < 0.95 < point.sensitivity.value < point.sensitivity.high <= 1
 
 

@@ -15,12 +15,14 @@ from data_scripts.prepared.folder import load_prepared
 from data_scripts.reading.ages import parse_age
 from data_scripts.reading.report_words import looks_foreign, says_nothing
 from data_scripts.reading.tables import read_table, rows_of
-from data_scripts.reading.views import normalise_sex, require_sex
+from data_scripts.reading.views import normalise_sex, normalise_view, require_sex
 from data_scripts.schema import DataError
 
 NOTHING = (
     *(".", "---", "Report pending", "see dictation", "PENDING", "Dictated.", "no report available", "See above."),
     *("The report is not yet available", "Please see full report in PACS.", "not reported", "Test", "No formal report"),
+    *("Awaiting report", "Please see the radiology report.", "See dictation.\nSee dictation.", "XXXX", "n.a.", "TBD"),
+    *("FINDINGS: Pending. IMPRESSION: Pending.", "Impression:", "siehe Befund", "Compte rendu en attente"),
 )
 SAID = (
     "Normal.",
@@ -30,6 +32,7 @@ SAID = (
     "no acute disease",
     "Dictated: clear lungs.",
     "Effusion pending tap",
+    *("See above. No change.", "Findings: normal", "N", "Kein Befund", "No report of pain.", "无"),
 )
 FOREIGN = (
     "Herz normal groß. Keine Infiltrate, kein Erguss, kein Pneumothorax. Zur Voraufnahme keine Änderung.",
@@ -58,6 +61,8 @@ def test_reports_in_other_languages_are_told():
         "Erguss links.",
         "Cardiomegaly. Edema.",
         "Small left effusion, otherwise no change",
+        "No pneumothorax, pleural effusion or focal consolidation or edema.",
+        "Cardiomegaly, mild pulmonary edema, small bilateral effusions, bibasilar atelectasis.",
     )
     assert [text for text in english if looks_foreign(text)] == []
 
@@ -84,11 +89,26 @@ def test_sexes_are_read_or_named():
             ("44 y", 44),
             ("7 yrs old", 7),
         ),
-        *(("85 or more", 85), ("sixty", None), ("200", None), ("4 5", None), ("45 yards", None), ("3 d 4", None)),
+        *(
+            ("85 or more", 85),
+            (">89", 89),
+            ("90+", 90),
+            ("45 yo", 45),
+            ("sixty", None),
+            ("200", None),
+            ("4 5", None),
+            ("45 yards", None),
+            ("3 d 4", None),
+        ),
     ],
 )
 def test_ages(text, years):
     assert parse_age(text) == years
+
+
+def test_views_of_other_spellings():
+    found = [normalise_view(text) for text in ("P-A", "a.-p.", "seitlich", "de profil", "latéral", "Thorax p.a.")]
+    assert found == ["PA", "AP", "LATERAL", "LATERAL", "LATERAL", "PA"]
 
 
 def prepare(folder, columns: dict, *words: str) -> dict:
@@ -109,7 +129,7 @@ def prepare(folder, columns: dict, *words: str) -> dict:
 
 
 def test_labels_and_splits_in_words(tmp_path):
-    words = ["Yes", "TRUE", "positive", "no", "False", "Absent", "uncertain", ""]
+    words = ["Yes", "TRUE", "1.00", "nein", "0,0", "Absent", "uncertain", ""]
     splits = ["training", "Training", "train", "train", "testing", "test", "valid", "val"]
     columns = {"report": ["The lungs are clear."] * 8, "Edema": words, "part": splits}
     given = ("--label_columns", "Edema", "--split_column", "part", "--skip_bad")
@@ -151,6 +171,7 @@ def test_the_check_finds_reports_that_say_nothing(tmp_path):
     [
         ["Edema|Mass", "Mass", "todo", "[]"],
         ["['Edema', 'Mass']", "['Mass']", "todo", "[]"],
+        ['["Edema", "Mass", null]', '["Mass"]', "todo", "[]"],
         [["Edema", "Mass"], ["Mass"], None, []],
     ],
 )
@@ -166,12 +187,26 @@ def test_findings_listed_in_one_cell(tmp_path, cells):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (["Edema; Mass", "Edema"], r"'Edema; Mass' seems to be 2 findings: --label_separator ';' \(it is '\|'\)"),
+        (["Edema; Mass", "Edema"], r"seems to be several findings: give --label_separator ';', or '\|' if"),
+        (["['Edema' 'Mass']", "['Mass']"], r"\"\['Edema' 'Mass'\]\" has brackets, but is no list"),
+        (["{Edema,Mass}", "{Mass}"], "has brackets, but is no list"),
+        (["1", "0", ""], r"lists no findings but \['0', '1'\].*--label_columns"),
         (["Edema|Mass", "edema"], r"lists 'edema' and 'Edema'|lists 'Edema' and 'edema'"),
     ],
 )
 def test_findings_that_would_be_taken_for_others(cells, message):
     with pytest.raises(DataError, match=message):
         vocabulary_of(pd.DataFrame({"found": cells}), Options(labels_column="found"))
-    # A name with a slash alone is one finding.
+    # A name with a slash alone is one finding, and so is what is said to be one.
     assert vocabulary_of(pd.DataFrame({"found": ["Mass/Nodule", "Edema"]}), Options(labels_column="found"))
+
+
+def test_a_separator_that_was_given_is_taken_and_a_doubt_noted():
+    options = Options(labels_column="found", label_separator="|")
+    assert vocabulary_of(pd.DataFrame({"found": ["Mass, left|Edema", "Mass"]}), options) == [
+        "Edema",
+        "Mass",
+        "Mass, left",
+    ]
+    (note,) = options.notes
+    assert "'Mass, left' seems to be several findings, but --label_separator is '|'" in note

@@ -183,6 +183,7 @@ def test_nothing_to_go_on_from_starts_from_the_beginning(tiny_corpus, undisturbe
         (["--learning_rate", "1e-3"], r"the run would not be the same any more: learning_rate 0.0001 -> 0.001"),
         (["--super_batch_size", "32"], "super_batch_size 64 -> 32"),
         (["--seed", "4"], "seed"),
+        (["--max_steps", "30"], r"any more: schedule subset_steps \d+ -> \d+\. Give"),
         (["--projection_dim", "8"], "projection_dim 16 -> 8"),
     ],
 )

@@ -51,7 +51,7 @@ class Options:
     labels_column: str | None = field(
         default=None, metadata={"help": "One column that lists the findings present; the others count as absent."}
     )
-    label_separator: str = field(default="|", metadata={"help": "Separator in labels_column."})
+    label_separator: str | None = field(default=None, metadata={"help": "Separator in labels_column; default: |."})
     unlabelled_values: list[str] = field(
         default_factory=list, metadata={"help": "Values of labels_column that mean: nobody looked (e.g. todo)."}
     )
@@ -139,7 +139,7 @@ class Options:
         #: What the user should know of the whole corpus; said, not written down.
         self.notes: list[str] = []
         check_encoding(self.encoding)
-        if not self.label_separator:
+        if self.label_separator == "":
             raise ValueError("label_separator is empty: give the character between two findings")
         if self.hash_ids is not None and len(self.hash_ids) < _SHORTEST_SALT:
             raise ValueError(f"hash_ids: a salt of less than {_SHORTEST_SALT} characters can be guessed")

@@ -140,7 +140,7 @@ def _text(values: dict[str, str], text: str, options: Options) -> tuple[str, str
         findings = findings or whole
     else:
         findings, impression = parsed[0], impression or parsed[1]
-    if (findings or impression) and says_nothing(f"{findings} {impression}"):
+    if (findings or impression) and says_nothing(f"{findings}\n{impression}"):
         if not options.text_optional:
             raise DataError(f"there is no report, but the words {f'{findings} {impression}'.strip()!r}", "empty report")
         return "", ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -20,12 +21,18 @@ from data_scripts.schema import DataError, Label, Skipped, is_file
 
 #: In small letters.
 _LABEL_VALUES = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "positive", "present"), 1),
-    **dict.fromkeys(("0", "0.0", "false", "no", "negative", "absent"), 0),
-    **dict.fromkeys(("-1", "-1.0", "uncertain"), -1),
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "positive", "present", "ja", "oui", "si", "sí", "sim"), 1),
+    **dict.fromkeys(("0", "false", "f", "no", "n", "negative", "absent", "nein", "non", "nee", "não", "nao"), 0),
+    **dict.fromkeys(("-1", "uncertain"), -1),
 }
-#: Between the findings of a cell, where `label_separator` is another.
+#: Between the findings of a cell, where nobody says which.
+_SEPARATOR = "|"
+#: What else may be between them.
 _SEPARATORS = (",", ";", "|", "/", "\n")
+#: What a decimal number has beyond a whole one, with a point or a comma.
+_DECIMALS = re.compile(r"(?<=\d)[.,]0+$")
+#: As numpy writes a list of texts, which Python reads as one long text.
+_SIDE_BY_SIDE = re.compile(r"""['"]\s+['"]""")
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
 
 
@@ -149,22 +156,21 @@ def vocabulary_of(table, options: Options) -> list[str]:
     """All findings that `labels_column` ever lists, sorted.
 
     Raises:
-        DataError: two differ in capitals alone, or one is several others with another separator between them.
+        DataError: two differ in capitals alone, one seems to be several others with another separator between them (a
+            note where the separator was given), a cell has brackets and is no list, or all are values such as 1 and 0.
     """
     if options.labels_column is None:
         return []
     texts = [cell(text) for text in table[options.labels_column].unique()]
-    listed = [_listed(text, options.label_separator) for text in texts if text not in options.unlabelled_values]
+    listed = [_listed(text, options) for text in texts if text not in options.unlabelled_values]
     names = sorted({name for findings in listed for name in findings})
+    if names and all(_DECIMALS.sub("", name.lower()) in _LABEL_VALUES for name in names):
+        raise DataError(
+            f"{options.labels_column} lists no findings but {names}: such a column, named after its finding, is one of "
+            "--label_columns"
+        )
     alone = {findings[0] for findings in listed if len(findings) == 1}
-    for separator in _SEPARATORS:
-        for name in names:
-            parts = [part.strip() for part in name.split(separator)]
-            if len(parts) > 1 and not alone.isdisjoint(parts):
-                raise DataError(
-                    f"{options.labels_column}: {name!r} seems to be {len(parts)} findings: --label_separator "
-                    f"{separator!r} (it is {options.label_separator!r})"
-                )
+    _check_separator(names, alone, options)
     folded = {name.lower(): name for name in names}
     for name in names:
         if folded[name.lower()] != name:
@@ -174,28 +180,62 @@ def vocabulary_of(table, options: Options) -> list[str]:
     return names
 
 
-def _listed(text: str, separator: str) -> list[str]:
-    """The findings that a cell lists: with a separator between them, or as Python writes a list."""
-    if text.startswith("[") and text.endswith("]"):
-        with contextlib.suppress(ValueError, SyntaxError):
-            text = separator.join(map(str, ast.literal_eval(text)))
-    return [part.strip() for part in text.split(separator) if part.strip()]
+def _check_separator(names: list[str], alone: set[str], options: Options) -> None:
+    """Raise `DataError` for a name that another separator parts into findings of which one is `alone` in some cell."""
+    for separator in _SEPARATORS:
+        for name in names:
+            parts = [part.strip() for part in name.split(separator)]
+            if len(parts) == 1 or alone.isdisjoint(parts):
+                continue
+            found = f"{options.labels_column}: {name!r} seems to be several findings"
+            if options.label_separator is None:
+                raise DataError(
+                    f"{found}: give --label_separator {separator!r}, or {_SEPARATOR!r} if it is one finding"
+                )
+            options.notes.append(f"{found}, but --label_separator is {options.label_separator!r}: it counts as one")
+            return
+
+
+def _listed(text: str, options: Options) -> list[str]:
+    """The findings that a cell lists: with a separator between them, or as Python or JSON writes a list.
+
+    Raises:
+        DataError: the cell has the brackets of a list and is none.
+    """
+    brackets, separator = text[:1] + text[-1:], options.label_separator or _SEPARATOR
+    if brackets in ("[]", "{}", "()") and not _SIDE_BY_SIDE.search(text):
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError):
+                if isinstance(parts := read(text), (list, tuple, set)):
+                    return _without_blanks(map(str, parts))
+    # A name may be in round brackets.
+    if brackets in ("[]", "{}"):
+        raise DataError(
+            f"{options.labels_column}: {text!r} has brackets, but is no list as Python or JSON writes it: write the "
+            f"findings with {separator!r} between them"
+        )
+    return _without_blanks(text.split(separator))
+
+
+def _without_blanks(parts: Iterable[str]) -> list[str]:
+    return [name for part in parts if (name := cell(part))]
 
 
 def labels_of(row: dict[str, str], vocabulary: list[str], options: Options) -> list[Label]:
     labels = []
     for name in options.label_columns:
         value = cell(row[name])
-        if value and value.lower() not in _LABEL_VALUES:
+        known = _LABEL_VALUES.get(_DECIMALS.sub("", value.lower()))
+        if value and known is None:
             raise DataError(
                 f"label {name!r} is {value!r}: allowed are 1 (present, positive, yes, true), 0 (absent, negative, no, "
                 "false), -1 (uncertain), blank",
                 "unknown label value",
             )
-        if value:
-            labels.append(Label(name, _LABEL_VALUES[value.lower()]))
+        if known is not None:
+            labels.append(Label(name, known))
     listed = cell(row[options.labels_column]) if options.labels_column else ""
     if listed and listed not in options.unlabelled_values:
-        present = _listed(listed, options.label_separator)
+        present = _listed(listed, options)
         labels += [Label(name, int(name in present)) for name in vocabulary]
     return labels

@@ -86,7 +86,7 @@ def _report(summary: dict, out: str) -> None:
     if summary["patients_across_splits"]:
         print(f"  warning: {summary['patients_across_splits']:,} patients have films in several splits")
     if load_loader(summary["loader"]).SOURCE.access == "own" and summary["patients"] == summary["written"] > 1:
-        print("  warning: every film is of a patient of its own; if that is not so, patients cross splits: give")
+        print("  warning: every film is of a patient of its own; if that is not so, patients cross splits: look at")
         print("  --patient_column or --patient_pattern")
     if priors := summary.get("drop_priors"):
         counts = ", ".join(f"{priors.get(what, 0):,} {what}" for what in (CHANGED, LEFT_OUT, KEPT))

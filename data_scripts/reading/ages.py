@@ -6,10 +6,11 @@ import re
 
 from data_scripts.schema import MAX_AGE, DataError
 
-#: A number, and the unit of a DICOM age string (PS3.5, 6.2: D, W, M or Y), such as "058Y", or its word; "85 or more"
-#: counts as 85.
+#: A number, and the unit of a DICOM age string (PS3.5, 6.2: D, W, M or Y), such as "058Y", or its word; "85 or more",
+#: "85+" and ">85" count as 85.
 _AGE = re.compile(
-    r"(\d+(?:[.,]\d+)?)\s*(?:([DWMY])|(d)ays?|(w)eeks?|(m)(?:o|os|onths?)|(y)(?:rs?|ears?))?(?: old)?(?: or more)?",
+    r"(?:>\s*)?(\d+(?:[.,]\d+)?)\s*(?:([DWMY])|(d)ays?|(w)eeks?|(m)(?:o|os|onths?)|(y)(?:rs?|ears?|o))?(?: old)?"
+    r"(?:\+| or more)?",
     re.IGNORECASE,
 )
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1, "": 1}

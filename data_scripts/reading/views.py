@@ -9,14 +9,14 @@ from data_scripts.schema import DataError
 #: MIMIC-CXR-JPG, CheXpert (Plus), ReXGradient-160K, PadChest, BIMCV-COVID19, CASIA-CXR, Open-I (DICOM headers and the
 #: Kaggle table), NIH, BRAX, RSNA and covid-chestxray-dataset, and from DICOM's View Position (0018,5101).
 _SPELLINGS = {
-    "PA": ("pa", "postero anterior", "posteroanterior", "pa erect", "pa upright", "pa view"),
+    "PA": ("pa", "postero anterior", "posteroanterior", "pa erect", "pa upright", "pa view", "p a", "p/a"),
     "AP": (
         *("ap", "antero posterior", "anteroposterior", "ap supine", "ap erect", "ap upright", "ap horizontal"),
-        *("ap axial", "ap portable", "ap view", "portable", "supine"),
+        *("ap axial", "ap portable", "ap view", "portable", "supine", "a p", "a/p"),
     ),
     "LATERAL": (
         *("l", "ll", "rl", "lat", "lateral", "left lateral", "right lateral", "large lateral", "xtable lateral"),
-        *("l erect", "lateral view"),
+        *("l erect", "lateral view", "seitlich", "latéral", "laterale", "profil", "de profil", "perfil"),
     ),
     "OBLIQUE": ("lao", "rao", "lpo", "rpo", "rlo", "llo", "oblique"),
     "DECUBITUS": ("decubitus", "ap lld", "ap rld", "pa lld", "pa rld", "lld", "rld", "lt decub", "rt decub"),

@@ -96,7 +96,11 @@ def measure(arguments: CoverageArguments, positives: int) -> Coverage:
             scores, targets, patients = films(count)
             rates = partial(threshold_rates, threshold, scores, targets)
             values = resample_by_patient(rates, patients, arguments.resamples, draw)
-            found = [share_interval(*values[:1, k], values[1:, k], (count, NEGATIVES * count)[k]) for k in range(2)]
+            sizes = count, NEGATIVES * count
+            found = [
+                share_interval(*values[:1, k], values[1:, k], sizes[k], sizes[k] // arguments.per_patient)
+                for k in range(2)
+            ]
             pairs = list(zip(stated, found, strict=True))
             inside[count] += [share.low <= here.value <= share.high for share, here in pairs]
             level[count] += [not differ(share, here) for share, here in pairs]

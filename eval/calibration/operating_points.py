@@ -169,16 +169,15 @@ def choose_with_shares(
         )
 
     values = resample_by_patient(measured, patients, rules.resamples, rules.seed)
-    positives = int((targets > 0).sum())
-    sensitivity = _corrected(values[0, 0], values[1:, 0] - values[1:, 1], positives)
-    specificity = _corrected(values[0, 2], values[1:, 2] - values[1:, 3], len(targets) - positives)
+    sensitivity = _corrected(values[0, 0], values[1:, 0] - values[1:, 1], patients[targets > 0])
+    specificity = _corrected(values[0, 2], values[1:, 2] - values[1:, 3], patients[targets <= 0])
     return threshold, sensitivity, specificity
 
 
-def _corrected(apparent: float, optimism: np.ndarray, films: int) -> Share:
-    """A share of `films` less its `optimism` [resamples], and what the spread of that says of it."""
+def _corrected(apparent: float, optimism: np.ndarray, patients: np.ndarray) -> Share:
+    """A share of the films of `patients` [n] less its `optimism` [resamples], and what their spread says of it."""
     corrected = np.clip(apparent - optimism[np.isfinite(optimism)], 0, 1)
-    return share_interval(float(corrected.mean()), optimism, films)
+    return share_interval(float(corrected.mean()), optimism, len(patients), len(np.unique(patients)))
 
 
 def score_head(model: FindingsModel, films: Dataset, settings: EvaluationSettings) -> np.ndarray:
@@ -271,10 +270,12 @@ def check_points(
         rates = resample_by_patient(partial(threshold_rates, point.threshold, own, targets), patients, resamples, seed)
         found = judge_threshold(point.threshold, points.rule, where, own, targets, rates)
         here = [
-            None if estimate.value is None else share_interval(estimate.value, resampled, count)
-            for estimate, resampled, count in (
-                (found.sensitivity, rates[1:, 0], int((targets > 0).sum())),
-                (found.specificity, rates[1:, 1], int((targets <= 0).sum())),
+            None
+            if estimate.value is None
+            else share_interval(estimate.value, resampled, len(people), len(np.unique(people)))
+            for estimate, resampled, people in (
+                (found.sensitivity, rates[1:, 0], patients[targets > 0]),
+                (found.specificity, rates[1:, 1], patients[targets <= 0]),
             )
         ]
         fitted = point.calibration

@@ -10,21 +10,26 @@ from modeling_chexficient.operating_points_chexficient import Share
 _TAIL = 0.025
 
 
-def share_interval(value: float, resampled: np.ndarray, films: int) -> Share:
+def share_interval(value: float, resampled: np.ndarray, films: int, patients: int) -> Share:
     """A share of `films` with its 95 % interval, from resamples [R] of its error or of itself (NaN: left out).
 
     The exact interval of a share of as many independent films as would vary like the resamples, at most `films` (Korn
     and Graubard, Survey Methodology 24(2), 1998). Percentiles of the resamples are too narrow where films are few or
-    shares near 1, and have no width where no film is wrong.
+    shares near 1, and have no width where no film is wrong. There, and without resamples, nothing tells how alike the
+    films of a patient are, so each patient counts once.
 
     Args:
         value: 0 to 1.
         resampled: by patient, so films of one patient count for less than as many independent ones.
         films: at least 1.
+        patients: of these films, at least 1.
     """
     resampled = resampled[np.isfinite(resampled)]
     spread, of_one_film = float(np.var(resampled)) if len(resampled) else 0.0, value * (1 - value)
-    count = float(np.clip(of_one_film / spread, 1, films)) if spread > 0 and of_one_film > 0 else float(films)
+    if not len(resampled) or of_one_film == 0:
+        count = float(patients)
+    else:
+        count = float(np.clip(of_one_film / spread, 1, films)) if spread > 0 else float(films)
     return Share(value, *exact_interval(value, count))
 
 

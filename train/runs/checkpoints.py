@@ -116,9 +116,7 @@ def check_same_run(checkpoint: Path, state: dict, present: dict) -> None:
     before, now = state["settings"], present["settings"]
     other_data = state["corpus"] != present["corpus"]
     # Some settings decide what is learnt from, and how much there is decides the schedule.
-    names = sorted({*before, *now} - ({"schedule"} if other_data else set()))
-    different = {name: (before.get(name), now.get(name)) for name in names}
-    different = [f"{name} {old!r} -> {new!r}" for name, (old, new) in different.items() if old != new]
+    different = _differences(before, now, skipped={"schedule"} if other_data else set())
     if different:
         raise ValueError(
             f"{checkpoint}: the run would not be the same any more: {'; '.join(different)}. Give the former values, "
@@ -129,3 +127,17 @@ def check_same_run(checkpoint: Path, state: dict, present: dict) -> None:
             f"{checkpoint}: the training data changed since (fingerprint {state['corpus']}, now {present['corpus']}): "
             "films, texts, labels or masks, or their order. Give the same data, or start a new run"
         )
+
+
+def _differences(before: dict, now: dict, skipped: set[str]) -> list[str]:
+    """ "NAME OLD -> NEW" for each setting that differs; of a schedule, which is a dict, for each of its numbers."""
+    different = []
+    for name in sorted({*before, *now} - skipped):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            different += [f"{name} {one}" for one in _differences(old, new, set())]
+        elif old != new:
+            # Settings are kept where they are not the default.
+            words = (repr(settings[name]) if name in settings else "(default)" for settings in (before, now))
+            different.append(f"{name} {' -> '.join(words)}")
+    return different
