@@ -76,6 +76,13 @@ def test_average_precision_equals_scikit_learn_with_ties_and_weights():
     assert precisions[0, 2] == pytest.approx(first, abs=1e-12)
 
 
+def test_scores_that_are_no_numbers_are_refused_where_films_are_judged():
+    scores, targets = np.array([[np.nan], [np.inf], [-np.inf], [np.inf]]), np.array([[np.nan], [1.0], [0], [0]])
+    assert RankedLabels(scores, targets).aurocs(np.ones((1, 4)))[0, 0] == 0.75
+    with pytest.raises(ValueError, match="scores of 1 films are NaN"):
+        RankedLabels(scores, np.array([[1.0], [1], [0], [0]]))
+
+
 def test_figures_do_not_depend_on_the_blocks_of_resamples_and_fit_into_memory():
     generator = np.random.default_rng(0)
     scores, targets = generator.normal(size=(1_000, 2)), (generator.random((1_000, 2)) < 0.2).astype(float)

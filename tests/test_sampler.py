@@ -169,7 +169,6 @@ def test_parts_of_the_subset_phase(tmp_path):
     both = [(0.75, View(56, 0.5)), (0.9, View(None, 0.5)), (1.0, View())]
     assert arguments(tmp_path, **small, **dropping).views == both
     assert arguments(tmp_path, **small, low_resolution_share=1).views == [(1.0, View(56))]
-    assert arguments(tmp_path, **dropping, patch_drop_steps_share=0).views == [(1.0, View())]
 
 
 def test_impossible_plans_are_refused(tmp_path):
@@ -207,7 +206,11 @@ def test_impossible_plans_are_refused(tmp_path):
         ({"freeze_blocks": -1}, "freeze_blocks is -1"),
         ({"chunks_in_memory": 0}, "chunks_in_memory is 0"),
         ({"freeze_blocks": 1, "gradient_checkpointing": True}, "freeze_blocks does not go with gradient_checkpointing"),
-        ({"low_resolution_share": 2}, "low_resolution_share"),
+        ({"low_resolution_share": 2}, "low_resolution_share is 2, it must lie"),
+        ({"low_resolution_share": 0.5}, "low_resolution_share is 0.5, which says nothing without low_resolution_size"),
+        ({"low_resolution_size": 56, "low_resolution_share": 0}, "low_resolution_share is 0: raise it"),
+        ({"patch_drop_steps_share": 0.5}, "says nothing without patch_drop_share"),
+        ({"patch_drop_share": 0.5, "patch_drop_steps_share": 0}, "patch_drop_steps_share is 0: raise it"),
         ({"patch_drop_share": 1}, r"patch_drop_share is 1, it must lie in \[0, 1\)"),
         ({"patch_drop_share": -0.1}, "patch_drop_share is -0.1"),
         ({"patch_drop_share": 0.5, "patch_drop_steps_share": 1.1}, "patch_drop_steps_share is 1.1"),

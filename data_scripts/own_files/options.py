@@ -46,10 +46,14 @@ class Options:
         metadata={"help": "Of whole reports take findings and impression alone, where they have such headers."},
     )
     label_columns: list[str] = field(
-        default_factory=list, metadata={"help": "Columns with 1, 0, -1 or blank, each named after its finding."}
+        default_factory=list,
+        metadata={"help": "Columns with 1, 0, -1, yes, no ... or blank, each named after its finding."},
     )
     labels_column: str | None = field(
-        default=None, metadata={"help": "One column that lists the findings present; the others count as absent."}
+        default=None,
+        metadata={
+            "help": "One column that lists the findings present (also as JSON or Python writes a list); the others are absent."
+        },
     )
     label_separator: str | None = field(default=None, metadata={"help": "Separator in labels_column; default: |."})
     unlabelled_values: list[str] = field(

@@ -33,6 +33,9 @@ class RankedLabels:
     Args:
         scores: [n, labels].
         targets: [n, labels], 1 (or more), 0 (or less), or NaN: not judged, so left out.
+
+    Raises:
+        ValueError: the score of a judged film is NaN, which has no place in an order.
     """
 
     def __init__(self, scores: np.ndarray, targets: np.ndarray):
@@ -63,6 +66,8 @@ class RankedLabels:
 
 
 def _rank(scores: np.ndarray, targets: np.ndarray) -> _Ranking:
+    if unknown := int((np.isnan(scores) & ~np.isnan(targets)).sum()):
+        raise ValueError(f"the scores of {unknown} films are NaN, which cannot be ranked: try --precision fp32")
     positive, negative = np.flatnonzero(targets > 0), np.flatnonzero(targets <= 0)
     # Without negatives there is nothing to confuse: average precision would be 1, whatever the scores.
     positive = positive[: len(positive) * (len(negative) > 0)]

@@ -60,3 +60,12 @@ class ViewArguments:
             raise ValueError(f"patch_drop_share is {self.patch_drop_share}, it must lie in [0, 1), such as 0.5")
         if not 0 <= self.patch_drop_steps_share <= 1:
             raise ValueError(f"patch_drop_steps_share is {self.patch_drop_steps_share}, it must lie in [0, 1]")
+        self._check_parts("low_resolution_size", "low_resolution_share")
+        self._check_parts("patch_drop_share", "patch_drop_steps_share")
+
+    def _check_parts(self, what: str, part: str) -> None:
+        """Raise ValueError where one of two arguments that belong together makes the other do nothing."""
+        if getattr(self, what) and not getattr(self, part):
+            raise ValueError(f"{what} is {getattr(self, what)}, but {part} is 0: raise it, or leave {what} out")
+        if not getattr(self, what) and getattr(self, part) != getattr(type(self), part):
+            raise ValueError(f"{part} is {getattr(self, part)}, which says nothing without {what}: give both, or none")
