@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from eval.statistics.metrics import bootstrap_weights
 from eval.statistics.significance import mean_statistics, paired_differences, resample_statistics
 from eval.studies.__main__ import main as compare_main
 from eval.studies.arms import arm_name
+from eval.studies.cells import choose_reference
 from eval.studies.label_placement import name_clusters
 from eval.studies.runs import finding_figures
 from eval.studies.table import flops_unit
@@ -300,6 +302,18 @@ def test_without_rare_findings_there_is_no_figure_for_them(tmp_path):
 )
 def test_arms_are_named_by_what_tells_them_apart(done, by, name):
     assert arm_name(pretrain_run(**done), by) == name
+
+
+def test_whole_films_are_the_reference_however_much_others_were_trained_on():
+    whole, dropped, more = (
+        pretrain_run(selection="none", settings=settings, pairs_trained=pairs)
+        for settings, pairs in (({}, 100), ({"patch_drop_share": 0.5}, 300), ({"num_train_epochs": 3}, 200))
+    )
+    arms = {"whole": whole, "dropped": dropped, "more": more}
+    groups = {(name, 1): [SimpleNamespace(record=record)] for name, record in arms.items()}
+    assert choose_reference(groups, None, groups["dropped", 1][0]) == "more"
+    del groups["more", 1]
+    assert choose_reference(groups, None, groups["dropped", 1][0]) == "whole"
 
 
 def test_variants_are_arms_of_their_own(tmp_path):

@@ -115,9 +115,13 @@ class Comparison:
     format_version: int = FORMAT_VERSION
 
 
+#: Settings by which films are not seen whole.
+_CHEAPER_VIEWS = frozenset(("low_resolution_size", "patch_drop_share"))
+
+
 def choose_reference(groups: dict[CellKey, list[JudgedRun]], asked: str | None, first: JudgedRun) -> str:
-    """The arm asked for; else LoRA of adaptations, and full data of pretrainings (of several such arms the one that
-    trained on most), or the arm of the run `first`.
+    """The arm asked for; else LoRA of adaptations, and full data of pretrainings (of several such arms one with whole
+    films, of those the one that trained on most), or the arm of the run `first`.
 
     Raises:
         ValueError: there is no such arm.
@@ -131,7 +135,11 @@ def choose_reference(groups: dict[CellKey, list[JudgedRun]], asked: str | None, 
         return asked
     full = [arm for arm, record in arms.items() if record.selection == "none"]
     of_first = next(arm for (arm, _), runs in groups.items() if first in runs)
-    return max(full, key=lambda arm: (arms[arm].pairs_trained, -len(arm)), default=of_first)
+
+    def rank(arm: str) -> tuple:
+        return _CHEAPER_VIEWS.isdisjoint(arms[arm].settings), arms[arm].pairs_trained, -len(arm)
+
+    return max(full, key=rank, default=of_first)
 
 
 def compare_runs(

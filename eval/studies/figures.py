@@ -171,7 +171,10 @@ def plot_budgets(comparison: Comparison, path: Path) -> bool:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda passes, _: f"{passes:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_xlabel("cost of so many plain passes over all pairs, scoring included", fontsize=9)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), frameon=False, loc="outside right upper")
+    # Below: names of arms may be longer than the picture is wide.
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    columns = 1 if max(map(len, names)) > 36 else 2
+    figure.legend(handles, names, frameon=False, loc="outside lower center", ncols=columns)
     figure.suptitle("Means over seeds; bars: 95 % interval over patients and seeds", fontsize=9)
     figure.savefig(path, dpi=130)
     plt.close(figure)

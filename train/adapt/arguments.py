@@ -98,8 +98,8 @@ class TaskArguments:
     entropy_weight: float = field(
         default=1.0,
         metadata={
-            "help": "Structures: weight of cross entropy beside soft Dice; 0, Dice alone, suits thin structures, which "
-            "cross entropy puts out first."
+            "help": "Structures: weight of cross entropy beside soft Dice; 0, Dice alone, suits thin structures in a "
+            "run of their own, which cross entropy puts out first."
         },
     )
     oversample_foreground: float = field(
