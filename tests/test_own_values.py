@@ -210,3 +210,10 @@ def test_a_separator_that_was_given_is_taken_and_a_doubt_noted():
     ]
     (note,) = options.notes
     assert "'Mass, left' seems to be several findings, but --label_separator is '|'" in note
+
+
+def test_what_was_doubted_of_the_table_is_said_at_the_end(tmp_path, capsys):
+    columns = {"report": ["Clear."] * 2, "found": ["Mass, left", "Mass"]}
+    prepare(tmp_path, columns, "--labels_column", "found", "--label_separator", "|")
+    said = capsys.readouterr().out
+    assert said.count("'Mass, left' seems to be several findings, but --label_separator is '|'") == 1

@@ -51,6 +51,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
 
     Notes where the reports do not seem to be in the language that was said.
     """
+    options.notes.clear()
     reports = foreign = 0
     for record in _read_all(raw, options):
         if isinstance(record, Record) and record.language == "en" and (text := record.report):

@@ -39,7 +39,7 @@ class Corpus:
         """Look at the ids of all films before the first is given."""
         pairs = ((film, row.values) for row in rows for path in row.films for film in self.headers.known([path]))
         self.owners = Owners((owner_of(*pair, self.options) for pair in pairs), self.options.keep_patient_ids)
-        self.options.notes[:] = self.owners.notes
+        self.options.notes += self.owners.notes
 
 
 def key_of(path: str, options: Options) -> str:
