@@ -166,8 +166,8 @@ def vocabulary_of(table, options: Options) -> list[str]:
     names = sorted({name for findings in listed for name in findings})
     if names and all(_DECIMALS.sub("", name.lower()) in _LABEL_VALUES for name in names):
         raise DataError(
-            f"{options.labels_column} lists no findings but {names}: such a column, named after its finding, is one of "
-            "--label_columns"
+            f"column {options.labels_column!r} lists no findings but {names}: such a column, named after its "
+            "finding, is one of --label_columns"
         )
     alone = {findings[0] for findings in listed if len(findings) == 1}
     _check_separator(names, alone, options)
@@ -175,7 +175,8 @@ def vocabulary_of(table, options: Options) -> list[str]:
     for name in names:
         if folded[name.lower()] != name:
             raise DataError(
-                f"{options.labels_column} lists {name!r} and {folded[name.lower()]!r}: write one of them in all rows"
+                f"column {options.labels_column!r} lists {name!r} and {folded[name.lower()]!r}: write "
+                "one of them in all rows"
             )
     return names
 
@@ -187,7 +188,7 @@ def _check_separator(names: list[str], alone: set[str], options: Options) -> Non
             parts = [part.strip() for part in name.split(separator)]
             if len(parts) == 1 or alone.isdisjoint(parts):
                 continue
-            found = f"{options.labels_column}: {name!r} seems to be several findings"
+            found = f"column {options.labels_column!r}: {name!r} seems to be several findings"
             if options.label_separator is None:
                 raise DataError(
                     f"{found}: give --label_separator {separator!r}, or {_SEPARATOR!r} if it is one finding"
@@ -211,8 +212,8 @@ def _listed(text: str, options: Options) -> list[str]:
     # A name may be in round brackets.
     if brackets in ("[]", "{}"):
         raise DataError(
-            f"{options.labels_column}: {text!r} has brackets, but is no list as Python or JSON writes it: write the "
-            f"findings with {separator!r} between them"
+            f"column {options.labels_column!r}: {text!r} has brackets, but is no list as Python or JSON writes it: "
+            f"write the findings with {separator!r} between them"
         )
     return _without_blanks(text.split(separator))
 
