@@ -23,8 +23,11 @@ from model_cards import upload
 from model_cards.publish import main
 from model_cards.refusals import forbidden_files, leaks, missing_code, wrong_content
 from model_cards.refusals.hub import HEADS_FILE
+from model_cards.refusals.texts import ids_or_reports
 from model_cards.results import publishable
 from model_cards.upload import retry
+from modeling_chexficient import heat_maps_chexficient
+from modeling_chexficient.heat_maps_chexficient import NORMAL
 from modeling_chexficient.operating_points_chexficient import DO_NOT_TRAVEL, POINTS_FILE
 from tests.published_runs import adapt, pretrain
 from tests.test_operating_points import RULES, points_of, simulated
@@ -533,3 +536,15 @@ def test_what_passes_is_tried_again_and_what_does_not_is_not():
 
 def test_checks_find_nothing_in_an_empty_folder(tmp_path):
     assert leaks(tmp_path) == missing_code(tmp_path) == []
+
+
+def test_a_sentence_of_our_own_code_is_nobodys_report_unless_somebody_wrote_there(tmp_path):
+    pq.write_table(pa.table({"impression": [NORMAL]}), tmp_path / "rows.parquet")
+    staged = tmp_path / "staged"
+    staged.mkdir()
+    code = Path(heat_maps_chexficient.__file__)
+    shutil.copy(code, staged)
+    assert ids_or_reports(staged, [tmp_path / "rows.parquet"]) == []
+    (staged / code.name).write_text(code.read_text() + "\n# mine\n")
+    (problem,) = ids_or_reports(staged, [tmp_path / "rows.parquet"])
+    assert problem.startswith(f"{code.name} holds a report of the data (column impression)")
