@@ -55,6 +55,8 @@ def draw_maps(model: EvaluationModel, arguments: HeatMapArguments) -> tuple[int,
             see `eval.films.files.Films.of`.
     """
     phrases = arguments.phrases or (model.label_names if isinstance(model, FindingsModel) else [])
+    if not (model.sees_text or isinstance(model, FindingsModel)):
+        raise ValueError(f"{model.name} has neither a text tower nor a head for findings: there is nothing to point at")
     if not phrases:
         raise ValueError(f"{model.name} compares films with texts: say with --phrases what to look for")
     films, out = Films.of(Path(arguments.films)), Path(arguments.out)

@@ -60,12 +60,24 @@ def noted_places(tower: nn.Module, pixel_values: torch.Tensor) -> Iterator[CellP
     """While it lasts, the places of the cells of the maps that the tower makes of `pixel_values` are noted."""
     height, width = pixel_values.shape[-2:]
     places = CellPlaces((height, width))
-    handles = [part.register_forward_hook(places.note) for part in tower.modules() if isinstance(part, _MOVING)]
+    handles = [part.register_forward_hook(places.note) for part in _moving_parts(tower)]
     try:
         yield places
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _moving_parts(module: nn.Module) -> Iterator[nn.Module]:
+    """Convolutions and poolings, without those inside attention.
+
+    SegFormer and PVT shrink keys and values there, to as many cells as a later map has, which lie elsewhere.
+    """
+    for part in module.children():
+        if isinstance(part, _MOVING):
+            yield part
+        elif "Attention" not in type(part).__name__:
+            yield from _moving_parts(part)
 
 
 def _of_axis(value: int | tuple[int, ...], axis: int) -> int:

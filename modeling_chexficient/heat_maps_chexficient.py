@@ -64,9 +64,12 @@ def heat_maps(
         their order within one map means something.
 
     Raises:
-        ValueError: no phrase, a finding that the head does not have, a pair or similarity asked of a head, an unknown
+        ValueError: no phrase, or a text in place of a list of them, a finding that the head does not have, a pair or similarity asked of a head, an unknown
             method, a tower without spatial features, or films that the processor refuses.
     """
+    if isinstance(phrases, str):
+        # Its letters would be looked for.
+        raise ValueError(f"phrases are a list, not one text: pass [{phrases!r}]")
     phrases, films = list(phrases), _list_of_films(films)
     if not phrases:
         raise ValueError("No phrase or finding to look for was passed")
@@ -126,9 +129,9 @@ def text_directions(
         method: layercam compares a single text with `NORMAL`.
     """
     alone = (NORMAL,) if _known(method) == "layercam" else ()
-    texts = [(phrase, *alone) if isinstance(phrase, str) else tuple(phrase) for phrase in phrases]
-    if any(len(one) > 2 for one in texts):
+    if not all(isinstance(phrase, str) or len(phrase) == 2 for phrase in phrases):
         raise ValueError("a phrase is a text, or a pair of texts: one with what is looked for, one without it")
+    texts = [(phrase, *alone) if isinstance(phrase, str) else tuple(phrase) for phrase in phrases]
     embedded = embed_texts([text for one in texts for text in one]).split([len(one) for one in texts])
     return torch.stack([one[0] - one[1:].sum(dim=0) for one in embedded])
 

@@ -38,7 +38,7 @@ def layer_cam_maps(
     Raises:
         ValueError: the tower has no list of stages or blocks, or the outputs do not depend on them.
     """
-    blocks = tower_blocks(tower)
+    blocks = [_layers(block) for block in tower_blocks(tower)]
     states: list[torch.Tensor] = []
 
     def enter(features: torch.Tensor) -> torch.Tensor:
@@ -50,8 +50,8 @@ def layer_cam_maps(
             output = output[0]
         states.append(output)
 
-    handles = [blocks[0].register_forward_pre_hook(partial(with_first_input, enter), with_kwargs=True)]
-    handles += [block.register_forward_hook(leave) for block in blocks]
+    handles = [blocks[0][0].register_forward_pre_hook(partial(with_first_input, enter), with_kwargs=True)]
+    handles += [layers[-1].register_forward_hook(leave) for layers in blocks]
     with torch.enable_grad(), noted_places(tower, pixel_values) as places, hooked(*handles):
         outputs = scores(pixel_values)
         if not (states and outputs.requires_grad):
@@ -64,6 +64,11 @@ def layer_cam_maps(
         summed = [torch.stack([one for one in maps if one.shape == size]).sum(dim=0) for maps in of_outputs]
         total = total + places.lay(torch.stack(summed, dim=1))
     return _smooth(total / len(states))
+
+
+def _layers(block: nn.Module) -> list[nn.Module]:
+    """What is called of a block or stage: the block itself, or the layers of a stage that is a list of them."""
+    return list(block) if isinstance(block, nn.ModuleList) else [block]
 
 
 def _stage_maps(

@@ -157,11 +157,16 @@ def with_first_input(
 
 
 def tower_blocks(tower: PreTrainedModel) -> nn.ModuleList:
-    """The stages of a tower that has some, else its blocks. Raises ValueError where there is no list of them."""
+    """The stages of a tower that has some, else its blocks. Raises ValueError where there is no list of them.
+
+    A stage may be a list of layers, which is never called itself.
+    """
     count = len(stage_widths(tower.config)) or getattr(tower.config, "num_hidden_layers", None)
     for module in tower.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
+        lists = [part for part in module.children() if isinstance(part, nn.ModuleList) and len(part) == count]
+        if lists:
+            # DaViT, PVT and PoolFormer have their patch embeddings in a list of the same length before.
+            return lists[-1]
     raise ValueError(f"{type(tower).__name__} has no list of blocks: it gives no spatial features")
 
 

@@ -22,7 +22,7 @@ from modeling_chexficient import (
 from modeling_chexficient.cell_places_chexficient import CellPlaces, noted_places
 from modeling_chexficient.heat_maps_chexficient import METHODS, NORMAL, finding_maps, text_directions
 from modeling_chexficient.layer_cam_chexficient import layer_cam, layer_cam_maps
-from modeling_chexficient.spatial_features_chexficient import gradient_maps, patch_embeddings
+from modeling_chexficient.spatial_features_chexficient import gradient_maps, patch_embeddings, tower_blocks
 from tests.adapter_files import shake
 from tests.bright_models import (
     SIDE,
@@ -121,6 +121,23 @@ def test_each_patch_of_a_transformer_is_embedded_alone():
     assert changed.nonzero().tolist() == [[1, 3]]
     # The tower is left as it was.
     assert embed(images(2)).shape == (2, 8)
+
+
+@pytest.mark.parametrize("name", ["segformer", "pvt_v2"])
+def test_what_attention_shrinks_does_not_place_the_cells_of_later_maps(name):
+    """The last map of 2 x 2 cells lies over pixels 0 and 32; keys of as many cells lie in the middles of tiles."""
+    tower, pixels = shaken(name).vision_model, images()
+    with torch.no_grad(), noted_places(tower, pixels) as places:
+        cells = tower(pixels).last_hidden_state.shape[-1]
+    rows = places.lay(torch.arange(float(cells))[None, None, :, None].expand(2, 1, -1, cells))[0, 0, :, 0]
+    step = 64 // cells
+    torch.testing.assert_close(rows, (torch.arange(64.0) / step).clamp(max=cells - 1))
+
+
+def test_the_stages_of_a_tower_are_not_its_patch_embeddings():
+    """DaViT has those in a list of the same length before."""
+    tower = shaken("davit").vision_model
+    assert tower_blocks(tower) is tower.blocks
 
 
 @pytest.mark.parametrize(("kernel", "padding", "first"), [(3, 1, 0), (2, 0, 0.5), (5, 2, 0)])
@@ -230,7 +247,9 @@ def test_bad_input_is_refused():
         (bright_head(), [("bright", "dull")], {}, "no finding"),
         (bright_model(), ["bright"], {"method": "attention"}, "method 'attention' of a heat map is unknown"),
         (bright_model(), [], {}, "No phrase"),
+        (bright_model(), "bright", {}, r"pass \['bright'\]"),
         (bright_model(), [("bright", "no", "no")], {}, "a pair of texts"),
+        (bright_model(), [("bright",)], {}, "a pair of texts"),
         (CheXficientForSemanticSegmentation(bright_head().config), ["bright"], {}, "nothing to point at"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -91,3 +91,13 @@ def test_what_no_run_takes_is_refused_with_the_reason(arguments, tmp_path):
     made = arguments(out, use_cpu=True, logging_nan_inf_filter=True)
     assert (made.seed, made.save_strategy, made.remove_unused_columns) == (0, "no", False)
     assert not made.logging_nan_inf_filter
+
+
+@pytest.mark.parametrize("classes", [PRETRAINING, ADAPTING])
+@pytest.mark.parametrize("word", ["--help", "--help_all"])
+def test_the_help_can_be_printed(classes, word, capsys):
+    """A bare % in a help text breaks argparse."""
+    with pytest.raises(SystemExit) as end:
+        parse_recipe(classes, [word])
+    assert end.value.code == 0
+    assert "--learning_rate" in capsys.readouterr().out

@@ -153,7 +153,7 @@ class MethodArguments:
         },
     )
     rank: int = field(
-        default=8, metadata={"help": "LoRA, HiRA: rank (published: 4, 8 and 32 for 1, 10 and 100 % of labels)."}
+        default=8, metadata={"help": "LoRA, HiRA: rank (published: 4, 8 and 32 for 1, 10 and 100 %% of labels)."}
     )
     alpha: float = field(default=32, metadata={"help": "LoRA: the update is scaled by alpha / rank."})
     dropout: float = field(default=0.1, metadata={"help": "LoRA, HiRA: dropout of its input."})
