@@ -64,8 +64,9 @@ def heat_maps(
         their order within one map means something.
 
     Raises:
-        ValueError: no phrase, or a text in place of a list of them, a finding that the head does not have, a pair or similarity asked of a head, an unknown
-            method, a tower without spatial features, or films that the processor refuses.
+        ValueError: no phrase, or a text in place of a list of them; a finding that the head does not have, a pair or
+            similarity asked of a head, an unknown method, a tower without spatial features, or films that the
+            processor refuses.
     """
     if isinstance(phrases, str):
         # Its letters would be looked for.

@@ -85,17 +85,25 @@ class PeftFolders:
             name = args[0] if args else kwargs.get("adapter_name")
             weights = _weights(peft_model_id, kwargs.get("adapter_kwargs") or {})
             _set_weights(self, weights, name or "default")
+            self.adapter_records = getattr(self, "adapter_records", {}) | {name or "default": record}
         return report
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """As of every model; where adapters of PEFT are on the tower, the base alone is saved.
 
-        transformers itself would write the names of PEFT's layers, and load them as random weights later.
+        transformers itself would write the names of PEFT's layers, and load them as random weights later. Of a model
+        whose adapter came by `from_pretrained` or `load_adapter` it saves the adapter, here with its record.
 
         Raises ValueError for a head that an adapter has replaced: there is no base of it to save.
         """
         kwargs["state_dict"] = without_adapters(self, kwargs.get("state_dict"))
-        return super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        writes = args[0] if args else kwargs.get("is_main_process", True)
+        if writes and getattr(self, "_hf_peft_config_loaded", False):
+            (name,) = self.active_adapters()  # type: ignore[attr-defined]
+            record = getattr(self, "adapter_records", {}).get(name)
+            if record is not None:
+                (Path(save_directory) / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n")
 
     def _prepare_for(self, place, record: dict[str, Any]) -> None:
         """Check that an adapter belongs here, and make the head the one that it was trained with."""

@@ -68,6 +68,16 @@ def test_every_way_gives_the_model_as_trained(way, task, base, saved):
         assert getattr(model.config, field) == getattr(right.config, field), field
 
 
+@torch.no_grad()
+def test_a_loaded_adapter_is_saved_with_its_record(saved, tmp_path):
+    """transformers saves its two files alone, from which another head would be built."""
+    adapter = saved["semantic-segmentation"]
+    AutoModelForSemanticSegmentation.from_pretrained(adapter.folder).save_pretrained(tmp_path)
+    model = AutoModelForSemanticSegmentation.from_pretrained(tmp_path).eval()
+    assert list(model.config.id2label.values()) == ["effusion", "edema", "mass"]
+    torch.testing.assert_close(model(pixel_values=pixels()).logits, adapter.logits, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @torch.no_grad()
 def test_pooling_and_problem_type_as_trained(way, base, saved, tmp_path):
