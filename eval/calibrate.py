@@ -41,6 +41,7 @@ from eval.models.adapted import FindingsModel
 from eval.models.encoders import EvaluationModel
 from eval.models.load import load_evaluation_model
 from eval.prompts import PROMPT_FAMILIES, find_prompts
+from eval.records.json_values import check_writable
 from eval.records.runs import weights_folder
 from eval.scores import ZeroShotScores
 from eval.settings import EvaluationSettings
@@ -265,6 +266,9 @@ def run(arguments: CalibrationArguments) -> str:
         if found is None:
             raise ValueError(f"{arguments.model} has no {POINTS_FILE}: choose points first, without --check")
         points = OperatingPoints.load(found)
+    else:
+        # Before all films are scored.
+        check_writable(arguments.file)
     model = load_evaluation_model(arguments.model, arguments.trust_remote_code, arguments.revision, arguments.base)
     place(model.model, PartialState().device)
     if found is not None:

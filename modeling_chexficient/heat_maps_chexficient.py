@@ -41,6 +41,8 @@ def similarity_maps(patches: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bhwd,pd->bphw", patches, texts)
 
 
+# Gradients are needed, in whatever mode the caller works.
+@torch.inference_mode(False)
 def heat_maps(
     model,
     processor,

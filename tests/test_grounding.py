@@ -141,6 +141,7 @@ def test_a_model_that_reads_bright_squares_points_at_them(splits, tmp_path):
     assert result.macro["model"].cnr.value > 3 > result.macro["random map"].cnr.value
     assert result.provenance.films == 11
     assert "1 of 12 regions lie outside of the square and were left out." in result.notes
+    assert any("not compared with those of another one" in note for note in result.notes)
     result.save(tmp_path / "bright.json")
     assert GroundingResult.load(tmp_path / "bright.json") == result
     section = make_section(tmp_path / "bright.json")

@@ -67,6 +67,16 @@ def test_films_may_be_paths(tmp_path):
         torch.testing.assert_close(found, expected, equal_nan=True)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_callers_may_be_without_gradients(method):
+    given = bright_model(), bright_processor(), film_with_square((64, 64), (8, 8)), ["bright"], method
+    (whole,) = heat_maps(*given)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            (found,) = heat_maps(*given)
+        torch.testing.assert_close(found, whole, equal_nan=True)
+
+
 def test_what_the_model_does_not_see_has_no_value():
     (found,) = heat_maps(bright_model(), bright_processor(), film_with_square((160, 80), (60, 40)), ["bright"])
     seen = found[0].isfinite()

@@ -59,6 +59,13 @@ def refused(command, *words: str) -> str:
     return str(ended.value)
 
 
+def test_a_place_that_cannot_be_written_is_told_before_films_are_scored(tiny_corpus, tmp_path):
+    (tmp_path / "file").write_text("")
+    place = str(tmp_path / "file" / "points.json")
+    command = ["--model", str(tmp_path / "absent"), "--data", str(tiny_corpus), "--out", place]
+    assert "points.json cannot be written" in refused(calibrate, *command)
+
+
 def test_the_command_tells_what_was_chosen_and_how_it_does_elsewhere(zero_shot, base, tiny_corpus, capsys):
     assert list(zero_shot.points) == FINDINGS
     assert "positive films, at least 10 are needed" in zero_shot.refused["Mass"]

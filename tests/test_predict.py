@@ -231,6 +231,11 @@ def test_a_full_disk_is_told_and_the_run_goes_on_from_its_parts(head, tmp_path, 
     monkeypatch.undo()
     run(head, films, out)
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    out.with_suffix(".skipped.jsonl").unlink()
+    with pytest.raises(
+        SystemExit, match=r"scores\.skipped\.jsonl, which belongs to .*, is gone: delete .*scores\.parquet"
+    ):
+        main(words)
 
 
 def test_the_pipeline_gives_the_same_probabilities(base, capsys):

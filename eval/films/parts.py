@@ -73,7 +73,7 @@ class PartedTable:
             skipped_before: what was left out before there were rows.
 
         Raises:
-            ValueError, RuntimeError: see `eval.processes.together`.
+            ValueError, RuntimeError: see `eval.processes.together`; or the list of what was left out is gone.
         """
         if not self.is_finished:
             with together():
@@ -83,6 +83,8 @@ class PartedTable:
                     self._merge(schema, skipped_before)
         if PartialState().is_main_process:
             shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.skipped_file.is_file():
+            raise ValueError(f"{self.skipped_file}, which belongs to {self.out}, is gone: delete {self.out}, too")
         with self.skipped_file.open() as lines:
             return Counter(json.loads(line)["kind"] for line in lines)
 

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import os
+import tempfile
 import types
 import typing
 from pathlib import Path
@@ -34,6 +35,16 @@ def write_json(value: Any, path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n")
     unfinished.replace(path)
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file. Raises ValueError where the file (`--out`) could not be written into it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error}. Name another place by --out") from error
 
 
 def from_json(kind: Any, value: Any) -> Any:

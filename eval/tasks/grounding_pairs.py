@@ -63,6 +63,8 @@ def find_pairs(
     order = sorted(range(len(pairs)), key=lambda k: (pairs[k][1], others[k] if others else "", pairs[k][0]))
     rows, findings = (list(column) for column in zip(*(pairs[k] for k in order), strict=True))
     notes = [f"The head has no output for {', '.join(unknown)}: left out."] if unknown else []
+    if not others:
+        notes.append("A film shows all findings that are asked for: maps are not compared with those of another one.")
     asked = [phrases[k] for k in order]
     return Pairs(rows, findings, asked, [others[k] for k in order] if others else []), notes
 

@@ -147,6 +147,8 @@ def build_structures(
 
     splits = choose_films(train, validation, usable, can_choose, arguments.label_share, seed)
     notes = [*splits.notes, *_notes(structures, [there[id(train)][row] for row in splits.train_rows])]
+    if arguments.entropy_weight != 1:
+        notes.append(f"Cross entropy counted {arguments.entropy_weight:g} times beside soft Dice.")
     sampler = None
     if arguments.oversample_foreground:
         shows = shown_structures(train, splits.train_rows, structures)
