@@ -130,9 +130,11 @@ def test_a_model_that_cannot_tell_reports_apart_drops_none_as_wrong():
     selection = select_leverage(images, texts, pair_features(images, texts), sound, 0.5, LeverageConstants())
     assert (selection.roles == Role.OUTLIER).sum() == 10
     assert selection.kept.sum() == 200
+    assert "more than 50% of the reports seem to be of other films" in selection.note
     believed = LeverageConstants(leverage_most_wrong=1.0)
     strict = select_leverage(images, texts, pair_features(images, texts), sound, 0.5, believed)
     assert (strict.roles == Role.OUTLIER).sum() > 250
+    assert strict.note is None
     # A model that can: a third of the reports are those of others.
     known = F.normalize(images + 0.3 * texts, dim=1)
     known[:130] = known[:130].roll(1, dims=0)

@@ -90,6 +90,8 @@ class Curator:
         self.collator = collator
         self.known = {} if known is None else known
         self.pairs_scored = 0
+        # Notes of selections that were printed.
+        self._told: set[str] = set()
         self.reuses_scores = args.score_image_size is None and not has_batch_normalisation(model)
 
     def choose(
@@ -165,6 +167,9 @@ class Curator:
             pairs = replace(pairs, prototypes=self._prototypes(features))
         generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + number)
         selection = self._apply_rule(pairs, finite, generator)
+        if selection.note is not None and selection.note not in self._told and rank() == 0:
+            self._told.add(selection.note)
+            print(f"batch {number}: {selection.note}")
         if pairs.features is not None:
             agree(selection.roles)
         if pairs.prototypes is not None:
@@ -199,7 +204,7 @@ class Curator:
             if values is not None:
                 whole[name] = values.new_full((len(pairs),), blank)
                 whole[name][finite.to(values.device)] = values
-        return Selection(**whole)
+        return Selection(**whole, note=part.note)
 
     def _prototypes(self, features: Tensor) -> Tensor:
         """The prototypes as they are now; they start by k-means on the features [B, 2 D] of the first super-batch, as

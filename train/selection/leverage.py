@@ -69,6 +69,13 @@ class LeverageConstants(AgreementConstants):
             raise ValueError(f"leverage_ridge is {self.leverage_ridge}, it must be above 0")
 
 
+_CANNOT_TELL = (
+    "more than {:.0%} of the reports seem to be of other films (leverage_most_wrong), so the model cannot tell reports "
+    "apart and none is dropped as wrong; if it stays so, give a longer warm-up (curation_warmup_share) or start from a "
+    "model that knows such films"
+)
+
+
 def wrong_share(agreement: Tensor) -> float:
     """The share of reports that seem wrong, 0 to 1: twice the share that agrees less than half of the mismatched pairs.
 
@@ -134,8 +141,9 @@ def select_leverage(
     roles[~sound | (agreement < constants.leverage_gate) & knows] = Role.OUTLIER
     candidates = (roles != Role.OUTLIER).nonzero().squeeze(1)
     number = min(constants.leverage_clusters, len(candidates))
+    note = None if knows else _CANNOT_TELL.format(constants.leverage_most_wrong)
     if number == 0:
-        return Selection(roles)
+        return Selection(roles, note=note)
     clusters, distances = nearest_prototype(features, kmeans_prototypes(features[candidates], number))
     for cluster in range(number):
         members = candidates[clusters[candidates] == cluster]
@@ -149,7 +157,7 @@ def select_leverage(
     rest = (roles == Role.REDUNDANT).nonzero().squeeze(1)
     centred = features - features.mean(dim=0)
     roles[greedy_leverage(centred, margin, rest, target - len(margin), constants.leverage_ridge)] = Role.CENTRAL
-    return Selection(roles, clusters, distances)
+    return Selection(roles, clusters, distances, note)
 
 
 def _choose(pairs: Candidates, keep_share: float, generator, constants: LeverageConstants) -> Selection:

@@ -24,12 +24,14 @@ class Selection:
     """The outcome of a rule.
 
     `roles` [B] int8 (values of `Role`), `clusters` [B] int64 (nearest prototype or cluster; -1: none), `distances` [B]
-    to it (NaN: not known). The last two are None where the rule has none.
+    to it (NaN: not known). The last two are None where the rule has none. `note` is a sentence that whoever trains must
+    read, the same one whenever it applies.
     """
 
     roles: Tensor
     clusters: Tensor | None = None
     distances: Tensor | None = None
+    note: str | None = None
 
     @property
     def kept(self) -> Tensor:
