@@ -46,9 +46,9 @@ class CoverageArguments:
     seed: int = field(default=0, metadata={"help": "Of the draws."})
 
     def __post_init__(self):
-        for name in ("per_patient", "draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        for name, least in (("per_patient", 1), ("draws", 1), ("resamples", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least {least}")
         for count in (*self.positives, *self.check_positives):
             if count < self.per_patient or count % self.per_patient:
                 raise ValueError(f"{count} positive films are no whole patients of {self.per_patient} films")
