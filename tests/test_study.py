@@ -362,7 +362,7 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
             31,
             {"runs/adapted/findings/full-0.01-2", "runs/adapted/structures/lora", "runs/adapted/reports"},
         ),
-        "lora": (186, {"runs/lora/search/lora-mae-0.001-100", "runs/lora/grid/full-dinov2-fourteen-0.01-2"}),
+        "lora": (204, {"runs/lora/search/lora-mae-high-100", "runs/lora/grid/full-reports-fourteen-0.01-2"}),
         "lora_few_films": (108, {"runs/few/search/full-films-0.005-100", "runs/few/few/lora-reports-0.2-4"}),
         "scaling": (30, {"runs/scaling/clip/reports-300-0", "runs/scaling/clip/unicl-30000-2"}),
         "views": (18, {"runs/views/budgets/whole-0.5-0", "runs/views/budgets/half_of_the_patches-1-2"}),
