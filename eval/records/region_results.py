@@ -11,7 +11,7 @@ from eval.records.task_result import TaskResult
 
 @dataclass
 class StructureResult:
-    """One structure by one decoder: "linear", "unet", or the method of an adapted model.
+    """One structure by one decoder: "linear", "unet", "image_unet", or the method of an adapted model.
 
     Quantiles "0", "0.25", "0.5", "0.75", "1" are over films.
 
@@ -49,7 +49,7 @@ class SegmentationResult(TaskResult):
 
     @property
     def headline(self) -> tuple[str, Estimate]:
-        """Mean Dice of the last decoder (the U-Net where it was trained)."""
+        """Mean Dice of the last decoder (a U-Net where any was trained)."""
         decoder = list(self.macro_dice)[-1]
         return f"mean Dice, {decoder}", self.macro_dice[decoder]
 
