@@ -50,8 +50,19 @@ class SegmentationResult(TaskResult):
     @property
     def headline(self) -> tuple[str, Estimate]:
         """Mean Dice of the last decoder (a U-Net where any was trained)."""
-        decoder = list(self.macro_dice)[-1]
-        return f"mean Dice, {decoder}", self.macro_dice[decoder]
+        return f"mean Dice, {self.decoder}", self.macro_dice[self.decoder]
+
+    @property
+    def decoder(self) -> str:
+        """Name of the headline's decoder."""
+        return list(self.macro_dice)[-1]
+
+    @property
+    def centre_line_dice(self) -> float | None:
+        """Mean of that decoder over the thin structures; None where none is thin."""
+        found = [one.centre_line_dice for one in self.structures if one.decoder == self.decoder]
+        values = [estimate.value for estimate in found if estimate is not None and estimate.value is not None]
+        return sum(values) / len(values) if values else None
 
 
 @dataclass
