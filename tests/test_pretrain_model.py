@@ -57,7 +57,16 @@ def test_a_whole_model_brings_its_image_size_and_space(whole):
 def test_a_run_tells_what_it_went_on_from(tiny_corpus, tmp_path):
     base = str(save_base(tmp_path / "base", "resnet"))
     words = ["--model", base, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path / "run"), "--use_cpu"]
-    words += ["--selection", "none", "--max_steps", "1", "--per_device_train_batch_size", "4", "--max_text_length", "32"]
+    words += [
+        "--selection",
+        "none",
+        "--max_steps",
+        "1",
+        "--per_device_train_batch_size",
+        "4",
+        "--max_text_length",
+        "32",
+    ]
     main([*words, "--dataloader_pin_memory", "false"])
     run = Run.load(tmp_path / "run")
     assert (run.start, run.start_sha256) == (base, weights_sha256(base))

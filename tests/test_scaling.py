@@ -427,9 +427,9 @@ def test_a_decoder_that_was_fitted_counts_film_by_film_and_a_task_without_films_
         for name, column in zip(("tube", "line"), lines.T, strict=True)
     ]
     folder = tmp_path / "results"
-    SegmentationResult("tubes", 1, structures=structures, macro_dice=macro, decoders=decoders, provenance=provenance).save(
-        folder / "tubes.json"
-    )
+    SegmentationResult(
+        "tubes", 1, structures=structures, macro_dice=macro, decoders=decoders, provenance=provenance
+    ).save(folder / "tubes.json")
     arrays = {"dice_unet": dices.astype(np.float32), "centre_line_dice_unet": lines.astype(np.float32)}
     arrays |= {"patients": np.repeat(np.arange(30), 2)}
     save_artifact(folder, "tubes", arrays, {"structures": ["tube", "line"]})

@@ -286,7 +286,9 @@ def test_the_best_epoch_is_kept(vit):
         return next(figures)
 
     decoder = LinearDecoder([32], 2)
-    assert train_decoders({"linear": decoder}, LARGE_STRUCTURES, train, validate, 4, 2, seed=0) == {"linear": (2, 0.9)}
+    assert train_decoders({"linear": decoder}, replace(LARGE_STRUCTURES, batch_size=2), train, validate, 4, seed=0) == {
+        "linear": (2, 0.9)
+    }
     assert torch.equal(decoder.head[1].weight, seen[1])
     assert not torch.equal(seen[1], seen[3])
 
@@ -384,7 +386,7 @@ def test_batches_of_thin_structures_hold_more_of_those_that_show_them(vit):
     train.batch = lambda positions: (seen.extend(positions), batch(positions))[1]
     for how, expected in ((LARGE_STRUCTURES, 3), (THIN_STRUCTURES, 3 * 2)):
         seen.clear()
-        train_decoders({"linear": LinearDecoder([32], 2)}, how, train, lambda _: 0.0, 3, 4, seed=0)
+        train_decoders({"linear": LinearDecoder([32], 2)}, replace(how, batch_size=4), train, lambda _: 0.0, 3, 0)
         assert len(seen) == 3 * 8
         assert seen.count(7) >= expected
 

@@ -347,8 +347,16 @@ def test_a_comparison_may_span_grids(place, capsys):
     main([study])
     assert Path("compared").read_text() == "out/first/slow-0 out/second/fast-0 out/second/fast-1 --out c"
     assert "comparing second, 3 cells" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match=r"grids\.second\.compare\.beside: grid 'frist' is unknown, did you mean 'first'"):
-        main([write_study(place, grids={"first": first, "second": second | {"compare": compare | {"beside": ["frist"]}}})])
+    with pytest.raises(
+        SystemExit, match=r"grids\.second\.compare\.beside: grid 'frist' is unknown, did you mean 'first'"
+    ):
+        main(
+            [
+                write_study(
+                    place, grids={"first": first, "second": second | {"compare": compare | {"beside": ["frist"]}}}
+                )
+            ]
+        )
 
 
 def test_jobs_share_the_cores(place, monkeypatch):

@@ -31,6 +31,7 @@ class DecoderTraining:
         entropy_weight: of cross entropy beside soft Dice.
         oversample_foreground: share of the places in a batch for films with a structure that fewer films show.
         learning_rate: at the start of a cosine to 0.
+        batch_size: films a step; they have maps of their full size in the decoder.
         least_steps: unless told otherwise, as many epochs as make this many steps.
     """
 
@@ -38,6 +39,7 @@ class DecoderTraining:
     entropy_weight: float = 1.0
     oversample_foreground: float = 0.0
     learning_rate: float = 1e-3
+    batch_size: int = 16
     least_steps: int = 300
 
 
@@ -48,6 +50,8 @@ THIN_STRUCTURES = DecoderTraining(
     entropy_weight=0.0,
     oversample_foreground=0.33,
     learning_rate=3e-3,
+    # A thin structure is found after many steps, and a step at the size of the film is dear.
+    batch_size=8,
     least_steps=600,
 )
 
@@ -63,7 +67,6 @@ def train_decoders(
     train: FilmFeatures,
     validate: Callable[[nn.Module], float],
     epochs: int,
-    batch_size: int,
     seed: int,
 ) -> dict[str, tuple[int, float]]:
     """Train all decoders on the same batches and leave each with the weights of its best epoch.
@@ -78,6 +81,7 @@ def train_decoders(
     Returns:
         for every decoder its best epoch, from 1, and the figure there.
     """
+    batch_size = training.batch_size
     steps = epochs * -(-len(train) // batch_size)
     share = training.oversample_foreground
     sampler = ForegroundSampler(train.shows() if share else np.zeros((len(train), 1), bool), share, seed)

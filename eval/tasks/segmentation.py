@@ -34,7 +34,7 @@ from eval.tasks.predicted_masks import PredictedMasks, trained_decoder
 from eval.tasks.segmentation_data import FilmFeatures, seen_share
 from eval.tasks.segmentation_examples import keep_examples, segment
 
-#: A film of a batch has maps of its full size in the decoder, so batches are small.
+#: Of films that are evaluated. Each has maps of its full size in the decoder, so batches are small.
 BATCH_SIZE = 16
 #: Unless told otherwise: as many epochs as make `DecoderTraining.least_steps`, but at least so many.
 LEAST_EPOCHS = 4
@@ -196,7 +196,7 @@ def fit(
     time-out. All use one seed; the decoders of rank 0 are broadcast and evaluated, so that all evaluate the same.
     """
     pyramid, _ = training.batch([0])
-    steps = -(-len(training) // BATCH_SIZE)
+    steps = -(-len(training) // how.batch_size)
     epochs = settings.decoder_epochs or max(LEAST_EPOCHS, -(-how.least_steps // steps))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -213,7 +213,7 @@ def fit(
         bar.update()
         return mean_dice(decoder, validation)
 
-    best = train_decoders(decoders, how, training, validate, epochs, BATCH_SIZE, settings.seed)
+    best = train_decoders(decoders, how, training, validate, epochs, settings.seed)
     bar.close()
     about = {
         name: {
