@@ -128,7 +128,7 @@ def patch_size(config: PretrainedConfig) -> int | None:
 
 
 def give_mask_token(tower: PreTrainedModel) -> None:
-    """Let a DINOv2 or ViT without a mask token mask patches, by a new token of zeros, in place; others stay as they are.
+    """Give a DINOv2 or ViT without a mask token one of zeros, in place, so that its patches can be masked; leave others.
 
     The image tower of a CheXficient model has none, nor has the encoder of a masked autoencoder. What is saved of a
     plain ViT is loaded without it, for its configuration has no word for it.
