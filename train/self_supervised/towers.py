@@ -128,7 +128,7 @@ def patch_size(config: PretrainedConfig) -> int | None:
 
 
 def give_mask_token(tower: PreTrainedModel) -> None:
-    """Give a DINOv2 or ViT without a mask token one of zeros, in place, so that its patches can be masked; leave others.
+    """Give a DINOv2 or ViT without a mask token one of zeros, in place, so that patches can be masked; leave others.
 
     The image tower of a CheXficient model has none, nor has the encoder of a masked autoencoder. What is saved of a
     plain ViT is loaded without it, for its configuration has no word for it.
