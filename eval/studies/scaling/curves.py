@@ -99,13 +99,14 @@ def scale(
         of_name = _runs_with(name, runs, asked=bool(benchmarks))
         of_references = [one for one in references if name in one.measured]
         said += [f"{name}: {one.folder} was not evaluated on it." for one in references if one not in of_references]
-        measured = [one.measured[name] for one in (*of_name, *of_references)]
+        models: list[ScalingRun | Reference] = [*of_name, *of_references]
+        measured = [one.measured[name] for one in models]
         errors, by_patient = resampled_errors(measured, resamples, seed)
         if not by_patient:
             said.append(f"{name}: nothing is kept of single films, so intervals are over seeds alone.")
         if not by_patient and errors.shape[1] == 1:
             errors = np.repeat(errors, 1 + resamples, axis=1)
-        known = {one.folder: row for one, row in zip((*of_name, *of_references), errors, strict=True)}
+        known = {one.folder: row for one, row in zip(models, errors, strict=True)}
         sizes = shared_sizes([run.films for run in of_name])
         resampled: dict[str, _Resampled] = {}
         for arm in _arms(of_name):
