@@ -138,16 +138,17 @@ def _is_left(cell: Cell) -> bool:
 def comparisons(study: Study, done: set[Path], chosen: Sequence[Cell]) -> tuple[dict[str, list[str]], dict[str, int]]:
     """The commands that compare grids, and for those that cannot be compared yet how many cells are missing.
 
-    A grid that is not complete is compared by those of its cells that were chosen, where these are.
+    A comparison that is not complete is made of those of its cells that were chosen, where these are.
     """
     commands, waiting = {}, {}
     for name, grid in study.grids.items():
-        whole = [cell.folder for cell in study.cells() if cell.grid == name]
-        part = [cell.folder for cell in chosen if cell.grid == name]
-        missing = sum(folder not in done for folder in whole)
-        folders = whole if missing == 0 else part
         if grid.compare is None:
             continue
+        compared = {name, *grid.compare.beside}
+        whole = [cell.folder for cell in study.cells() if cell.grid in compared]
+        part = [cell.folder for cell in chosen if cell.grid in compared]
+        missing = sum(folder not in done for folder in whole)
+        folders = whole if missing == 0 else part
         if folders and done.issuperset(folders):
             commands[name] = as_command(grid.compare.command, grid.compare.arguments, *map(str, folders))
         else:

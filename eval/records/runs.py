@@ -34,6 +34,8 @@ class Run:
 
     Args:
         seed: of new weights and of all random choices.
+        start, start_sha256: name or folder of the weights that went on, and the hash of these; None: they were new, or
+            it was not recorded. An adaptation tells its base.
         steps: optimiser steps taken.
         seconds: wall-clock time of training.
         processes, device: how many trained, and on what.
@@ -51,6 +53,8 @@ class Run:
     steps: int
     seconds: float
     settings: dict
+    start: str | None = None
+    start_sha256: str | None = None
     processes: int = 1
     device: str = "cpu"
     flops: Flops | None = None
@@ -211,8 +215,6 @@ class SelfSupervisedRun(Run):
 
     Args:
         objective: "self-distillation" or "masked autoencoding".
-        start, start_sha256: name or folder that the tower was loaded from, and the hash of its weights; None: it was
-            new.
         films, corpus_fingerprint: of the training split.
         films_trained: a film that is seen again counts again.
         plan: steps, sizes, and what else was decided at the start (`train.film_runs.trainer.FilmPlan`, or
@@ -227,8 +229,6 @@ class SelfSupervisedRun(Run):
     films: int
     films_trained: int
     plan: dict
-    start: str | None = None
-    start_sha256: str | None = None
     corpus_fingerprint: str | None = None
     final_losses: dict[str, float] = field(default_factory=dict)
     probes: list[dict] = field(default_factory=list)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from data_scripts.prepared.films import FilmDataset, film_pixels
+from data_scripts.prepared.foreground import ForegroundSampler
 from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks, shown_structures
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
@@ -28,7 +29,6 @@ from train.adapt.augmentation import Augmentation, move_masks
 from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
 from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
-from train.adapt.sampler import ForegroundSampler
 from train.adapt.tasks import Task, rows_of
 
 _COLUMNS = ("image", "masks", "labels", "patient_id")

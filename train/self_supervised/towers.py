@@ -25,6 +25,8 @@ from train.self_supervised.head import HEAD_FILE
 
 #: DINOv2's own code interpolates positions to the number of patches and this (see `interpolate_as_published`).
 _OFFSET = 0.1
+#: By `model_type`, the axes of the mask token before that of its features.
+_MASK_TOKENS = {"dinov2": (1,), "vit": (1, 1)}
 
 
 @dataclass
@@ -123,6 +125,21 @@ def patch_size(config: PretrainedConfig) -> int | None:
     """Side of a patch in pixels; None for towers without."""
     size = getattr(config, "patch_size", None)
     return size if isinstance(size, int) else None
+
+
+def give_mask_token(tower: PreTrainedModel) -> None:
+    """Give a DINOv2 or ViT without a mask token one of zeros, in place, so that patches can be masked; leave others.
+
+    The image tower of a CheXficient model has none, nor has the encoder of a masked autoencoder. What is saved of a
+    plain ViT is loaded without it, for its configuration has no word for it.
+    """
+    embeddings, config = getattr(tower, "embeddings", None), tower.config
+    if getattr(embeddings, "mask_token", None) is not None or config.model_type not in _MASK_TOKENS:
+        return
+    assert isinstance(embeddings, nn.Module)
+    embeddings.mask_token = nn.Parameter(torch.zeros(*_MASK_TOKENS[config.model_type], config.hidden_size))
+    if hasattr(config, "use_mask_token"):
+        config.use_mask_token = True
 
 
 def check_masks(tower: PreTrainedModel) -> None:

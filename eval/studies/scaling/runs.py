@@ -18,6 +18,8 @@ from eval.studies.runs import Figures, check_weights, findings_by_film, structur
 #: The costs of the runs of one arm may lie so far apart, as a share: texts are padded to the longest of a chunk, which
 #: moves the FLOP of equally many steps by up to 5 % between small subsets and a small image tower.
 COST_TOLERANCE = 0.1
+#: What the name of a benchmark of thin structures ends with where their centre lines are measured.
+CENTRE_LINES = "_centre_lines"
 #: Settings that runs of one arm may differ in.
 _FREE = {"seed", "data_seed"}
 
@@ -27,30 +29,37 @@ class Measured:
     """The figure of a model on a benchmark.
 
     Args:
+        metric, value: what is measured, the headline of the result or another figure of it; None: not defined.
         figures, patients: what the figure is made of film by film, and whose film each is; None where the task keeps
             nothing of single films.
     """
 
     path: Path
     result: TaskResult
+    metric: str
+    value: float | None
     figures: Figures | None
     patients: np.ndarray | None
 
     @property
-    def metric(self) -> str:
-        return self.result.headline[0]
-
-    @property
     def error(self) -> float:
-        """1 minus the headline figure.
+        """1 minus the figure.
 
         Raises:
             ValueError: it is not defined.
         """
-        value = self.result.headline[1].value
-        if value is None:
+        if self.value is None:
             raise ValueError(f"{self.path}: {self.metric} is not defined, so there is no error to fit")
-        return 1 - value
+        return 1 - self.value
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A model to beat: its figures by benchmark, and the hash of its weights; None where it is not known."""
+
+    folder: Path
+    measured: dict[str, Measured]
+    sha256: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +86,7 @@ class ScalingRun:
 
 
 def load_measured(folder: Path, run: Path | None = None) -> dict[str, Measured]:
-    """The results in a folder by benchmark.
+    """The results in a folder by benchmark; of thin structures also BENCHMARK_centre_lines, by their centre-line Dice.
 
     Args:
         run: the run folder whose weights they must belong to.
@@ -95,7 +104,13 @@ def load_measured(folder: Path, run: Path | None = None) -> dict[str, Measured]:
             _, patients, _, figures = findings_by_film(result, path)
         elif isinstance(result, SegmentationResult) and artifact_path(folder, path.stem).is_file():
             _, patients, _, figures = structures_by_film(result, path)
-        measured[path.stem] = Measured(path, result, figures, patients)
+        metric, headline = result.headline
+        measured[path.stem] = Measured(path, result, metric, headline.value, figures, patients)
+        if isinstance(result, SegmentationResult) and figures is not None and result.centre_line_dice is not None:
+            _, patients, _, figures = structures_by_film(result, path, centre_lines=True)
+            metric = f"mean centre-line Dice, {result.decoder}"
+            lines = Measured(path, result, metric, result.centre_line_dice, figures, patients)
+            measured[f"{path.stem}{CENTRE_LINES}"] = lines
     return measured
 
 
@@ -124,6 +139,32 @@ def load_scaling_run(folder: Path, by: Sequence[str] = ()) -> ScalingRun:
     notes = [f"{name}: {record.settings[name]}" for name in by if record.settings.get(name) is not None]
     arm = f"{record.paradigm} ({'; '.join(notes)})" if notes else record.paradigm
     return ScalingRun(folder, arm, record, record.corpus_films, seed, load_measured(folder / "results", folder))
+
+
+def load_reference(folder: Path) -> Reference:
+    """From the folder that eval.run wrote, or a run folder with `results`. Raises ValueError as `load_measured`."""
+    measured = load_measured(folder / "results" if (folder / "results").is_dir() else folder)
+    return Reference(folder, measured, next(iter(measured.values())).result.provenance.model_sha256)
+
+
+def reference_of(members: Sequence[ScalingRun], references: Sequence[Reference]) -> Reference | None:
+    """What the runs of an arm are to beat: the only reference, or of several the one that they started from.
+
+    Raises:
+        ValueError: they did not all start from one of several references.
+    """
+    if len(references) < 2:
+        return references[0] if references else None
+    started = {run.record.start_sha256 for run in members}
+    found = [one for one in references if one.sha256 is not None and started == {one.sha256}]
+    if not found:
+        names = ", ".join(str(one.folder) for one in references)
+        starts = ", ".join(sorted({str(run.record.start) for run in members}))
+        raise ValueError(
+            f"the runs of {members[0].arm!r} did not all start from the weights of one of the references ({names}), "
+            f"but from {starts}: name the start of every arm, or one reference for all"
+        )
+    return found[0]
 
 
 def check_runs(runs: Sequence[ScalingRun], unequal_compute: bool) -> list[str]:
