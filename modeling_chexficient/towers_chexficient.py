@@ -222,6 +222,10 @@ class CheXficientPreTrainedModel(NamesOnDisk, PeftFolders, PreTrainedModel):
     # The loss is a mean over the batch: Trainer must not rescale it by the number of accumulated batches.
     accepts_loss_kwargs = False
 
+    def __init__(self, config: CheXficientConfig, *args, **kwargs):
+        config.check_choices()
+        super().__init__(config, *args, **kwargs)
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise what is not part of a tower; towers initialise themselves."""
