@@ -2,7 +2,6 @@
 
 import errno
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from PIL import Image, ImageOps
 
 from data_scripts.films.images import open_image
 from data_scripts.synthetic import SyntheticOptions, draw_film, make_case
-from eval import predict_speed
 from eval.films import files as film_files
 from eval.films import parts
 from eval.models.load import load_evaluation_model
@@ -236,13 +234,6 @@ def test_a_full_disk_is_told_and_the_run_goes_on_from_its_parts(head, tmp_path, 
         SystemExit, match=r"scores\.skipped\.jsonl, which belongs to .*, is gone: delete .*scores\.parquet"
     ):
         main(words)
-
-
-def test_the_pipeline_gives_the_same_probabilities(base, capsys):
-    predict_speed.main(["--model", str(base), "--films", "3", "--size", "40", "--turns", "1"])
-    said = capsys.readouterr().out
-    found = re.search(r"takes [\d.]+ \[.*\] times as much \(1 turns\); probabilities differ by (\S+) at most", said)
-    assert float(found[1]) < 1e-6
 
 
 def test_outputs_that_are_not_finite_are_listed(head, tmp_path, monkeypatch):
