@@ -10,13 +10,19 @@ from typing import ClassVar
 import numpy as np
 import torch
 from datasets import Dataset
-from PIL import Image
 from torch import Tensor, nn
 from transformers import set_seed
 
 from data_scripts.prepared.films import FilmDataset, film_pixels
 from data_scripts.prepared.foreground import ForegroundSampler
-from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks, shown_structures
+from data_scripts.prepared.masks import (
+    central_square,
+    judged_rows,
+    mask_names,
+    read_masks,
+    scaled_square,
+    shown_structures,
+)
 from data_scripts.prepared.mixture import Mixture
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
 from eval.benchmarks import Benchmark
@@ -60,7 +66,7 @@ class StructuresTask(Task):
     def collate(self, films: list[dict]) -> dict[str, Tensor]:
         size = self.image_processor.size["shortest_edge"]
         masks = [read_masks(film, film["row"], self.structures, self.no_mask_is_empty) for film in films]
-        scaled = [np.stack([_scale(mask, size) for mask in of_film]) for of_film in masks]
+        scaled = [np.stack([scaled_square(mask, size) for mask in of_film]) for of_film in masks]
         return {
             "rows": rows_of(films),
             "pixel_values": film_pixels([central_square(film["image"]) for film in films], size),
@@ -214,11 +220,6 @@ def check_outlined(structures: Mapping[str, tuple[str, ...]], there: Sequence[se
     raise DataError(
         " ".join([f"masks {missing or '(any)'} are in no training film.", *hints, f"There are: {known or 'none'}"])
     )
-
-
-def _scale(mask: np.ndarray, size: int) -> np.ndarray:
-    """The central square at another size, of the same three values: no mixtures of inside and not judged."""
-    return np.asarray(central_square(Image.fromarray(mask)).resize((size, size), Image.Resampling.NEAREST))
 
 
 def _notes(structures: Mapping[str, tuple[str, ...]], there: Sequence[set[str]]) -> list[str]:
