@@ -126,7 +126,8 @@ class FilmDataset(torch.utils.data.Dataset):
         digest.update(_hash_values(self.dataset.select(self.rows), self.dataset.column_names).encode())
         for position in range(0, len(self), max(1, len(self) // 64)):
             film = self.dataset[int(self.rows[position])]
-            digest.update(_stored(film["image"]))
+            if "image" in film:
+                digest.update(_stored(film["image"]))
             for mask in film.get("masks") or ():
                 digest.update(mask["name"].encode() + _stored(mask["image"]))
         return digest.hexdigest()[:16]
