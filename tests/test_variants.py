@@ -194,7 +194,7 @@ def test_the_log_watches_the_prototypes(tiny_corpus, tmp_path, capsys):
     trainer.curator.choose(trainer.model, make_batch(trainer, range(64)), number=2)
     trainer.batches_done = 3
     trainer.curation.prototypes = F.normalize(torch.ones(4, 32) + 1e-4 * torch.eye(4, 32), dim=-1)
-    trainer._describe_prototypes()
+    trainer.log({"loss": 1.0})
     assert "the prototypes have collapsed" in capsys.readouterr().out
 
 
