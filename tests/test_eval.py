@@ -23,7 +23,6 @@ from eval.statistics.metrics import (
     label_aurocs,
     resample_weights,
     weighted_auroc,
-    weighted_average_precision,
 )
 from eval.statistics.ranked_labels import RankedLabels
 from eval.tasks.calibration import calibration, reliability_bins, two_class_softmax
@@ -65,7 +64,6 @@ def test_average_precision_equals_scikit_learn_with_ties_and_weights():
     targets = (generator.random(300) < 0.2).astype(float)
     weights = generator.integers(0, 4, (250, 300)).astype(float)
     expected = [average_precision_score(targets, scores, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(weighted_average_precision(scores, targets, weights), expected, atol=1e-12)
     judged = np.stack([targets, np.ones(300), np.where(generator.random(300) < 0.3, np.nan, targets)], axis=1)
     precisions = RankedLabels(np.stack([scores] * 3, axis=1), judged).both(weights)[:, 1]
     np.testing.assert_allclose(precisions[:, 0], expected, atol=1e-12)

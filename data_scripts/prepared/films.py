@@ -16,17 +16,11 @@ from torch import Tensor
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import fingerprint as hash_rows
-from data_scripts.prepared.mixture import Mixture, Part, load_mixture
 from data_scripts.schema import DataError
 from modeling_chexficient import resize_and_crop, to_eight_bit
 
 #: What a pair needs.
 COLUMNS = ("record_id", "image", "report")
-
-
-def load_split(dataset_dirs: Sequence[str], split: str) -> Dataset:
-    """One split of several prepared folders, one after the other (see `load_mixture`)."""
-    return load_mixture(Mixture(tuple(Part(folder) for folder in dataset_dirs)), split, COLUMNS)
 
 
 class PairDataset(torch.utils.data.Dataset):

@@ -20,11 +20,6 @@ def auroc(scores: np.ndarray, targets: np.ndarray) -> float:
     return float(weighted_auroc(scores, targets, np.ones((1, len(scores))))[0])
 
 
-def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average precision [R], with the arguments of `weighted_auroc`."""
-    return RankedLabels(scores[:, None], targets[:, None]).both(weights)[:, 1, 0]
-
-
 def label_aurocs(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """AUROC [R, labels] of `scores` [n, labels] under each row of `weights` [R, n]; films with target NaN stay out.
 
