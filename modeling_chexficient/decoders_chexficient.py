@@ -54,9 +54,9 @@ def output_maps(
     # Most towers give the embedding, before any block, as well.
     states = states[-len(channels) :]
     maps = [state if state.ndim == 4 else _tokens_as_map(vision_model, state, pixel_values) for state in states]
-    if [one.shape[1] for one in maps] != channels:
+    if [level.shape[1] for level in maps] != channels:
         raise ValueError(
-            f"the maps of {type(vision_model).__name__} have {[one.shape[1] for one in maps]} channels, but its "
+            f"the maps of {type(vision_model).__name__} have {[level.shape[1] for level in maps]} channels, but its "
             f"configuration tells {channels}: choose another tower"
         )
     return maps
