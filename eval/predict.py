@@ -94,6 +94,8 @@ class PredictArguments(FilmTableArguments):
         super().__post_init__()
         if self.films is None:
             raise ValueError("name with --films a folder, or a table with the column path")
+        if self.check_input and self.reduced_decoding:
+            raise ValueError("--check_input looks at whole films: leave out --reduced_decoding")
         if len(set(self.findings)) < len(self.findings):
             raise ValueError(f"--findings names one twice: {self.findings}")
         find_prompts(self.prompts or _PROMPTS)

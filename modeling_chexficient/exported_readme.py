@@ -75,7 +75,7 @@ def read_texts(texts):
     tokenizer.enable_truncation(given["max_tokens"])
     tokenizer.enable_padding(direction=given["padding_side"], pad_id=given["pad_id"], pad_token=given["pad_token"])
     encoded = tokenizer.encode_batch(texts)
-    ids, mask = ([one.ids for one in encoded], [one.attention_mask for one in encoded])
+    ids, mask = ([text.ids for text in encoded], [text.attention_mask for text in encoded])
     return {"input_ids": np.int64(ids), "attention_mask": np.int64(mask)}
 
 '''

@@ -207,7 +207,7 @@ class CheXficientImageProcessor(BaseImageProcessor):
         films = []
         for film_maps, grid in self._with_grids(maps, target_sizes):
             sample = sampler(grid, maps.device)
-            on_film = torch.stack([sample(one) for one in film_maps])
+            on_film = torch.stack([sample(film_map) for film_map in film_maps])
             films.append(on_film.masked_fill(on_film.isneginf(), torch.nan))
         return films
 

@@ -21,6 +21,7 @@ from .precision_chexficient import hold_base, loading_arguments
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
 RECORD_FILE = "chexficient_adapter.json"
+FORMAT_VERSION = 1
 # What decides which tensors a head has.
 SHAPING_FIELDS = ("num_labels", "mask_decoder", "clip_logits")
 # Parts that PEFT puts into the names of the model's own tensors.
@@ -54,7 +55,7 @@ class PeftFolders:
             config = kwargs.get("config")
             if isinstance(config, PretrainedConfig):
                 kwargs["config"] = copy.deepcopy(config)
-                _set_fields(kwargs["config"], record)
+                _set_fields(kwargs["config"], place, record)
             else:
                 kwargs = {**head_arguments(record["head"]), **kwargs}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
@@ -110,7 +111,7 @@ class PeftFolders:
         _check_task(type(self).__name__, place, record)
         _check_tower(self, place, record)
         config = copy.deepcopy(self.config)
-        _set_fields(config, record)
+        _set_fields(config, place, record)
         changed = {
             name for name in head_arguments(record["head"]) if getattr(config, name) != getattr(self.config, name)
         }
@@ -123,7 +124,7 @@ class PeftFolders:
             )
         if any(getattr(config, name, None) != getattr(self.config, name, None) for name in SHAPING_FIELDS):
             self._replace_head(config)
-        _set_fields(self.config, record)
+        _set_fields(self.config, place, record)
 
     def _replace_head(self, config: PretrainedConfig) -> None:
         model: Any = self
@@ -170,15 +171,15 @@ def _save_without_adapters(model, save_directory, *args, **kwargs):
     return type(model).save_pretrained(model, save_directory, *args, **kwargs)
 
 
-def _file(place, name: str, arguments: Mapping[str, Any]) -> str | None:
-    """A file of an adapter folder or Hub id; None where there is none."""
+def find_file(place, name: str, arguments: Mapping[str, Any]) -> str | None:
+    """A file of a folder or Hub id; None where there is none. `arguments` may hold those of `FILE_ARGUMENTS`."""
     given = {name: arguments[name] for name in FILE_ARGUMENTS if arguments.get(name) is not None}
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")}
     return cached_file(place, name, **given, **quiet)
 
 
 def _weights(place, arguments: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    file = _file(place, "adapter_model.safetensors", arguments)
+    file = find_file(place, "adapter_model.safetensors", arguments)
     return {} if file is None else load_file(file)
 
 
@@ -218,12 +219,18 @@ def _read(place, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of an adapter folder or Hub id; None where there is none."""
     if place is None or Path(str(place)).is_file():
         return None
-    file = _file(place, RECORD_FILE, arguments)
-    if file is None:
-        return None
+    file = find_file(place, RECORD_FILE, arguments)
+    return None if file is None else read_fields(file)
+
+
+def read_fields(file: str | Path) -> dict[str, Any]:
+    """What the record of an adapter holds. Raises ValueError, which names the file, where it is broken or too new."""
     try:
         record = json.loads(Path(file).read_text())
         record["task"], record["head"], record["tower_sha256"]
+        version = record["format_version"]
+        if version > FORMAT_VERSION:
+            raise ValueError(f"it is of format {version}, this code reads up to {FORMAT_VERSION}: update the package")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} cannot be read: {error!r}") from error
     return record
@@ -239,9 +246,23 @@ def head_arguments(head: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _set_fields(config: PretrainedConfig, record: dict[str, Any]) -> None:
-    for name, value in head_arguments(record["head"]).items():
-        setattr(config, name, value)
+def _set_fields(config: PretrainedConfig, place, record: dict[str, Any]) -> None:
+    fields = head_arguments(record["head"])
+    try:
+        unknown = [name for name in fields if not hasattr(config, name)]
+        if unknown:
+            raise ValueError(f"there is no {', '.join(unknown)}")
+        for name, value in fields.items():
+            setattr(config, name, value)
+        # No class is asked for: where it is remote code, that of the configuration is there twice.
+        if fields:
+            config.check_choices()
+    except ValueError as error:
+        # Such as the copy beside an older base, which is what runs without this package.
+        raise ValueError(
+            f"{place} was trained with newer code than this ({Path(__file__).parent}): {error}. Update the package, or "
+            "have it write the code beside the base anew: AutoModel.from_pretrained(BASE).save_pretrained(BASE)"
+        ) from error
 
 
 def _check_task(class_name: str, place, record: dict[str, Any]) -> None:

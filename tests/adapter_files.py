@@ -87,15 +87,24 @@ def shake(model: torch.nn.Module, trainable_only: bool = False) -> None:
 
 @torch.no_grad()
 def make_adapter(
-    base: Path, folder: Path, task: str = "image-classification", labels=("effusion", "edema"), seed: int = 1, **lora
+    base: Path,
+    folder: Path,
+    task: str = "image-classification",
+    labels=("effusion", "edema"),
+    seed: int = 1,
+    head: dict | None = None,
+    **lora,
 ) -> SavedAdapter:
-    """An adapter with random weights; without arguments for LoRA a head alone, with `hira` one of HiRA."""
+    """An adapter with random weights; without arguments for LoRA a head alone, with `hira` one of HiRA.
+
+    `head` holds more fields of its configuration.
+    """
     torch.manual_seed(seed)
     head_class, part = HEAD[task]
     fields = {"problem_type": "multi_label_classification", "id2label": dict(enumerate(labels))}
     if task == "semantic-segmentation":
         fields["mask_decoder"] = "linear"
-    model = head_class.from_pretrained(base, **fields)
+    model = head_class.from_pretrained(base, **fields | (head or {}))
     lora = lora or {"target_modules": DUMMY_TARGET_MODULES}
     saved = [part, *lora.pop("modules_to_save", [])]
     hira = lora.pop("hira", False)

@@ -1,6 +1,7 @@
 """Adapter folders given straight to transformers: the model that was trained, or a refusal."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -144,6 +145,23 @@ def test_what_an_adapter_does_not_fit_is_refused(base, saved, tmp_path):
     model = AutoModelForImageClassification.from_pretrained(findings)
     with pytest.raises(ValueError, match="another head than the adapters on this model"):
         model.load_adapter(str(tmp_path / "two"), adapter_name="two")
+
+
+@pytest.mark.parametrize("way", ["Auto class", "load_adapter"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 99}, "it is of format 99, this code reads up to 1"),
+        ({"head": {"num_labels": 3, "attention_rank": 4}}, "trained with newer code .* there is no attention_rank"),
+        ({"head": {"image_pooling": "attention"}}, "trained with newer code .* image_pooling must be one of"),
+    ],
+)
+def test_adapters_of_newer_code_are_refused(way, changes, message, base, saved, tmp_path):
+    folder = shutil.copytree(saved["image-classification"].folder, tmp_path / "adapter")
+    record = folder / "chexficient_adapter.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | changes))
+    with pytest.raises(ValueError, match=message):
+        give(way, "image-classification", folder, base)
 
 
 def test_an_adapter_of_a_plain_tower_is_no_classifier_of_transformers(tmp_path):

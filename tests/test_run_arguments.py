@@ -8,6 +8,9 @@ from transformers import TrainingArguments
 from tests.training import RECIPE
 from train.adapt.__main__ import ARGUMENTS as ADAPTING
 from train.adapt.arguments import AdaptTrainingArguments
+from train.adapt.reports import ReportArguments
+from train.masked_autoencoding.arguments import AutoencoderArguments
+from train.pretrain.arguments import ModelArguments
 from train.pretrain.run import ARGUMENTS as PRETRAINING
 from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.arguments import (
@@ -101,3 +104,17 @@ def test_the_help_can_be_printed(classes, word, capsys):
         parse_recipe(classes, [word])
     assert end.value.code == 0
     assert "--learning_rate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "message"), [("{'a': 1}", "which is no JSON"), ("3", "it must be a mapping")])
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (ModelArguments, "text_config"),
+        (ReportArguments, "language_model_config"),
+        (AutoencoderArguments, "vision_config"),
+    ],
+)
+def test_configurations_that_are_no_mappings_are_named(arguments, name, given, message):
+    with pytest.raises(ValueError, match=f"{name} is {given!r}, {message}"):
+        arguments(**{name: given})

@@ -181,7 +181,7 @@ def adapt(arguments: Arguments) -> None:
     points = write_points(weights, task, mixture, args)
     if args.should_save:
         run.write(run_dir)
-        print("\n".join([summary(trainer, run, results, weights), *([points] if points else [])]))
+        print("\n".join([summary(run, results, weights), *([points] if points else [])]))
     leave_together()
 
 
@@ -267,7 +267,7 @@ def judge_finished(
     return result
 
 
-def summary(trainer: AdaptTrainer, run: AdaptRun, result: TaskResult | str, weights: Path) -> str:
+def summary(run: AdaptRun, result: TaskResult | str, weights: Path) -> str:
     validation = run.validation
     lines = [
         f"{run.method} on {run.train_films:,} films of {run.train_patients:,} patients: "
