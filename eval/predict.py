@@ -186,13 +186,13 @@ def read_points(model: EvaluationModel, scorer: Scorer, file: str | None) -> Ope
     """The operating points in `file`, or those beside the model; None where it has none.
 
     Raises:
-        ValueError: they are of other weights or another kind of score, or the file is none of operating points.
+        ValueError: they are of another model or another kind of score, or the file is none of operating points.
     """
     found = Path(file) if file is not None else find_points(model.name, model.revision)
     if found is None:
         return None
     points = OperatingPoints.load(found)
-    points.check_weights(model.weights_sha256, model.name)
+    points.check_model(model.name, model.weights_sha256, model.image_processor, model.outputs)
     wanted = DIFFERENCE if scorer.kind == DIFFERENCE else LOGIT
     if points.score != wanted:
         raise ValueError(f"{found} has points for a {points.score}, {model.name} gives a {wanted}")

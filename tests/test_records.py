@@ -58,6 +58,7 @@ ADDED = {
     "thin_films": 0,
     "study_rule": "none",
     "studies": None,
+    "outputs": None,
 }
 
 
