@@ -125,6 +125,11 @@ def read_run(folder: Path, results_dir: Path | None = None) -> FinishedRun:
     kind = _kind_of(record)
     if not (folder / _weights_name(kind)).is_dir():
         raise ValueError(f"{folder} is not a finished run: {folder / _weights_name(kind)} is missing")
+    if not record.is_of(folder / _weights_name(kind)):
+        raise ValueError(
+            f"{folder / _weights_name(kind)} holds other weights than {folder / RUN_FILE} tells of: put those of the "
+            "run back, or train it anew"
+        )
     results_dir = results_dir or folder / "results"
     return FinishedRun(folder, kind, record, results_dir, load_results(results_dir))
 

@@ -29,6 +29,8 @@ OF_ADAPTERS = (*ADAPTER_PARTS, ".modules_to_save.")
 # Parts of a tower that some models leave out, and that no adapter depends on.
 UNUSED_PARTS = ("pooler.", "head.", "embeddings.mask_token")
 CHUNK_BYTES = 1 << 22
+# Where the weights of a whole model are, the likeliest first.
+_WEIGHTS = ("model*.safetensors", "*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def identify_base(model_name_or_path: str | Path, revision: str | None = None) -
         ValueError: it has no configuration or no weights.
     """
     folder = local_folder(model_name_or_path, revision)
-    weights = weights_sha256(folder)
+    # An adapter beside it is no part of it.
+    weights = _hash_of_files(folder, *_WEIGHTS)
     if weights is None or not (folder / "config.json").is_file():
         raise ValueError(f"{model_name_or_path} is no base of an adapter: it lacks config.json or model.safetensors")
     return BaseIdentity(
@@ -111,11 +114,16 @@ def commit_of(name: str | Path, revision: str | None = None) -> str | None:
 
 
 def weights_sha256(model: str | Path, revision: str | None = None) -> str | None:
-    """Hash of the weights in `local_weights`, in the order of their names; None where there are none."""
+    """Hash of the weights in `local_weights`, in the order of their names; None where there are none.
+
+    Of a folder that holds a model and an adapter on it, that of the adapter, which is what is loaded.
+    """
     folder = local_weights(model, revision)
-    if folder is None:
-        return None
-    patterns = ("model*.safetensors", "*.safetensors", "*.bin")
+    return None if folder is None else _hash_of_files(folder, "adapter_model.safetensors", *_WEIGHTS)
+
+
+def _hash_of_files(folder: Path, *patterns: str) -> str | None:
+    """Hash of the files of the first pattern that there are; None where there are none."""
     files = next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
     digest = hashlib.sha256()
     for file in files:

@@ -349,6 +349,9 @@ def test_runs_that_are_not_finished_judged_or_clean(run):
     dry_run(run, "--public")
     other = load_file(run / "model" / "model.safetensors")
     save_file({name: value + 1 for name, value in other.items()}, run / "model" / "model.safetensors")
+    assert "holds other weights than" in refusal(run)
+    # Of a run of an early version.
+    change_json(run / "run.json", lambda content: content.pop("weights_sha256"))
     assert "was measured on other weights" in refusal(run)
     shutil.rmtree(run / "results")
     assert "holds no result: evaluate the model first" in refusal(run)
