@@ -8,6 +8,7 @@ With `check_input=True`, in the constructor or in a call, they warn of images th
 film, with the reasons (`input_check_chexficient`); with `check_input="refuse"` they raise ValueError.
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from transformers import (
 )
 
 from .base_identity_chexficient import weights_sha256
+from .configuration_chexficient import CheXficientConfig
 from .film_loading_chexficient import load_film, load_films, load_films_of_message
 from .image_processing_chexficient import CheXficientImageProcessor
 from .modeling_chexficient_heads import HEADS
@@ -39,6 +41,10 @@ from .operating_points_chexficient import (
     sigmoid,
 )
 
+_NO_PHOTO = (
+    'labels are asked for as "This is a photo of LABEL.", the words of transformers, which no report has and which no '
+    'figure of the model is of: pass hypothesis_template="{}" for the labels as they are'
+)
 #: As `threshold`: the operating points beside the weights.
 VALIDATED = "validated"
 
@@ -181,6 +187,8 @@ class CheXficientZeroShotImageClassificationPipeline(_KnowsPoints, _ScalesFilms,
 
         def preprocess(self, image, candidate_labels=None, points=None, **kwargs):
             if points is None:
+                if "hypothesis_template" not in kwargs and self.model.config.model_type == CheXficientConfig.model_type:
+                    warnings.warn(_NO_PHOTO, stacklevel=2)
                 return super().preprocess(image, candidate_labels=candidate_labels, **kwargs)
             pairs = [pair for name in candidate_labels for pair in points.point(name).prompts]
             prompts = [prompt for pair in pairs for prompt in pair]
