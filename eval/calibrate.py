@@ -186,9 +186,9 @@ def check(
     """How the points do on the films that the arguments name, and what a reader must know of these films.
 
     Raises:
-        ValueError: the points are of other weights or lack a finding that is asked for, or no film tells of any.
+        ValueError: the points are of another model or lack a finding that is asked for, or no film tells of any.
     """
-    points.check_weights(model.weights_sha256, model.name)
+    points.check_model(model.name, model.weights_sha256, model.image_processor, model.outputs)
     films = read_films(arguments)
     names = arguments.findings or list(points.points)
     targets = label_targets(films, names, arguments.unlisted_is_absent)

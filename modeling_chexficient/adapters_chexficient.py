@@ -50,7 +50,7 @@ from .base_identity_chexficient import (
     vision_tower,
     weights_sha256,
 )
-from .peft_folders_chexficient import saves_without_adapters
+from .peft_folders_chexficient import saves_without_adapters, takes_its_own_head_alone
 from .precision_chexficient import is_quantised, loading_arguments
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
@@ -178,7 +178,9 @@ def load_adapter(
     # Quantised or twice rounded, the same weights have another hash.
     if dtype != torch.float16 and not is_quantised(model):
         check_tower(str(directory), record, tower_sha256(vision_tower(model)), place)
-    return attach(model, folder, read_config(folder), read_weights(folder), adapter_name, precision)
+    attached = attach(model, folder, read_config(folder), read_weights(folder), adapter_name, precision)
+    takes_its_own_head_alone(attached, dataclasses.asdict(record))
+    return attached
 
 
 def _loading(directory: str, record: AdapterRecord) -> dict:

@@ -137,8 +137,8 @@ class CheXficientImageProcessor(BaseImageProcessor):
 
         Args:
             outputs: of `CheXficientForSemanticSegmentation`.
-            target_sizes: (height, width) of every film before this processor resized and cut it. By default maps are
-                of the square, at the size of the logits.
+            target_sizes: (height, width) of every film, upright, before this processor resized and cut it. By default
+                maps are of the square, at the size of the logits.
             return_segmentation_scores: give {"segmentation": the map, "segmentation_scores": fp32 [L, H, W], the
                 logits of every structure, -inf where nothing was seen} per film, as image processors of transformers.
 

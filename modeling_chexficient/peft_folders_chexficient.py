@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from transformers import PretrainedConfig
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
-from .base_identity_chexficient import OF_ADAPTERS, tower_sha256, vision_tower
+from .base_identity_chexficient import OF_ADAPTERS, commit_of, tower_sha256, vision_tower
 from .precision_chexficient import hold_base, loading_arguments
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
@@ -44,7 +44,8 @@ class PeftFolders:
         """
         adapter = kwargs.get("adapter_kwargs") or {}
         place = adapter.get("_adapter_model_path") or pretrained_model_name_or_path
-        record = _read(place, adapter if "_adapter_model_path" in adapter else kwargs)
+        source = adapter if "_adapter_model_path" in adapter else kwargs
+        record, revision = _read(place, source), source.get("revision")
         precision = "fp32"
         if record is not None:
             _check_task(cls.__name__, place, record)
@@ -59,15 +60,14 @@ class PeftFolders:
             else:
                 kwargs = {**head_arguments(record["head"]), **kwargs}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        # What lies beside the weights is found by these; `name_or_path` is that of an adapter's base.
+        model.loaded_revision = None if place is None else commit_of(place, revision)
         if record is not None:
-            # `name_or_path` and the commit are the base's: what lies beside the adapter is found by these.
-            model = loaded[0] if isinstance(loaded, tuple) else loaded
             model.loaded_from = str(place)
-            model.loaded_revision = (adapter if "_adapter_model_path" in adapter else kwargs).get("revision")
         if record is not None and precision != "fp32":
-            model = loaded[0] if isinstance(loaded, tuple) else loaded
             hold_base(model, precision)
-            _set_weights(model, _weights(place, adapter if "_adapter_model_path" in adapter else kwargs), "default")
+            _set_weights(model, _weights(place, source), "default")
         return loaded
 
     def load_adapter(self, peft_model_id=None, *args, **kwargs):
@@ -134,6 +134,37 @@ class PeftFolders:
         fresh = type(model)(config, vision_model=model.vision_model).to(model.device, model.dtype)
         for name, part in fresh.named_children():
             setattr(model, name, part)
+
+
+def takes_its_own_head_alone(peft_model, record: Mapping[str, Any]) -> None:
+    """Let peft's own `load_adapter` refuse what would be called by the labels of the adapter that is there already.
+
+    peft holds several heads, of which one is active, under one configuration.
+
+    Args:
+        peft_model: with the adapter of `record` (of `RECORD_FILE`).
+    """
+    peft_model.adapter_record = dict(record)
+    peft_model.load_adapter = MethodType(_load_beside, peft_model)
+
+
+def _load_beside(peft_model, model_id, *args, **kwargs):
+    """As `PeftModel.load_adapter`. Raises ValueError for an adapter of ours with another head, or of another tower."""
+    record, there = _read(model_id, kwargs), peft_model.adapter_record
+    if record is not None:
+        for name, what in (("task", "task"), ("tower_sha256", "base")):
+            if record[name] != there[name]:
+                raise ValueError(
+                    f"{model_id} was trained on another {what} than the adapter that is there: load it anew"
+                )
+        head, own = head_arguments(record["head"]), head_arguments(there["head"])
+        changed = sorted(name for name in head.keys() | own.keys() if head.get(name) != own.get(name))
+        if changed:
+            raise ValueError(
+                f"{model_id} has another head than the adapter that is there ({', '.join(changed)}), whose names its "
+                "outputs would get: hold them in an AdapterSet of modeling_chexficient, or load the base once more"
+            )
+    return type(peft_model).load_adapter(peft_model, model_id, *args, **kwargs)
 
 
 def without_adapters(model, state_dict: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
@@ -273,10 +304,19 @@ def _check_task(class_name: str, place, record: dict[str, Any]) -> None:
 
 
 def _check_tower(model, place, record: dict[str, Any]) -> None:
-    # Rounded once more or quantised, the same weights have another hash.
+    tower = vision_tower(model)
     if getattr(model, "is_quantized", False) or model.dtype == torch.float16:
-        return
-    found = tower_sha256(vision_tower(model))
+        # Rounded once more or quantised, the same weights have another hash: those in its folder are looked at.
+        if not model.name_or_path or not Path(model.name_or_path).is_dir():
+            return
+        verbosity = logging.get_verbosity()
+        # That a head is not in the base is no news here.
+        logging.set_verbosity_error()
+        try:
+            tower = vision_tower(type(model).from_pretrained(model.name_or_path, dtype=torch.float32))
+        finally:
+            logging.set_verbosity(verbosity)
+    found = tower_sha256(tower)
     if found != record["tower_sha256"]:
         base = record.get("base", {}).get("name", "another model")
         raise ValueError(
@@ -285,4 +325,11 @@ def _check_tower(model, place, record: dict[str, Any]) -> None:
         )
 
 
-__all__ = ["RECORD_FILE", "PeftFolders", "head_arguments", "saves_without_adapters", "without_adapters"]
+__all__ = [
+    "RECORD_FILE",
+    "PeftFolders",
+    "head_arguments",
+    "saves_without_adapters",
+    "takes_its_own_head_alone",
+    "without_adapters",
+]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from peft import HiraConfig, LoraConfig, get_peft_model
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from tokenizers import Tokenizer, pre_tokenizers
@@ -72,6 +74,14 @@ def save_base(folder: Path, kind: str = "dinov2", seed: int = 0) -> Path:
     tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)}, model_max_length=16)
     CheXficientProcessor(CheXficientImageProcessor(SIDE), tokenizer).save_pretrained(folder)
     return folder
+
+
+def in_the_cache(folder: Path, name: str, commit: str) -> None:
+    """As if the Hub's repository `name` with the files of `folder` had been loaded before."""
+    place = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, place / "snapshots" / commit)
+    (place / "refs").mkdir(exist_ok=True)
+    (place / "refs" / "main").write_text(commit)
 
 
 @torch.no_grad()

@@ -164,6 +164,20 @@ def test_adapters_of_newer_code_are_refused(way, changes, message, base, saved, 
         give(way, "image-classification", folder, base)
 
 
+@torch.no_grad()
+def test_in_half_precision_the_base_is_still_looked_at(base, saved, tmp_path):
+    """In fp16 the weights in memory have another hash; an adapter must not run on a base that was changed since."""
+    adapter = saved["image-classification"]
+    right = AutoModelForImageClassification.from_pretrained(adapter.folder, dtype=torch.float16).eval()
+    torch.testing.assert_close(right(pixel_values=pixels().half()).logits.float(), adapter.logits, rtol=0.1, atol=0.1)
+    folder = shutil.copytree(adapter.folder, tmp_path / "adapter")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(save_base(tmp_path / "changed", seed=9))
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"was trained on the vision tower of .* the weights differ"):
+        AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float16)
+
+
 def test_an_adapter_of_a_plain_tower_is_no_classifier_of_transformers(tmp_path):
     torch.manual_seed(0)
     Dinov2Model(TOWERS["dinov2"]).save_pretrained(tmp_path / "tower")

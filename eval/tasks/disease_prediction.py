@@ -5,6 +5,7 @@ The model itself is not trained here. A model that was adapted before (`train.ad
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -53,12 +54,13 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
     names, parts, notes = prepare_features(benchmark, model, splits, settings)
     dataset = splits[benchmark.split]
     studies = Studies.of(dataset, settings.study_rule)
-    parts["test"] = test = _of_studies(parts["test"], studies)
+    parts["test"] = test = _of_studies(parts["test"], studies, names)
+    pool = partial(studies.scores, labels=names)
     shares = []
     for share in sorted(set(settings.label_shares)):
         # All labels are one sample, whatever the seed.
         seeds = range(settings.seed, settings.seed + (settings.num_seeds if share < 1 else 1))
-        drawn = probe_share(names, parts, share, list(seeds), settings.resamples, settings.seed, studies.scores)
+        drawn = probe_share(names, parts, share, list(seeds), settings.resamples, settings.seed, pool)
         shares.append(_Share(*drawn))
     last = shares[-1]
     if last.result.macro.value is None:
@@ -90,10 +92,10 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
     )
 
 
-def _of_studies(test: LabelledFeatures, studies: Studies) -> LabelledFeatures:
+def _of_studies(test: LabelledFeatures, studies: Studies, names: list[str]) -> LabelledFeatures:
     """The test with targets and patients of studies; its features stay those of films where scores are pooled."""
     features = studies.embeddings(torch.from_numpy(test.features)).numpy()
-    return LabelledFeatures(features, studies.targets(test.targets), test.patients[studies.first])
+    return LabelledFeatures(features, studies.targets(test.targets, names), test.patients[studies.first])
 
 
 def prepare_features(
