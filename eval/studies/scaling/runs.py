@@ -224,7 +224,8 @@ def _check_settings(arm: str, members: Sequence[ScalingRun], unequal_compute: bo
         if different:
             raise ValueError(
                 f"{members[0].folder} and {run.folder} are both {arm!r}, and differ in more than films and seed: "
-                f"{different}; if that makes another arm, say so with --by"
+                f"{different}; if that makes another arm, say so with --by; what was planned by the number of "
+                "films must be given to the trainer"
             )
 
 
