@@ -347,6 +347,9 @@ def test_a_comparison_may_span_grids(place, capsys):
     main([study])
     assert Path("compared").read_text() == "out/first/slow-0 out/second/fast-0 out/second/fast-1 --out c"
     assert "comparing second, 3 cells" in capsys.readouterr().out
+    # A part of it is compared with all that is there; what would be compared is told alike.
+    main([study, "--only", "second", "--dry_run"])
+    assert "out/first/slow-0 out/second/fast-0 out/second/fast-1 --out c" in capsys.readouterr().out
     with pytest.raises(
         SystemExit, match=r"grids\.second\.compare\.beside: grid 'frist' is unknown, did you mean 'first'"
     ):
