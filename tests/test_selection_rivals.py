@@ -160,6 +160,12 @@ def test_a_model_that_cannot_tell_reports_apart_drops_none_as_wrong():
     assert (selection.roles == Role.OUTLIER).sum() == 10
     assert selection.kept.sum() == 200
     assert "more than 50% of the reports seem to be of other films" in selection.note
+    # Broken films, however many, say nothing of that.
+    known, broken = F.normalize(images + 0.3 * texts, dim=1), torch.arange(400) < 240
+    known[broken] = unit(240, 2)
+    told = select_leverage(images, known, pair_features(images, known), ~broken, 1.0, LeverageConstants())
+    assert told.note is None
+    assert (told.roles == Role.OUTLIER).sum() == 240
     believed = LeverageConstants(leverage_most_wrong=1.0)
     strict = select_leverage(images, texts, pair_features(images, texts), sound, 0.5, believed)
     assert (strict.roles == Role.OUTLIER).sum() > 250

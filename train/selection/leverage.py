@@ -167,11 +167,16 @@ def select_leverage(
     """
     count, target = len(features), round(keep_share * len(features))
     roles = torch.full((count,), int(Role.REDUNDANT), dtype=torch.int8, device=features.device)
-    agreement = better_than_mismatched(image_embeds, text_embeds, constants.agreement_scale)
+    roles[~sound] = Role.OUTLIER
+    if not sound.any():
+        return Selection(roles)
+    # Of sound films alone: broken ones agree with nothing, which tells nothing of reports.
+    images, texts = image_embeds[sound], text_embeds[sound]
+    agreement = better_than_mismatched(images, texts, constants.agreement_scale)
     knows = wrong_share(agreement) <= constants.leverage_most_wrong
-    lone = lone_reports(text_embeds, constants.leverage_lone_share)
+    lone = lone_reports(texts, constants.leverage_lone_share)
     gates = torch.where(lone, constants.leverage_lone_gate, constants.leverage_gate)
-    roles[~sound | (agreement < gates) & knows] = Role.OUTLIER
+    roles[sound.nonzero().squeeze(1)[(agreement < gates) & knows]] = Role.OUTLIER
     candidates = (roles != Role.OUTLIER).nonzero().squeeze(1)
     number = min(constants.leverage_clusters, len(candidates))
     note = None if knows else _CANNOT_TELL.format(constants.leverage_most_wrong)
