@@ -6,12 +6,12 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
 
+from data_scripts.prepared.foreground import ForegroundSampler
 from modeling_chexficient.base_identity_chexficient import identify_base
 from modeling_chexficient.decoders_chexficient import ImageUNetDecoder
 from modeling_chexficient.modeling_chexficient_losses import entropy_and_dice
 from tests.adaptation import film, read_arguments, save_base, words, write_corpus
 from train.adapt.__main__ import build_task, build_trainer, main
-from train.adapt.sampler import ForegroundSampler
 from train.runs.folder import checkpoint_to_resume
 
 

@@ -6,9 +6,12 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig
 
+from eval.records.runs import Run
 from modeling_chexficient import CheXficientModel
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 from tests.adaptation import SIDE, TOWERS, save_base
 from tests.tiny_models import tiny_tokenizer
+from train.pretrain.__main__ import main
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.model import build_model, build_tokenizer
 
@@ -49,6 +52,25 @@ def test_a_whole_model_brings_its_image_size_and_space(whole):
         with pytest.raises(ValueError, match=f"{name} is {value}, but .* was trained with .*: leave {name} out"):
             build(model=whole, **{name: value})
         build(model=whole, **{name: getattr(model.config, name)})
+
+
+def test_a_run_tells_what_it_went_on_from(tiny_corpus, tmp_path):
+    base = str(save_base(tmp_path / "base", "resnet"))
+    words = ["--model", base, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path / "run"), "--use_cpu"]
+    words += [
+        "--selection",
+        "none",
+        "--max_steps",
+        "1",
+        "--per_device_train_batch_size",
+        "4",
+        "--max_text_length",
+        "32",
+    ]
+    main([*words, "--dataloader_pin_memory", "false"])
+    run = Run.load(tmp_path / "run")
+    assert (run.start, run.start_sha256) == (base, weights_sha256(base))
+    assert weights_sha256(tmp_path / "run" / "model") != run.start_sha256
 
 
 def test_towers_have_the_published_space_by_default():

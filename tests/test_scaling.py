@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,22 @@ from scipy.stats import norm
 from data_scripts.prepared.id_files import write_ids
 from eval.artifacts import save_artifact
 from eval.records.estimates import Estimate
-from eval.records.results import Direction, RetrievalResult, SegmentationResult, ZeroShotResult
-from eval.records.runs import Flops
+from eval.records.results import Direction, RetrievalResult, SegmentationResult, StructureResult, ZeroShotResult
+from eval.records.runs import Flops, SelfSupervisedRun
 from eval.scores import ZeroShotScores, scores_path
 from eval.studies.scaling.__main__ import main
+from eval.studies.scaling.claims import holds, judge_claims, minus
 from eval.studies.scaling.curves import seed_deviations, shared_sizes
 from eval.studies.scaling.power_laws import fit_power_laws, log_slopes
-from eval.studies.scaling.runs import load_measured, resampled_errors
+from eval.studies.scaling.results import Curve, Pair, Point
+from eval.studies.scaling.runs import (
+    Reference,
+    ScalingRun,
+    load_measured,
+    load_reference,
+    reference_of,
+    resampled_errors,
+)
 from eval.tasks.zero_shot import judge
 from tests.run_records import adapt_run, pretrain_run
 from tests.test_compare import NAMES, PREVALENCE, write_run
@@ -46,6 +56,11 @@ def write_cell(
     return folder
 
 
+def change_run(folder: Path, **values) -> None:
+    path = folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 def law(a: float, b: float, c: float, films: int) -> float:
     return a * films**-b + c
 
@@ -64,6 +79,51 @@ def study(tmp_path_factory) -> Path:
             folder = root / f"unicl-{films}-{seed}"
             write_cell(folder, law(3.2, 0.38, 0.06, films), films, seed, films + 7 + seed, subset=subset, **UNICL)
     write_run(root / "start", scores_of(0.21, 99))
+    return root
+
+
+def film_run(seed: int, films: int, **changes) -> SelfSupervisedRun:
+    values = {"seed": seed, "steps": 1000, "seconds": 5.0, "settings": {}, "films": films, "films_trained": 32_000}
+    return SelfSupervisedRun(**values | {"plan": {}, "flops": Flops(5e15)} | changes)
+
+
+def add_benchmark(folder: Path, name: str, error: float, noise: int) -> None:
+    """The results of another benchmark in a run folder, made of scores of their own."""
+    other = write_run(folder / "other", scores_of(error, noise)) / "results" / "zero_shot_findings.json"
+    values = json.loads(other.read_text()) | {"benchmark": name}
+    values["provenance"] |= {"dataset_fingerprint": name}
+    (folder / "results" / f"{name}.json").write_text(json.dumps(values))
+    scores_path(other).rename(scores_path(folder / "results" / f"{name}.json"))
+
+
+@pytest.fixture(scope="module")
+def paradigms(tmp_path_factory) -> Path:
+    """Three arms on findings and tubes, each paradigm from a start of its own."""
+    root = tmp_path_factory.mktemp("paradigms")
+    laws = {
+        "reports": ((0.8, 0.18, 0.03), (0.8, 0.12, 0.06)),
+        "unicl": ((3.2, 0.38, 0.03), (0.8, 0.12, 0.055)),
+        "films": ((0.4, 0.04, 0.0), (0.9, 0.20, 0.02)),
+    }
+    starts = {"clip": "a" * 64, "dino": "b" * 64}
+    for arm, of_benchmark in laws.items():
+        for number, films in enumerate(SIZES):
+            for seed in range(2):
+                noise, folder = 100 * number + 10 * len(arm) + seed, root / f"{arm}-{films}-{seed}"
+                settings = UNICL if arm == "unicl" else {}
+                write_cell(folder, law(*of_benchmark[0], films), films, seed, noise, **settings)
+                if arm == "films":
+                    film_run(seed, films, start="starts/dino", start_sha256=starts["dino"]).write(folder)
+                else:
+                    change_run(folder, start="starts/clip", start_sha256=starts["clip"])
+                add_benchmark(folder, "tubes", law(*of_benchmark[1], films), noise + 5)
+    for name, (error, of_tubes) in {"clip": (0.26, 0.40), "dino": (0.30, 0.10)}.items():
+        write_run(root / name, scores_of(error, 99))
+        add_benchmark(root / name, "tubes", of_tubes, 98)
+        for path in (root / name / "results").glob("*.json"):
+            values = json.loads(path.read_text())
+            values["provenance"] |= {"model_sha256": starts[name]}
+            path.write_text(json.dumps(values))
     return root
 
 
@@ -142,6 +202,62 @@ def test_what_is_written_says_so(found):
     assert image.imread(out.with_suffix(".png")).std() > 0.05
 
 
+def test_every_arm_has_to_beat_the_start_of_its_own_paradigm(paradigms, tmp_path):
+    arms = cells(paradigms, "reports", "unicl", "films")
+    starts = ["--reference", str(paradigms / "clip"), str(paradigms / "dino"), "--reference_name", "its start"]
+    result = run(arms, tmp_path / "out", *starts)
+    curves = {(curve["benchmark"], curve["arm"]): curve for curve in result["curves"]}
+    clip, dino = ("reports", "reports and labels (UniCL)"), "films alone (self-distillation)"
+    for benchmark, (of_clip, of_dino) in {"zero_shot_findings": (0.26, 0.30), "tubes": (0.40, 0.10)}.items():
+        for arm in clip:
+            assert curves[benchmark, arm]["reference"]["value"] == pytest.approx(of_clip, abs=0.02)
+        assert curves[benchmark, dino]["reference"]["value"] == pytest.approx(of_dino, abs=0.02)
+        assert curves[benchmark, dino]["reference"] != curves[benchmark, clip[0]]["reference"]
+    of_tubes = curves["tubes", dino]
+    assert of_tubes["points"][0]["below_reference"]["high"] < 0 < of_tubes["films_to_beat"]["value"]
+    assert "films needed to beat its start: " in (tmp_path / "out.txt").read_text()
+    assert image.imread(tmp_path / "out.png").std() > 0.05
+    # One reference is for all of them; of several, one must be where an arm started.
+    result = run(arms, tmp_path / "out", "--reference", str(paradigms / "clip"))
+    assert len({curve["reference"]["value"] for curve in result["curves"] if curve["benchmark"] == "tubes"}) == 1
+    others = ["--reference", str(paradigms / "clip"), str(paradigms / "reports-300-0")]
+    with pytest.raises(SystemExit, match=r"'films alone \(self-distillation\)' did not all start .* starts/dino"):
+        run(arms, tmp_path / "out", *others)
+
+
+def test_published_claims_are_said_as_found(paradigms, tmp_path):
+    starts = ["--reference", str(paradigms / "clip"), str(paradigms / "dino"), "--reference_name", "its start"]
+    result = run(cells(paradigms, "films", "reports", "unicl"), tmp_path / "out", *starts)
+    found = {(claim["claim"], claim["benchmark"], claim["arms"]): claim for claim in result["claims"]}
+    films, reports, unicl = "films alone (self-distillation)", "reports", "reports and labels (UniCL)"
+    # By the laws that the errors were made of.
+    for arm, exponent in ((reports, 0.18), (unicl, 0.38)):
+        assert found["findings", "zero_shot_findings", f"{arm} - {films}"]["holds"] is True, exponent
+        assert ("findings", "tubes", f"{arm} - {films}") not in found
+        tubes = found["tubes", "tubes", f"{arm} - {films}"]
+        assert tubes["holds"] is True
+        assert tubes["figure"] == "error with 30,000 films"
+    difference = law(0.8, 0.12, 0.06, 30_000) - law(0.9, 0.20, 0.02, 30_000)
+    assert found["tubes", "tubes", f"{reports} - {films}"]["estimate"]["value"] == pytest.approx(difference, abs=0.02)
+    assert found["labels", "zero_shot_findings", f"{reports} - {unicl}"]["holds"] is True
+    # An error of 0.36 with 3,000 films and reports, and of 0.20 with films alone.
+    assert found["start", "tubes", reports]["holds"] is True
+    assert found["start", "tubes", films]["holds"] is False
+    assert found["start", "tubes", films]["figure"] == "error of the reference minus that with 3,000 films"
+    paragraph, text = (tmp_path / "out.txt").read_text(), (tmp_path / "out.md").read_text()
+    assert "That images alone are stronger on lines and tubes (arXiv 2509.12818): holds in 2 of 2 (tubes, " in paragraph
+    assert "is contradicted in 1 of 6" in paragraph
+    assert "## Published claims (arXiv 2509.12818): do they hold here?" in text
+    assert text.count("| no: the opposite |") == sum(claim["holds"] is False for claim in result["claims"])
+
+
+def test_a_claim_is_decided_by_its_interval_alone():
+    assert [holds(Estimate(0.1, *bounds)) for bounds in ((0.05, 0.2), (-0.1, 0.2), (-0.2, -0.1), (None, None))] == [
+        True, None, False, None,
+    ]  # fmt: skip
+    assert minus(Estimate(0.1, -0.2, 0.3)) == Estimate(-0.1, -0.3, 0.2)
+
+
 def test_intervals_cover_about_as_often_as_they_say():
     """Power laws with seeds of known spread, three to a size."""
     sizes, truth = np.array(SIZES), 2 * np.array(SIZES) ** -0.35 + 0.05
@@ -205,11 +321,6 @@ def test_three_sizes_are_fitted_without_a_check_and_two_are_refused(tmp_path):
         run(cells(tmp_path, "a-300", "a-1000"), tmp_path / "out")
 
 
-def change_run(folder: Path, **values) -> None:
-    path = folder / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
 @pytest.fixture
 def small(tmp_path) -> Path:
     for number, films in enumerate(SIZES[:3]):
@@ -253,8 +364,21 @@ def test_other_settings_and_other_films_are_refused(small):
     with pytest.raises(SystemExit, match=r"more than films and seed: \['learning_rate'\]; .* say so with --by"):
         run(cells(small, "a"), small / "out")
     write_cell(small / "a-10000-0", 0.1, 10_000, 0, 5)
+    change_run(small / "a-300-0", start="start", start_sha256="a" * 64)
+    assert run(cells(small, "a"), small / "out")["curves"]
+    change_run(small / "a-10000-0", start="start", start_sha256="b" * 64)
+    with pytest.raises(SystemExit, match=r"a-300-0 and .*a-10000-0 .* did not go on from the same weights"):
+        run(cells(small, "a"), small / "out")
+    change_run(small / "a-10000-0", start=None, start_sha256=None)
     path = small / "a-10000-0" / "results" / "zero_shot_findings.json"
     values = json.loads(path.read_text())
+    values["provenance"]["settings"] = {"decoder_epochs": 2, "resamples": 5}
+    path.write_text(json.dumps(values))
+    with pytest.raises(SystemExit, match=r"differ in settings of the evaluation: \{\} and \{'decoder_epochs': 2\}"):
+        run(cells(small, "a"), small / "out")
+    values["provenance"]["settings"] = {"resamples": 5}
+    path.write_text(json.dumps(values))
+    assert run(cells(small, "a"), small / "out")["curves"]
     values["provenance"]["dataset_fingerprint"] = "other"
     path.write_text(json.dumps(values))
     with pytest.raises(SystemExit, match="they differ in evaluated films: abc and other"):
@@ -263,6 +387,90 @@ def test_other_settings_and_other_films_are_refused(small):
     path.rename(path.with_name("another.json"))
     with pytest.raises(SystemExit, match=r"a-\d+-0 was not evaluated on another, as others were"):
         run(cells(small, "a"), small / "out")
+
+
+def test_a_run_counts_once(small):
+    """A folder that is named twice, or a copy of it, is no second seed."""
+    write_cell(small / "b-300-0", 0.2, 300, 0, 7)
+    with pytest.raises(SystemExit, match=r"a-300-0 and .*b-300-0 are both 'reports' of 300 films and seed 0"):
+        run(cells(small, "a", "b"), small / "out")
+    with pytest.raises(SystemExit, match="would count twice on zero_shot_findings: leave one out"):
+        run(cells(small, "a", "a-300"), small / "out")
+
+
+def test_what_films_alone_derive_from_their_number_must_be_equal(small):
+    """By default the head and its teacher follow from the corpus, so that sizes would differ in these too."""
+    for films in SIZES[:3]:
+        plan = {"films": films, "steps": 1000, "freeze_backbone": films // 32, "prototypes": 1024}
+        film_run(0, films, plan=plan).write(small / f"a-{films}-0")
+    with pytest.raises(SystemExit, match=r"more than films and seed: \['freeze_backbone \(planned\)'\]"):
+        run(cells(small, "a"), small / "out")
+    # Of equally many passes, what is counted in steps follows from the films.
+    assert run(cells(small, "a"), small / "out", "--unequal_compute", "true")["curves"]
+    change_run(small / "a-3000-0", plan=plan | {"prototypes": 2048})
+    with pytest.raises(SystemExit, match=r"more than films and seed: \['prototypes \(planned\)'\]"):
+        run(cells(small, "a"), small / "out", "--unequal_compute", "true")
+
+
+def test_arms_that_were_trained_on_other_films_are_told(small):
+    for films in SIZES[:3]:
+        write_cell(small / f"b-{films}-0", 0.2, films, 0, films, subset=str(small / f"{films}.txt"), **UNICL)
+    assert run(cells(small, "a", "b"), small / "out")["notes"] == []
+    for films in SIZES[:3]:
+        write_ids([f"film/{one}" for one in range(films)], small / f"other-{films}.txt")
+        change_run(
+            small / f"b-{films}-0", mixture={"parts": [], "seed": 0, "subset": str(small / f"other-{films}.txt")}
+        )
+    (note,) = run(cells(small, "a", "b"), small / "out")["notes"]
+    assert note.startswith("reports and reports and labels (UniCL) were not trained on the same films, such as ")
+
+
+def test_a_reference_is_one_model_and_known_by_its_name_where_there_is_no_hash(study, tmp_path):
+    """The start may be a model of the Hub."""
+    members = [
+        ScalingRun(tmp_path, "films alone", film_run(0, films, start="hub/dino"), films, (0,), {}) for films in SIZES
+    ]
+    clip, dino = Reference(tmp_path / "clip", {}, "a" * 64), Reference(tmp_path / "dino", {}, "hub/dino")
+    assert reference_of(members, [clip, dino]) is dino
+    members[0] = dataclasses.replace(members[0], record=film_run(0, SIZES[0]))
+    with pytest.raises(ValueError, match="but from hub/dino, what they did not record: name the start"):
+        reference_of(members, [clip, dino])
+    write_run(tmp_path / "start", scores_of(0.26, 99))
+    add_benchmark(tmp_path / "start", "tubes", 0.4, 98)
+    assert load_reference(tmp_path / "start").weights == "0" * 64
+    path = tmp_path / "start" / "results" / "tubes.json"
+    values = json.loads(path.read_text())
+    path.write_text(
+        json.dumps(values | {"provenance": values["provenance"] | {"model_sha256": None, "model": "hub/x"}})
+    )
+    with pytest.raises(ValueError, match=r"results/tubes\.json and .* are of different models"):
+        load_reference(tmp_path / "start")
+    # The start was trained again.
+    (tmp_path / "start" / "model").mkdir()
+    (tmp_path / "start" / "model" / "model.safetensors").write_bytes(b"others")
+    with pytest.raises(ValueError, match="was measured on other weights than those in"):
+        load_reference(tmp_path / "start")
+
+
+def test_claims_are_of_the_arms_that_they_name():
+    """A masked autoencoder is no DINOv2, and one arm with labels no better than reports by being so than another."""
+    one = Estimate(0.1, 0.05, 0.15)
+    arms = {
+        "reports": "reports",
+        "labels": "reports and labels (UniCL)",
+        "more": "reports and labels (UniCL) (rank: 4)",
+    }
+    arms |= {"dino": "films alone (self-distillation)", "mae": "films alone (masked autoencoding)", "other": "siglip"}
+    named = {words: name for name, words in arms.items()}
+    curves = [Curve("tubes", "macro AUROC", arm, [], "flat", None, one, None, None, None, None, None) for arm in named]
+    curves = [dataclasses.replace(curve, points=[Point(300, [0.1], one, None)]) for curve in curves]
+    pairs = [Pair("tubes", *two, one, None, 300, one, None) for two in combinations(named, 2)]
+    found = [(claim.claim, *(named[arm] for arm in claim.arms.split(" - "))) for claim in judge_claims(curves, pairs)]
+    assert set(found) == {
+        ("tubes", "reports", "dino"), ("tubes", "labels", "dino"), ("tubes", "more", "dino"),
+        ("labels", "reports", "labels"), ("labels", "reports", "more"),
+    }  # fmt: skip
+    assert len(found) == len(set(found))
 
 
 def test_an_adaptation_counts_the_films_of_its_base(small):
@@ -316,14 +524,20 @@ def test_a_decoder_that_was_fitted_counts_film_by_film_and_a_task_without_films_
         write_run(tmp_path / "any", scores_of(0.2, 1)) / "results" / "zero_shot_findings.json"
     ).provenance
     dices = np.random.default_rng(0).uniform(0.2, 0.9, (60, 2))
+    lines = np.where(np.arange(60)[:, None] % 3 == 0, np.nan, dices + 0.05)
     nothing, mean = Estimate(None, None, None), Estimate(float(dices.mean()), None, None)
     macro = {"linear": Estimate(0.1, None, None), "unet": mean}
     decoders = {name: {"trainable": 5, "films": 60} for name in macro}
+    structures = [
+        StructureResult("unet", name, mean, nothing, {}, 60, 0, 0, Estimate(float(np.nanmean(column)), None, None), 40)
+        for name, column in zip(("tube", "line"), lines.T, strict=True)
+    ]
     folder = tmp_path / "results"
-    SegmentationResult("tubes", 1, structures=[], macro_dice=macro, decoders=decoders, provenance=provenance).save(
-        folder / "tubes.json"
-    )
-    arrays = {"dice_unet": dices.astype(np.float32), "patients": np.repeat(np.arange(30), 2)}
+    SegmentationResult(
+        "tubes", 1, structures=structures, macro_dice=macro, decoders=decoders, provenance=provenance
+    ).save(folder / "tubes.json")
+    arrays = {"dice_unet": dices.astype(np.float32), "centre_line_dice_unet": lines.astype(np.float32)}
+    arrays |= {"patients": np.repeat(np.arange(30), 2)}
     save_artifact(folder, "tubes", arrays, {"structures": ["tube", "line"]})
     direction = Direction({"5": Estimate(0.4, None, None)}, {}, nothing, 1.0, 9, 9)
     RetrievalResult(
@@ -336,5 +550,9 @@ def test_a_decoder_that_was_fitted_counts_film_by_film_and_a_task_without_films_
     assert errors.shape == (1, 41)
     assert errors[0, 0] == pytest.approx(1 - dices.mean())
     assert 0.005 < errors[0, 1:].std() < 0.05
+    errors, by_patient = resampled_errors([measured["tubes_centre_lines"]], 40, 0)
+    assert by_patient
+    assert measured["tubes_centre_lines"].metric == "mean centre-line Dice, unet"
+    assert errors[0, 0] == pytest.approx(1 - np.nanmean(lines))
     errors, by_patient = resampled_errors([measured["retrieval"]], 40, 0)
     assert (errors.tolist(), by_patient) == ([[pytest.approx(0.6)]], False)

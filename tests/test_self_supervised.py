@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, Dinov2Config, Dinov2Model
+from transformers import AutoConfig, AutoModel, Dinov2Config, Dinov2Model, ViTConfig
 
+from modeling_chexficient.towers_chexficient import without_pooling_layer
 from tests.training import assert_same_weights, run_recipe
 from train.film_runs.crops import resizing
 from train.objectives.self_distillation import Weights, loss_terms, patch_weights
@@ -21,6 +22,7 @@ from train.self_supervised.published_names import (
     head_to_parametrized,
     load_published_backbone,
 )
+from train.self_supervised.towers import check_masks, give_mask_token, load_tower
 
 GOLDEN = Path(__file__).parent / "golden" / "dinov2_objective.safetensors"
 RECIPE = str(Path(__file__).parent / "self_supervised.yaml")
@@ -97,6 +99,44 @@ def test_masked_patches_are_hidden_as_published(golden):
     torch.testing.assert_close(tokens[:, 0], golden["student.x_norm_clstoken"], atol=1e-5, rtol=0)
     torch.testing.assert_close(tokens[:, 1:], golden["student.x_norm_patchtokens"], atol=1e-5, rtol=0)
     torch.testing.assert_close(local, golden["student.local_clstoken"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("config", [Dinov2Config, ViTConfig])
+def test_a_vit_without_a_mask_token_gets_one_that_can_learn(config, tmp_path):
+    """The tower of a CheXficient model, the encoder of a masked autoencoder."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 4, "image_size": 12}
+    more = {"use_mask_token": False, "mlp_ratio": 2} if config is Dinov2Config else {"intermediate_size": 32}
+    kind = AutoConfig.for_model(config.model_type, **sizes, **more)
+    tower = AutoModel.from_config(kind, **without_pooling_layer(kind)).eval()
+    with pytest.raises(ValueError, match="has no mask token"):
+        check_masks(tower)
+    pixels, masks = torch.randn(2, 3, 12, 12), torch.zeros(2, 9, dtype=torch.bool)
+    masks[:, :4] = True
+    before = tower(pixel_values=pixels).last_hidden_state
+    give_mask_token(tower)
+    check_masks(tower)
+    torch.testing.assert_close(tower(pixel_values=pixels).last_hidden_state, before, atol=0, rtol=0)
+    hidden = tower(pixel_values=pixels, bool_masked_pos=masks).last_hidden_state
+    assert not torch.allclose(hidden, before, atol=1e-3)
+    # What lies below the masks is not seen.
+    blanked = pixels.clone()
+    blanked[:, :, :4] = 0
+    blanked[:, :, 4:8, :4] = 0
+    torch.testing.assert_close(tower(pixel_values=blanked, bool_masked_pos=masks).last_hidden_state, hidden)
+    hidden.square().mean().backward()
+    assert tower.embeddings.mask_token.grad.abs().max() > 0
+    token = tower.embeddings.mask_token
+    give_mask_token(tower)
+    assert tower.embeddings.mask_token is token
+    # One that was learnt goes on where the tower does, also from a plain ViT.
+    with torch.no_grad():
+        token.fill_(0.5)
+    tower.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(again(pixel_values=pixels).last_hidden_state, before)
+    again = load_tower(str(tmp_path), None, None, None).model
+    torch.testing.assert_close(again.embeddings.mask_token, token)
 
 
 @pytest.mark.parametrize(("length", "size"), [(60, 28), (20, 28), (28, 28)])

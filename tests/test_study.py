@@ -18,6 +18,7 @@ from train.adapt.__main__ import ARGUMENTS as ADAPT_ARGUMENTS
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.recipes import DataArguments, parse_recipe
+from train.self_supervised.__main__ import ARGUMENTS as DISTIL_ARGUMENTS
 from train.studies import processes
 from train.studies.processes import run_module
 from train.studies.reading import read_study
@@ -333,6 +334,34 @@ def test_what_is_wrong_in_the_words_is_named(place):
         main([write_study(place, {"arms": {}, "seeds": []}, grids={"a": same, "b": same})])
 
 
+def test_a_comparison_may_span_grids(place, capsys):
+    """Cells of two trainers stand in one table, and it waits for those of both."""
+    first = {"arms": {"slow": {"rate": 0.5}}, "seeds": [0], "compare": None}
+    first |= {"command": "stub_trainer", "evaluate": {"command": "stub_others", "results": ["film"]}}
+    compare = {"command": "stub_others", "arguments": {"out": "c"}, "beside": ["first"]}
+    second = first | {"arms": {"fast": {"rate": 2.0}}, "seeds": [0, 1], "compare": compare}
+    study = write_study(place, grids={"first": first, "second": second})
+    main([study, "--only", "second"])
+    assert Path("compared").read_text() == "out/second/fast-0 out/second/fast-1 --out c"
+    Path("compared").unlink()
+    main([study])
+    assert Path("compared").read_text() == "out/first/slow-0 out/second/fast-0 out/second/fast-1 --out c"
+    assert "comparing second, 3 cells" in capsys.readouterr().out
+    # A part of it is compared with all that is there; what would be compared is told alike.
+    main([study, "--only", "second", "--dry_run"])
+    assert "out/first/slow-0 out/second/fast-0 out/second/fast-1 --out c" in capsys.readouterr().out
+    with pytest.raises(
+        SystemExit, match=r"grids\.second\.compare\.beside: grid 'frist' is unknown, did you mean 'first'"
+    ):
+        main(
+            [
+                write_study(
+                    place, grids={"first": first, "second": second | {"compare": compare | {"beside": ["frist"]}}}
+                )
+            ]
+        )
+
+
 def test_jobs_share_the_cores(place, monkeypatch):
     study = read_study(Path(write_study(place, environment={"HF_HUB_OFFLINE": 1})))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -349,6 +378,7 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
     parsers = {
         "train.pretrain": (ModelArguments, DataArguments, CuratedTrainingArguments),
         "train.adapt": ADAPT_ARGUMENTS,
+        "train.self_supervised": DISTIL_ARGUMENTS,
     }
     cells = read_study(file).cells()
     for cell in cells:
@@ -364,9 +394,9 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
         ),
         "lora": (204, {"runs/lora/search/lora-mae-high-100", "runs/lora/grid/full-reports-fourteen-0.01-2"}),
         "lora_few_films": (108, {"runs/few/search/full-films-0.005-100", "runs/few/few/lora-reports-0.2-4"}),
-        "scaling": (30, {"runs/scaling/clip/reports-300-0", "runs/scaling/clip/unicl-30000-2"}),
+        "scaling": (45, {"runs/scaling/clip/unicl-30000-2", "runs/scaling/films/films_alone-300-0"}),
         "views": (18, {"runs/views/budgets/whole-0.5-0", "runs/views/budgets/half_of_the_patches-1-2"}),
-        "scaling_small": (16, {"runs/scaling_small/clip/unicl-6000-1"}),
+        "scaling_small": (24, {"runs/scaling_small/clip/unicl-6000-1", "runs/scaling_small/films/films_alone-200-0"}),
     }[file.stem]
     assert len(folders) == expected[0]
     assert expected[1] <= folders

@@ -107,7 +107,8 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
     if arguments.dry_run:
         commands = [as_command(step.command, step.arguments) for step in steps.values()]
         commands += [command for folder in left for command in left[folder]]
-        commands += comparisons(study, {cell.folder for cell in cells}, cells)[0].values()
+        done = {cell.folder for cell in study.cells() if cell in cells or not _is_left(cell)}
+        commands += comparisons(study, done, cells)[0].values()
         print("\n".join(shlex.join(["python", *command]) for command in commands))
         return []
     for file, how in study.needs.items():
@@ -138,16 +139,17 @@ def _is_left(cell: Cell) -> bool:
 def comparisons(study: Study, done: set[Path], chosen: Sequence[Cell]) -> tuple[dict[str, list[str]], dict[str, int]]:
     """The commands that compare grids, and for those that cannot be compared yet how many cells are missing.
 
-    A grid that is not complete is compared by those of its cells that were chosen, where these are.
+    A comparison that is not complete is made of those of its cells that were chosen, where these are.
     """
     commands, waiting = {}, {}
     for name, grid in study.grids.items():
-        whole = [cell.folder for cell in study.cells() if cell.grid == name]
-        part = [cell.folder for cell in chosen if cell.grid == name]
-        missing = sum(folder not in done for folder in whole)
-        folders = whole if missing == 0 else part
         if grid.compare is None:
             continue
+        compared = {name, *grid.compare.beside}
+        whole = [cell.folder for cell in study.cells() if cell.grid in compared]
+        part = [cell.folder for cell in chosen if cell.grid in compared]
+        missing = sum(folder not in done for folder in whole)
+        folders = whole if missing == 0 else part
         if folders and done.issuperset(folders):
             commands[name] = as_command(grid.compare.command, grid.compare.arguments, *map(str, folders))
         else:

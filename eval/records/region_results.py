@@ -11,7 +11,7 @@ from eval.records.task_result import TaskResult
 
 @dataclass
 class StructureResult:
-    """One structure by one decoder: "linear", "unet", or the method of an adapted model.
+    """One structure by one decoder: "linear", "unet", "image_unet", or the method of an adapted model.
 
     Quantiles "0", "0.25", "0.5", "0.75", "1" are over films.
 
@@ -49,9 +49,20 @@ class SegmentationResult(TaskResult):
 
     @property
     def headline(self) -> tuple[str, Estimate]:
-        """Mean Dice of the last decoder (the U-Net where it was trained)."""
-        decoder = list(self.macro_dice)[-1]
-        return f"mean Dice, {decoder}", self.macro_dice[decoder]
+        """Mean Dice of the last decoder (a U-Net where any was trained)."""
+        return f"mean Dice, {self.decoder}", self.macro_dice[self.decoder]
+
+    @property
+    def decoder(self) -> str:
+        """Name of the headline's decoder."""
+        return list(self.macro_dice)[-1]
+
+    @property
+    def centre_line_dice(self) -> float | None:
+        """Mean of that decoder over the thin structures; None where none is thin."""
+        found = [one.centre_line_dice for one in self.structures if one.decoder == self.decoder]
+        values = [estimate.value for estimate in found if estimate is not None and estimate.value is not None]
+        return sum(values) / len(values) if values else None
 
 
 @dataclass

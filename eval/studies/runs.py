@@ -148,19 +148,26 @@ def findings_by_film(result: ZeroShotResult | ProbeResult, path: Path, rare: np.
     return scores.names, scores.patients, scores.targets, finding_figures(scores, rare)
 
 
-def structures_by_film(result: SegmentationResult, path: Path) -> tuple:
-    """Names, patients, targets and figures of the last decoder of a segmentation, from the Dice of single films."""
-    decoder, expected = list(result.macro_dice.items())[-1]
+def structures_by_film(result: SegmentationResult, path: Path, centre_lines: bool = False) -> tuple:
+    """Names, patients, targets and figures of the last decoder of a segmentation, from the Dice of single films.
+
+    Args:
+        centre_lines: of those of centre lines instead, in the films whose structures are thin.
+    """
+    decoder = result.decoder
+    kind, expected, words = "dice", result.macro_dice[decoder].value, "Dice"
+    if centre_lines:
+        kind, expected, words = "centre_line_dice", result.centre_line_dice, "centre-line Dice"
     arrays, values = load_artifact(path.parent, path.stem) or ({}, {})
-    if f"dice_{decoder}" not in arrays or "patients" not in arrays:
-        raise ValueError(f"{path} keeps no Dice of single films: {_AGAIN}")
-    dices = arrays[f"dice_{decoder}"].astype(float)
+    if f"{kind}_{decoder}" not in arrays or "patients" not in arrays:
+        raise ValueError(f"{path} keeps no {words} of single films: {_AGAIN}")
+    dices = arrays[f"{kind}_{decoder}"].astype(float)
     count = len(values["structures"])
 
     def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {"macro": weighted_means(weighted_means(dices, weights).T, np.ones((1, count)))[0]}
 
     found = figures(np.ones((1, len(dices))))["macro"][0]
-    if not np.isclose(found, np.nan if expected.value is None else expected.value, atol=1e-5, equal_nan=True):
-        raise ValueError(f"the Dice of single films beside {path} do not belong to it: {_AGAIN}")
+    if not np.isclose(found, np.nan if expected is None else expected, atol=1e-5, equal_nan=True):
+        raise ValueError(f"the {words} of single films beside {path} do not belong to it: {_AGAIN}")
     return values["structures"], arrays["patients"], np.isfinite(dices), figures

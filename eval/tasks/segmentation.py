@@ -1,4 +1,5 @@
-"""Segmentation with frozen features: a linear and a U-Net decoder, trained here, evaluated by Dice and IoU.
+"""Segmentation with frozen features: a linear and a U-Net decoder (of lines and tubes a U-Net that sees the film too),
+trained here, evaluated by Dice and IoU.
 
 A model that was adapted before (`train.adapt`) is evaluated by its own decoder, and nothing is trained. All figures are
 of the central square of each film in the film's own resolution, whatever the model's image size, so that models can be
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.masks import judged_rows, mask_names
+from data_scripts.prepared.patient_sample import hold_out
 from data_scripts.progress import progress
 from eval.benchmarks import Benchmark
 from eval.models.encoders import EvaluationModel
@@ -26,21 +28,19 @@ from eval.processes import share_batches
 from eval.records.results import SegmentationResult, StructureResult, Subgroup
 from eval.settings import EvaluationSettings
 from eval.statistics.subgroups import subgroups
-from eval.tasks.decoders import DECODERS, train_decoders
+from eval.tasks.decoders import LARGE_STRUCTURES, THIN_STRUCTURES, DecoderTraining, train_decoders
 from eval.tasks.dice import centre_lines, dice, judge, overlaps, weighted_means, with_structure
 from eval.tasks.predicted_labels import adaptation_notes, describe_adapted, training_notes
 from eval.tasks.predicted_masks import PredictedMasks, trained_decoder
 from eval.tasks.segmentation_data import FilmFeatures, seen_share
 from eval.tasks.segmentation_examples import keep_examples, segment
 
-#: A film of a batch has maps of its full size in the decoder, so batches are small.
+#: Of films that are evaluated. Each has maps of its full size in the decoder, so batches are small.
 BATCH_SIZE = 16
-#: Unless told otherwise: as many epochs as make this many steps, but at least so many.
-LEAST_STEPS, LEAST_EPOCHS = 300, 4
+#: Unless told otherwise: as many epochs as make `DecoderTraining.least_steps`, but at least so many.
+LEAST_EPOCHS = 4
 #: More films than these are left out, sampled by the seed: decoders of frozen features need no more.
 TRAINING_FILMS, VALIDATION_FILMS = 4_000, 500
-#: Where no validation film has masks, this share of the training patients is held out.
-VALIDATION_SHARE = 0.2
 #: Bytes of features that are kept in memory.
 MEMORY = 4 << 30
 
@@ -58,7 +58,7 @@ class _Evaluated:
 def run(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, settings: EvaluationSettings
 ) -> SegmentationResult:
-    """Train both decoders on the training split, choose their epoch on validation, evaluate on the benchmark's split.
+    """Train decoders on the training split, choose their epoch on validation, evaluate on the benchmark's split.
 
     A model that `predict_masks` is evaluated by these instead.
 
@@ -111,7 +111,7 @@ def _trained_before(
 def _train(
     benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, test: Dataset, settings: EvaluationSettings
 ) -> _Evaluated:
-    """Both decoders, trained on frozen features."""
+    """The decoders, trained on frozen features."""
     train, validation, notes = draw_training_films(benchmark, splits, settings.seed)
     share = seen_share(model)
 
@@ -122,7 +122,8 @@ def _train(
 
     # A quarter for validation, which is smaller but read as often.
     training, validating = features(train, MEMORY * 3 // 4), features(validation, MEMORY // 4)
-    decoders, about = fit(training, validating, list(benchmark.structures), settings)
+    how = THIN_STRUCTURES if benchmark.thin else LARGE_STRUCTURES
+    decoders, about = fit(how, training, validating, list(benchmark.structures), settings)
     return _Evaluated(features(test, 0), decoders, about, adaptation_notes(benchmark, model) + notes)
 
 
@@ -161,14 +162,11 @@ def draw_training_films(benchmark: Benchmark, splits: DatasetDict, seed: int) ->
     if split in splits and judged_rows(splits[split], benchmark.structures, benchmark.no_mask_is_empty):
         validation = _with_masks(benchmark, splits, split)
     else:
-        patients = np.unique(train["patient_id"])
-        if len(patients) < 2:
-            raise ValueError("the training films with masks are of one patient: none is left to choose an epoch with")
-        count = max(1, round(VALIDATION_SHARE * len(patients)))
-        held_out = np.random.default_rng(seed).permutation(patients)[:count]
-        chosen = np.isin(train["patient_id"], held_out)
-        train, validation = train.select(np.flatnonzero(~chosen)), train.select(np.flatnonzero(chosen))
-        notes.append(f"No validation split with masks: {count} of {len(patients)} training patients chose the epoch.")
+        patients = np.asarray(read_column(train, "patient_id"))
+        held_out = hold_out(patients, seed)
+        train, validation = train.select(np.flatnonzero(~held_out)), train.select(np.flatnonzero(held_out))
+        count, of_all = len(np.unique(patients[held_out])), len(np.unique(patients))
+        notes.append(f"No validation split with masks: {count} of {of_all} training patients chose the epoch.")
     for name, dataset, most in (("training", train, TRAINING_FILMS), ("validation", validation, VALIDATION_FILMS)):
         if len(dataset) > most:
             notes.append(f"{most:,} of {len(dataset):,} {name} films, sampled by the seed, were used.")
@@ -182,7 +180,11 @@ def _draw(dataset: Dataset, most: int, seed: int) -> Dataset:
 
 
 def fit(
-    training: FilmFeatures, validation: FilmFeatures, names: list[str], settings: EvaluationSettings
+    how: DecoderTraining,
+    training: FilmFeatures,
+    validation: FilmFeatures,
+    names: list[str],
+    settings: EvaluationSettings,
 ) -> tuple[dict[str, nn.Module], dict[str, dict[str, int | float]]]:
     """The trained decoders by name, in evaluation mode, and facts about their training.
 
@@ -190,11 +192,12 @@ def fit(
     time-out. All use one seed; the decoders of rank 0 are broadcast and evaluated, so that all evaluate the same.
     """
     pyramid, _ = training.batch([0])
-    steps = -(-len(training) // BATCH_SIZE)
-    epochs = settings.decoder_epochs or max(LEAST_EPOCHS, -(-LEAST_STEPS // steps))
+    steps = -(-len(training) // how.batch_size)
+    epochs = settings.decoder_epochs or max(LEAST_EPOCHS, -(-how.least_steps // steps))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        decoders = {name: build([level.shape[1] for level in pyramid], len(names)) for name, build in DECODERS.items()}
+        channels = [level.shape[1] for level in pyramid]
+        decoders = {name: build(channels, len(names)) for name, build in how.decoders.items()}
     bar = progress(
         total=epochs * len(decoders),
         desc="training decoders",
@@ -206,7 +209,7 @@ def fit(
         bar.update()
         return mean_dice(decoder, validation)
 
-    best = train_decoders(decoders, training, validate, epochs, BATCH_SIZE, settings.seed)
+    best = train_decoders(decoders, how, training, validate, epochs, settings.seed)
     bar.close()
     about = {
         name: {

@@ -14,7 +14,7 @@ from datasets import Dataset
 from PIL import Image
 from torch import Tensor
 
-from data_scripts.prepared.masks import central_square, read_masks
+from data_scripts.prepared.masks import central_square, read_masks, scaled_square, shown_structures
 from eval.benchmarks import Benchmark
 from eval.models.encoders import EvaluationModel
 from modeling_chexficient.image_processing_chexficient_pixels import mark_as_scaled
@@ -59,7 +59,8 @@ def show_whole(square: Image.Image, share: float) -> Image.Image:
 
 
 class FilmFeatures:
-    """Feature maps of a frozen tower, and masks, of some films of a dataset.
+    """Feature maps of a frozen tower, and masks, of some films of a dataset; of thin structures the film is the first
+    map.
 
     Features are kept in memory in fp16 until `budget` is used up, and computed again for the other films. They are
     rounded to fp16 either way, so that results do not depend on the memory there is.
@@ -68,7 +69,7 @@ class FilmFeatures:
         model: its `pyramid` gives the maps.
         dataset: with `image`, `masks` and, perhaps, `labels`.
         rows: of the dataset.
-        benchmark: for its structures.
+        benchmark: for its structures, and whether these are thin.
         size: side that masks are scaled to.
         share: of a film that the model's processor keeps (`seen_share`).
         budget: bytes of memory for features.
@@ -103,12 +104,17 @@ class FilmFeatures:
         masks = read_masks(row, self.rows[position], self.benchmark.structures, self.benchmark.no_mask_is_empty)
         return central_square(row["image"]), [np.asarray(central_square(Image.fromarray(mask))) for mask in masks]
 
+    def shows(self) -> np.ndarray:
+        """Which films show which structure, bool [films, structures]."""
+        return shown_structures(self.dataset, self.rows, self.benchmark.structures)
+
     @torch.no_grad()
     def maps(self, squares: Sequence[Image.Image]) -> list[Tensor]:
         """The pyramid [B, C, h, w] of the squares of films, rounded to fp16."""
         pixels = self.model.pixels([show_whole(square, self.share) for square in squares])
+        film = [pixels.to(self.device)] if self.benchmark.thin else []
         # What is beyond fp16 would become infinite.
-        return [level.clamp(-_FP16_MAX, _FP16_MAX).half() for level in self.model.pyramid(pixels)]
+        return [level.clamp(-_FP16_MAX, _FP16_MAX).half() for level in [*film, *self.model.pyramid(pixels)]]
 
     def batch(self, positions: Sequence[int]) -> tuple[list[Tensor], Tensor]:
         """Pyramid [B, C, h, w] in fp32 and masks uint8 [B, structures, size, size] of the films at these positions."""
@@ -119,7 +125,7 @@ class FilmFeatures:
             squares, masks = zip(*(self.film(film) for film in part), strict=True)
             pyramid = self.maps(squares)
             for number, position in enumerate(part):
-                scaled = torch.from_numpy(np.stack([_scale(mask, self.size) for mask in masks[number]]))
+                scaled = torch.from_numpy(np.stack([scaled_square(mask, self.size) for mask in masks[number]]))
                 item = [level[number] for level in pyramid], scaled
                 found[position] = item
                 self._keep(position, item)
@@ -136,8 +142,3 @@ class FilmFeatures:
             self.budget -= size
             # A copy: a view would hold the whole batch, and a device's memory.
             self.kept[position] = [level.cpu().clone() for level in maps], masks
-
-
-def _scale(mask: np.ndarray, size: int) -> np.ndarray:
-    """The mask at another size, of the same three values: no mixtures of inside and not judged."""
-    return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))

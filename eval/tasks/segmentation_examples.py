@@ -11,7 +11,7 @@ from eval.artifacts import save_artifact
 from eval.benchmarks import Benchmark
 from eval.scores import numbered
 from eval.settings import EvaluationSettings
-from eval.tasks.dice import dice, with_structure
+from eval.tasks.dice import centre_line_dice, dice, with_structure
 from eval.tasks.segmentation_data import FilmFeatures
 
 #: Films of each kind (best, median, worst), and the side of their pictures in pixels.
@@ -51,7 +51,8 @@ def keep_examples(
     patients: np.ndarray,
     settings: EvaluationSettings,
 ) -> None:
-    """Leave the Dice of every film and what was found in some; their films and masks where these may be shown.
+    """Leave the Dice of every film (of thin structures, also that of centre lines) and what was found in some; their
+    films and masks where these may be shown.
 
     `patients` [films] are kept as numbers that tell which films are one person's, not who.
     """
@@ -61,6 +62,10 @@ def keep_examples(
         of_film = np.array([row[np.isfinite(row)].mean() if np.isfinite(row).any() else np.nan for row in dices[last]])
     places = [(place, film) for place, films in choose_examples(of_film, EXAMPLES).items() for film in films]
     arrays = {f"dice_{name}": dice_values.astype(np.float32) for name, dice_values in dices.items()}
+    lines = {name: centre_line_dice(count[..., 3:]) for name, count in counts.items()}
+    arrays |= {
+        f"centre_line_dice_{name}": one.astype(np.float32) for name, one in lines.items() if np.isfinite(one).any()
+    }
     arrays["patients"] = numbered(patients)
     values = {"structures": list(benchmark.structures), "decoder": last, "places": [place for place, _ in places]}
     if places:

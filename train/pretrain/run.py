@@ -16,6 +16,7 @@ from data_scripts.prepared.mixture import load_mixture
 from eval.records.provenance import git_commit, package_versions
 from eval.records.runs import PretrainRun
 from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 from train.objectives import OBJECTIVES
 from train.objectives.collator import PairCollator
 from train.pretrain.arguments import ModelArguments
@@ -52,6 +53,8 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
         corpus_fingerprint=pairs.fingerprint,
         kept_pairs=int(trainer.curation.kept.sum()) if selects else trainer.schedule.num_rows,
         seed=args.seed,
+        start=model_arguments.model,
+        start_sha256=None if model_arguments.model is None else weights_sha256(model_arguments.model),
         schedule=dataclasses.asdict(trainer.schedule),
         steps=trainer.state.global_step,
         skipped_batches=trainer.skipped_batches,
@@ -170,6 +173,7 @@ def save_run(
         save_curated_subset(dataset, trainer.curation.kept_rows, output_dir / SUBSET_FILE)
         trainer.curation.save(output_dir)
     write_log(trainer.state.log_history, output_dir)
+    run.weights_sha256 = weights_sha256(output_dir / MODEL)
     run.write(output_dir)
     if args.save_curated_dataset:
         save_curated_dataset(dataset, trainer.curation.kept_rows, run, Path(args.save_curated_dataset))

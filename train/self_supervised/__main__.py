@@ -29,7 +29,7 @@ from train.self_supervised.arguments import SelfSupervisedArguments, TowerArgume
 from train.self_supervised.head import save_head
 from train.self_supervised.network import Network
 from train.self_supervised.plan import build_head, make_plan
-from train.self_supervised.towers import Tower, check_masks, load_tower
+from train.self_supervised.towers import Tower, check_masks, give_mask_token, load_tower
 from train.self_supervised.trainer import SelfDistillationTrainer
 
 ARGUMENTS = (TowerArguments, DataArguments, CropArguments, SelfSupervisedArguments)
@@ -67,6 +67,7 @@ def build_trainer(arguments: Arguments, mixture: Mixture) -> tuple[SelfDistillat
     chosen = arguments.tower
     tower = load_tower(chosen.vision_model, chosen.vision_config, chosen.model, chosen.image_size)
     if args.ibot_weight:
+        give_mask_token(tower.model)
         check_masks(tower.model)
     else:
         freeze_unused(tower.model)

@@ -25,6 +25,8 @@ from train.self_supervised.head import HEAD_FILE
 
 #: DINOv2's own code interpolates positions to the number of patches and this (see `interpolate_as_published`).
 _OFFSET = 0.1
+#: By `model_type`, the axes of the mask token before that of its features.
+_MASK_TOKENS = {"dinov2": (1,), "vit": (1, 1)}
 
 
 @dataclass
@@ -97,7 +99,9 @@ def _new_tower(values: dict, image_size: int) -> Tower:
 
 def _load_alone(name: str, config: PretrainedConfig) -> PreTrainedModel:
     _check_sees_images(f"--vision_model {name}", config)
-    return AutoModel.from_pretrained(name, dtype=torch.float32, **without_pooling_layer(config))
+    # A plain ViT drops the mask token beside its weights unless told; where there is none, it is new.
+    masks = {"use_mask_token": True} if config.model_type == "vit" else {}
+    return AutoModel.from_pretrained(name, dtype=torch.float32, **without_pooling_layer(config), **masks)
 
 
 def _check_sees_images(argument: str, config: PretrainedConfig) -> None:
@@ -123,6 +127,21 @@ def patch_size(config: PretrainedConfig) -> int | None:
     """Side of a patch in pixels; None for towers without."""
     size = getattr(config, "patch_size", None)
     return size if isinstance(size, int) else None
+
+
+def give_mask_token(tower: PreTrainedModel) -> None:
+    """Give a DINOv2 or ViT without a mask token one of zeros, in place, so that patches can be masked; leave others.
+
+    The image tower of a CheXficient model has none, nor has the encoder of a masked autoencoder. That of a plain ViT is
+    saved with it, but `AutoModel` loads it only where it is told to, as `load_tower` does.
+    """
+    embeddings, config = getattr(tower, "embeddings", None), tower.config
+    if getattr(embeddings, "mask_token", None) is not None or config.model_type not in _MASK_TOKENS:
+        return
+    assert isinstance(embeddings, nn.Module)
+    embeddings.mask_token = nn.Parameter(torch.zeros(*_MASK_TOKENS[config.model_type], config.hidden_size))
+    if hasattr(config, "use_mask_token"):
+        config.use_mask_token = True
 
 
 def check_masks(tower: PreTrainedModel) -> None:

@@ -29,10 +29,14 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What is done with the cells of a grid when all are there: `command CELL CELL ... --arguments`."""
+    """What is done with the cells of a grid when all are there: `command CELL CELL ... --arguments`.
+
+    `beside` are further grids, of other trainers perhaps, whose cells are compared with them.
+    """
 
     arguments: dict = field(default_factory=dict)
     command: str = "eval.studies"
+    beside: list = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

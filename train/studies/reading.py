@@ -19,6 +19,7 @@
           - {cells: {arm: lora, label_share: 0.01}, arguments: {rank: 4}}
         compare: {arguments: {out: runs/my_study/findings_compared}}
 
+`compare: {beside: [OTHER_GRID], ...}` sets the cells of several grids, such as those of two trainers, side by side.
 A trainer that does not evaluate its result has `evaluate: {arguments: {data: DIR}, results: [zero_shot_findings]}` in
 its grid. All paths are as seen from where the command is started.
 """
@@ -63,6 +64,9 @@ def read_study(path: Path) -> Study:
     study = _build(Study, read_yaml(path), str(path))
     grids = {name: _read_grid(grid, f"{path}: grids.{name}") for name, grid in study.grids.items()}
     steps = {name: _build(Step, step, f"{path}: prepare.{name}") for name, step in study.prepare.items()}
+    for name, grid in grids.items():
+        for other in grid.compare.beside if grid.compare is not None else ():
+            check_known(other, grids, f"{path}: grids.{name}.compare.beside: grid")
     _check_arguments(study.arguments, f"{path}: arguments", _OWN_ARGUMENTS)
     for name, step in steps.items():
         _check_arguments(step.arguments, f"{path}: prepare.{name}")

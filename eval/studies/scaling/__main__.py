@@ -5,7 +5,8 @@
 Every run folder is one of a trainer, with `run.json` and `results/BENCHMARK.json` (of eval.run); of an adaptation, the
 films are those that its base was trained on. Runs that differ in films and seed alone are one arm: its errors (1 minus
 the headline figure of each benchmark) are fitted by a n^-b + c. An arm needs three sizes; of four and more, the largest
-is also predicted from the others. A curve that does not surely fall is said to be flat and is not fitted.
+is also predicted from the others. A curve that does not surely fall is said to be flat and is not fitted. Of the claims
+of arXiv 2509.12818 it is said whether each holds here.
 
 Writes `OUT.md` (tables and a paragraph for a card), `OUT.json` (the same figures), `OUT.txt` (the paragraph alone) and
 `OUT.png`. Runs of one arm must have cost the same (`max_steps`, within 10 %); for equally many passes over every size
@@ -25,7 +26,7 @@ from eval.records.json_values import write_json
 from eval.studies.scaling.curves import scale
 from eval.studies.scaling.figure import plot_scaling
 from eval.studies.scaling.results import Scaling
-from eval.studies.scaling.runs import check_runs, load_measured, load_scaling_run
+from eval.studies.scaling.runs import check_runs, load_reference, load_scaling_run
 from eval.studies.scaling.text import card_paragraph, format_markdown
 
 
@@ -39,14 +40,14 @@ class ScalingArguments:
     benchmarks: list[str] = field(
         default_factory=list, metadata={"help": "Names of the results; default: all that there are."}
     )
-    reference: str | None = field(
-        default=None,
+    reference: list[str] = field(
+        default_factory=list,
         metadata={
             "help": "Results of the model to beat, such as the common start or open weights: the folder that eval.run "
-            "wrote, or a run folder with `results`."
+            "wrote, or a run folder with `results`. Of several, each arm has to beat the one that it started from."
         },
     )
-    reference_name: str = field(default="the reference", metadata={"help": "What the reference is called."})
+    reference_name: str = field(default="the reference", metadata={"help": "What the references are called."})
     by: list[str] = field(default_factory=list, metadata={"help": "Settings that make another arm."})
     unequal_compute: bool = field(
         default=False, metadata={"help": "Accept runs of one arm that cost more the more films they have."}
@@ -67,15 +68,12 @@ def study_scaling(folders: list[Path], arguments: ScalingArguments) -> Scaling:
     """
     runs = [load_scaling_run(folder, arguments.by) for folder in folders]
     notes = check_runs(runs, arguments.unequal_compute)
-    reference = None
-    if arguments.reference is not None:
-        folder = Path(arguments.reference)
-        reference = load_measured(folder / "results" if (folder / "results").is_dir() else folder)
+    references = [load_reference(Path(folder)) for folder in arguments.reference]
     return scale(
         runs,
         arguments.benchmarks,
-        reference,
-        None if reference is None else arguments.reference_name,
+        references,
+        arguments.reference_name if references else None,
         arguments.resamples,
         arguments.seed,
         arguments.unequal_compute,

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from eval.records.estimates import Estimate
+from eval.studies.scaling.claims import judge_claims
 from eval.studies.scaling.power_laws import (
     LARGEST_EXPONENT,
     LEAST_SIZES,
@@ -22,7 +23,7 @@ from eval.studies.scaling.power_laws import (
     log_slopes,
 )
 from eval.studies.scaling.results import REACH, Curve, Extrapolation, Films, Fit, Pair, Point, Scaling
-from eval.studies.scaling.runs import Measured, ScalingRun, resampled_errors
+from eval.studies.scaling.runs import Reference, ScalingRun, reference_of, resampled_errors
 
 #: Sizes that lie less than this share apart are one: patients are not divided, so seeds may differ by a few films.
 _SAME_SIZE = 0.05
@@ -75,7 +76,7 @@ def seed_deviations(errors: Sequence[np.ndarray], resamples: int, generator: np.
 def scale(
     runs: Sequence[ScalingRun],
     benchmarks: Sequence[str] = (),
-    reference: dict[str, Measured] | None = None,
+    references: Sequence[Reference] = (),
     reference_name: str | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -84,45 +85,64 @@ def scale(
 ) -> Scaling:
     """Fit and compare all arms on every benchmark (default: all that any run was evaluated on).
 
+    Args:
+        references: models to beat; see `reference_of`.
+
     Raises:
-        ValueError: an arm has fewer than three sizes on a benchmark, a run of a kind lacks one, or other films were
-            evaluated.
+        ValueError: an arm has fewer than three sizes on a benchmark, a run of a kind lacks one, two runs of an arm are
+            of one size and seed, or other films were evaluated; see `reference_of`.
     """
+    of_arm = {arm: reference_of([run for run in runs if run.arm == arm], references) for arm in _arms(runs)}
     names = list(benchmarks) or sorted({name for run in runs for name in run.measured})
-    curves, pairs, references, said = [], [], {}, list(notes)
+    curves, pairs, said = [], [], list(notes)
     for name in names:
         of_name = _runs_with(name, runs, asked=bool(benchmarks))
-        baseline = (reference or {}).get(name)
-        if reference is not None and baseline is None:
-            said.append(f"{name}: the reference was not evaluated on it.")
-        measured = [run.measured[name] for run in of_name] + ([] if baseline is None else [baseline])
+        of_references = [one for one in references if name in one.measured]
+        said += [f"{name}: {one.folder} was not evaluated on it." for one in references if one not in of_references]
+        models: list[ScalingRun | Reference] = [*of_name, *of_references]
+        measured = [one.measured[name] for one in models]
         errors, by_patient = resampled_errors(measured, resamples, seed)
         if not by_patient:
             said.append(f"{name}: nothing is kept of single films, so intervals are over seeds alone.")
         if not by_patient and errors.shape[1] == 1:
             errors = np.repeat(errors, 1 + resamples, axis=1)
-        of_reference = None if baseline is None else errors[-1]
-        if of_reference is not None:
-            references[name] = _estimate(of_reference)
-        known = {run.folder: row for run, row in zip(of_name, errors, strict=False)}
+        known = {one.folder: row for one, row in zip(models, errors, strict=True)}
         sizes = shared_sizes([run.films for run in of_name])
         resampled: dict[str, _Resampled] = {}
-        for arm in dict.fromkeys(run.arm for run in of_name):
-            members = [run for run in of_name if run.arm == arm]
-            curve, resampled[arm] = _curve(name, members, sizes, known, of_reference, seed)
+        for arm in _arms(of_name):
+            members, reference = [run for run in of_name if run.arm == arm], of_arm[arm]
+            to_beat = None if reference is None else known.get(reference.folder)
+            curve, resampled[arm] = _curve(name, members, sizes, known, to_beat, seed)
             curves.append(curve)
         pairs += [_pair(name, *two, resampled) for two in combinations(resampled, 2)]
-    return Scaling(curves, pairs, reference_name, references, resamples, seed, unequal_compute, said)
+    claims = judge_claims(curves, pairs)
+    return Scaling(curves, pairs, claims, reference_name, resamples, seed, unequal_compute, said)
+
+
+def _arms(runs: Sequence[ScalingRun]) -> list[str]:
+    return list(dict.fromkeys(run.arm for run in runs))
 
 
 def _runs_with(name: str, runs: Sequence[ScalingRun], asked: bool) -> list[ScalingRun]:
-    """The runs that were evaluated on a benchmark. Raises ValueError for one that was not beside others of its kind."""
+    """The runs that were evaluated on a benchmark.
+
+    Raises:
+        ValueError: one was not, beside others of its kind, or two are of one arm, size and seed.
+    """
     found = [run for run in runs if name in run.measured]
     kinds = {(run.arm, len(run.seed)) for run in found}
     for run in runs:
         if run not in found and ((run.arm, len(run.seed)) in kinds or (asked and not found)):
             others = ", as others were" if found else ""
             raise ValueError(f"{run.folder} was not evaluated on {name}{others}: evaluate it with eval.run")
+    first: dict[tuple, ScalingRun] = {}
+    for run in found:
+        other = first.setdefault((run.arm, run.films, run.seed), run)
+        if other is not run:
+            raise ValueError(
+                f"{other.folder} and {run.folder} are both {run.arm!r} of {run.films:,} films and seed "
+                f"{', '.join(map(str, run.seed))}, and would count twice on {name}: leave one out"
+            )
     return found
 
 
@@ -177,6 +197,7 @@ def _curve(
         slope=slope,
         fit=None if laws is None else _fit(laws, films, errors),
         extrapolation=None if laws is None or len(films) <= LEAST_SIZES else _extrapolation(films, errors),
+        reference=None if reference is None else _estimate(reference),
         films_to_beat=None if laws is None or reference is None else _films(laws.films_for(reference), films),
         flops=None if None in costs else float(np.mean([cost for cost in costs if cost is not None])),
     )

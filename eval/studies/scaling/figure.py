@@ -29,13 +29,16 @@ def plot_scaling(scaling: Scaling, path: Path) -> None:
     )
     for panel, name in zip(grid.flat, names, strict=False):
         for curve in (curve for curve in scaling.curves if curve.benchmark == name):
-            _draw(panel, curve, f"C{arms.index(curve.arm) % 10}")
-        _draw_reference(panel, scaling, name)
+            colour = f"C{arms.index(curve.arm) % 10}"
+            _draw(panel, curve, colour)
+            _draw_reference(panel, curve, colour)
         _format(panel, name, next(curve.metric for curve in scaling.curves if curve.benchmark == name))
     for panel in list(grid.flat)[len(names) :]:
         panel.set_visible(False)
     figure.suptitle(
-        "Dots: seeds; diamonds: means with 95 % intervals; bands: 95 % of the fits; dotted: beyond", fontsize=9
+        "Dots: seeds; diamonds: means with 95 % intervals; bands: 95 % of the fits; dotted: beyond"
+        + (f"; dashed: {scaling.reference}" if scaling.reference else ""),
+        fontsize=9,
     )
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -66,13 +69,10 @@ def _draw(panel: Axes, curve: Curve, colour: str) -> None:
         panel.fill_between(grid[shown], low[shown], high[shown], color=colour, alpha=0.15, linewidth=0)
 
 
-def _draw_reference(panel: Axes, scaling: Scaling, name: str) -> None:
-    reference = scaling.references.get(name)
-    if reference is None or reference.value is None:
-        return
-    panel.axhline(reference.value, color="#555555", linestyle="--", linewidth=1, label=f"{scaling.reference}")
-    if reference.low is not None:
-        panel.axhspan(reference.low, reference.high, color="#555555", alpha=0.08, linewidth=0)
+def _draw_reference(panel: Axes, curve: Curve, colour: str) -> None:
+    """What the arm is to beat, in its colour; where arms have one, that of the last covers the others."""
+    if curve.reference is not None and curve.reference.value is not None:
+        panel.axhline(curve.reference.value, color=colour, linestyle="--", linewidth=1, alpha=0.8)
 
 
 def _format(panel: Axes, name: str, metric: str) -> None:

@@ -134,6 +134,7 @@ def crossings(first: PowerLaws, second: PowerLaws, low: float, high: float, poin
     at = changes.argmax(axis=1)
     rows = np.arange(len(gap))
     before, after = gap[rows, at], gap[rows, at + 1]
-    share = before / np.where(before == after, 1.0, before - after)
+    # Where nothing changes its sign, the share is anything, and not used.
+    share = np.clip(before / np.where(before == after, 1.0, before - after), 0, 1)
     found = np.exp(np.log(grid[at]) + share * (np.log(grid[at + 1]) - np.log(grid[at])))
     return np.where(changes.any(axis=1), found, np.nan)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from eval.records.estimates import Estimate
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: How far beyond the largest size a crossing is looked for, and a number of films is more than a guess.
 REACH = 10.0
 
@@ -86,6 +86,7 @@ class Curve:
         slope: of a power law without a floor (see `log_slopes`).
         fit: None where the curve does not fall; `reason` says so.
         extrapolation: None with fewer than four sizes.
+        reference: error of the model that this arm is to beat; None without one, or where it was not evaluated.
         films_to_beat: films from which on the fitted curve is better than the reference.
         flops: mean over all runs; None where not counted.
     """
@@ -99,6 +100,7 @@ class Curve:
     slope: Estimate
     fit: Fit | None
     extrapolation: Extrapolation | None
+    reference: Estimate | None
     films_to_beat: Films | None
     flops: float | None
 
@@ -125,13 +127,32 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A published claim on one benchmark.
+
+    Args:
+        claim: key of `eval.studies.scaling.claims.CLAIMS`.
+        arms: that it is about.
+        figure: what `estimate` is; above 0 it speaks for the claim.
+        holds: True where the interval lies above 0, False below it, None around it or without one.
+    """
+
+    claim: str
+    benchmark: str
+    arms: str
+    figure: str
+    estimate: Estimate
+    holds: bool | None
+
+
+@dataclass(frozen=True)
 class Scaling:
-    """All curves and pairs of a study; `reference` is the model named, `references` its error by benchmark."""
+    """All curves and pairs of a study, and what they say of published claims; `reference` names the models to beat."""
 
     curves: list[Curve]
     pairs: list[Pair]
+    claims: list[Claim]
     reference: str | None
-    references: dict[str, Estimate]
     resamples: int
     seed: int
     unequal_compute: bool

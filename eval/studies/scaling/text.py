@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eval.records.estimates import Estimate
-from eval.studies.scaling.results import REACH, Curve, Films, Pair, Scaling
+from eval.studies.scaling.claims import CLAIMS
+from eval.studies.scaling.results import REACH, Claim, Curve, Films, Pair, Scaling
 
 
 def format_markdown(scaling: Scaling) -> str:
-    """Three tables for each benchmark (sizes, fits, pairs), how to read them, and the paragraph of a card."""
+    """Three tables for each benchmark (sizes, fits, pairs), one of claims, how to read them, a card's paragraph."""
     parts = []
     for name in dict.fromkeys(curve.benchmark for curve in scaling.curves):
         curves = [curve for curve in scaling.curves if curve.benchmark == name]
@@ -17,6 +18,7 @@ def format_markdown(scaling: Scaling) -> str:
         parts += [*_fits(curves, scaling), ""]
         pairs = [pair for pair in scaling.pairs if pair.benchmark == name]
         parts += [*_pairs(pairs), ""] if pairs else []
+    parts += _claims(scaling.claims)
     compute = "equally many passes, so larger sizes cost more" if scaling.unequal_compute else "equal compute"
     parts += [
         f"Runs of one arm: {compute}. Intervals: {scaling.interval}; {scaling.resamples:,} resamples. Slope: how "
@@ -36,6 +38,7 @@ def card_paragraph(scaling: Scaling) -> str:
     """What the study says in plain sentences; a reader of a card has not seen the tables."""
     sentences = [_curve_sentence(curve, scaling.reference) for curve in scaling.curves]
     sentences += [_pair_sentence(pair) for pair in scaling.pairs]
+    sentences += _claim_sentences(scaling.claims)
     compute = "equally many passes" if scaling.unequal_compute else "equal compute"
     sentences.append(
         f"All at {compute} for all sizes, with 95 % intervals over patients and seeds; the curves hold for these "
@@ -88,14 +91,13 @@ def _pair_sentence(pair: Pair) -> str:
 
 
 def _sizes(curves: Sequence[Curve], scaling: Scaling) -> list[str]:
-    reference = scaling.references.get(curves[0].benchmark)
     lines = ["| arm | films | seeds | error | below the reference |", "|---|---:|---:|---|---|"]
     for curve in curves:
         for point in curve.points:
             below = "-" if point.below_reference is None else _estimate(point.below_reference, sign=True)
             lines.append(_row(curve.arm, f"{point.films:,}", len(point.by_seed), _estimate(point.error), below))
-    if reference is not None:
-        lines.append(_row(f"reference: {scaling.reference}", "-", "-", _estimate(reference), "-"))
+        if curve.reference is not None:
+            lines.append(_row(f"{curve.arm}: {scaling.reference}", "-", "-", _estimate(curve.reference), "-"))
     return lines
 
 
@@ -131,6 +133,40 @@ def _pairs(pairs: Sequence[Pair]) -> list[str]:
         crossing = "-" if pair.exponent is None else crossing
         lines.append(_row(f"{pair.first} - {pair.second}", _estimate(pair.slope, sign=True), exponent, error, crossing))
     return lines
+
+
+def _claims(claims: Sequence[Claim]) -> list[str]:
+    if not claims:
+        return []
+    lines = ["## Published claims (arXiv 2509.12818): do they hold here?", ""]
+    lines += ["| claim | benchmark | arms | figure, above 0 if it holds | | holds |", "|---|---|---|---|---|---|"]
+    for claim in claims:
+        estimate = _estimate(claim.estimate, sign=True)
+        lines.append(
+            _row(CLAIMS[claim.claim], claim.benchmark, claim.arms, claim.figure, estimate, _VERDICTS[claim.holds])
+        )
+    return [*lines, ""]
+
+
+_VERDICTS = {True: "yes", False: "no: the opposite", None: "not decided"}
+
+
+def _claim_sentences(claims: Sequence[Claim]) -> list[str]:
+    """A sentence for each claim: where it holds, where the opposite does, where neither is sure."""
+    sentences = []
+    for key, words in CLAIMS.items():
+        of_claim = [claim for claim in claims if claim.claim == key]
+        said = []
+        for verdict, word in {True: "holds", False: "is contradicted", None: "is not decided"}.items():
+            found = [claim for claim in of_claim if claim.holds is verdict]
+            listed = "; ".join(
+                f"{claim.benchmark}, {claim.arms}, {claim.figure}: {_estimate(claim.estimate, sign=True)}"
+                for claim in found
+            )
+            said += [f"{word} in {len(found)} of {len(of_claim)} ({listed})"] if found else []
+        if said:
+            sentences.append(f"That {words} (arXiv 2509.12818): {', '.join(said)}.")
+    return sentences
 
 
 def _row(*cells) -> str:

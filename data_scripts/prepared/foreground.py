@@ -18,7 +18,7 @@ class ForegroundSampler(Sampler[int]):
 
     Args:
         shows: bool [films, structures].
-        share: above 0 and below 1; a third in nnU-Net.
+        share: below 1; a third in nnU-Net, 0: a plain shuffle.
         seed: of the order.
 
     Attributes:
