@@ -43,8 +43,8 @@ adaptations: install
 	$(PY) -m train.study train/studies/adaptation.yaml --jobs $(JOBS)
 
 # How fast things are, as ratios within one run (some minutes on two cores): drawing films and reading reports against
-# numpy, preparing and loading films against datasets.map, intervals against scikit-learn, bookkeeping of a selection against a shuffle, our curation step against the published one at the size of a
-# small ViT.
+# numpy, preparing and loading films against datasets.map, intervals against scikit-learn, bookkeeping of a selection
+# against a shuffle, our curation step against the published one at the size of a small ViT.
 benchmark: install
 	OMP_NUM_THREADS=1 $(PY) -m data_scripts.speed
 	OMP_NUM_THREADS=1 $(PY) -m data_scripts.prepare.speed --films 2 --repeats 2

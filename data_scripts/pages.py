@@ -126,7 +126,7 @@ def corpus_page(module: ModuleType) -> dict:
         "size": f"{sum(source.expected.values()):,}" if source.expected else "depends on the copy",
         "splits": _splits(module),
         "related": related,
-        "leaks": [one[0].upper() + one[1:] for one in exposures] + shared,
+        "leaks": [exposure[0].upper() + exposure[1:] for exposure in exposures] + shared,
         "traps": [trap for trap in source.traps if not trap.startswith(_LEAK)],
         "layout": (module.__doc__ or "").strip(),
         "raw": "" if source.access == "synthetic" else " --raw DOWNLOAD",

@@ -186,9 +186,9 @@ def check(
     """How the points do on the films that the arguments name, and what a reader must know of these films.
 
     Raises:
-        ValueError: the points are of other weights or lack a finding that is asked for, or no film tells of any.
+        ValueError: the points are of another model or lack a finding that is asked for, or no film tells of any.
     """
-    points.check_weights(model.weights_sha256, model.name)
+    points.check_model(model.name, model.weights_sha256, model.image_processor, model.outputs)
     films = read_films(arguments)
     names = arguments.findings or list(points.points)
     targets = label_targets(films, names, arguments.unlisted_is_absent)
@@ -231,16 +231,16 @@ def format_checks(points: OperatingPoints, checks: list[PointCheck], notes: list
     """What was stated beside what was found, and how often the two agree."""
     head = f"{'finding':28} {'sensitivity stated':22} {'here':28} {'specificity stated':22} {'here':28}"
     lines = [f"{head} {'positive / films':>16}"]
-    for one in checks:
+    for check in checks:
         cells = []
         for kind in _SHARES:
-            found = getattr(one, kind)
-            mark = "no film" if found is None else f"{found}{' OUT' if one.differs(kind) else ''}"
-            cells.append(f"{getattr(one.point, kind)!s:22} {mark:28}")
-        films = f"{one.found.true_positives + one.found.false_negatives:,} / {one.films:,}"
-        lines.append(f"{one.name:28} {' '.join(cells)} {films:>16}")
-    inside = _counts([(kind, [one.inside(kind) for one in checks]) for kind in _SHARES])
-    outside = _counts([(kind, [one.differs(kind) for one in checks]) for kind in _SHARES])
+            found = getattr(check, kind)
+            mark = "no film" if found is None else f"{found}{' OUT' if check.differs(kind) else ''}"
+            cells.append(f"{getattr(check.point, kind)!s:22} {mark:28}")
+        films = f"{check.found.true_positives + check.found.false_negatives:,} / {check.films:,}"
+        lines.append(f"{check.name:28} {' '.join(cells)} {films:>16}")
+    inside = _counts([(kind, [check.inside(kind) for check in checks]) for kind in _SHARES])
+    outside = _counts([(kind, [check.differs(kind) for check in checks]) for kind in _SHARES])
     told = [
         f"OUT: other than stated by more than the chance of both samples of films explains: {outside}.",
         f"Inside the stated interval: {inside}; a share of few films lies outside more often, by its own chance.",
@@ -250,7 +250,7 @@ def format_checks(points: OperatingPoints, checks: list[PointCheck], notes: list
 
 
 def _counts(answers: list[tuple[str, list[bool | None]]]) -> str:
-    told = [(kind, [one for one in given if one is not None]) for kind, given in answers]
+    told = [(kind, [answer for answer in given if answer is not None]) for kind, given in answers]
     return ", ".join(f"{kind} {sum(given)} of {len(given)}" for kind, given in told)
 
 

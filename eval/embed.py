@@ -57,6 +57,8 @@ class EmbedArguments(FilmTableArguments):
             raise ValueError("name either --films or --texts")
         if self.texts is not None and self.features != "embedding":
             raise ValueError("--features are of films: texts have their embedding alone")
+        if self.texts is not None and self.reduced_decoding:
+            raise ValueError("--reduced_decoding is of films, not of --texts")
 
 
 def embed(model: EvaluationModel, arguments: EmbedArguments) -> tuple[int, dict[str, int]]:

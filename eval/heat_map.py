@@ -77,7 +77,7 @@ def draw_maps(model: EvaluationModel, arguments: HeatMapArguments) -> tuple[int,
     with (out / "films.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("number", "id", "path"), *rows])
     write_skipped(skipped, out.with_suffix(".skipped.jsonl"))
-    return len(rows), dict(Counter(one.kind for one in skipped))
+    return len(rows), dict(Counter(film.kind for film in skipped))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -80,7 +80,7 @@ def nearest(file: Path, query: Tensor, top: int, block: int = _BLOCK) -> list[Ne
         for row in np.argsort(-cosines, kind="stable")[:top].tolist():
             path = "" if paths is None else paths[row].as_py()
             best.append(Neighbour(float(cosines[row]), ids[row].as_py(), path))
-        best = sorted(best, key=lambda one: -one.cosine)[:top]
+        best = sorted(best, key=lambda neighbour: -neighbour.cosine)[:top]
     return best
 
 
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
         if given.id is not None:
             # One more, since the row itself is the nearest.
             found = nearest(file, embedding_of(file, given.id), given.top + 1)
-            found = [one for one in found if one.id != given.id][: given.top]
+            found = [neighbour for neighbour in found if neighbour.id != given.id][: given.top]
         else:
             found = nearest(file, embed_query(file, given), given.top)
     except (ValueError, OSError) as error:

@@ -94,6 +94,8 @@ class PredictArguments(FilmTableArguments):
         super().__post_init__()
         if self.films is None:
             raise ValueError("name with --films a folder, or a table with the column path")
+        if self.check_input and self.reduced_decoding:
+            raise ValueError("--check_input looks at whole films: leave out --reduced_decoding")
         if len(set(self.findings)) < len(self.findings):
             raise ValueError(f"--findings names one twice: {self.findings}")
         find_prompts(self.prompts or _PROMPTS)
@@ -186,13 +188,13 @@ def read_points(model: EvaluationModel, scorer: Scorer, file: str | None) -> Ope
     """The operating points in `file`, or those beside the model; None where it has none.
 
     Raises:
-        ValueError: they are of other weights or another kind of score, or the file is none of operating points.
+        ValueError: they are of another model or another kind of score, or the file is none of operating points.
     """
     found = Path(file) if file is not None else find_points(model.name, model.revision)
     if found is None:
         return None
     points = OperatingPoints.load(found)
-    points.check_weights(model.weights_sha256, model.name)
+    points.check_model(model.name, model.weights_sha256, model.image_processor, model.outputs)
     wanted = DIFFERENCE if scorer.kind == DIFFERENCE else LOGIT
     if points.score != wanted:
         raise ValueError(f"{found} has points for a {points.score}, {model.name} gives a {wanted}")
@@ -236,7 +238,8 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
     skipped = table.write(work, schema, films.skipped)
     if PartialState().is_main_process:
         if arguments.study_rule != NONE:
-            write_studies(Path(arguments.out), films.files, scorer.columns, arguments.study_rule)
+            by_column = dict(zip(scorer.columns, scorer.findings, strict=True))
+            write_studies(Path(arguments.out), films.files, by_column, arguments.study_rule)
         if arguments.check_input:
             _report_reasons(Path(arguments.out))
         if points is not None:
@@ -244,22 +247,22 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
     return len(films.files) + len(films.skipped) - skipped.total(), dict(skipped)
 
 
-def write_studies(out: Path, films: Sequence[FilmFile], columns: Sequence[str], rule: str) -> Path:
+def write_studies(out: Path, films: Sequence[FilmFile], findings: dict[str, str], rule: str) -> Path:
     """Beside the scores of films in `out`, those of their studies by `rule`: one row a study that has a film there.
 
     Args:
-        columns: that are pooled. Operating points are of films, so none is pooled.
+        findings: whose scores are pooled, by column. Operating points are of films, so none is pooled.
     """
     scores = pq.read_table(out)
     # By id: a film may be listed under several.
     study_of = {film.id: film.study for film in films}
     names = [study_of[film] for film in scores["id"].to_pylist()]
-    whole = np.stack([scores[name].to_numpy() for name in columns], axis=1)
+    whole = np.stack([scores[name].to_numpy() for name in findings], axis=1)
     groups, first = group_rows(names)
-    pooled = pool_scores(whole, groups, rule) if names else whole
+    pooled = pool_scores(whole, groups, rule, list(findings.values())) if names else whole
     counts = np.bincount(groups) if names else []
     table = {"study": pa.array([names[row] for row in first], pa.string()), "films": pa.array(counts, pa.int64())}
-    table |= {name: pa.array(pooled[:, place], pa.float32()) for place, name in enumerate(columns)}
+    table |= {name: pa.array(pooled[:, place], pa.float32()) for place, name in enumerate(findings)}
     path = out.with_suffix(".studies.parquet")
     unfinished = path.with_suffix(".unfinished")
     metadata = {METADATA: json.dumps({**read_job(out), "study_rule": rule}, sort_keys=True)}

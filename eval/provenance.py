@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING
 
 from accelerate import PartialState
@@ -13,6 +11,7 @@ from data_scripts.prepared.labels import fingerprint
 from eval.benchmarks import Benchmark
 from eval.records.provenance import Provenance, git_commit, package_versions
 from eval.settings import EvaluationSettings
+from modeling_chexficient import base_identity_chexficient
 
 if TYPE_CHECKING:
     from eval.models.encoders import EvaluationModel
@@ -42,6 +41,7 @@ def describe(benchmark: Benchmark, model: EvaluationModel, films: Dataset, setti
         settings=settings.relevant(benchmark.task),
         processes=PartialState().num_processes,
         processor_sha256=processor_sha256(model),
+        outputs=model.outputs,
     )
 
 
@@ -52,8 +52,6 @@ def films_fingerprint(benchmark: Benchmark, films: Dataset) -> str:
 
 
 def processor_sha256(model: EvaluationModel) -> str | None:
-    """Hash of how a model's image processor makes pixels: size, crop, mean and the like; None without a processor."""
+    """Hash of how a model's image processor makes pixels; None without a processor."""
     processor = getattr(model, "image_processor", None)
-    if processor is None:
-        return None
-    return hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode()).hexdigest()
+    return None if processor is None else base_identity_chexficient.processor_sha256(processor)

@@ -7,7 +7,8 @@ Ratios of processor time, median and range of turns in one process: intervals of
 against a loop over scikit-learn (of few resamples, extrapolated), at the size of NIH ChestX-ray14's test split with
 simulated scores; the ranks of retrieval against sorting the whole matrix, and their seconds and memory where no matrix
 fits; with `--model`, embedding a folder of films against `pipeline("image-feature-extraction", batch_size=32)` on the
-same tower with an image processor of transformers. Memory is the peak of what arrays take, the data not counted.
+same tower with an image processor of transformers, and scoring them by a head of random weights on it against
+`pipeline("image-classification")`. Memory is the peak of what arrays take, the data not counted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import itertools
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
 from sklearn.metrics import average_precision_score, roc_auc_score
-from transformers import CLIPImageProcessorPil, ImageFeatureExtractionPipeline, Pipeline
+from transformers import CLIPImageProcessorPil, ImageFeatureExtractionPipeline, Pipeline, pipeline
 
 from data_scripts.prepare.speed import write_film
 from data_scripts.progress import quiet_libraries
@@ -34,13 +35,15 @@ from data_scripts.speed import Ratio, compare
 from eval.embed import EmbedArguments, embed
 from eval.models.encoders import EvaluationModel
 from eval.models.load import load_evaluation_model
+from eval.predict import PredictArguments, predict
 from eval.statistics.ranked_labels import RankedLabels
 from eval.statistics.significance import resample_by_patient
 from eval.tasks.ranking import Pairs, pair_up, retrieval_ranks
-from modeling_chexficient import CheXficientImageProcessor
+from modeling_chexficient import CheXficientForImageClassification, CheXficientImageProcessor, CheXficientProcessor
 
 #: Test films and patients of NIH ChestX-ray14, and about the shares of its fourteen findings and "No Finding".
 FILMS, PATIENTS = 25_596, 2_797
+FINDINGS = ("Cardiomegaly", "Pleural Effusion", "Atelectasis", "Edema", "Pneumothorax")
 SHARES = (0.13, 0.04, 0.18, 0.24, 0.07, 0.06, 0.02, 0.10, 0.07, 0.04, 0.04, 0.02, 0.045, 0.003, 0.39)
 
 
@@ -120,29 +123,65 @@ def ranks_ratio(count: int, repeats: int) -> tuple[Ratio, int, int]:
     return compare(ours, peer, repeats), peak_bytes(ours), peak_bytes(peer)
 
 
-def embedding_ratio(
-    folder: Path, model: EvaluationModel, kind: str, films: int, size: tuple[int, int], repeats: int
-) -> Ratio:
+def embedding_ratio(scratch: Path, model: EvaluationModel, films: Sequence[Path], repeats: int) -> Ratio:
     """Processor time of a pipeline over that of `eval.embed` for the same films, which get the same features.
+
+    Args:
+        scratch: an empty folder.
+        films: those of one folder, in the order of their names.
 
     Raises:
         ValueError: they do not; the model's processor or tower is none that a pipeline equals.
     """
-    (folder / "films").mkdir(parents=True)
-    paths = sorted(str(folder / "films" / write_film(folder / "films", n, kind, *size)) for n in range(films))
-    extract, outputs = peer_pipeline(model), (folder / f"{number}.parquet" for number in itertools.count())
+    extract, outputs = peer_pipeline(model), (scratch / f"{number}.parquet" for number in itertools.count())
+    paths = [str(film) for film in films]
 
     def ours() -> Path:
         out = next(outputs)
-        embed(model, EmbedArguments(model=model.name, out=str(out), films=str(folder / "films"), features="tower"))
+        embed(model, EmbedArguments(model.name, out=str(out), films=str(films[0].parent), features="tower"))
         return out
 
     own = np.stack(pq.read_table(ours())["embedding"].to_numpy())
-    features = np.array(extract(paths)).reshape(films, -1)
+    features = np.array(extract(paths)).reshape(len(paths), -1)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     if own.shape != features.shape or not np.allclose(own, features, atol=1e-5):
         raise ValueError(f"{model.name}: the pipeline's features are others than those of eval.embed --features tower")
     return compare(ours, lambda: extract(paths), repeats)
+
+
+def scoring_ratio(scratch: Path, base: str, films: Sequence[Path], repeats: int) -> Ratio:
+    """Processor time of a pipeline over that of `eval.predict` for the same films, which get the same probabilities.
+
+    Args:
+        scratch: an empty folder, for the head and the scores.
+        base: model whose image tower a head of random weights for `FINDINGS` is put on.
+        films: those of one folder, in the order of their names.
+
+    Raises:
+        ValueError: they do not.
+    """
+    torch.manual_seed(0)
+    labels = {"id2label": dict(enumerate(FINDINGS)), "problem_type": "multi_label_classification"}
+    CheXficientForImageClassification.from_pretrained(base, **labels).save_pretrained(scratch / "head")
+    CheXficientProcessor.from_pretrained(base).image_processor.save_pretrained(scratch / "head")
+    head, out = str(scratch / "head"), scratch / "scores.parquet"
+    model, arguments = load_evaluation_model(head), PredictArguments(head, out=str(out), films=str(films[0].parent))
+    classify, paths = pipeline("image-classification", model=head, device="cpu"), [str(film) for film in films]
+
+    def ours() -> None:
+        out.unlink(missing_ok=True)
+        predict(model, arguments)
+
+    def peer() -> list[list[dict]]:
+        return classify(paths, batch_size=arguments.batch_size, top_k=None, function_to_apply="sigmoid")
+
+    ours()
+    table = pq.read_table(out)
+    scores = [{found["label"]: found["score"] for found in film} for film in peer()]
+    for name in FINDINGS:
+        if not np.allclose(table[f"probability_{name}"], [film[name] for film in scores], rtol=0, atol=1e-6):
+            raise ValueError(f"{base}: the pipeline's probabilities of {name} are others than those of eval.predict")
+    return compare(ours, peer, repeats)
 
 
 def peer_pipeline(model: EvaluationModel) -> Pipeline:
@@ -155,17 +194,24 @@ def peer_pipeline(model: EvaluationModel) -> Pipeline:
     return ImageFeatureExtractionPipeline(model=model.tower, image_processor=processor, batch_size=32, pool=True)
 
 
-def embed_by_kind(parsed: argparse.Namespace) -> None:
-    """Print how many times ours a pipeline takes, for each kind of files."""
+def read_by_kind(parsed: argparse.Namespace) -> None:
+    """Print how many times ours a pipeline takes to embed and to score, for each kind of files."""
     quiet_libraries()
     PartialState(cpu=not torch.cuda.is_available())
     torch.set_num_threads(1)
     model = load_evaluation_model(parsed.model)
     height, width = parsed.film_size
     for kind in ("JPEG", "PNG"):
-        with tempfile.TemporaryDirectory() as scratch:
-            ratio = embedding_ratio(Path(scratch), model, kind, parsed.embedded, (height, width), parsed.repeats)
-        print(f"embedding {kind} of {height} x {width}: a pipeline takes {ratio} times ours", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            films = Path(folder, "films")
+            films.mkdir()
+            paths = sorted(films / write_film(films, number, kind, height, width) for number in range(parsed.read))
+            ratios = {
+                "embedding": embedding_ratio(Path(folder), model, paths, parsed.repeats),
+                "scoring": scoring_ratio(Path(folder), parsed.model, paths, parsed.repeats),
+            }
+        for what, ratio in ratios.items():
+            print(f"{what} {kind} of {height} x {width}: a pipeline takes {ratio} times ours", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -176,12 +222,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--looped", type=int, default=20, help="Resamples of the loop.")
     parser.add_argument("--pairs", type=int, default=20_000, help="Films, and texts, of retrieval.")
     parser.add_argument("--sorted_pairs", type=int, default=4_000, help="Films, and texts, whose matrix is sorted.")
-    parser.add_argument("--model", help="Model whose tower embeds films; without it nothing is embedded.")
-    parser.add_argument("--embedded", type=int, default=64, help="Films that are embedded.")
+    parser.add_argument("--model", help="Model whose tower sees films; without it none are read.")
+    parser.add_argument("--read", type=int, default=64, help="Films that are embedded and scored.")
     parser.add_argument("--film_size", type=int, nargs=2, default=(1024, 1024), help="Height and width of the films.")
     parser.add_argument("--repeats", type=int, default=5, help="Turns; medians and ranges are shown.")
     parsed = parser.parse_args(arguments)
-    numbers = ("films", "patients", "resamples", "looped", "pairs", "sorted_pairs", "embedded", "film_size", "repeats")
+    numbers = ("films", "patients", "resamples", "looped", "pairs", "sorted_pairs", "read", "film_size", "repeats")
     wrong = [name for name in numbers if np.min(getattr(parsed, name)) < 1]
     if wrong:
         parser.error(f"{' and '.join('--' + name for name in wrong)} must be at least 1")
@@ -197,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
         flush=True,
     )
     if parsed.model:
-        embed_by_kind(parsed)
+        read_by_kind(parsed)
     seconds, peak = time_retrieval(parsed.pairs)
     print(f"ranks of {parsed.pairs:,} films and texts: {seconds:.1f} s, {peak / 1e6:,.0f} MB", flush=True)
 

@@ -3,11 +3,13 @@
 Films of a study share patient and study id. Named rules: `mean_score` and `max_score` of the films' scores (the maximum
 of the probabilities over the views is how CheXpert's baselines judge a study, arXiv 1901.07031), or the score of the
 `mean_embedding`, of unit length again. Of the labels, a finding is present in a study where any of its films has it,
-absent where none has and one was judged.
+absent where none has and one was judged. That a film is normal ("No Finding", "Normal") says the opposite: a study
+is where all films are that were judged, and the maximum is their minimum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,28 +24,37 @@ from eval.settings import MAX_SCORE, MEAN_EMBEDDING, MEAN_SCORE, NONE
 
 #: Those that need the scores of films alone.
 SCORE_RULES = (NONE, MEAN_SCORE, MAX_SCORE)
+#: Labels, in small letters, of a film that shows nothing: one film that does is enough to contradict.
+_OF_NORMAL_FILMS = ("no finding", "normal")
 
 
-def pool_scores(scores: np.ndarray, groups: np.ndarray, rule: str) -> np.ndarray:
+def pool_scores(scores: np.ndarray, groups: np.ndarray, rule: str, labels: Sequence[str]) -> np.ndarray:
     """Scores [films, L] as scores [studies, L], by `mean_score` or `max_score`.
 
     Args:
         groups: number of each film's study, from 0 to studies - 1.
+        labels: [L] names.
     """
     studies = int(groups.max()) + 1
     if rule == MAX_SCORE:
+        signs = np.array([-1 if name.lower() in _OF_NORMAL_FILMS else 1 for name in labels], scores.dtype)
         pooled = np.full((studies, scores.shape[1]), -np.inf, scores.dtype)
-        np.maximum.at(pooled, groups, scores)
-        return pooled
+        np.maximum.at(pooled, groups, signs * scores)
+        return signs * pooled
     sums = np.zeros((studies, scores.shape[1]))
     np.add.at(sums, groups, scores)
     return (sums / np.bincount(groups)[:, None]).astype(scores.dtype)
 
 
-def pool_targets(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Targets [films, L] (1, 0, NaN where nobody judged) as targets [studies, L]: the highest that was judged."""
-    highest = pool_scores(np.where(np.isnan(targets), -1, targets), groups, MAX_SCORE)
-    return np.where(highest < 0, np.nan, highest)
+def pool_targets(targets: np.ndarray, groups: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """Targets [films, L] (1, 0, NaN where nobody judged) of `labels` as targets [studies, L]: the highest that was
+    judged, of normal films the lowest.
+    """
+    normal = np.array([name.lower() in _OF_NORMAL_FILMS for name in labels], bool)
+    # Whatever loses against what was judged.
+    unjudged = np.where(normal, 2.0, -1.0)
+    pooled = pool_scores(np.where(np.isnan(targets), unjudged, targets), groups, MAX_SCORE, labels)
+    return np.where(pooled == unjudged, np.nan, pooled)
 
 
 def mean_embeddings(embeddings: Tensor, groups: np.ndarray) -> Tensor:
@@ -81,13 +92,13 @@ class Studies:
         """What is scored: embeddings [films, D], or under "mean_embedding" those of the studies."""
         return mean_embeddings(films, self.groups) if self.rule == MEAN_EMBEDDING else films
 
-    def scores(self, scores: np.ndarray) -> np.ndarray:
-        """Scores [studies, L] by the scores of what `embeddings` gave."""
-        return pool_scores(scores, self.groups, self.rule) if self.rule in (MEAN_SCORE, MAX_SCORE) else scores
+    def scores(self, scores: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """Scores [studies, L] of `labels` by the scores of what `embeddings` gave."""
+        return pool_scores(scores, self.groups, self.rule, labels) if self.rule in (MEAN_SCORE, MAX_SCORE) else scores
 
-    def targets(self, targets: np.ndarray) -> np.ndarray:
-        """Targets [studies, L] by those of the films."""
-        return targets if self.rule == NONE else pool_targets(targets, self.groups)
+    def targets(self, targets: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """Targets [studies, L] of `labels` by those of the films."""
+        return targets if self.rule == NONE else pool_targets(targets, self.groups, labels)
 
     def films(self, dataset: Dataset) -> Dataset:
         """A film of each study, without its view, for what all films of a study share (patient, sex, age, source)."""

@@ -112,6 +112,8 @@ def _finished(
         "data": (fingerprint, files),
         "settings": settings.relevant(benchmark.task),
         "processor": processor_sha256(model),
+        # Results of early versions do not name them.
+        "outputs": None if then.outputs is None else model.outputs,
         "prompts": _prompt_pairs(result, settings.prompts or benchmark.prompts),
     }
     found = {
@@ -120,6 +122,7 @@ def _finished(
         "data": (then.dataset_fingerprint, then.files_fingerprint),
         "settings": then.settings,
         "processor": then.processor_sha256,
+        "outputs": then.outputs,
         "prompts": result.prompt_pairs if isinstance(result, ZeroShotResult) else {},
     }
     return result if wanted == found else None

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from eval.records.runs import AdaptRun
 from model_cards.corpora import TrainingSource, hub_licence, training_sources
 from model_cards.filling import METHODS, TAGS, fill
-from model_cards.results import check_weights, model_index_entries
+from model_cards.results import check_model, model_index_entries
 from model_cards.runs import FinishedRun, hub_id
 from modeling_chexficient.adapter_snippet_chexficient import loading_snippet
 from modeling_chexficient.base_identity_chexficient import weights_sha256
@@ -69,14 +69,18 @@ def render_adapted_card(
             those of the run.
 
     Raises:
-        ValueError: its results are of other weights.
+        ValueError: its results or its record are of another model.
     """
     record = run.record
     weights_dir = weights_dir or run.weights_dir
     assert isinstance(record, AdaptRun)
     adapter = (weights_dir / "chexficient_adapter.json").is_file()
-    check_weights(run.results, weights_sha256(weights_dir), weights_dir)
-    classes, problem_type = _outputs(record, weights_dir)
+    check_model(run.results, run.weights_dir, run.outputs)
+    if run.outputs is not None and record.labels != run.outputs:
+        raise ValueError(
+            f"{run.weights_dir} has the outputs {run.outputs}, the run trained {record.labels}: figures of its record "
+            "are not theirs, train it anew"
+        )
     sources = adaptation_sources(record)
     title = (repo or run.folder.resolve().name).split("/")[-1]
     location = repo or str(weights_dir)
@@ -107,8 +111,8 @@ def render_adapted_card(
         base=base_repo or (record.base["name"] if repo is None else None),
         base_link=f"https://huggingface.co/{base_repo}" if base_repo else record.base["name"],
         revision=base_revision,
-        classes=classes,
-        problem_type=problem_type,
+        classes=run.outputs or [],
+        problem_type=None if run.head is None else run.head.get("problem_type"),
         validation={name: value for name, value in record.validation.items() if name not in ("metric", "value")},
         adapter_settings=_adapter_settings(weights_dir),
         snippet=loading_snippet(weights_dir, location).strip() if adapter else _whole_model_snippet(task, location),
@@ -169,20 +173,6 @@ def _method(run: AdaptRun) -> str:
         "linear": "The projector alone was trained",
         "full": "All weights but those of the vision tower were trained" if frozen else METHODS["full"],
     }[run.method]
-
-
-def _outputs(run: AdaptRun, weights_dir: Path) -> tuple[list[str], str | None]:
-    """Names of the outputs in their order, and the kind of problem; no names for reports."""
-    record = weights_dir / "chexficient_adapter.json"
-    if not TASKS_ON_THE_HUB[run.task].head_on_tower:
-        return [], None
-    head = (
-        json.loads(record.read_text())["head"]
-        if record.is_file()
-        else json.loads((weights_dir / "config.json").read_text())
-    )
-    labels = {int(number): name for number, name in head["id2label"].items()}
-    return [labels[number] for number in sorted(labels)], head.get("problem_type")
 
 
 def adaptation_sources(run: AdaptRun) -> list[TrainingSource]:

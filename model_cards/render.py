@@ -23,9 +23,8 @@ from eval.records.runs import PretrainRun
 from model_cards.adapted import render_adapted_card
 from model_cards.corpora import counts_of_folders, hub_licence, population, read_curation, training_sources
 from model_cards.filling import TAGS, fill
-from model_cards.results import check_weights, model_index_entries
+from model_cards.results import check_model, model_index_entries
 from model_cards.runs import EXPECTED, FinishedRun, explain, hub_id, is_dataset, read_run
-from modeling_chexficient.base_identity_chexficient import weights_sha256
 
 #: Arguments of curation, as they are called in a card.
 _CURATION_SETTINGS = {
@@ -47,11 +46,11 @@ def render_base_card(run: FinishedRun, repo: str | None = None, private: bool = 
         private: whether loading needs to be logged in.
 
     Raises:
-        ValueError: its results are of other weights, or its weights are damaged.
+        ValueError: its results are of another model, or its weights are damaged.
     """
     record, model_dir = run.record, run.weights_dir
     assert isinstance(record, PretrainRun)
-    check_weights(run.results, weights_sha256(model_dir), model_dir)
+    check_model(run.results, model_dir, run.outputs)
     config, curation = run.config, read_curation(run.folder)
     counts = counts_of_folders(record.training_folders)
     sources = training_sources(config.get("pretraining_sources") or [], counts, curation)

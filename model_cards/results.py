@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import EvalResult
+from transformers import AutoImageProcessor
 
 from eval.records.estimates import Estimate
 from eval.records.provenance import Provenance
@@ -19,6 +20,7 @@ from eval.records.results import (
     TaskResult,
     ZeroShotResult,
 )
+from modeling_chexficient.base_identity_chexficient import processor_sha256, weights_sha256
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,39 @@ def headline(result: TaskResult) -> tuple[str, Estimate]:
     return TASKS[result.task].figure(result), result.headline[1]
 
 
-def check_weights(results: dict[str, TaskResult], sha256: str, weights: Path) -> None:
-    """Raise ValueError if a result was measured on other weights than those whose hash is `sha256`."""
+def check_model(results: dict[str, TaskResult], weights: Path, outputs: list[str] | None) -> None:
+    """Raise ValueError if a result was measured on another model than the one in the folder `weights`: on other
+    weights, by other pixels of the films, or with other names of what it tells.
+
+    Args:
+        outputs: names of its head's outputs, in their order; None without a head.
+    """
+    sha256, now = weights_sha256(weights), _processor_sha256(weights)
     for name, result in results.items():
-        measured = result.provenance.model_sha256
-        if measured != sha256:
-            raise ValueError(
-                f"{name}: {result.benchmark} was measured on other weights (SHA-256 {str(measured)[:12]}...) than "
-                f"those in {weights} ({sha256[:12]}...): evaluate them again with `python -m eval.run`"
+        measured = result.provenance
+        differs = []
+        if measured.model_sha256 != sha256:
+            differs.append(
+                f"on other weights (SHA-256 {str(measured.model_sha256)[:12]}...) than those in {weights} "
+                f"({str(sha256)[:12]}...)"
             )
+        if None not in (measured.processor_sha256, now) and measured.processor_sha256 != now:
+            differs.append(f"with another image processor than that in {weights}")
+        if None not in (measured.outputs, outputs) and measured.outputs != outputs:
+            differs.append(f"when its outputs were {measured.outputs}, in {weights} they are {outputs}")
+        if differs:
+            raise ValueError(
+                f"{name}: {result.benchmark} was measured {', and '.join(differs)}: evaluate them again with "
+                "`python -m eval.run`"
+            )
+
+
+def _processor_sha256(weights: Path) -> str | None:
+    """Of the image processor beside the weights; None where there is none."""
+    try:
+        return processor_sha256(AutoImageProcessor.from_pretrained(weights))
+    except (OSError, ValueError):
+        return None
 
 
 def exposure(provenance: Provenance) -> str:

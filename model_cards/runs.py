@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from jinja2 import UndefinedError
+from transformers import AutoImageProcessor
 
 from data_scripts.access import PUBLIC
 from eval.records.results import TaskResult, load_results
@@ -15,6 +16,7 @@ from eval.records.runs import RUN_FILE, AdaptRun, PretrainRun, Run
 from model_cards.corpora import access_of
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 from modeling_chexficient.operating_points_chexficient import OperatingPoints, find_points
+from modeling_chexficient.tasks_chexficient import TASKS_ON_THE_HUB
 
 #: What goes wrong with folders that people have: said in one line, not as a traceback.
 EXPECTED = (ValueError, OSError, KeyError, UndefinedError)
@@ -64,16 +66,36 @@ class FinishedRun:
         return json.loads(file.read_text()) if file.is_file() else {}
 
     @cached_property
+    def head(self) -> dict | None:
+        """Fields of the configuration of its head on a tower, by the files beside the weights; None without one."""
+        record = self.record
+        if self.kind == "report_base" or not isinstance(record, AdaptRun):
+            return None
+        if not TASKS_ON_THE_HUB[record.task].head_on_tower:
+            return None
+        file = self.weights_dir / "chexficient_adapter.json"
+        return json.loads(file.read_text())["head"] if file.is_file() else self.config
+
+    @property
+    def outputs(self) -> list[str] | None:
+        """Names of the outputs of its head, in their order; None without one."""
+        if self.head is None:
+            return None
+        labels = {int(number): name for number, name in self.head["id2label"].items()}
+        return [labels[number] for number in sorted(labels)]
+
+    @cached_property
     def points(self) -> OperatingPoints | None:
         """The operating points beside the weights; None where there are none.
 
-        Raises ValueError where they were chosen with other weights.
+        Raises ValueError where they were chosen with another model.
         """
         file = find_points(self.weights_dir)
         if file is None:
             return None
         points = OperatingPoints.load(file)
-        points.check_weights(weights_sha256(self.weights_dir), self.weights_dir)
+        processor = AutoImageProcessor.from_pretrained(self.weights_dir)
+        points.check_model(self.weights_dir, weights_sha256(self.weights_dir), processor, self.outputs)
         return points
 
     @property
@@ -103,6 +125,11 @@ def read_run(folder: Path, results_dir: Path | None = None) -> FinishedRun:
     kind = _kind_of(record)
     if not (folder / _weights_name(kind)).is_dir():
         raise ValueError(f"{folder} is not a finished run: {folder / _weights_name(kind)} is missing")
+    if not record.is_of(folder / _weights_name(kind)):
+        raise ValueError(
+            f"{folder / _weights_name(kind)} holds other weights than {folder / RUN_FILE} tells of: put those of the "
+            "run back, or train it anew"
+        )
     results_dir = results_dir or folder / "results"
     return FinishedRun(folder, kind, record, results_dir, load_results(results_dir))
 

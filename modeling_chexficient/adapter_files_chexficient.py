@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from .base_identity_chexficient import ADAPTER_PARTS, BaseIdentity
-from .peft_folders_chexficient import RECORD_FILE, head_arguments
+from .peft_folders_chexficient import FORMAT_VERSION, RECORD_FILE, find_file, head_arguments, read_fields
 from .precision_chexficient import PRECISIONS
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     AdapterConfig = LoraConfig | HiraConfig
 
-FORMAT_VERSION = 1
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 # The files that are fetched to load an adapter from the Hub; never a pickle.
@@ -91,19 +90,34 @@ def head_fields(task: str, config: PretrainedConfig) -> dict:
     return {name: getattr(config, name) for name in ("problem_type", "id2label", *found.head_fields)}
 
 
+def unknown_to_base(record: AdapterRecord) -> list[str]:
+    """Fields of a head, with their values, that the code beside its base does not know; none where no code is there.
+
+    That code is what runs where this package is not installed.
+    """
+    name, revision = record.base.name, record.base.revision
+    # The Hub is not asked for a folder that is gone: that would tell others its name.
+    there = revision is not None or Path(name).is_dir()
+    file = find_file(name, "configuration_chexficient.py", {"revision": revision}) if there else None
+    if file is None:
+        return []
+    code = Path(file).read_text()
+    fields = {name: record.head_arguments.get(name) for name in TASKS_ON_THE_HUB[record.task].head_fields}
+    return [
+        f"{name}={value!r}"
+        for name, value in fields.items()
+        if name not in code or (isinstance(value, str) and f'"{value}"' not in code)
+    ]
+
+
 def read_record(folder: Path, task: str | None = None) -> AdapterRecord:
     """The record of an adapter folder.
 
     Raises ValueError where files of an adapter are missing or broken, or where it is for another task than `task`.
     """
     check_files(folder)
+    fields = read_fields(folder / RECORD_FILE)
     try:
-        fields = json.loads((folder / RECORD_FILE).read_text())
-        version = fields["format_version"]
-        if version > FORMAT_VERSION:
-            raise ValueError(
-                f"it is of format {version}, this package reads up to {FORMAT_VERSION}: update the package"
-            )
         record = AdapterRecord(**{**fields, "base": BaseIdentity(**fields["base"])})
         if record.task not in TASKS_ON_THE_HUB:
             raise ValueError(f"unknown task {record.task!r}: known are {', '.join(TASKS_ON_THE_HUB)}")

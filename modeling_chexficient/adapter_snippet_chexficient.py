@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .adapter_files_chexficient import read_record
+from .adapter_files_chexficient import read_record, unknown_to_base
 from .configuration_chexficient import CheXficientConfig
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
@@ -11,14 +11,14 @@ def loading_snippet(directory: str | Path, name: str | None = None) -> str:
     """Python lines that load an adapter, for a card; with `name` (a Hub id) in place of the folder.
 
     They need peft and transformers alone, as the base brings its code; on a base that is no CheXficient model (a plain
-    tower), or one that was held in lower precision, they need this package. Raises as `load_adapter` where it is no
-    complete adapter.
+    tower), whose code is too old for the head, or that was held in lower precision, they need this package. Raises as
+    `load_adapter` where it is no complete adapter.
     """
     folder = Path(directory)
     record, name = read_record(folder), str(directory) if name is None else name
     task = TASKS_ON_THE_HUB[record.task]
     plain_tower = task.head_on_tower and record.base.model_type != CheXficientConfig.model_type
-    if plain_tower or record.base_precision != "fp32":
+    if plain_tower or record.base_precision != "fp32" or unknown_to_base(record):
         return f"from modeling_chexficient import load_adapter\n\nmodel = load_adapter({name!r})\n"
     own_processor = any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json"))
     processor_of = name if own_processor else record.base.name

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -37,6 +38,7 @@ from .adapter_files_chexficient import (
     read_config,
     read_record,
     read_weights,
+    unknown_to_base,
 )
 from .adapter_set_chexficient import AdapterSet
 from .adapter_snippet_chexficient import loading_snippet
@@ -48,7 +50,7 @@ from .base_identity_chexficient import (
     vision_tower,
     weights_sha256,
 )
-from .peft_folders_chexficient import saves_without_adapters
+from .peft_folders_chexficient import saves_without_adapters, takes_its_own_head_alone
 from .precision_chexficient import is_quantised, loading_arguments
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
@@ -81,6 +83,9 @@ def save_adapter(
         OSError: the base is not there.
         ValueError: an unknown task, an adapter that changes the base's own weights, one that is neither LoRA nor HiRA,
             or a model that was trained in more than the adapter holds (`check_base_was_kept`).
+
+    Warns:
+        UserWarning: the code beside the base is too old for the adapter's head.
     """
     name = peft_model.active_adapter
     config = copy.deepcopy(peft_model.peft_config[name])
@@ -107,6 +112,14 @@ def save_adapter(
     if processor is not None:
         processor.save_pretrained(directory)
     record.save(directory)
+    unknown = unknown_to_base(record)
+    if unknown:
+        warnings.warn(
+            f"{base.name} carries code of an earlier version, which does not know {', '.join(unknown)}: without this "
+            f"package, {directory} will not load on it. AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER) with "
+            "this version writes its code anew",
+            stacklevel=2,
+        )
     return record
 
 
@@ -165,7 +178,9 @@ def load_adapter(
     # Quantised or twice rounded, the same weights have another hash.
     if dtype != torch.float16 and not is_quantised(model):
         check_tower(str(directory), record, tower_sha256(vision_tower(model)), place)
-    return attach(model, folder, read_config(folder), read_weights(folder), adapter_name, precision)
+    attached = attach(model, folder, read_config(folder), read_weights(folder), adapter_name, precision)
+    takes_its_own_head_alone(attached, dataclasses.asdict(record))
+    return attached
 
 
 def _loading(directory: str, record: AdapterRecord) -> dict:

@@ -29,6 +29,8 @@ OF_ADAPTERS = (*ADAPTER_PARTS, ".modules_to_save.")
 # Parts of a tower that some models leave out, and that no adapter depends on.
 UNUSED_PARTS = ("pooler.", "head.", "embeddings.mask_token")
 CHUNK_BYTES = 1 << 22
+# Where the weights of a whole model are, the likeliest first.
+_WEIGHTS = ("model*.safetensors", "*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def identify_base(model_name_or_path: str | Path, revision: str | None = None) -
         ValueError: it has no configuration or no weights.
     """
     folder = local_folder(model_name_or_path, revision)
-    weights = weights_sha256(folder)
+    # An adapter beside it is no part of it.
+    weights = _hash_of_files(folder, *_WEIGHTS)
     if weights is None or not (folder / "config.json").is_file():
         raise ValueError(f"{model_name_or_path} is no base of an adapter: it lacks config.json or model.safetensors")
     return BaseIdentity(
@@ -88,12 +91,39 @@ def local_folder(name: str | Path, revision: str | None = None, patterns: tuple[
         raise OSError(f"{name} is neither a folder nor a Hub repository that can be read{at}: {error}") from error
 
 
-def weights_sha256(model: str | Path) -> str | None:
-    """Hash of the weights in a local folder, in the order of their names; None for a Hub id or without weights."""
-    folder = Path(model)
-    if not folder.is_dir():
+def local_weights(name: str | Path, revision: str | None = None) -> Path | None:
+    """The folder itself, or that of a Hub repository at `revision` in the cache; None where it is in neither.
+
+    The Hub is not asked: whoever has loaded a model has its weights there.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(str(name), revision=revision, local_files_only=True))
+    except (OSError, ValueError):
         return None
-    patterns = ("model*.safetensors", "*.safetensors", "*.bin")
+
+
+def commit_of(name: str | Path, revision: str | None = None) -> str | None:
+    """The commit that `revision` of a Hub repository, which has been loaded, stands for; None for a folder.
+
+    Configurations told it until transformers 5.22.
+    """
+    folder = None if Path(name).is_dir() else local_weights(name, revision)
+    return None if folder is None else folder.name
+
+
+def weights_sha256(model: str | Path, revision: str | None = None) -> str | None:
+    """Hash of the weights in `local_weights`, in the order of their names; None where there are none.
+
+    Of a folder that holds a model and an adapter on it, that of the adapter, which is what is loaded.
+    """
+    folder = local_weights(model, revision)
+    return None if folder is None else _hash_of_files(folder, "adapter_model.safetensors", *_WEIGHTS)
+
+
+def _hash_of_files(folder: Path, *patterns: str) -> str | None:
+    """Hash of the files of the first pattern that there are; None where there are none."""
     files = next((found for pattern in patterns if (found := sorted(folder.glob(pattern)))), [])
     digest = hashlib.sha256()
     for file in files:
@@ -101,6 +131,11 @@ def weights_sha256(model: str | Path) -> str | None:
             while chunk := stream.read(CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest() if files else None
+
+
+def processor_sha256(processor) -> str:
+    """Hash of how an image processor makes pixels: size, crop, mean and the like."""
+    return hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def code_sha256(folder: Path) -> str:
@@ -153,8 +188,11 @@ __all__ = [
     "OF_ADAPTERS",
     "BaseIdentity",
     "code_sha256",
+    "commit_of",
     "identify_base",
+    "local_weights",
     "own_weights",
+    "processor_sha256",
     "tower_sha256",
     "vision_tower",
     "weights_sha256",

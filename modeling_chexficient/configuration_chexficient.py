@@ -95,16 +95,6 @@ class CheXficientConfig(PretrainedConfig):
         semantic_loss_ignore_index: int = 255,
         **kwargs,
     ):
-        mask_decoder = kwargs.pop("decoder", mask_decoder)
-        _one_of("text_pooling", text_pooling, TEXT_POOLINGS)
-        _one_of("image_pooling", image_pooling, IMAGE_POOLINGS)
-        _one_of("mask_decoder", mask_decoder, DECODERS)
-        if clip_logits and mask_decoder != "published_unet":
-            raise ValueError(
-                f"clip_logits belongs to mask_decoder published_unet: {mask_decoder} has no logits to clip"
-            )
-        if projection_dim < 1:
-            raise ValueError(f"projection_dim must be at least 1, not {projection_dim}")
         # The towers come first: the parent constructor passes attention settings on to them.
         self.vision_config = tower_config(vision_config, PUBLISHED_VISION, "vision_config")
         self.text_config = tower_config(text_config, PUBLISHED_TEXT, "text_config")
@@ -112,12 +102,32 @@ class CheXficientConfig(PretrainedConfig):
         self.logit_scale_init_value = logit_scale_init_value
         self.text_pooling = text_pooling
         self.image_pooling = image_pooling
-        self.mask_decoder = mask_decoder
+        self.mask_decoder = kwargs.pop("decoder", mask_decoder)
         self.clip_logits = clip_logits
         self.semantic_loss_ignore_index = semantic_loss_ignore_index
         # A list, since `AutoModel` looks through it for the class that a folder holds.
         kwargs["architectures"] = kwargs.get("architectures") or []
+        self.check_choices()
         super().__init__(**kwargs)
+
+    def check_choices(self) -> None:
+        """Raise ValueError, with what there is, where a field holds what this code does not know.
+
+        Models ask again: `from_pretrained(..., mask_decoder=...)` and records of adapters set fields after the
+        constructor, and an older copy of this file, beside the weights of a base, may meet what came later.
+        """
+        choices = {"text_pooling": TEXT_POOLINGS, "image_pooling": IMAGE_POOLINGS, "mask_decoder": DECODERS}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}: {__file__} knows no other"
+                )
+        if self.clip_logits and self.mask_decoder != "published_unet":
+            raise ValueError(
+                f"clip_logits belongs to mask_decoder published_unet: {self.mask_decoder} has no logits to clip"
+            )
+        if self.projection_dim < 1:
+            raise ValueError(f"projection_dim must be at least 1, not {self.projection_dim}")
 
     @classmethod
     def from_dict(cls, config_dict: dict, **kwargs):
@@ -151,11 +161,6 @@ class CheXficientConfig(PretrainedConfig):
 
 def _with_new_names(fields: dict) -> dict:
     return {"mask_decoder" if name == "decoder" else name: value for name, value in fields.items()}
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
 __all__ = ["CheXficientConfig"]

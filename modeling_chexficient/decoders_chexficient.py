@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .towers_chexficient import UNUSABLE, interpolation_arguments, refuse_towers, stage_widths
+from .towers_chexficient import UNUSABLE, interpolation_arguments, refuse_tower, stage_widths
 
 # Maps of a pyramid: the published U-Net takes the last five blocks.
 PYRAMID_DEPTH = 5
@@ -54,9 +54,9 @@ def output_maps(
     # Most towers give the embedding, before any block, as well.
     states = states[-len(channels) :]
     maps = [state if state.ndim == 4 else _tokens_as_map(vision_model, state, pixel_values) for state in states]
-    if [one.shape[1] for one in maps] != channels:
+    if [level.shape[1] for level in maps] != channels:
         raise ValueError(
-            f"the maps of {type(vision_model).__name__} have {[one.shape[1] for one in maps]} channels, but its "
+            f"the maps of {type(vision_model).__name__} have {[level.shape[1] for level in maps]} channels, but its "
             f"configuration tells {channels}: choose another tower"
         )
     return maps
@@ -67,12 +67,12 @@ def pyramid_channels(config: PretrainedConfig, depth: int = PYRAMID_DEPTH) -> li
 
     Raises ValueError, which names the tower, where it has no such maps.
     """
-    refuse_towers(config, _WITHOUT_MAPS)
+    refuse_tower(config, _WITHOUT_MAPS.get(config.model_type))
     stages = stage_widths(config)
     if stages:
         return stages[-depth:]
     if not hasattr(config, "hidden_size"):
-        refuse_towers(config, {config.model_type: _OTHER_STATES})
+        refuse_tower(config, _OTHER_STATES)
     return [config.hidden_size] * min(depth, config.num_hidden_layers)
 
 

@@ -38,7 +38,7 @@ _FILM = '''
 def read_film(path):
     """[1, 3, size, size] fp32: short side resized, centre cut out, normalised."""
     given = export["preprocessing"]
-    size, film = given["size"], Image.open(path)
+    size, film = given["size"], ImageOps.exif_transpose(Image.open(path))
     if film.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
         raise ValueError(f"{path} has more than 8 bits ({film.mode}): scale it to 8 first")
     film = film.convert("L").convert("RGB") if film.mode == "1" else film.convert("RGB")
@@ -75,7 +75,7 @@ def read_texts(texts):
     tokenizer.enable_truncation(given["max_tokens"])
     tokenizer.enable_padding(direction=given["padding_side"], pad_id=given["pad_id"], pad_token=given["pad_token"])
     encoded = tokenizer.encode_batch(texts)
-    ids, mask = ([one.ids for one in encoded], [one.attention_mask for one in encoded])
+    ids, mask = ([text.ids for text in encoded], [text.attention_mask for text in encoded])
     return {"input_ids": np.int64(ids), "attention_mask": np.int64(mask)}
 
 '''
@@ -131,7 +131,7 @@ def snippet(record: dict[str, Any]) -> str:
     """Python that runs the exported graphs on `film.png`, in the folder of the export."""
     graphs = record["graphs"]
     runtime = "onnxruntime" if record["format"] == "onnx" else "torch"
-    imports = ["import json\n\nimport numpy as np", f"import {runtime}", "from PIL import Image"]
+    imports = ["import json\n\nimport numpy as np", f"import {runtime}", "from PIL import Image, ImageOps"]
     imports += ["from tokenizers import Tokenizer"] if "text" in graphs else []
     code = "\n".join([*imports, '\nexport = json.load(open("export.json"))\n'])
     code += "" if list(graphs) == ["text"] else _FILM

@@ -7,10 +7,10 @@ from io import BytesIO
 from pathlib import Path
 
 from huggingface_hub import get_session
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .image_processing_chexficient_files import is_file, open_image
-from .image_processing_chexficient_pixels import DEEP_MODES, mark_as_scaled, to_eight_bit
+from .image_processing_chexficient_pixels import DEEP_MODES, as_viewed, mark_as_scaled, to_eight_bit
 from .input_check_chexficient import check_film
 
 # How the content of a message may name an image (transformers, "chat templates").
@@ -33,7 +33,7 @@ def load_film(source, timeout: float | None = None, check_input: bool | str = Fa
     image = _open(source, timeout) if isinstance(source, (str, Path)) else source
     if not isinstance(image, Image.Image):
         return source
-    image = ImageOps.exif_transpose(image)
+    image = as_viewed(image)
     image = mark_as_scaled(to_eight_bit(image) if image.mode.startswith(DEEP_MODES) else image)
     if check_input and (reasons := check_film(image)):
         text = "The image is " + "; and ".join(reason.text for reason in reasons)

@@ -92,12 +92,12 @@ def heat_maps(
 def finding_maps(model, pixel_values: torch.Tensor, findings: Sequence, method: str | None = None) -> torch.Tensor:
     """Heat maps [B, findings, H, W] fp32 of a `CheXficientForImageClassification`; errors as of `heat_maps`."""
     names = list(model.config.id2label.values())
-    unknown = [one for one in findings if one not in names]
+    unknown = [finding for finding in findings if finding not in names]
     if unknown:
         raise ValueError(f"the head has no finding {unknown}, it has {names}")
     if _known(method) == "similarity":
         raise ValueError("a head has no texts to compare patches with: method 'similarity' is not there for it")
-    places = [names.index(one) for one in findings]
+    places = [names.index(finding) for finding in findings]
     return _output_maps(
         model.vision_model, pixel_values, lambda given: model(pixel_values=given).logits[:, places], method
     )
@@ -136,7 +136,7 @@ def text_directions(
         raise ValueError("a phrase is a text, or a pair of texts: one with what is looked for, one without it")
     texts = [(phrase, *alone) if isinstance(phrase, str) else tuple(phrase) for phrase in phrases]
     embedded = embed_texts([text for one in texts for text in one]).split([len(one) for one in texts])
-    return torch.stack([one[0] - one[1:].sum(dim=0) for one in embedded])
+    return torch.stack([prompts[0] - prompts[1:].sum(dim=0) for prompts in embedded])
 
 
 def overlay_heat_map(film, heat_map: torch.Tensor | np.ndarray, opacity: float = 0.5) -> Image.Image:

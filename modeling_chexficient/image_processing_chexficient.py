@@ -137,8 +137,8 @@ class CheXficientImageProcessor(BaseImageProcessor):
 
         Args:
             outputs: of `CheXficientForSemanticSegmentation`.
-            target_sizes: (height, width) of every film before this processor resized and cut it. By default maps are
-                of the square, at the size of the logits.
+            target_sizes: (height, width) of every film, upright, before this processor resized and cut it. By default
+                maps are of the square, at the size of the logits.
             return_segmentation_scores: give {"segmentation": the map, "segmentation_scores": fp32 [L, H, W], the
                 logits of every structure, -inf where nothing was seen} per film, as image processors of transformers.
 
@@ -207,7 +207,7 @@ class CheXficientImageProcessor(BaseImageProcessor):
         films = []
         for film_maps, grid in self._with_grids(maps, target_sizes):
             sample = sampler(grid, maps.device)
-            on_film = torch.stack([sample(one) for one in film_maps])
+            on_film = torch.stack([sample(film_map) for film_map in film_maps])
             films.append(on_film.masked_fill(on_film.isneginf(), torch.nan))
         return films
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from .image_processing_chexficient_dicom import (
     BLANK,
@@ -28,7 +28,7 @@ from .image_processing_chexficient_dicom import (
     to_display,
     turns,
 )
-from .image_processing_chexficient_pixels import resize_reduced, to_eight_bit
+from .image_processing_chexficient_pixels import as_viewed, resize_reduced, to_eight_bit
 from .image_processing_chexficient_reduced import decode_reduced, load_reduced
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
@@ -40,8 +40,6 @@ MIN_SIDE = 32
 #: More than this is no header and no film: deflated data that grow beyond are refused.
 _MAX_INFLATED = 4 * MAX_PIXELS
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-#: TIFF's Photometric Interpretation (its WhiteIsZero is 0), and the depths that films have.
-_PHOTOMETRIC, _DEPTHS = 262, (8, 10, 12, 14, 16)
 #: Whether a film is blank is decided on about so many of its pixels.
 _SAMPLE = 2**18
 
@@ -126,8 +124,7 @@ def decode_image(path: Path, alone: bool = False, reduce_to: int | None = None) 
                 image.load()
             else:
                 image = load_reduced(image, reduce_to)
-            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                ImageOps.exif_transpose(image, in_place=True)
+            image = as_viewed(image)
     except FilmFileError:
         raise
     except Image.DecompressionBombError as error:
@@ -136,18 +133,7 @@ def decode_image(path: Path, alone: bool = False, reduce_to: int | None = None) 
         raise FilmFileError(f"{path}: not an image in a known format", "not an image") from error
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error) as error:
         raise FilmFileError(f"{path}: damaged image ({error})", "image damaged") from error
-    if image.mode not in ("1", "L") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
-        return _inverted(image)
     return image
-
-
-def _inverted(image: Image.Image) -> Image.Image:
-    """A TIFF of more than eight bits in which white is 0, which Pillow leaves as it is."""
-    pixels = np.asarray(image)
-    if pixels.dtype.kind == "f":
-        return Image.fromarray(pixels.max() + pixels.min() - pixels)
-    highest = next((2**depth - 1 for depth in _DEPTHS if pixels.max() < 2**depth), int(pixels.max()))
-    return Image.fromarray((highest - pixels.astype(np.int64)).astype(pixels.dtype))
 
 
 def is_blank(image: Image.Image) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -15,6 +15,8 @@ BIT_DEPTHS = (8, 10, 12, 14, 16)
 MAX_ASPECT_RATIO = 100
 CHANNEL_COUNTS = (1, 3, 4)
 DEEP_MODES = ("I", "F")
+# TIFF's Photometric Interpretation (its WhiteIsZero is 0).
+_PHOTOMETRIC = 262
 # Left in `Image.info` of a film that was scaled to 8 bits, for which white is white.
 SCALED = "chexficient_scaled"
 # Of a film that was clipped to 8 bits in place of scaled, most is white, and little is between black and white.
@@ -26,16 +28,19 @@ def to_eight_bit(image: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
     """Turn one image of any common kind into 8 bits: mode "L" where all channels are equal, else mode "RGB".
 
     Args:
-        image: a PIL image of any mode, or a numpy array or torch tensor, [H, W], [H, W, C] or [C, H, W] with 1, 3 or
-            4 channels. Transparency is dropped. Integers beyond 8 bits are scaled, never clipped: the bit depth is
-            the smallest of 8, 10, 12, 14 and 16 that holds the image's maximum, and the full range of that depth is
-            mapped to 0..255. Floats within [0, 1] are multiplied by 255, floats within [0, 255] are rounded.
+        image: a PIL image of any mode, taken as it is meant to be seen (`as_viewed`), or a numpy array or torch
+            tensor, [H, W], [H, W, C] or [C, H, W] with 1, 3 or 4 channels. Transparency is dropped. Integers beyond 8
+            bits are scaled, never clipped: the bit depth is the smallest of 8, 10, 12, 14 and 16 that holds the image's
+            maximum, and the full range of that depth is mapped to 0..255. Floats within [0, 1] are multiplied by 255,
+            floats within [0, 255] are rounded.
 
     Raises:
         ValueError: an empty image, an unclear channel axis, negative values, integers beyond 16 bits, NaN or infinite
             floats, or floats beyond 255.
         TypeError: not an image.
     """
+    if isinstance(image, Image.Image):
+        image = as_viewed(image)
     if isinstance(image, Image.Image) and not image.mode.startswith(DEEP_MODES):
         return _equal_channels_to_grey(_pil_to_grey_or_rgb(image))
     pixels = _channels_last(_as_array(image))
@@ -43,6 +48,24 @@ def to_eight_bit(image: Image.Image | np.ndarray | torch.Tensor) -> Image.Image:
     if eight_bit.ndim == 2:
         return Image.fromarray(eight_bit)
     return _equal_channels_to_grey(Image.fromarray(eight_bit))
+
+
+def as_viewed(image: Image.Image) -> Image.Image:
+    """An opened picture as its file means it, the same image where it is so: upright by its EXIF orientation, and of
+    TIFF with black air whatever its polarity. Pillow does neither (of TIFF it inverts 8 bits alone).
+    """
+    negative = image.mode not in ("1", "L") and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    return _inverted(image) if negative else image
+
+
+def _inverted(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image)
+    if pixels.dtype.kind == "f":
+        return Image.fromarray(pixels.max() + pixels.min() - pixels)
+    highest = next((2**depth - 1 for depth in BIT_DEPTHS if pixels.max() < 2**depth), int(pixels.max()))
+    return Image.fromarray((highest - pixels.astype(np.int64)).astype(pixels.dtype))
 
 
 def mark_as_scaled(image: Image.Image) -> Image.Image:
@@ -243,6 +266,7 @@ def _floats_to_eight_bit(pixels: np.ndarray) -> np.ndarray:
 
 
 __all__ = [
+    "as_viewed",
     "check_not_clipped",
     "mark_as_scaled",
     "normalise_pixels",

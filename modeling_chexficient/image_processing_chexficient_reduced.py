@@ -42,7 +42,10 @@ def load_reduced(image: Image.Image, side: int) -> Image.Image:
     image.load()
     if image.size == whole:
         return image
-    reduced = resize_reduced(to_eight_bit(image), whole, factor, side)
+    # Its pixels as they lie: upright by EXIF, they would no more lie in the geometry of `whole`.
+    lying = image.copy()
+    lying.info = {}
+    reduced = resize_reduced(to_eight_bit(lying), whole, factor, side)
     reduced.info = dict(image.info)
     return reduced
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 #: The kind of a film that looks broken, where such films are counted, skipped or named.
 BROKEN = "film looks broken (flat or noise)"
@@ -82,9 +82,9 @@ def check_film(image: Image.Image) -> list[Reason]:
 
     Args:
         image: grey or colour, of which the grey counts, as it comes: not yet cut to the square that the model sees. Of
-            more than eight bits, its highest value becomes white.
+            more than eight bits, its highest value becomes white. It is taken upright by its EXIF orientation.
     """
-    image = _grey(image)
+    image = _grey(ImageOps.exif_transpose(image))
     quality = film_quality(image)
     reasons = []
     if quality.looks_broken():

@@ -56,12 +56,12 @@ def layer_cam_maps(
         outputs = scores(pixel_values)
         if not (states and outputs.requires_grad):
             raise ValueError(f"the outputs do not depend on the features of {type(tower).__name__}")
-        of_outputs = [_stage_maps(tower, states, one, pixel_values) for one in outputs.float().sum(dim=0)]
+        of_outputs = [_stage_maps(tower, states, output, pixel_values) for output in outputs.float().sum(dim=0)]
     # Maps of one size are laid on the pixels together.
-    sizes = list(dict.fromkeys(one.shape for one in of_outputs[0]))
+    sizes = list(dict.fromkeys(stage.shape for stage in of_outputs[0]))
     total = torch.zeros(1, device=pixel_values.device)
     for size in sizes:
-        summed = [torch.stack([one for one in maps if one.shape == size]).sum(dim=0) for maps in of_outputs]
+        summed = [torch.stack([stage for stage in maps if stage.shape == size]).sum(dim=0) for maps in of_outputs]
         total = total + places.lay(torch.stack(summed, dim=1))
     return _smooth(total / len(states))
 
@@ -79,7 +79,7 @@ def _stage_maps(
     gradients = torch.autograd.grad(output, states, retain_graph=True, allow_unused=True, materialize_grads=True)
     maps = []
     for state, gradient in zip(states, gradients, strict=True):
-        found = layer_cam(*(as_grid(tower, one.detach().float(), pixel_values) for one in (state, gradient)))
+        found = layer_cam(*(as_grid(tower, tensor.detach().float(), pixel_values) for tensor in (state, gradient)))
         maps.append(found / found.amax((1, 2), keepdim=True).clamp(min=torch.finfo(found.dtype).tiny))
     return maps
 

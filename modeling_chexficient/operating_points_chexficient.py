@@ -20,6 +20,8 @@ POINTS_FILE = "operating_points.json"
 FORMAT_VERSION = 1
 # What a score is.
 LOGIT, DIFFERENCE = "logit", "logit_difference"
+# Of a processor, what says nothing about pixels.
+_NOT_OF_PIXELS = ("auto_map", "image_processor_type", "feature_extractor_type", "processor_class")
 DO_NOT_TRAVEL = (
     "Operating points do not travel between hospitals: devices, patients and labels differ, and sensitivity, "
     "specificity and probabilities with them. Choose them anew on films of your own: `python -m eval.calibrate`."
@@ -117,9 +119,11 @@ class OperatingPoints:
         least_films: positive films, and negative ones, that a finding needed.
         data, split, views, data_fingerprint: the name of the prepared folder, its split, the views that were taken of
             it (none: all), and a hash of ids and labels.
-        model_sha256: hash of the weights (`base_identity_chexficient.weights_sha256`); None for a Hub id.
+        model_sha256: hash of the weights (`base_identity_chexficient.weights_sha256`); None where it is not known.
         resamples, seed: of the intervals and of what is held out.
         notes: what a reader must know.
+        preprocessing: how films were made pixels (`preprocessing_of`); empty in files of early versions.
+        outputs: names of the outputs of a head, in their order; none for prompts, and in files of early versions.
     """
 
     score: str
@@ -135,6 +139,8 @@ class OperatingPoints:
     seed: int
     views: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    preprocessing: dict = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
     format_version: int = FORMAT_VERSION
 
     @property
@@ -150,12 +156,31 @@ class OperatingPoints:
             raise ValueError(f"there is no operating point for {finding!r}: {why}")
         return self.points[finding]
 
-    def check_weights(self, sha256: str | None, place: str | Path) -> None:
-        """Raise ValueError where `sha256`, of the weights in `place`, is that of others than these were chosen for."""
+    def check_model(
+        self, place: str | Path, sha256: str | None, processor=None, outputs: Sequence[str] | None = None
+    ) -> None:
+        """Raise ValueError where a model gives other scores than these were chosen on.
+
+        Args:
+            place: where the model is, for the message.
+            sha256: of its weights; None where it is not known.
+            processor: its image processor; None where there is none to compare.
+            outputs: names of its head's outputs, in their order; None for a model that is asked by prompts.
+        """
+        differs = []
         if None not in (self.model_sha256, sha256) and sha256 != self.model_sha256:
+            differs.append(
+                f"with other weights (SHA-256 {str(self.model_sha256)[:12]}..., these are {str(sha256)[:12]}...)"
+            )
+        now = preprocessing_of(processor)
+        # Another version of transformers may name more.
+        changed = [name for name in sorted(self.preprocessing.keys() & now) if self.preprocessing[name] != now[name]]
+        differs += [f"on films prepared with {name} {self.preprocessing[name]} (now {now[name]})" for name in changed]
+        if self.outputs and outputs is not None and list(outputs) != self.outputs:
+            differs.append(f"when the outputs of the head were {self.outputs} (now {list(outputs)})")
+        if differs:
             raise ValueError(
-                f"the operating points of {place} were chosen with other weights (SHA-256 "
-                f"{str(self.model_sha256)[:12]}..., these are {str(sha256)[:12]}...): choose them anew with "
+                f"the operating points of {place} were chosen {', and '.join(differs)}: choose them anew with "
                 "`python -m eval.calibrate`"
             )
 
@@ -189,6 +214,12 @@ def _point(values: dict) -> OperatingPoint:
     return OperatingPoint(**{**values, **shares, "calibration": fitted})
 
 
+def preprocessing_of(processor) -> dict:
+    """What an image processor says of the pixels that it makes, as JSON has it; empty without one."""
+    told = {} if processor is None else json.loads(json.dumps(processor.to_dict(), default=str))
+    return {name: value for name, value in told.items() if name not in _NOT_OF_PIXELS and not name.startswith("_")}
+
+
 def find_points(place: str | Path, revision: str | None = None) -> Path | None:
     """The file of operating points in a folder or Hub repository; None where there is none."""
     if Path(place).is_dir():
@@ -219,5 +250,6 @@ __all__ = [
     "Share",
     "find_points",
     "logit_of",
+    "preprocessing_of",
     "sigmoid",
 ]

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from transformers import PretrainedConfig
-from transformers.utils import cached_file
+from transformers.utils import cached_file, logging
 
-from .base_identity_chexficient import OF_ADAPTERS, tower_sha256, vision_tower
+from .base_identity_chexficient import OF_ADAPTERS, commit_of, tower_sha256, vision_tower
 from .precision_chexficient import hold_base, loading_arguments
 from .tasks_chexficient import TASKS_ON_THE_HUB
 
 RECORD_FILE = "chexficient_adapter.json"
+FORMAT_VERSION = 1
 # What decides which tensors a head has.
 SHAPING_FIELDS = ("num_labels", "mask_decoder", "clip_logits")
 # Parts that PEFT puts into the names of the model's own tensors.
@@ -43,7 +44,8 @@ class PeftFolders:
         """
         adapter = kwargs.get("adapter_kwargs") or {}
         place = adapter.get("_adapter_model_path") or pretrained_model_name_or_path
-        record = _read(place, adapter if "_adapter_model_path" in adapter else kwargs)
+        source = adapter if "_adapter_model_path" in adapter else kwargs
+        record, revision = _read(place, source), source.get("revision")
         precision = "fp32"
         if record is not None:
             _check_task(cls.__name__, place, record)
@@ -54,19 +56,18 @@ class PeftFolders:
             config = kwargs.get("config")
             if isinstance(config, PretrainedConfig):
                 kwargs["config"] = copy.deepcopy(config)
-                _set_fields(kwargs["config"], record)
+                _set_fields(kwargs["config"], place, record)
             else:
                 kwargs = {**head_arguments(record["head"]), **kwargs}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        # What lies beside the weights is found by these; `name_or_path` is that of an adapter's base.
+        model.loaded_revision = None if place is None else commit_of(place, revision)
         if record is not None:
-            # `name_or_path` and the commit are the base's: what lies beside the adapter is found by these.
-            model = loaded[0] if isinstance(loaded, tuple) else loaded
             model.loaded_from = str(place)
-            model.loaded_revision = (adapter if "_adapter_model_path" in adapter else kwargs).get("revision")
         if record is not None and precision != "fp32":
-            model = loaded[0] if isinstance(loaded, tuple) else loaded
             hold_base(model, precision)
-            _set_weights(model, _weights(place, adapter if "_adapter_model_path" in adapter else kwargs), "default")
+            _set_weights(model, _weights(place, source), "default")
         return loaded
 
     def load_adapter(self, peft_model_id=None, *args, **kwargs):
@@ -110,7 +111,7 @@ class PeftFolders:
         _check_task(type(self).__name__, place, record)
         _check_tower(self, place, record)
         config = copy.deepcopy(self.config)
-        _set_fields(config, record)
+        _set_fields(config, place, record)
         changed = {
             name for name in head_arguments(record["head"]) if getattr(config, name) != getattr(self.config, name)
         }
@@ -123,7 +124,7 @@ class PeftFolders:
             )
         if any(getattr(config, name, None) != getattr(self.config, name, None) for name in SHAPING_FIELDS):
             self._replace_head(config)
-        _set_fields(self.config, record)
+        _set_fields(self.config, place, record)
 
     def _replace_head(self, config: PretrainedConfig) -> None:
         model: Any = self
@@ -133,6 +134,37 @@ class PeftFolders:
         fresh = type(model)(config, vision_model=model.vision_model).to(model.device, model.dtype)
         for name, part in fresh.named_children():
             setattr(model, name, part)
+
+
+def takes_its_own_head_alone(peft_model, record: Mapping[str, Any]) -> None:
+    """Let peft's own `load_adapter` refuse what would be called by the labels of the adapter that is there already.
+
+    peft holds several heads, of which one is active, under one configuration.
+
+    Args:
+        peft_model: with the adapter of `record` (of `RECORD_FILE`).
+    """
+    peft_model.adapter_record = dict(record)
+    peft_model.load_adapter = MethodType(_load_beside, peft_model)
+
+
+def _load_beside(peft_model, model_id, *args, **kwargs):
+    """As `PeftModel.load_adapter`. Raises ValueError for an adapter of ours with another head, or of another tower."""
+    record, there = _read(model_id, kwargs), peft_model.adapter_record
+    if record is not None:
+        for name, what in (("task", "task"), ("tower_sha256", "base")):
+            if record[name] != there[name]:
+                raise ValueError(
+                    f"{model_id} was trained on another {what} than the adapter that is there: load it anew"
+                )
+        head, own = head_arguments(record["head"]), head_arguments(there["head"])
+        changed = sorted(name for name in head.keys() | own.keys() if head.get(name) != own.get(name))
+        if changed:
+            raise ValueError(
+                f"{model_id} has another head than the adapter that is there ({', '.join(changed)}), whose names its "
+                "outputs would get: hold them in an AdapterSet of modeling_chexficient, or load the base once more"
+            )
+    return type(peft_model).load_adapter(peft_model, model_id, *args, **kwargs)
 
 
 def without_adapters(model, state_dict: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
@@ -170,15 +202,15 @@ def _save_without_adapters(model, save_directory, *args, **kwargs):
     return type(model).save_pretrained(model, save_directory, *args, **kwargs)
 
 
-def _file(place, name: str, arguments: Mapping[str, Any]) -> str | None:
-    """A file of an adapter folder or Hub id; None where there is none."""
+def find_file(place, name: str, arguments: Mapping[str, Any]) -> str | None:
+    """A file of a folder or Hub id; None where there is none. `arguments` may hold those of `FILE_ARGUMENTS`."""
     given = {name: arguments[name] for name in FILE_ARGUMENTS if arguments.get(name) is not None}
     quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors", "gated_repo")}
     return cached_file(place, name, **given, **quiet)
 
 
 def _weights(place, arguments: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    file = _file(place, "adapter_model.safetensors", arguments)
+    file = find_file(place, "adapter_model.safetensors", arguments)
     return {} if file is None else load_file(file)
 
 
@@ -218,12 +250,18 @@ def _read(place, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record of an adapter folder or Hub id; None where there is none."""
     if place is None or Path(str(place)).is_file():
         return None
-    file = _file(place, RECORD_FILE, arguments)
-    if file is None:
-        return None
+    file = find_file(place, RECORD_FILE, arguments)
+    return None if file is None else read_fields(file)
+
+
+def read_fields(file: str | Path) -> dict[str, Any]:
+    """What the record of an adapter holds. Raises ValueError, which names the file, where it is broken or too new."""
     try:
         record = json.loads(Path(file).read_text())
         record["task"], record["head"], record["tower_sha256"]
+        version = record["format_version"]
+        if version > FORMAT_VERSION:
+            raise ValueError(f"it is of format {version}, this code reads up to {FORMAT_VERSION}: update the package")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} cannot be read: {error!r}") from error
     return record
@@ -239,9 +277,23 @@ def head_arguments(head: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _set_fields(config: PretrainedConfig, record: dict[str, Any]) -> None:
-    for name, value in head_arguments(record["head"]).items():
-        setattr(config, name, value)
+def _set_fields(config: PretrainedConfig, place, record: dict[str, Any]) -> None:
+    fields = head_arguments(record["head"])
+    try:
+        unknown = [name for name in fields if not hasattr(config, name)]
+        if unknown:
+            raise ValueError(f"there is no {', '.join(unknown)}")
+        for name, value in fields.items():
+            setattr(config, name, value)
+        # No class is asked for: where it is remote code, that of the configuration is there twice.
+        if fields:
+            config.check_choices()
+    except ValueError as error:
+        # Such as the copy beside an older base, which is what runs without this package.
+        raise ValueError(
+            f"{place} was trained with newer code than this ({Path(__file__).parent}): {error}. Update the package, or "
+            "have it write the code beside the base anew: AutoModel.from_pretrained(BASE).save_pretrained(BASE)"
+        ) from error
 
 
 def _check_task(class_name: str, place, record: dict[str, Any]) -> None:
@@ -252,10 +304,19 @@ def _check_task(class_name: str, place, record: dict[str, Any]) -> None:
 
 
 def _check_tower(model, place, record: dict[str, Any]) -> None:
-    # Rounded once more or quantised, the same weights have another hash.
+    tower = vision_tower(model)
     if getattr(model, "is_quantized", False) or model.dtype == torch.float16:
-        return
-    found = tower_sha256(vision_tower(model))
+        # Rounded once more or quantised, the same weights have another hash: those in its folder are looked at.
+        if not model.name_or_path or not Path(model.name_or_path).is_dir():
+            return
+        verbosity = logging.get_verbosity()
+        # That a head is not in the base is no news here.
+        logging.set_verbosity_error()
+        try:
+            tower = vision_tower(type(model).from_pretrained(model.name_or_path, dtype=torch.float32))
+        finally:
+            logging.set_verbosity(verbosity)
+    found = tower_sha256(tower)
     if found != record["tower_sha256"]:
         base = record.get("base", {}).get("name", "another model")
         raise ValueError(
@@ -264,4 +325,11 @@ def _check_tower(model, place, record: dict[str, Any]) -> None:
         )
 
 
-__all__ = ["RECORD_FILE", "PeftFolders", "head_arguments", "saves_without_adapters", "without_adapters"]
+__all__ = [
+    "RECORD_FILE",
+    "PeftFolders",
+    "head_arguments",
+    "saves_without_adapters",
+    "takes_its_own_head_alone",
+    "without_adapters",
+]

@@ -8,12 +8,14 @@ With `check_input=True`, in the constructor or in a call, they warn of images th
 film, with the reasons (`input_check_chexficient`); with `check_input="refuse"` they raise ValueError.
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 from transformers import (
+    AutoImageProcessor,
     ImageClassificationPipeline,
     ImageFeatureExtractionPipeline,
     ImageSegmentationPipeline,
@@ -22,10 +24,11 @@ from transformers import (
 )
 
 from .base_identity_chexficient import weights_sha256
+from .configuration_chexficient import CheXficientConfig
 from .film_loading_chexficient import load_film, load_films, load_films_of_message
 from .image_processing_chexficient import CheXficientImageProcessor
 from .modeling_chexficient_heads import HEADS
-from .modeling_chexficient_losses import SINGLE
+from .modeling_chexficient_losses import MULTI, SINGLE
 from .operating_points_chexficient import (
     DIFFERENCE,
     LOGIT,
@@ -34,9 +37,14 @@ from .operating_points_chexficient import (
     OperatingPoints,
     find_points,
     logit_of,
+    preprocessing_of,
     sigmoid,
 )
 
+_NO_PHOTO = (
+    'labels are asked for as "This is a photo of LABEL.", the words of transformers, which no report has and which no '
+    'figure of the model is of: pass hypothesis_template="{}" for the labels as they are'
+)
 #: As `threshold`: the operating points beside the weights.
 VALIDATED = "validated"
 
@@ -49,6 +57,10 @@ class _ScalesFilms:
 
     # Hidden from the type checker, for which each pipeline has its own arguments.
     if not TYPE_CHECKING:
+
+        def __init__(self, *args, **kwargs):
+            own = _processor_of_adapter(kwargs.get("model"), kwargs.get("image_processor"))
+            super().__init__(*args, **(kwargs if own is None else kwargs | {"image_processor": own}))
 
         def _sanitize_parameters(self, check_input=None, **kwargs):
             before, forward, after = super()._sanitize_parameters(**kwargs)
@@ -67,19 +79,37 @@ class _ScalesFilms:
         return load_film(inputs, *options)
 
 
+def _processor_of_adapter(model, given):
+    """The image processor that an adapter was trained with; None where there is none, or the user has named another.
+
+    transformers takes that of the base, which may be another one: that of a tower of the Hub, or saved anew since.
+    """
+    place = getattr(model, "loaded_from", None)
+    if place is None or given is None:
+        return None
+    of_base = AutoImageProcessor.from_pretrained(model.name_or_path)
+    if preprocessing_of(given) != preprocessing_of(of_base):
+        return None
+    try:
+        return AutoImageProcessor.from_pretrained(place, revision=model.loaded_revision)
+    except OSError:
+        return None
+
+
 class _KnowsPoints:
     """A pipeline of findings that takes `threshold`: "validated" for the operating points beside the weights, or the
     path of a file of them that `python -m eval.calibrate` has written.
     """
 
     model: Any
+    image_processor: Any
     #: What the scores of this pipeline are.
     score_kind: str
 
     def _points(self, threshold: str | Path) -> OperatingPoints:
         """The points that `threshold` names, read once.
 
-        Raises ValueError where there are none, or where they are of other weights or another kind of score.
+        Raises ValueError where there are none, or where they are of another model or another kind of score.
         """
         known: dict[str | Path, OperatingPoints] = self.__dict__.setdefault("_points_read", {})
         if threshold not in known:
@@ -89,11 +119,10 @@ class _KnowsPoints:
     def _read_points(self, threshold: str | Path) -> OperatingPoints:
         # An adapter's own folder; `name_or_path` would be that of its base.
         place = getattr(self.model, "loaded_from", None) or self.model.name_or_path
+        # Of a Hub repository, the commit that the weights are of; of other models than ours it is not known.
+        revision = getattr(self.model, "loaded_revision", None)
         file = Path(str(threshold))
         if threshold == VALIDATED:
-            # Of a Hub repository, those of the commit that the weights are of.
-            whole = getattr(self.model.config, "_commit_hash", None)
-            revision = getattr(self.model, "loaded_revision", None if hasattr(self.model, "loaded_from") else whole)
             found = find_points(place, revision) if place else None
             if found is None:
                 raise ValueError(
@@ -108,7 +137,11 @@ class _KnowsPoints:
         points = OperatingPoints.load(file)
         if points.score != self.score_kind:
             raise ValueError(f"{file} has points for a {points.score}, this pipeline gives a {self.score_kind}")
-        points.check_weights(weights_sha256(place), place)
+        names = self.model.config.id2label
+        outputs = [names[number] for number in range(len(names))] if self.score_kind == LOGIT else None
+        known = revision is not None or Path(place).is_dir()
+        sha256 = weights_sha256(place, revision) if place and known else None
+        points.check_model(place, sha256, self.image_processor, outputs)
         return points
 
 
@@ -154,6 +187,8 @@ class CheXficientZeroShotImageClassificationPipeline(_KnowsPoints, _ScalesFilms,
 
         def preprocess(self, image, candidate_labels=None, points=None, **kwargs):
             if points is None:
+                if "hypothesis_template" not in kwargs and self.model.config.model_type == CheXficientConfig.model_type:
+                    warnings.warn(_NO_PHOTO, stacklevel=2)
                 return super().preprocess(image, candidate_labels=candidate_labels, **kwargs)
             pairs = [pair for name in candidate_labels for pair in points.point(name).prompts]
             prompts = [prompt for pair in pairs for prompt in pair]
@@ -177,6 +212,9 @@ class CheXficientZeroShotImageClassificationPipeline(_KnowsPoints, _ScalesFilms,
 class CheXficientImageClassificationPipeline(_KnowsPoints, _ScalesFilms, ImageClassificationPipeline):
     """`pipeline("image-classification")`, for films of any depth.
 
+    Of a head whose findings are questions of their own it gives all where `top_k` does not say how many: transformers'
+    own gives the five with the highest scores, which are no rivals.
+
     With `threshold="validated"` each finding comes with `above_threshold` and `probability`, which is calibrated or
     None; those of a finding without an operating point are None both, and `no_point` says why it has none.
     """
@@ -192,6 +230,8 @@ class CheXficientImageClassificationPipeline(_KnowsPoints, _ScalesFilms, ImageCl
             return preprocess, forward, postprocess
 
         def postprocess(self, model_outputs, points=None, **kwargs):
+            if points is not None or self.model.config.problem_type == MULTI:
+                kwargs = {"top_k": self.model.config.num_labels} | kwargs
             found = super().postprocess(model_outputs, **kwargs)
             if points is None:
                 return found

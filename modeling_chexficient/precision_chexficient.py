@@ -114,8 +114,8 @@ def _cast_inputs(module: nn.Module, inputs: tuple) -> tuple:
 def _cast(value, dtype: torch.dtype):
     if isinstance(value, torch.Tensor):
         return value.to(dtype) if value.is_floating_point() else value
-    if isinstance(value, Sequence) and any(isinstance(one, torch.Tensor) for one in value):
-        return [_cast(one, dtype) for one in value]
+    if isinstance(value, Sequence) and any(isinstance(part, torch.Tensor) for part in value):
+        return [_cast(part, dtype) for part in value]
     return value
 
 

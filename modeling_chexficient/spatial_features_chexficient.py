@@ -88,7 +88,7 @@ def gradient_maps(
         # Of two that were watched the later is what the outputs depend on.
         features = found[-1]
         sums = outputs.float().sum(dim=0)
-        gradients = [torch.autograd.grad(one, features, retain_graph=True)[0] for one in sums]
+        gradients = [torch.autograd.grad(total, features, retain_graph=True)[0] for total in sums]
     maps = [hires_cam(*(as_grid(tower, one, pixel_values) for one in (features.detach(), grad))) for grad in gradients]
     return torch.stack(maps, dim=1).float()
 

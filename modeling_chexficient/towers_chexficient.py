@@ -50,12 +50,12 @@ _WITHOUT_FEATURE = {
 _NEVER_USED = {"mask_token", "mask_emb", "query_global", "key_global", "value_global"}
 
 
-def refuse_towers(config: PretrainedConfig, reasons: Mapping[str, str]) -> None:
-    """Raise ValueError, with the reason, where `reasons` hold the `model_type` of a tower."""
-    if config.model_type in reasons:
+def refuse_tower(config: PretrainedConfig, reason: str | None) -> None:
+    """Raise ValueError, with the reason, where there is one against a tower."""
+    if reason is not None:
         raise ValueError(
-            f"{type(config).__name__} cannot be the tower of this model: {reasons[config.model_type]}. Choose another, "
-            "such as DINOv2, ViT, CLIP, Swin, ConvNeXt or ResNet"
+            f"{type(config).__name__} cannot be the tower of this model: {reason}. Choose another, such as DINOv2, "
+            "ViT, CLIP, Swin, ConvNeXt or ResNet"
         )
 
 
@@ -76,16 +76,16 @@ def feature_size(config: PretrainedConfig) -> int:
 
     Raises ValueError, which names the tower, where its configuration does not tell or no feature can be taken.
     """
-    refuse_towers(config, _WITHOUT_FEATURE)
+    refuse_tower(config, _WITHOUT_FEATURE.get(config.model_type))
     if getattr(config, "is_encoder_decoder", False):
-        refuse_towers(config, {config.model_type: "it has an encoder and a decoder"})
+        refuse_tower(config, "it has an encoder and a decoder")
     if getattr(config, "hidden_size", None) is not None:
         return config.hidden_size
     if config.model_type == "efficientnet":
         return config.hidden_dim
     widths = stage_widths(config)
     if not widths:
-        refuse_towers(config, {config.model_type: _NO_WIDTH})
+        refuse_tower(config, _NO_WIDTH)
     return widths[-1]
 
 
@@ -221,6 +221,10 @@ class CheXficientPreTrainedModel(NamesOnDisk, PeftFolders, PreTrainedModel):
     _supports_attention_backend = True
     # The loss is a mean over the batch: Trainer must not rescale it by the number of accumulated batches.
     accepts_loss_kwargs = False
+
+    def __init__(self, config: CheXficientConfig, *args, **kwargs):
+        config.check_choices()
+        super().__init__(config, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from peft import HiraConfig, LoraConfig, get_peft_model
 from peft.utils.constants import DUMMY_TARGET_MODULES
 from tokenizers import Tokenizer, pre_tokenizers
@@ -74,6 +76,14 @@ def save_base(folder: Path, kind: str = "dinov2", seed: int = 0) -> Path:
     return folder
 
 
+def in_the_cache(folder: Path, name: str, commit: str) -> None:
+    """As if the Hub's repository `name` with the files of `folder` had been loaded before."""
+    place = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, place / "snapshots" / commit)
+    (place / "refs").mkdir(exist_ok=True)
+    (place / "refs" / "main").write_text(commit)
+
+
 @torch.no_grad()
 def shake(model: torch.nn.Module, trainable_only: bool = False) -> None:
     """Add noise to weights and running statistics, since zeros and ones would hide what is not loaded."""
@@ -87,15 +97,24 @@ def shake(model: torch.nn.Module, trainable_only: bool = False) -> None:
 
 @torch.no_grad()
 def make_adapter(
-    base: Path, folder: Path, task: str = "image-classification", labels=("effusion", "edema"), seed: int = 1, **lora
+    base: Path,
+    folder: Path,
+    task: str = "image-classification",
+    labels=("effusion", "edema"),
+    seed: int = 1,
+    head: dict | None = None,
+    **lora,
 ) -> SavedAdapter:
-    """An adapter with random weights; without arguments for LoRA a head alone, with `hira` one of HiRA."""
+    """An adapter with random weights; without arguments for LoRA a head alone, with `hira` one of HiRA.
+
+    `head` holds more fields of its configuration.
+    """
     torch.manual_seed(seed)
     head_class, part = HEAD[task]
     fields = {"problem_type": "multi_label_classification", "id2label": dict(enumerate(labels))}
     if task == "semantic-segmentation":
         fields["mask_decoder"] = "linear"
-    model = head_class.from_pretrained(base, **fields)
+    model = head_class.from_pretrained(base, **fields | (head or {}))
     lora = lora or {"target_modules": DUMMY_TARGET_MODULES}
     saved = [part, *lora.pop("modules_to_save", [])]
     hira = lora.pop("hira", False)

@@ -47,7 +47,6 @@ def tiny_corpus(tmp_path_factory) -> Path:
 def few_patients(monkeypatch) -> None:
     """Intervals over two patients and more, so that a test can have those it can count by hand."""
     monkeypatch.setattr("eval.statistics.significance.LEAST_PATIENTS", 2)
-    monkeypatch.setattr("eval.statistics.metrics.LEAST_PATIENTS", 2)
 
 
 @pytest.fixture

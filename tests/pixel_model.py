@@ -15,7 +15,7 @@ class PixelModel:
 
     name, revision, weights_sha256, identity = "pixels", None, "0" * 64, "pixels"
     device, image_size, logit_scale = torch.device("cpu"), SIDE, 1.0
-    pretraining_sources, adaptation, training_folders = ("synthetic",), None, ()
+    pretraining_sources, adaptation, training_folders, outputs = ("synthetic",), None, (), None
 
     def __init__(self, sees_text: bool = True):
         self.sees_text = sees_text

@@ -12,10 +12,11 @@ from eval.records.provenance import Provenance
 from eval.records.results import Estimate, ProbeResult, ProbeShare, SegmentationResult
 from eval.records.runs import Adaptation
 from eval.scores import ZeroShotScores, numbered, save_scores
-from eval.statistics.metrics import auroc, bootstrap_weights, label_aurocs
+from eval.statistics.metrics import auroc, label_aurocs
 from eval.studies.__main__ import main
 from eval.studies.arms import group_runs, load_runs
 from modeling_chexficient.base_identity_chexficient import weights_sha256
+from tests.resampling import bootstrap_weights
 from tests.run_records import BASE, adapt_run
 
 NAMES, FILMS = ["Edema", "Nodule"], 120

@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from eval.models.load import load_evaluation_model
 from modeling_chexficient import CheXficientForImageClassification, base_identity_chexficient
 from modeling_chexficient.adapters_chexficient import identify_base, load_adapter, save_adapter, weights_sha256
 from modeling_chexficient.base_identity_chexficient import tower_sha256, vision_tower
@@ -328,3 +329,16 @@ def test_an_adapter_whose_tower_was_changed_before_it_was_saved_is_refused(broke
     (broken / RECORD).write_text(json.dumps({**record, "tower_sha256": "0" * 64}))
     with pytest.raises(ValueError, match=r"was trained on the vision tower of .*000000"):
         load_adapter(broken)
+
+
+def test_an_adapter_in_the_folder_of_its_base_has_a_hash_of_its_own(base, tmp_path):
+    """Figures and embeddings of one adapter were those of the next that was saved there."""
+    folder, found = shutil.copytree(base, tmp_path / "both"), []
+    for seed in (1, 2):
+        adapter = make_adapter(base, tmp_path / str(seed), seed=seed, **ATTENTION).folder
+        for name in (WEIGHTS, CONFIG, RECORD):
+            shutil.copy(adapter / name, folder)
+        found.append(load_evaluation_model(str(folder)).identity)
+        assert weights_sha256(folder) == weights_sha256(adapter)
+    assert found[0] != found[1]
+    assert identify_base(folder).weights_sha256 == identify_base(base).weights_sha256

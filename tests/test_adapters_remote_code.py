@@ -6,10 +6,11 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, AutoModel
 
 from modeling_chexficient import CheXficientForImageClassification
 from modeling_chexficient.adapters_chexficient import identify_base, load_adapter, loading_snippet, save_adapter
+from modeling_chexficient.tasks_chexficient import TASKS_ON_THE_HUB
 from tests.adapter_files import (
     ATTENTION,
     CONVOLUTIONS,
@@ -90,6 +91,40 @@ def test_a_report_model(tmp_path):
     (tmp_path / "report").rename(tmp_path / "moved" / "base")
     (tmp_path / "adapter").rename(tmp_path / "moved" / "adapter")
     assert torch.equal(load_adapter(tmp_path / "moved" / "adapter")(**inputs).logits, expected)
+
+
+@pytest.mark.parametrize(
+    ("task", "field", "value"),
+    [
+        ("semantic-segmentation", "mask_decoder", "image_unet"),
+        ("image-classification", "image_pooling", "patches"),
+    ],
+)
+def test_a_base_whose_code_is_too_old_for_the_head(tmp_path, task, field, value):
+    """As if `value` had come later than the code that lies beside the base."""
+    base = save_base(tmp_path / "model")
+    code = base / "configuration_chexficient.py"
+    code.write_text(code.read_text().replace(f'"{value}"', '"of_old"'))
+    with pytest.warns(UserWarning, match=f"which does not know {field}='{value}': without this package"):
+        saved = make_adapter(base, tmp_path / "adapter", task, head={field: value})
+    # So that the lines of the card work.
+    assert "load_adapter" in loading_snippet(saved.folder)
+    script = """
+import sys, transformers
+auto_model = getattr(transformers, sys.argv[1])
+try:
+    auto_model.from_pretrained(sys.argv[2], trust_remote_code=True)
+except ValueError as error:
+    print(error)
+"""
+    auto_model = TASKS_ON_THE_HUB[task].auto_model
+    message = run_without_project(script, [auto_model, saved.folder], tmp_path).stdout
+    assert f"{saved.folder} was trained with newer code" in message
+    assert f"not '{value}'" in message
+    # What the warning tells to do.
+    AutoModel.from_pretrained(base).save_pretrained(base)
+    assert "PeftModel" in loading_snippet(saved.folder)
+    assert not run_without_project(script, [auto_model, saved.folder], tmp_path).stdout
 
 
 def test_models_without_adapters_need_no_peft():

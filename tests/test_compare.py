@@ -16,7 +16,6 @@ from eval.records.results import Provenance, ZeroShotResult
 from eval.records.runs import Flops
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
-from eval.statistics.metrics import bootstrap_weights
 from eval.statistics.significance import mean_statistics, paired_differences, resample_statistics
 from eval.studies.__main__ import main as compare_main
 from eval.studies.arms import arm_name
@@ -25,6 +24,7 @@ from eval.studies.label_placement import name_clusters
 from eval.studies.runs import finding_figures
 from eval.studies.table import flops_unit
 from eval.tasks.zero_shot import judge
+from tests.resampling import bootstrap_weights
 from tests.run_records import pretrain_run
 from train.pretrain.__main__ import main as pretrain_main
 

@@ -55,6 +55,7 @@ KINDS = {
     ),
     "reports": (lambda split: ReportedFilms(split, np.arange(3)), {"image", "report", "view"}),
     "films": (lambda split: FilmDataset(split, range(3), ("image",)), {"image"}),
+    "masks alone": (lambda split: FilmDataset(split, range(3), ("masks",)), {"mask", "name of a mask"}),
 }
 
 

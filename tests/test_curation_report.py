@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, load_dataset
 
 from data_scripts.access import may_be_shown
-from data_scripts.prepared.films import load_split
 from data_scripts.prepared.labels import label_matrix
 from eval.records.runs import PretrainRun
 from train.pretrain.__main__ import main as pretrain
@@ -132,7 +131,7 @@ def test_near_duplicates_kept_with_their_original():
 
 
 def test_columns_are_those_of_the_corpus(tiny_corpus):
-    dataset = load_split([str(tiny_corpus)], "train")
+    dataset = load_dataset(str(tiny_corpus), split="train")
     columns = read_columns(dataset)
     names, values = label_matrix(dataset)
     assert set(columns.labels) == set(names)
@@ -180,7 +179,7 @@ def run_copy(run_dir, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(tiny_corpus) -> Dataset:
-    return load_split([str(tiny_corpus)], "train")
+    return load_dataset(str(tiny_corpus), split="train")
 
 
 def with_column(dataset: Dataset, name: str, values: list) -> Dataset:

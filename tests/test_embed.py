@@ -55,16 +55,43 @@ def test_films_are_embedded_as_the_model_embeds_them(base, films, tmp_path):
     np.testing.assert_allclose(np.stack(half["embedding"]), model.tower_features(pixels), atol=1e-3)
 
 
+def two_films(folder: Path) -> list[Path]:
+    paths = [folder / "timed" / f"{number}.jpeg" for number in range(2)]
+    for number, path in enumerate(paths):
+        write_film(path, (90, 70), seed=number)
+    return paths
+
+
 def test_the_pipeline_that_embedding_is_timed_against_gives_the_same_features(base, tmp_path, monkeypatch):
     """`embedding_ratio` refuses a pair that does not."""
-    model = load_evaluation_model(str(base))
-    assert speed.embedding_ratio(tmp_path / "equal", model, "JPEG", 2, (90, 70), 1).median > 0
+    model, paths = load_evaluation_model(str(base)), two_films(tmp_path)
+    assert speed.embedding_ratio(tmp_path, model, paths, 1).median > 0
     model.image_processor.image_mean = [0.5, 0.5, 0.5]
     extract = speed.peer_pipeline(model)
     model.image_processor.image_mean = [0.1, 0.1, 0.1]
     monkeypatch.setattr(speed, "peer_pipeline", lambda _: extract)
     with pytest.raises(ValueError, match="features are others"):
-        speed.embedding_ratio(tmp_path / "other", model, "JPEG", 2, (90, 70), 1)
+        speed.embedding_ratio(paths[0].parent, model, paths, 1)
+
+
+def test_the_pipeline_that_scoring_is_timed_against_gives_the_same_probabilities(base, tmp_path, monkeypatch):
+    paths = two_films(tmp_path)
+    assert speed.scoring_ratio(tmp_path, str(base), paths, 1).median > 0
+    loaded = speed.pipeline
+    monkeypatch.setattr(speed, "pipeline", lambda task, **how: Halved(loaded(task, **how)))
+    with pytest.raises(ValueError, match="probabilities of Cardiomegaly are others"):
+        speed.scoring_ratio(tmp_path, str(base), paths, 1)
+
+
+class Halved:
+    """A pipeline whose scores are half as high."""
+
+    def __init__(self, classify):
+        self.classify = classify
+
+    def __call__(self, *args, **kwargs):
+        films = self.classify(*args, **kwargs)
+        return [[found | {"score": found["score"] / 2} for found in film] for film in films]
 
 
 def test_another_model_does_not_go_on(base, films, tmp_path, monkeypatch):

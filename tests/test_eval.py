@@ -3,6 +3,7 @@
 import json
 import shutil
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +18,13 @@ from eval.records.results import Estimate, ZeroShotResult, load_result
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
 from eval.settings import EvaluationSettings
-from eval.statistics.metrics import (
-    auroc,
-    bootstrap_weights,
-    label_aurocs,
-    resample_weights,
-    weighted_auroc,
-    weighted_average_precision,
-)
+from eval.statistics.metrics import auroc, label_aurocs, weighted_auroc
 from eval.statistics.ranked_labels import RankedLabels
+from eval.statistics.significance import resample_by_patient
 from eval.tasks.calibration import calibration, reliability_bins, two_class_softmax
 from eval.tasks.thresholds import choose_threshold, judge_threshold, threshold_rates
 from eval.tasks.zero_shot import _few_patients, judge, score_split
+from tests.resampling import bootstrap_weights
 from train.pretrain.__main__ import main as pretrain_main
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
@@ -65,7 +61,6 @@ def test_average_precision_equals_scikit_learn_with_ties_and_weights():
     targets = (generator.random(300) < 0.2).astype(float)
     weights = generator.integers(0, 4, (250, 300)).astype(float)
     expected = [average_precision_score(targets, scores, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(weighted_average_precision(scores, targets, weights), expected, atol=1e-12)
     judged = np.stack([targets, np.ones(300), np.where(generator.random(300) < 0.3, np.nan, targets)], axis=1)
     precisions = RankedLabels(np.stack([scores] * 3, axis=1), judged).both(weights)[:, 1]
     np.testing.assert_allclose(precisions[:, 0], expected, atol=1e-12)
@@ -87,7 +82,7 @@ def test_figures_do_not_depend_on_the_blocks_of_resamples_and_fit_into_memory():
     generator = np.random.default_rng(0)
     scores, targets = generator.normal(size=(1_000, 2)), (generator.random((1_000, 2)) < 0.2).astype(float)
     targets[:200, 1] = np.nan
-    weights = resample_weights(np.arange(1_000) // 2, 1_500, seed=0)
+    weights = bootstrap_weights(np.arange(1_000) // 2, 1_500, seed=0)
     single = np.concatenate([label_aurocs(scores, targets, row[None]) for row in weights[:5]])
     tracemalloc.start()
     np.testing.assert_allclose(label_aurocs(scores, targets, weights)[:5], single, atol=1e-13)
@@ -140,8 +135,7 @@ def test_threshold_chosen_on_one_split_and_judged_on_another():
     with pytest.raises(ValueError, match="threshold rule 'best' is unknown"):
         choose_threshold(scores, targets, "best")
     scores, targets = np.tile(scores, 2), np.tile(targets, 2)
-    weights = resample_weights(np.arange(12), 200, seed=0)
-    rates = threshold_rates(0.4, scores, targets, weights)
+    rates = resample_by_patient(partial(threshold_rates, 0.4, scores, targets), np.arange(12), 200, seed=0)
     judged = judge_threshold(0.4, "youden", "validation", scores, targets, rates)
     counts = judged.true_positives, judged.false_positives, judged.true_negatives, judged.false_negatives
     assert counts == (4, 2, 4, 2)

@@ -12,6 +12,8 @@ from eval.models.encoders import CheXficientEncoder, DualEncoder, EvaluationMode
 from eval.models.load import load_evaluation_model
 from eval.settings import EvaluationSettings
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor, CheXficientModel, CheXficientProcessor
+from modeling_chexficient.base_identity_chexficient import weights_sha256
+from tests.adapter_files import in_the_cache
 from tests.tiny_models import DUAL, SIDE, TEXT, VISION, VISION_ONLY, save_tiny_model, tiny_tokenizer
 
 FILMS = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (70, 60), np.uint8)) for n in range(3)]
@@ -56,6 +58,20 @@ def test_every_kind_gives_unit_embeddings_and_maps(folder, kind):
         assert [tuple(one.shape) for one in maps] == [(3, 16, 4, 4)] * 5
     assert len(model.weights_sha256) == 64
     assert model.sees_text == (kind in DUAL)
+
+
+@pytest.mark.parametrize("kind", ["clip", "resnet"])
+def test_a_model_of_the_hub_is_known_by_its_commit_and_weights(folder, kind, tmp_path):
+    """Results and embeddings of a branch that has moved on must not be taken for its own."""
+    name, found = f"ward/{kind}", []
+    for commit, place in {"1" * 40: folder(kind), "2" * 40: save_tiny_model(kind, tmp_path / "later", seed=1)}.items():
+        in_the_cache(place, name, commit)
+        found.append(load_evaluation_model(name))
+        assert found[-1].revision == commit
+        assert found[-1].weights_sha256 == found[-1].identity == weights_sha256(place)
+    assert found[0].identity != found[1].identity
+    pinned = load_evaluation_model(name, revision="1" * 40)
+    assert (pinned.revision, pinned.identity) == ("1" * 40, found[0].identity)
 
 
 @pytest.mark.parametrize("kind", ["dinov2", "registers"])

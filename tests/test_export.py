@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from transformers import ViTConfig, ViTModel
 
 from modeling_chexficient import (
@@ -40,6 +40,10 @@ def films(tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("films")
     for number in range(CHECKED_FILMS):
         write_film(folder / f"{number}.png", (60 - number, 40 + number), "RGB" if number % 2 else "L", seed=number)
+    # The first lies on its side, and says so.
+    sideways = Image.Exif()
+    sideways[ExifTags.Base.Orientation] = 6
+    Image.open(folder / "0.png").save(folder / "0.png", exif=sideways)
     return sorted(folder.iterdir())
 
 

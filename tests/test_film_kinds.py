@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image, ImageOps
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
@@ -13,6 +14,8 @@ from data_scripts.films.masks import decode_mask
 from data_scripts.loaders import folder
 from data_scripts.reading.views import normalise_view, view_of_header
 from data_scripts.schema import DataError, Mask, Record, Skipped
+from modeling_chexficient import CheXficientImageProcessor, check_film, overlay_heat_map, to_eight_bit
+from modeling_chexficient.film_loading_chexficient import load_film
 from modeling_chexficient.image_processing_chexficient_files import FilmFileError, read_dicom
 from tests.dicom_files import write_dicom
 
@@ -40,6 +43,11 @@ def test_films_come_upright_as_datasets_decodes_them(tmp_path, suffix, value):
     film = open_image(path).convert("L")
     assert film.size == expected.size == ((96, 80) if value > 4 else (80, 96))
     assert np.array_equal(film, expected)
+    # As Pillow opened it, by whoever passes it on; once more changes nothing.
+    opened = Image.open(io.BytesIO(path.read_bytes()))
+    assert np.array_equal(to_eight_bit(opened).convert("L"), expected)
+    assert np.array_equal(to_eight_bit(to_eight_bit(opened)).convert("L"), expected)
+    assert check_film(Image.open(io.BytesIO(path.read_bytes()))) == check_film(expected)
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
@@ -50,6 +58,25 @@ def test_white_is_zero(tmp_path, compression, bits):
     stored = pixels if bits == 8 else pixels.max() - pixels
     Image.fromarray(stored).save(tmp_path / "a.tif", tiffinfo={262: 0}, compression=compression)
     assert alike(open_image(tmp_path / "a.tif")) > 0.999
+    assert alike(to_eight_bit(Image.open(tmp_path / "a.tif"))) > 0.999
+    assert alike(load_film(Image.open(tmp_path / "a.tif"))) > 0.999
+
+
+def test_a_film_that_somebody_opened_is_seen_as_its_file_is(tmp_path):
+    """The processor, heat maps and overlays take the picture as its own file would be taken."""
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    Image.fromarray(EIGHT).save(tmp_path / "a.jpg", exif=sideways)
+    processor = CheXficientImageProcessor(56)
+    by_path, opened = (
+        processor(film, return_tensors="np").pixel_values
+        for film in (tmp_path / "a.jpg", Image.open(tmp_path / "a.jpg"))
+    )
+    assert np.array_equal(by_path, opened)
+    upright = open_image(tmp_path / "a.jpg")
+    (shown,) = processor.post_process_heat_maps(torch.rand(1, 1, 7, 7), [upright.size[::-1]])
+    overlay = overlay_heat_map(Image.open(tmp_path / "a.jpg"), shown[0])
+    assert overlay.size == upright.size == EIGHT.shape
 
 
 @pytest.mark.parametrize("signed", [False, True])

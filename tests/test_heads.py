@@ -382,6 +382,13 @@ def test_segmentation_learns(decoder):
 def test_configurations_that_do_not_exist(arguments, message):
     with pytest.raises(ValueError, match=message):
         config(**arguments)
+    # As `from_pretrained` sets them.
+    changed = config()
+    for name, value in arguments.items():
+        setattr(changed, name, value)
+    for head in BOTH:
+        with pytest.raises(ValueError, match=message):
+            head(changed)
 
 
 def test_a_segmentation_is_no_regression():

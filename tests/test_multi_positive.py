@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from tests.training import RECIPE, assert_same_weights, kept_rows, make_batch, make_trainer, run_recipe
 from train.objectives.contrastive import contrastive_loss
-from train.objectives.multi_positive import multi_positive_loss, text_identity
+from train.objectives.multi_positive import multi_positive_loss
 
 SCALE = torch.tensor(2.0)
 BATCH = yaml.safe_load(Path(RECIPE).read_text())["per_device_train_batch_size"]
@@ -39,9 +39,16 @@ def test_without_repeated_texts_it_is_the_plain_loss_and_padding_does_not_count(
     torch.testing.assert_close(loss, multi_positive_loss(images[:4], texts[:4], SCALE, identities[:4]))
 
 
-def test_texts_are_equal_but_for_case_and_white_space():
-    assert text_identity("No  edema.\n") == text_identity("no edema.")
-    assert text_identity("no edema.") != text_identity("no oedema.")
+def test_texts_are_equal_where_the_text_tower_sees_the_same(tmp_path, tiny_corpus):
+    """So they are where what differs is cut off: what is pushed apart would be one embedding."""
+    trainer = make_trainer(tiny_corpus, tmp_path / "run", "--objective", "multi_positive")
+    pairs = [trainer.train_dataset[row] for row in range(3)]
+    length = trainer.data_collator.max_text_length
+    texts = ("no edema. " * length + "yes", " NO  edema. " * length, "no effusion.")
+    batch = trainer.data_collator([pair | {"report": text} for pair, text in zip(pairs, texts, strict=True)])
+    loss = trainer.objective(trainer.model, unit(3, 0), unit(3, 1), batch)
+    expected = multi_positive_loss(unit(3, 0), unit(3, 1), trainer.model.logit_scale, torch.tensor([5, 5, 7]))
+    torch.testing.assert_close(loss, expected)
 
 
 def test_gradients_do_not_depend_on_chunks(tmp_path, tiny_corpus):

@@ -22,7 +22,14 @@ NOTHING = (
     *(".", "---", "Report pending", "see dictation", "PENDING", "Dictated.", "no report available", "See above."),
     *("The report is not yet available", "Please see full report in PACS.", "not reported", "Test", "No formal report"),
     *("Awaiting report", "Please see the radiology report.", "See dictation.\nSee dictation.", "XXXX", "n.a.", "TBD"),
-    *("FINDINGS: Pending. IMPRESSION: Pending.", "Impression:", "siehe Befund", "Compte rendu en attente"),
+    *(
+        "See impression.",
+        "Please see findings section above.",
+        "FINDINGS: Pending. IMPRESSION: Pending.",
+        "Impression:",
+        "siehe Befund",
+        "Compte rendu en attente",
+    ),
 )
 SAID = (
     "Normal.",
@@ -32,7 +39,15 @@ SAID = (
     "no acute disease",
     "Dictated: clear lungs.",
     "Effusion pending tap",
-    *("See above. No change.", "Findings: normal", "N", "Kein Befund", "No report of pain.", "无"),
+    *(
+        "See above. No change.",
+        "Findings as above without change",
+        "Findings: normal",
+        "N",
+        "Kein Befund",
+        "No report of pain.",
+        "无",
+    ),
 )
 FOREIGN = (
     "Herz normal groß. Keine Infiltrate, kein Erguss, kein Pneumothorax. Zur Voraufnahme keine Änderung.",
@@ -148,6 +163,24 @@ def test_a_report_that_says_nothing_is_left_out_and_counted(tmp_path, capsys):
     summary = prepare(tmp_path, {"report": reports}, "--skip_bad")
     assert summary["skipped_reasons"]["empty report"] == 2
     assert "do not look English" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("columns", "findings", "impression"),
+    [
+        ({"findings": ["See dictation."], "impression": ["Small effusion."]}, "", "Small effusion."),
+        ({"findings": ["The lungs are clear."], "impression": ["As above."]}, "The lungs are clear.", ""),
+        ({"report": ["FINDINGS: See impression.\nIMPRESSION: Small effusion."]}, "", "Small effusion."),
+        ({"findings": ["See dictation. Small effusion."]}, "See dictation. Small effusion.", ""),
+    ],
+)
+def test_a_section_that_says_nothing_leaves_the_other_one(tmp_path, columns, findings, impression):
+    words = [word for name in columns if name != "report" for word in (f"--{name}_column", name)]
+    prepare(tmp_path, {"report": [""], **columns}, *words)
+    splits = load_prepared(str(tmp_path / "out"), ("findings", "impression", "report"))
+    (row,) = (row for split in splits.values() for row in split)
+    expected = {"findings": findings, "impression": impression, "report": f"{findings} {impression}".strip()}
+    assert {name: row[name] for name in expected} == expected
 
 
 def test_reports_in_another_language_are_noted(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Adapter folders given straight to transformers: the model that was trained, or a refusal."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -144,6 +145,37 @@ def test_what_an_adapter_does_not_fit_is_refused(base, saved, tmp_path):
     model = AutoModelForImageClassification.from_pretrained(findings)
     with pytest.raises(ValueError, match="another head than the adapters on this model"):
         model.load_adapter(str(tmp_path / "two"), adapter_name="two")
+
+
+@pytest.mark.parametrize("way", ["Auto class", "load_adapter"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 99}, "it is of format 99, this code reads up to 1"),
+        ({"head": {"num_labels": 3, "attention_rank": 4}}, "trained with newer code .* there is no attention_rank"),
+        ({"head": {"image_pooling": "attention"}}, "trained with newer code .* image_pooling must be one of"),
+    ],
+)
+def test_adapters_of_newer_code_are_refused(way, changes, message, base, saved, tmp_path):
+    folder = shutil.copytree(saved["image-classification"].folder, tmp_path / "adapter")
+    record = folder / "chexficient_adapter.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | changes))
+    with pytest.raises(ValueError, match=message):
+        give(way, "image-classification", folder, base)
+
+
+@torch.no_grad()
+def test_in_half_precision_the_base_is_still_looked_at(base, saved, tmp_path):
+    """In fp16 the weights in memory have another hash; an adapter must not run on a base that was changed since."""
+    adapter = saved["image-classification"]
+    right = AutoModelForImageClassification.from_pretrained(adapter.folder, dtype=torch.float16).eval()
+    torch.testing.assert_close(right(pixel_values=pixels().half()).logits.float(), adapter.logits, rtol=0.1, atol=0.1)
+    folder = shutil.copytree(adapter.folder, tmp_path / "adapter")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(save_base(tmp_path / "changed", seed=9))
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"was trained on the vision tower of .* the weights differ"):
+        AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float16)
 
 
 def test_an_adapter_of_a_plain_tower_is_no_classifier_of_transformers(tmp_path):

@@ -81,3 +81,28 @@ def test_delete_and_merge(two):
     torch.testing.assert_close(model.eval()(pixel_values=pixels()).logits, saved["b"].logits)
     merged = model.merge_and_unload(adapter_names=["b"])
     torch.testing.assert_close(merged(pixel_values=pixels()).logits, saved["b"].logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"labels": ("edema", "effusion")}, r"another head than the adapter that is there \(id2label, label2id\)"),
+        ({"task": STRUCTURES}, "was trained on another task"),
+        ({"base": 7}, "was trained on another base"),
+    ],
+)
+def test_a_second_adapter_does_not_get_the_names_of_the_first(changed, message, tmp_path):
+    """peft would put it on, and `config.id2label` would stay that of the first."""
+    base = save_base(tmp_path / "base")
+    first = make_adapter(base, tmp_path / "first", **ATTENTION)
+    if seed := changed.pop("base", None):
+        base = save_base(tmp_path / "other", seed=seed)
+    second = make_adapter(base, tmp_path / "second", **changed, **ATTENTION)
+    model = load_adapter(first.folder)
+    with pytest.raises(ValueError, match=message):
+        model.load_adapter(str(second.folder), "second")
+    assert list(model.peft_config) == ["default"]
+    same = make_adapter(tmp_path / "base", tmp_path / "same", seed=5, **ATTENTION)
+    model.load_adapter(str(same.folder), "same")
+    model.set_adapter("same")
+    torch.testing.assert_close(model.eval()(pixel_values=pixels()).logits, same.logits)

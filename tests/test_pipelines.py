@@ -141,6 +141,14 @@ def test_the_input_check_warns_or_refuses(task, folders, recwarn):
         run(film, check_input="yes", **TASKS[task])
 
 
+def test_words_that_no_report_has_are_told(folders, recwarn):
+    run, film = pipeline("zero-shot-image-classification", model=folders["zero-shot-image-classification"]), deep_film()
+    run(film, candidate_labels=["edema"], hypothesis_template="{}")
+    assert not [one for one in recwarn if "photo" in str(one.message)]
+    with pytest.warns(UserWarning, match=r'"This is a photo of LABEL\.".* pass hypothesis_template="\{\}"'):
+        run(film, candidate_labels=["edema"])
+
+
 def test_features_of_a_head_are_refused(folders):
     for task in ("image-classification", "image-segmentation"):
         with pytest.raises(ValueError, match=r"logits of CheXficientFor\w+ as features"):

@@ -48,6 +48,8 @@ def test_findings_and_impression(text, sections):
         ("*** ADDENDUM #1 ***\nNodule.\n*** END OF ADDENDUM ***\nFINDINGS: a\nIMPRESSION: b", ("a", "Nodule.\nb")),
         ("Lungs are clear.\n\nADDENDUM: nodule.", ("Lungs are clear.", "nodule.")),
         ("FINDINGS: Nodule. Location: apex.\nIMPRESSION: b", ("Nodule. Location: apex.", "b")),
+        ("FINDINGS: See below.\nIMPRESSION: b\nFINDINGS: c\nADDENDUM: As above.", ("c", "b")),
+        ("FINDINGS: See below.\nIMPRESSION: b", ("See below.", "b")),
     ],
 )
 def test_no_text_is_lost_at_subheaders_and_repeats(text, sections):

@@ -1,6 +1,7 @@
 """Operating points as people meet them: the command, pipelines, predictions, adaptations."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,21 @@ import pytest
 from transformers import pipeline
 
 from eval.calibrate import main as calibrate
+from eval.calibration.operating_points import choose_point
 from eval.models.load import load_evaluation_model
 from eval.predict import main as predict
+from modeling_chexficient import CheXficientImageProcessor
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 from modeling_chexficient.operating_points_chexficient import (
     DO_NOT_TRAVEL,
     POINTS_FILE,
     OperatingPoints,
     ScoreCalibration,
 )
+from modeling_chexficient.peft_folders_chexficient import RECORD_FILE
 from tests.adaptation import words
-from tests.adapter_files import make_adapter, save_base
+from tests.adapter_files import SIDE, in_the_cache, make_adapter, save_base
+from tests.test_operating_points import RULES, points_of, simulated
 from train.adapt.__main__ import main as adapt
 
 FINDINGS = ["Cardiomegaly", "No Finding", "Pleural Effusion"]
@@ -142,6 +148,20 @@ def test_the_pipeline_of_a_head_says_above_or_below(head, films, tmp_path):
     assert told["Cardiomegaly"]["probability"] == pytest.approx(1 / (1 + np.exp(1 - 2 * logit)), rel=1e-4)
 
 
+def test_no_finding_of_a_head_is_left_out(base, films, tmp_path):
+    """transformers shows the five that are the likeliest: of findings, the sixth may be above its threshold."""
+    names = [f"Finding {number}" for number in range(8)]
+    folder = make_adapter(base, tmp_path / "eight", labels=names).folder
+    scores, targets, patients = simulated()
+    point = replace(choose_point(scores, targets, patients, RULES), threshold=-100.0)
+    points_of(dict.fromkeys(names, point), model_sha256=None).save(folder / POINTS_FILE)
+    run = pipeline("image-classification", model=str(folder))
+    for told in (run(films[0]), run(films[0], threshold="validated"), *run(films[:2], threshold="validated")):
+        assert {one["label"] for one in told} == set(names)
+    assert all(one["above_threshold"] for one in told)
+    assert len(run(films[0], top_k=3)) == len(run(films[0], top_k=3, threshold="validated")) == 3
+
+
 def calibrated(model: Path, folder: Path) -> Path:
     """A file of the points of a model, with a calibration."""
     points = OperatingPoints.load(model / POINTS_FILE)
@@ -157,6 +177,65 @@ def test_a_model_without_points_is_refused_and_those_of_other_weights_too(base, 
         pipeline("zero-shot-image-classification", model=str(other), threshold="validated")
     with pytest.raises(ValueError, match="chosen with other weights"):
         pipeline("zero-shot-image-classification", model=str(other), threshold=str(base / POINTS_FILE))
+
+
+def of_another_model(base: Path, head: Path, folder: Path) -> dict[str, tuple[Path, str]]:
+    """Copies of the two with the same weights and points, and what is said of them."""
+    copies = {
+        name: Path(shutil.copytree(source, folder / name)) for name, source in {"size": base, "mean": head}.items()
+    }
+    CheXficientImageProcessor(2 * SIDE).save_pretrained(copies["size"])
+    CheXficientImageProcessor(SIDE, image_mean=[0.5] * 3).save_pretrained(copies["mean"])
+    order = copies["order"] = Path(shutil.copytree(head, folder / "order"))
+    record = json.loads((order / RECORD_FILE).read_text())
+    record["head"]["id2label"] = {"0": "Mass", "1": "Cardiomegaly"}
+    (order / RECORD_FILE).write_text(json.dumps(record))
+    said = {
+        "size": rf"films prepared with size \{{'shortest_edge': {SIDE}\}} \(now \{{'shortest_edge': {2 * SIDE}\}}\)",
+        "mean": r"films prepared with image_mean \[0\.48.*\(now \[0\.5, 0\.5, 0\.5\]\)",
+        "order": r"outputs of the head were \['Cardiomegaly', 'Mass'\] \(now \['Mass', 'Cardiomegaly'\]\)",
+    }
+    return {name: (copy, said[name]) for name, copy in copies.items()}
+
+
+def test_points_of_other_pixels_or_of_other_names_are_refused_as_those_of_other_weights(
+    base, zero_shot, head, tiny_corpus, films, tmp_path
+):
+    (tmp_path / "films").mkdir()
+    films[0].save(tmp_path / "films" / "0.png")
+    for name, (model, said) in of_another_model(base, head, tmp_path).items():
+        task, findings = ("zero-shot-", ["--findings", "Cardiomegaly"]) if name == "size" else ("", [])
+        with pytest.raises(ValueError, match=said):
+            pipeline(f"{task}image-classification", model=str(model), threshold="validated")
+        common = ["--model", str(model)]
+        command = [*common, "--films", str(tmp_path / "films"), "--out", str(tmp_path / "p.parquet"), *findings]
+        assert re.search(said, refused(predict, *command))
+        assert re.search(said, refused(calibrate, *common, "--data", str(tiny_corpus), "--split", "train", "--check"))
+        # Chosen by an earlier version, which did not note them.
+        old = replace(OperatingPoints.load(model / POINTS_FILE), preprocessing={}, outputs=[])
+        old.save(model / POINTS_FILE)
+        assert pipeline(f"{task}image-classification", model=str(model))(films[0], threshold="validated", **asked(name))
+
+
+def asked(name: str) -> dict:
+    return {"candidate_labels": ["Cardiomegaly"]} if name == "size" else {}
+
+
+def test_points_of_a_model_of_the_hub_are_of_the_weights_of_a_commit(base, tiny_corpus, films, tmp_path):
+    """With a file of points of one's own, `main` may have moved on since."""
+    plain = Path(shutil.copytree(base, tmp_path / "plain", ignore=shutil.ignore_patterns(POINTS_FILE)))
+    in_the_cache(plain, "ward/points", "1" * 40)
+    own = str(tmp_path / "own.json")
+    command = ["--model", "ward/points", "--data", str(tiny_corpus), "--split", "train", "--findings", "Cardiomegaly"]
+    calibrate([*command, *FEW, "--out", own])
+    assert OperatingPoints.load(own).model_sha256 == weights_sha256(base)
+    assert len(pipeline("zero-shot-image-classification", model="ward/points")(films[0], threshold=own)) == 1
+    in_the_cache(save_base(tmp_path / "later", seed=1), "ward/points", "2" * 40)
+    with pytest.raises(ValueError, match="chosen with other weights"):
+        pipeline("zero-shot-image-classification", model="ward/points", threshold=own)
+    assert "other weights" in refused(calibrate, *command, "--out", own, "--check")
+    pinned = pipeline("zero-shot-image-classification", model="ward/points", revision="1" * 40)
+    assert len(pinned(films[0], threshold=own)) == 1
 
 
 def test_predictions_have_columns_of_the_points(zero_shot, base, head, films, tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -11,14 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image, ImageOps
+from transformers import CLIPImageProcessorPil
 
 from data_scripts.films.images import open_image
 from data_scripts.synthetic import SyntheticOptions, draw_film, make_case
-from eval import predict_speed
 from eval.films import files as film_files
 from eval.films import parts
 from eval.models.load import load_evaluation_model
-from eval.predict import main
+from eval.predict import PredictArguments, main
 from tests.adapter_files import make_adapter, save_base
 from tests.dicom_files import write_dicom
 from tests.film_files import write_film
@@ -238,13 +237,6 @@ def test_a_full_disk_is_told_and_the_run_goes_on_from_its_parts(head, tmp_path, 
         main(words)
 
 
-def test_the_pipeline_gives_the_same_probabilities(base, capsys):
-    predict_speed.main(["--model", str(base), "--films", "3", "--size", "40", "--turns", "1"])
-    said = capsys.readouterr().out
-    found = re.search(r"takes [\d.]+ \[.*\] times as much \(1 turns\); probabilities differ by (\S+) at most", said)
-    assert float(found[1]) < 1e-6
-
-
 def test_outputs_that_are_not_finite_are_listed(head, tmp_path, monkeypatch):
     films = many_films(tmp_path / "films")
 
@@ -258,6 +250,25 @@ def test_outputs_that_are_not_finite_are_listed(head, tmp_path, monkeypatch):
     assert len(table) == 4
     kinds = list(skipped_in(tmp_path / "scores.parquet").values())
     assert sorted(kinds) == ["not an image", *["output not finite"] * 6]
+
+
+def test_large_films_are_decoded_at_a_part_of_their_size_where_asked(base, head, tmp_path):
+    films, out = tmp_path / "films", tmp_path / "scores.parquet"
+    write_film(films / "a.jpg", (400, 300), seed=1)
+    whole = run(head, films, out)
+    reduced = run(head, films, tmp_path / "reduced.parquet", "--reduced_decoding")
+    difference = (whole[EDEMA] - reduced[EDEMA]).abs().item()
+    assert 0 < difference < 0.01
+    words = {"model": str(head), "films": str(films), "reduced_decoding": True}
+    sizes = ["--batch_size", "2", "--part_size", "4"]
+    with pytest.raises(SystemExit, match=r"other films_sha256\)"):
+        main(["--model", str(head), "--films", str(films), "--out", str(out), *sizes, "--reduced_decoding"])
+    with pytest.raises(ValueError, match="--check_input looks at whole films"):
+        PredictArguments(**words, out=str(out), check_input=True)
+    model = load_evaluation_model(str(base))
+    model.image_processor = CLIPImageProcessorPil()
+    with pytest.raises(ValueError, match="has a CLIPImageProcessorPil, which cuts films in a way of its own"):
+        film_files.FilmPixels(film_files.Films.of(films), PredictArguments(**words, out=str(out)).rules, model)
 
 
 def test_a_folder_without_one_readable_film_gives_a_table_without_rows(head, tmp_path):

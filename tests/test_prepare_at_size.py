@@ -22,7 +22,7 @@ from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.prepare.__main__ import main
 from data_scripts.prepare.shards import ROW_GROUP_SIZE
 from data_scripts.prepared.duplicates import read_fingerprints
-from data_scripts.prepared.fingerprints import MAX_DISTANCE, as_words, difference_hash, look_alikes, pixel_hash
+from data_scripts.prepared.fingerprints import MAX_DISTANCE, as_words, difference_hashes, look_alikes, pixel_hash
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.overlap import KNOWN_OVERLAPS, find_overlaps, known_overlaps
 from data_scripts.prepared.overlap import main as overlap_main
@@ -285,7 +285,7 @@ def test_fingerprints_tell_pixels_and_looks_apart():
     assert pixel_hash(film) == pixel_hash(film.copy())
     assert len({pixel_hash(one) for one in (film, changed, film.convert("RGB"), film.transpose(2))}) == 4
     first, second, distance = look_alikes(
-        as_words([difference_hash(one) for one in (film, film.resize((240, 200)), smooth_film(1))])
+        as_words([difference_hashes(one)[0] for one in (film, film.resize((240, 200)), smooth_film(1))])
     )
     assert (first.tolist(), second.tolist()) == ([0], [1])
     assert distance[0] <= MAX_DISTANCE

@@ -26,9 +26,10 @@ from model_cards.refusals.hub import HEADS_FILE
 from model_cards.refusals.texts import ids_or_reports
 from model_cards.results import publishable
 from model_cards.upload import retry
-from modeling_chexficient import heat_maps_chexficient
+from modeling_chexficient import CheXficientImageProcessor, heat_maps_chexficient
 from modeling_chexficient.heat_maps_chexficient import NORMAL
 from modeling_chexficient.operating_points_chexficient import DO_NOT_TRAVEL, POINTS_FILE
+from modeling_chexficient.peft_folders_chexficient import RECORD_FILE
 from tests.published_runs import adapt, pretrain
 from tests.test_operating_points import RULES, points_of, simulated
 from train.selection.subset import save_curated_dataset
@@ -105,6 +106,24 @@ def test_operating_points_are_kept_shown_and_checked(run, capsys):
     assert "None for these, which have fewer than 50 positive or negative films, or too few patients: Mass." in card
     replace(points, model_sha256="0123").save(run / "model" / POINTS_FILE)
     assert "were chosen with other weights" in refusal(run)
+    replace(points, preprocessing={"do_resize": False}).save(run / "model" / POINTS_FILE)
+    assert "were chosen on films prepared with do_resize False (now True)" in refusal(run)
+
+
+def test_figures_that_belong_to_other_pixels_or_names_stay_here(run, finished_adapter, tmp_path):
+    """The same weights are another model with another image processor, or with its outputs in another order."""
+    CheXficientImageProcessor(96).save_pretrained(run / "model")
+    assert "was measured with another image processor than that in" in refusal(run)
+    adapter = copied(finished_adapter, tmp_path)
+    result = load_result(result_file(adapter))
+    first, second, *others = result.provenance.outputs
+    turned = {str(number): name for number, name in enumerate([second, first, *others])}
+    change_json(adapter / "adapter" / RECORD_FILE, lambda content: content["head"].update(id2label=turned))
+    words = ["--uncommitted", "--base_repo", "ward/base"]
+    assert f"was measured when its outputs were {[first, second, *others]}, in" in refusal(adapter, *words)
+    # Evaluated again, the results are of the new names; what the run tells of its training is not.
+    change_json(result_file(adapter), lambda content: content["provenance"].update(outputs=[second, first, *others]))
+    assert "figures of its record are not theirs" in refusal(adapter, *words)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +349,9 @@ def test_runs_that_are_not_finished_judged_or_clean(run):
     dry_run(run, "--public")
     other = load_file(run / "model" / "model.safetensors")
     save_file({name: value + 1 for name, value in other.items()}, run / "model" / "model.safetensors")
+    assert "holds other weights than" in refusal(run)
+    # Of a run of an early version.
+    change_json(run / "run.json", lambda content: content.pop("weights_sha256"))
     assert "was measured on other weights" in refusal(run)
     shutil.rmtree(run / "results")
     assert "holds no result: evaluate the model first" in refusal(run)

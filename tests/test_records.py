@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from eval.records.estimates import Estimate
 from eval.records.json_values import from_json, write_json
 from eval.records.results import RESULTS, ReportResult, SegmentationResult, load_result, load_results
 from eval.records.runs import FORMAT_VERSION, RUN_FILE, Adaptation, AdaptRun, Flops, PretrainRun, Run, adaptation_behind
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 from tests.run_records import adapt_run, pretrain_run
 
 #: Written by the version before the typed records of runs, with most entries of long lists taken out.
@@ -58,6 +59,7 @@ ADDED = {
     "thin_films": 0,
     "study_rule": "none",
     "studies": None,
+    "outputs": None,
 }
 
 
@@ -167,6 +169,13 @@ def test_a_run_of_another_kind(tmp_path):
     assert adaptation_behind(str(tmp_path / "model")) is None
     old_run(tmp_path, "adaptation")
     assert adaptation_behind(str(tmp_path / "model")) == Run.load(tmp_path)
+    # Weights that were saved over those of the run have another history.
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"of the run")
+    run = replace(Run.load(tmp_path), weights_sha256=weights_sha256(tmp_path / "model"))
+    run.write(tmp_path)
+    assert adaptation_behind(str(tmp_path / "model")) == run
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"of another")
+    assert adaptation_behind(str(tmp_path / "model")) is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from transformers import TrainingArguments
 from tests.training import RECIPE
 from train.adapt.__main__ import ARGUMENTS as ADAPTING
 from train.adapt.arguments import AdaptTrainingArguments
+from train.adapt.reports import ReportArguments
+from train.masked_autoencoding.arguments import AutoencoderArguments
+from train.pretrain.arguments import ModelArguments
 from train.pretrain.run import ARGUMENTS as PRETRAINING
 from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.arguments import (
@@ -101,3 +104,48 @@ def test_the_help_can_be_printed(classes, word, capsys):
         parse_recipe(classes, [word])
     assert end.value.code == 0
     assert "--learning_rate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "message"), [("{'a': 1}", "which is no JSON"), ("3", "it must be a mapping")])
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (ModelArguments, "text_config"),
+        (ReportArguments, "language_model_config"),
+        (AutoencoderArguments, "vision_config"),
+    ],
+)
+def test_configurations_that_are_no_mappings_are_named(arguments, name, given, message):
+    with pytest.raises(ValueError, match=f"{name} is {given!r}, {message}"):
+        arguments(**{name: given})
+
+
+@pytest.mark.parametrize("arguments", [CuratedTrainingArguments, AdaptTrainingArguments])
+@pytest.mark.parametrize("launched", ["bf16", "fp16"])
+def test_the_precision_of_the_launcher_is_an_argument_of_the_run(arguments, launched, tmp_path, monkeypatch):
+    """Trainer follows `accelerate launch --mixed_precision`; the record and the resumption follow the arguments."""
+    plain = settings_of_the_result(arguments(str(tmp_path), use_cpu=True))
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    made = arguments(str(tmp_path), use_cpu=True)
+    assert (made.mixed_precision, getattr(made, launched)) == (launched, True)
+    assert changed_settings(made)[launched] is True
+    assert settings_of_the_result(made) == plain | {launched: True}, "a run in fp32 must not go on in it"
+    other = arguments(str(tmp_path), use_cpu=True, bf16=True)
+    assert (other.mixed_precision, other.fp16) == ("bf16", False), "what an argument says counts"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ACCELERATE_MIXED_PRECISION", "fp8", "--mixed_precision fp8: take no, bf16 or fp16"),
+        (
+            "ACCELERATE_DYNAMO_BACKEND",
+            "INDUCTOR",
+            "--dynamo_backend inductor: launch with no, and give --torch_compile",
+        ),
+    ],
+)
+def test_what_the_launcher_alone_decides_is_refused(variable, value, message, tmp_path, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=message):
+        AdaptTrainingArguments(str(tmp_path), use_cpu=True)

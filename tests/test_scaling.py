@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,18 @@ from eval.records.results import Direction, RetrievalResult, SegmentationResult,
 from eval.records.runs import Flops, SelfSupervisedRun
 from eval.scores import ZeroShotScores, scores_path
 from eval.studies.scaling.__main__ import main
-from eval.studies.scaling.claims import holds, minus
+from eval.studies.scaling.claims import holds, judge_claims, minus
 from eval.studies.scaling.curves import seed_deviations, shared_sizes
 from eval.studies.scaling.power_laws import fit_power_laws, log_slopes
-from eval.studies.scaling.runs import load_measured, resampled_errors
+from eval.studies.scaling.results import Curve, Pair, Point
+from eval.studies.scaling.runs import (
+    Reference,
+    ScalingRun,
+    load_measured,
+    load_reference,
+    reference_of,
+    resampled_errors,
+)
 from eval.tasks.zero_shot import judge
 from tests.run_records import adapt_run, pretrain_run
 from tests.test_compare import NAMES, PREVALENCE, write_run
@@ -234,7 +243,7 @@ def test_published_claims_are_said_as_found(paradigms, tmp_path):
     # An error of 0.36 with 3,000 films and reports, and of 0.20 with films alone.
     assert found["start", "tubes", reports]["holds"] is True
     assert found["start", "tubes", films]["holds"] is False
-    assert found["start", "tubes", films]["figure"] == "error of the start minus that with 3,000 films"
+    assert found["start", "tubes", films]["figure"] == "error of the reference minus that with 3,000 films"
     paragraph, text = (tmp_path / "out.txt").read_text(), (tmp_path / "out.md").read_text()
     assert "That images alone are stronger on lines and tubes (arXiv 2509.12818): holds in 2 of 2 (tubes, " in paragraph
     assert "is contradicted in 1 of 6" in paragraph
@@ -355,8 +364,21 @@ def test_other_settings_and_other_films_are_refused(small):
     with pytest.raises(SystemExit, match=r"more than films and seed: \['learning_rate'\]; .* say so with --by"):
         run(cells(small, "a"), small / "out")
     write_cell(small / "a-10000-0", 0.1, 10_000, 0, 5)
+    change_run(small / "a-300-0", start="start", start_sha256="a" * 64)
+    assert run(cells(small, "a"), small / "out")["curves"]
+    change_run(small / "a-10000-0", start="start", start_sha256="b" * 64)
+    with pytest.raises(SystemExit, match=r"a-300-0 and .*a-10000-0 .* did not go on from the same weights"):
+        run(cells(small, "a"), small / "out")
+    change_run(small / "a-10000-0", start=None, start_sha256=None)
     path = small / "a-10000-0" / "results" / "zero_shot_findings.json"
     values = json.loads(path.read_text())
+    values["provenance"]["settings"] = {"decoder_epochs": 2, "resamples": 5}
+    path.write_text(json.dumps(values))
+    with pytest.raises(SystemExit, match=r"differ in settings of the evaluation: \{\} and \{'decoder_epochs': 2\}"):
+        run(cells(small, "a"), small / "out")
+    values["provenance"]["settings"] = {"resamples": 5}
+    path.write_text(json.dumps(values))
+    assert run(cells(small, "a"), small / "out")["curves"]
     values["provenance"]["dataset_fingerprint"] = "other"
     path.write_text(json.dumps(values))
     with pytest.raises(SystemExit, match="they differ in evaluated films: abc and other"):
@@ -365,6 +387,90 @@ def test_other_settings_and_other_films_are_refused(small):
     path.rename(path.with_name("another.json"))
     with pytest.raises(SystemExit, match=r"a-\d+-0 was not evaluated on another, as others were"):
         run(cells(small, "a"), small / "out")
+
+
+def test_a_run_counts_once(small):
+    """A folder that is named twice, or a copy of it, is no second seed."""
+    write_cell(small / "b-300-0", 0.2, 300, 0, 7)
+    with pytest.raises(SystemExit, match=r"a-300-0 and .*b-300-0 are both 'reports' of 300 films and seed 0"):
+        run(cells(small, "a", "b"), small / "out")
+    with pytest.raises(SystemExit, match="would count twice on zero_shot_findings: leave one out"):
+        run(cells(small, "a", "a-300"), small / "out")
+
+
+def test_what_films_alone_derive_from_their_number_must_be_equal(small):
+    """By default the head and its teacher follow from the corpus, so that sizes would differ in these too."""
+    for films in SIZES[:3]:
+        plan = {"films": films, "steps": 1000, "freeze_backbone": films // 32, "prototypes": 1024}
+        film_run(0, films, plan=plan).write(small / f"a-{films}-0")
+    with pytest.raises(SystemExit, match=r"more than films and seed: \['freeze_backbone \(planned\)'\]"):
+        run(cells(small, "a"), small / "out")
+    # Of equally many passes, what is counted in steps follows from the films.
+    assert run(cells(small, "a"), small / "out", "--unequal_compute", "true")["curves"]
+    change_run(small / "a-3000-0", plan=plan | {"prototypes": 2048})
+    with pytest.raises(SystemExit, match=r"more than films and seed: \['prototypes \(planned\)'\]"):
+        run(cells(small, "a"), small / "out", "--unequal_compute", "true")
+
+
+def test_arms_that_were_trained_on_other_films_are_told(small):
+    for films in SIZES[:3]:
+        write_cell(small / f"b-{films}-0", 0.2, films, 0, films, subset=str(small / f"{films}.txt"), **UNICL)
+    assert run(cells(small, "a", "b"), small / "out")["notes"] == []
+    for films in SIZES[:3]:
+        write_ids([f"film/{one}" for one in range(films)], small / f"other-{films}.txt")
+        change_run(
+            small / f"b-{films}-0", mixture={"parts": [], "seed": 0, "subset": str(small / f"other-{films}.txt")}
+        )
+    (note,) = run(cells(small, "a", "b"), small / "out")["notes"]
+    assert note.startswith("reports and reports and labels (UniCL) were not trained on the same films, such as ")
+
+
+def test_a_reference_is_one_model_and_known_by_its_name_where_there_is_no_hash(study, tmp_path):
+    """The start may be a model of the Hub."""
+    members = [
+        ScalingRun(tmp_path, "films alone", film_run(0, films, start="hub/dino"), films, (0,), {}) for films in SIZES
+    ]
+    clip, dino = Reference(tmp_path / "clip", {}, "a" * 64), Reference(tmp_path / "dino", {}, "hub/dino")
+    assert reference_of(members, [clip, dino]) is dino
+    members[0] = dataclasses.replace(members[0], record=film_run(0, SIZES[0]))
+    with pytest.raises(ValueError, match="but from hub/dino, what they did not record: name the start"):
+        reference_of(members, [clip, dino])
+    write_run(tmp_path / "start", scores_of(0.26, 99))
+    add_benchmark(tmp_path / "start", "tubes", 0.4, 98)
+    assert load_reference(tmp_path / "start").weights == "0" * 64
+    path = tmp_path / "start" / "results" / "tubes.json"
+    values = json.loads(path.read_text())
+    path.write_text(
+        json.dumps(values | {"provenance": values["provenance"] | {"model_sha256": None, "model": "hub/x"}})
+    )
+    with pytest.raises(ValueError, match=r"results/tubes\.json and .* are of different models"):
+        load_reference(tmp_path / "start")
+    # The start was trained again.
+    (tmp_path / "start" / "model").mkdir()
+    (tmp_path / "start" / "model" / "model.safetensors").write_bytes(b"others")
+    with pytest.raises(ValueError, match="was measured on other weights than those in"):
+        load_reference(tmp_path / "start")
+
+
+def test_claims_are_of_the_arms_that_they_name():
+    """A masked autoencoder is no DINOv2, and one arm with labels no better than reports by being so than another."""
+    one = Estimate(0.1, 0.05, 0.15)
+    arms = {
+        "reports": "reports",
+        "labels": "reports and labels (UniCL)",
+        "more": "reports and labels (UniCL) (rank: 4)",
+    }
+    arms |= {"dino": "films alone (self-distillation)", "mae": "films alone (masked autoencoding)", "other": "siglip"}
+    named = {words: name for name, words in arms.items()}
+    curves = [Curve("tubes", "macro AUROC", arm, [], "flat", None, one, None, None, None, None, None) for arm in named]
+    curves = [dataclasses.replace(curve, points=[Point(300, [0.1], one, None)]) for curve in curves]
+    pairs = [Pair("tubes", *two, one, None, 300, one, None) for two in combinations(named, 2)]
+    found = [(claim.claim, *(named[arm] for arm in claim.arms.split(" - "))) for claim in judge_claims(curves, pairs)]
+    assert set(found) == {
+        ("tubes", "reports", "dino"), ("tubes", "labels", "dino"), ("tubes", "more", "dino"),
+        ("labels", "reports", "labels"), ("labels", "reports", "more"),
+    }  # fmt: skip
+    assert len(found) == len(set(found))
 
 
 def test_an_adaptation_counts_the_films_of_its_base(small):

@@ -19,7 +19,14 @@ from train.selection.cabs import select_cabs
 from train.selection.hierarchical import HIERARCHICAL_KMEANS, build_tree, share_down
 from train.selection.knowledge import know
 from train.selection.learnability import LEARNABILITY, learnability
-from train.selection.leverage import LEVERAGE, LeverageConstants, greedy_leverage, select_leverage, wrong_share
+from train.selection.leverage import (
+    LEVERAGE,
+    LeverageConstants,
+    greedy_leverage,
+    lone_reports,
+    select_leverage,
+    wrong_share,
+)
 from train.selection.negcliploss import (
     NEGCLIPLOSS,
     all_agreements,
@@ -123,6 +130,28 @@ def test_the_rule_drops_noise_keeps_margins_and_meets_the_share():
     assert select_leverage(images, texts, features, sound & False, 0.25, LeverageConstants()).kept.sum() == 0
 
 
+def test_reports_like_no_other_pass_a_lower_gate():
+    # Thirty kinds of report that many films have, and twenty that none shares.
+    kinds = unit(30, 3, 64).repeat(6, 1)
+    texts = F.normalize(torch.cat([kinds + 0.1 * unit(180, 4, 64), unit(20, 5, 64)]), dim=1)
+    alone = torch.arange(200) >= 180
+    assert (lone_reports(texts, 0.1) == alone).all()
+    assert not lone_reports(texts, 0).any()
+    assert lone_reports(texts, 1).all()
+    # The model takes films of what it does not know for those of a kind.
+    images = F.normalize(torch.cat([texts[:180], kinds[:20]]) + 0.3 * unit(200, 6, 64), dim=1)
+    agreement = better_than_mismatched(images, texts, 100.0)
+    between = alone & (agreement >= 0.5) & (agreement < 0.75)
+    assert between.sum() >= 3
+    chosen = (images, texts, pair_features(images, texts), torch.ones(200, dtype=torch.bool), 1.0)
+    spared = select_leverage(*chosen, LeverageConstants(leverage_lone_share=0.1)).kept
+    strict = select_leverage(*chosen, LeverageConstants(leverage_lone_share=0)).kept
+    assert (spared & ~strict).equal(between)
+    assert not (strict & ~spared).any()
+    # One pair alone has no neighbours.
+    assert lone_reports(texts[:1], 1.0).tolist() == [True]
+
+
 def test_a_model_that_cannot_tell_reports_apart_drops_none_as_wrong():
     images, texts, sound = unit(400, 0), unit(400, 1), torch.arange(400) < 390
     agreement = better_than_mismatched(images, texts, 100.0)
@@ -131,6 +160,12 @@ def test_a_model_that_cannot_tell_reports_apart_drops_none_as_wrong():
     assert (selection.roles == Role.OUTLIER).sum() == 10
     assert selection.kept.sum() == 200
     assert "more than 50% of the reports seem to be of other films" in selection.note
+    # Broken films, however many, say nothing of that.
+    known, broken = F.normalize(images + 0.3 * texts, dim=1), torch.arange(400) < 240
+    known[broken] = unit(240, 2)
+    told = select_leverage(images, known, pair_features(images, known), ~broken, 1.0, LeverageConstants())
+    assert told.note is None
+    assert (told.roles == Role.OUTLIER).sum() == 240
     believed = LeverageConstants(leverage_most_wrong=1.0)
     strict = select_leverage(images, texts, pair_features(images, texts), sound, 0.5, believed)
     assert (strict.roles == Role.OUTLIER).sum() > 250
@@ -144,7 +179,7 @@ def test_a_model_that_cannot_tell_reports_apart_drops_none_as_wrong():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("leverage_gate", 1.0), ("leverage_most_wrong", 1.1),
+        ("leverage_gate", 1.0), ("leverage_most_wrong", 1.1), ("leverage_lone_gate", 1.0), ("leverage_lone_share", 1.1),
         ("leverage_margin", -0.1), ("leverage_clusters", 0), ("leverage_ridge", 0.0),
         ("agreement_scale", 0.0),
     ],

@@ -22,7 +22,7 @@ from train.self_supervised.published_names import (
     head_to_parametrized,
     load_published_backbone,
 )
-from train.self_supervised.towers import check_masks, give_mask_token
+from train.self_supervised.towers import check_masks, give_mask_token, load_tower
 
 GOLDEN = Path(__file__).parent / "golden" / "dinov2_objective.safetensors"
 RECIPE = str(Path(__file__).parent / "self_supervised.yaml")
@@ -129,9 +129,14 @@ def test_a_vit_without_a_mask_token_gets_one_that_can_learn(config, tmp_path):
     token = tower.embeddings.mask_token
     give_mask_token(tower)
     assert tower.embeddings.mask_token is token
+    # One that was learnt goes on where the tower does, also from a plain ViT.
+    with torch.no_grad():
+        token.fill_(0.5)
     tower.save_pretrained(tmp_path)
     again = AutoModel.from_pretrained(tmp_path).eval()
     torch.testing.assert_close(again(pixel_values=pixels).last_hidden_state, before)
+    again = load_tower(str(tmp_path), None, None, None).model
+    torch.testing.assert_close(again.embeddings.mask_token, token)
 
 
 @pytest.mark.parametrize(("length", "size"), [(60, 28), (20, 28), (28, 28)])

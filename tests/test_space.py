@@ -34,7 +34,7 @@ from modeling_chexficient import (
     check_film,
 )
 from modeling_chexficient.adapters_chexficient import identify_base, save_adapter
-from tests.adapter_files import make_adapter
+from tests.adapter_files import in_the_cache, make_adapter
 from tests.dicom_files import ramp, write_dicom
 from tests.page_files import load_page_films
 from tests.run_records import adapt_run
@@ -260,6 +260,13 @@ def test_the_licence_is_that_of_all_it_was_trained_on(model, head, tmp_path, pre
     adapt_run(sources=adapted).write(run)
     out = build_space(tmp_path / "space", SpaceArguments(str(base), segmentation=str(run)))
     assert SpaceCard.load(out / "README.md").data.license == licence
+
+
+def test_a_model_of_the_hub_is_named_with_its_commit(model, tmp_path):
+    in_the_cache(model, "ward/shown", "1" * 40)
+    out = build_space(tmp_path / "space", SpaceArguments("ward/shown"))
+    settings = json.loads((out / "space.json").read_text())
+    assert (settings["model"], settings["revision"]) == ("ward/shown", "1" * 40)
 
 
 def test_the_folder_is_a_space_and_holds_no_ids(space, tiny_corpus):

@@ -347,6 +347,9 @@ def test_a_comparison_may_span_grids(place, capsys):
     main([study])
     assert Path("compared").read_text() == "out/first/slow-0 out/second/fast-0 out/second/fast-1 --out c"
     assert "comparing second, 3 cells" in capsys.readouterr().out
+    # A part of it is compared with all that is there; what would be compared is told alike.
+    main([study, "--only", "second", "--dry_run"])
+    assert "out/first/slow-0 out/second/fast-0 out/second/fast-1 --out c" in capsys.readouterr().out
     with pytest.raises(
         SystemExit, match=r"grids\.second\.compare\.beside: grid 'frist' is unknown, did you mean 'first'"
     ):
@@ -389,7 +392,7 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
             31,
             {"runs/adapted/findings/full-0.01-2", "runs/adapted/structures/lora", "runs/adapted/reports"},
         ),
-        "lora": (186, {"runs/lora/search/lora-mae-0.001-100", "runs/lora/grid/full-dinov2-fourteen-0.01-2"}),
+        "lora": (204, {"runs/lora/search/lora-mae-high-100", "runs/lora/grid/full-reports-fourteen-0.01-2"}),
         "lora_few_films": (108, {"runs/few/search/full-films-0.005-100", "runs/few/few/lora-reports-0.2-4"}),
         "scaling": (45, {"runs/scaling/clip/unicl-30000-2", "runs/scaling/films/films_alone-300-0"}),
         "views": (18, {"runs/views/budgets/whole-0.5-0", "runs/views/budgets/half_of_the_patches-1-2"}),

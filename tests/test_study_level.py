@@ -20,6 +20,7 @@ from tests.adapter_files import make_adapter, save_base
 from tests.film_files import write_film
 
 GROUPS = np.array([0, 1, 0, 2])
+NAMES = ["Edema", "Mass"]
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +30,32 @@ def base(tmp_path_factory):
 
 def test_pooling_by_hand():
     scores = np.float32([[1, -2], [5, 5], [3, -1], [0, 7]])
-    assert pool_scores(scores, GROUPS, "mean_score").tolist() == [[2, -1.5], [5, 5], [0, 7]]
-    assert pool_scores(scores, GROUPS, "max_score").tolist() == [[3, -1], [5, 5], [0, 7]]
+    assert pool_scores(scores, GROUPS, "mean_score", NAMES).tolist() == [[2, -1.5], [5, 5], [0, 7]]
+    assert pool_scores(scores, GROUPS, "max_score", NAMES).tolist() == [[3, -1], [5, 5], [0, 7]]
     targets = np.array([[0, np.nan], [1, 0], [1, 0], [np.nan, np.nan]])
-    np.testing.assert_array_equal(pool_targets(targets, GROUPS), [[1, 0], [1, 0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(pool_targets(targets, GROUPS, NAMES), [[1, 0], [1, 0], [np.nan, np.nan]])
     embeddings = torch.tensor([[1.0, 0], [0, 1], [0, 1], [0.6, 0.8]])
     half = 0.5**0.5
     torch.testing.assert_close(
         mean_embeddings(embeddings, GROUPS), torch.tensor([[half, half], [0.0, 1.0], [0.6, 0.8]])
     )
+
+
+@pytest.mark.parametrize("name", ["No Finding", "Normal"])
+def test_a_study_is_normal_where_all_its_films_are(name):
+    """One film with a finding is enough: with the highest, a study had both Edema and No Finding."""
+    edema_and_normal = np.array([[1, 0], [0, 1], [0, 1], [np.nan, np.nan], [0, 1], [np.nan, 1]])
+    groups = np.array([0, 0, 1, 1, 2, 3])
+    pooled = pool_targets(edema_and_normal, groups, ["Edema", name])
+    np.testing.assert_array_equal(pooled, [[1, 0], [0, 1], [0, 1], [np.nan, 1]])
+    np.testing.assert_array_equal(pool_targets(edema_and_normal[[3]], np.array([0]), ["Edema", name]), [[np.nan] * 2])
+    scores = np.float32([[0.9, 0.1], [0.2, 0.8], [0.3, 0.6]])
+    studies = np.array([0, 0, 1])
+    assert (
+        pool_scores(scores, studies, "max_score", ["Edema", name]).tolist() == scores[[[0, 0], [2, 2]], [0, 1]].tolist()
+    )
+    mean = pool_scores(scores, studies, "mean_score", ["Edema", name])
+    np.testing.assert_allclose(mean, [[0.55, 0.45], [0.3, 0.6]], rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +93,16 @@ def test_zero_shot_judges_studies(base, splits, tmp_path):
         result, of_studies = run(zero_shot, name, model, splits, tmp_path, rule)
         check_says_it(result, rule, len(groups))
         assert result.labels[0].films == len(np.unique(groups))
-        assert result.labels[0].positives == np.nansum(pool_targets(of_films.targets, groups)[:, 0])
+        assert result.labels[0].positives == np.nansum(pool_targets(of_films.targets, groups, of_films.names)[:, 0])
         if rule != "mean_embedding":
-            expected = pool_scores(of_films.scores, groups, rule)
+            expected = pool_scores(of_films.scores, groups, rule, of_films.names)
             # "No Finding" is told by the others once they are pooled.
             told = [label != "No Finding" for label in of_films.names]
             np.testing.assert_allclose(of_studies.scores[:, told], expected[:, told], rtol=1e-3, atol=1e-4)
         else:
-            assert not np.allclose(of_studies.scores, pool_scores(of_films.scores, groups, "mean_score"), atol=1e-3)
+            assert not np.allclose(
+                of_studies.scores, pool_scores(of_films.scores, groups, "mean_score", of_films.names), atol=1e-3
+            )
 
 
 def test_probes_and_heads_judge_studies(base, splits, tmp_path):
@@ -90,7 +110,9 @@ def test_probes_and_heads_judge_studies(base, splits, tmp_path):
     _, of_films = run(disease_prediction, name, model, splits, tmp_path, "none")
     result, of_studies = run(disease_prediction, name, model, splits, tmp_path, "max_score")
     check_says_it(result, "max_score", len(groups))
-    np.testing.assert_allclose(of_studies.scores, pool_scores(of_films.scores, groups, "max_score"), rtol=1e-5)
+    np.testing.assert_allclose(
+        of_studies.scores, pool_scores(of_films.scores, groups, "max_score", of_films.names), rtol=1e-5
+    )
     result, of_studies = run(disease_prediction, name, model, splits, tmp_path, "mean_embedding")
     assert len(of_studies.scores) == len(np.unique(groups))
     head = load_evaluation_model(str(make_adapter(base, tmp_path / "head", labels=("Edema", "Cardiomegaly")).folder))

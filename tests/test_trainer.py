@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from datasets import load_dataset
 from safetensors.torch import load_file
 
-from data_scripts.prepared.films import load_split
 from modeling_chexficient import contrastive_loss, similarity_logits
 from tests.training import RECIPE, assert_same_weights, kept_rows, make_batch, make_trainer, run_recipe
 from train.objectives.contrastive import contrastive_loss as distributed_loss
@@ -79,7 +79,7 @@ def test_a_run_meets_the_share_and_writes_what_it_did(tiny_corpus, tmp_path, rul
     assert run["settings"]["text_config"]["hidden_size"] == 32
     rows = kept_rows(tmp_path)
     assert len(rows) == run["kept_pairs"]
-    record_ids = load_split([str(tiny_corpus)], "train")["record_id"]
+    record_ids = load_dataset(str(tiny_corpus), split="train")["record_id"]
     table = pq.read_table(tmp_path / "curated_subset.parquet")
     assert table["record_id"].to_pylist() == [record_ids[row] for row in rows]
     assert CurationState.load(tmp_path).kept_rows.tolist() == rows
@@ -256,7 +256,7 @@ def towers(tiny_corpus, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("towers")
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     Dinov2Model(Dinov2Config(image_size=84, patch_size=14, mlp_ratio=2, **size)).save_pretrained(folder / "vision")
-    tokenizer = learn_vocabulary(load_split([str(tiny_corpus)], "train")["report"], max_length=128)
+    tokenizer = learn_vocabulary(load_dataset(str(tiny_corpus), split="train")["report"], max_length=128)
     text = BertConfig(vocab_size=len(tokenizer), intermediate_size=64, max_position_embeddings=128, **size)
     BertModel(text).save_pretrained(folder / "text")
     tokenizer.save_pretrained(folder / "text")
@@ -313,7 +313,7 @@ def test_batch_normalisation_scores_alike_on_all_processes(tiny_corpus, tmp_path
 def test_parts_of_unequal_size_do_not_wait_for_each_other(tiny_corpus, tmp_path):
     """The corpus embedded at once before its choice, one more pair in one process than in the other."""
     words = ["--selection", "semdedup", "--max_steps", "6", "--subset"]
-    rows = load_split([str(tiny_corpus)], "train")["record_id"][:65]
+    rows = load_dataset(str(tiny_corpus), split="train")["record_id"][:65]
     (tmp_path / "65.txt").write_text("\n".join(rows) + "\n")
     run = run_recipe(tiny_corpus, tmp_path / "run", *words, str(tmp_path / "65.txt"), processes=2)
     assert json.loads((run / "run.json").read_text())["pairs_scored"] == 65
@@ -354,7 +354,7 @@ def test_skipping_ends_where_it_does_not_help(tiny_corpus, tmp_path):
 @pytest.mark.parametrize("padding_side", ["left", "right"])
 def test_tokenizers_pad_on_the_right(tiny_corpus, tmp_path, padding_side):
     folder = tmp_path / "tokenizer"
-    learn_vocabulary(load_split([str(tiny_corpus)], "train")["report"], max_length=64).save_pretrained(folder)
+    learn_vocabulary(load_dataset(str(tiny_corpus), split="train")["report"], max_length=64).save_pretrained(folder)
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"padding_side": padding_side}))
     trainer = make_trainer(tiny_corpus, tmp_path, "--tokenizer", str(folder))

@@ -1,33 +1,29 @@
-"""How fast a curation step is, side by side with the published one, in one process on this machine.
+r"""How fast a curation step is, side by side with the published one, in one process on this machine.
 
     python -m train.speed --image_size 112 --super_batch_size 64 --score_image_size 56
-    python -m train.speed train/recipes/chexficient.yaml --bf16 --dataset_dir PREPARED [--originals RAW_IMAGES]
+    python -m train.speed --vision_model facebook/dinov2-base --text_model emilyalsentzer/Bio_ClinicalBERT \
+        --super_batch_size 480 --text_length 256 --bf16
 
 Times, on random films and texts: the published step (forward and backward on all, loss on the kept), ours (score
 without gradient, train on the kept), ours in chunks, and ours scored on smaller images. The repetitions of all of them
-take turns, so that a busy machine slows all alike; ratios are of the same turn. With `--dataset_dir` also how fast
-prepared films are loaded, with `--originals` how fast the originals would be decoded. Writes JSON with `--out`.
+take turns, so that a busy machine slows all alike; ratios are of the same turn. Writes JSON with `--out`. How fast
+films are loaded tells `data_scripts.prepare.speed`.
 """
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor
 
-from data_scripts.films.images import open_image, prepare_film
-from data_scripts.prepared.films import PairDataset, load_split
 from modeling_chexficient import CheXficientModel
 from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
 from train.objectives.batch import PairBatch, text_keys
-from train.objectives.collator import PairCollator
 from train.objectives.contrastive import ContrastiveObjective, contrastive_loss
 from train.objectives.encoding import Chunk, Encoder
 from train.objectives.gradient_cache import backward_in_chunks
@@ -35,6 +31,7 @@ from train.pretrain.arguments import ModelArguments
 from train.pretrain.model import build_model
 from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.flops import PairFlops
+from train.runs.memory import peak_memory
 from train.runs.timings import time_command
 from train.selection.curator import Curator
 from train.selection.prototypes import update_prototypes
@@ -69,13 +66,10 @@ class BenchmarkArguments:
     bf16: bool = field(default=False, metadata={"help": "Mixed precision."})
     compile: bool = field(default=False, metadata={"help": "torch.compile for the towers."})
     seed: int = field(default=0, metadata={"help": "Of films, texts and weights."})
-    dataset_dir: list[str] = field(default_factory=list, metadata={"help": "Prepared folders to time loading from."})
-    originals: str | None = field(default=None, metadata={"help": "Folder of original films to time decoding of."})
-    films: int = field(default=2000, metadata={"help": "At most so many films are loaded or decoded."})
     out: str | None = field(default=None, metadata={"help": "JSON file to write."})
 
     def __post_init__(self):
-        for name in ("super_batch_size", "chunk_size", "repeats", "text_length", "films"):
+        for name in ("super_batch_size", "chunk_size", "repeats", "text_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
 
@@ -285,32 +279,6 @@ def _share_of_peak(flops_per_second: float, device: torch.device) -> float | Non
     return None if peak is None else flops_per_second / peak
 
 
-def time_loading(arguments: BenchmarkArguments, image_size: int) -> dict[str, float]:
-    """Films a second on one core: prepared ones through the training loader, originals decoded and resized."""
-    speeds = {}
-    if arguments.dataset_dir:
-        dataset = PairDataset(load_split(arguments.dataset_dir, "train"))
-        collator = PairCollator(None, image_size, arguments.text_length)
-        rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[: arguments.films].tolist()
-        started = time.perf_counter()
-        for start in range(0, len(rows), 256):
-            collator.pixels([pair["image"] for pair in dataset.__getitems__(rows[start : start + 256])])
-        speeds["prepared films"] = len(rows) / (time.perf_counter() - started)
-    if arguments.originals:
-        paths = [path for path in sorted(Path(arguments.originals).rglob("*")) if path.suffix.lower() in _IMAGES]
-        paths = paths[: arguments.films]
-        if not paths:
-            raise ValueError(f"--originals {arguments.originals}: no film was found below it ({', '.join(_IMAGES)})")
-        started = time.perf_counter()
-        for path in paths:
-            prepare_film(open_image(path), image_size)
-        speeds["originals"] = len(paths) / (time.perf_counter() - started)
-    return speeds
-
-
-_IMAGES = (".png", ".jpg", ".jpeg", ".dcm")
-
-
 def format_table(report: dict) -> str:
     lines = [f"{report['device']}, {report['precision']}, {report['parameters'] / 1e6:.0f} M parameters", ""]
     lines += [
@@ -324,7 +292,6 @@ def format_table(report: dict) -> str:
             f"{step['ratio_highest']:.2f}] | {step['flops_ratio']:.2f} | {step['pairs_trained_per_second']:.1f} / "
             f"{step['pairs_scored_per_second']:.1f} | {peak} | {step['selecting_share']:.2%} |"
         )
-    lines += [f"{name}: {speed:,.0f} films/s on one core" for name, speed in report["loading"].items()]
     lines.append(f"peak memory of the process: {report['peak_resident_gib']:.2f} GiB")
     return "\n".join(lines)
 
@@ -339,8 +306,7 @@ def run(model_arguments: ModelArguments, arguments: BenchmarkArguments) -> dict:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "arguments": vars(arguments) | {"image_size": model_arguments.image_size},
         "steps": steps,
-        "loading": time_loading(arguments, model_arguments.image_size),
-        "peak_resident_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_resident_gib": peak_memory(torch.device("cpu")) / 2**30,
     }
 
 

@@ -107,7 +107,8 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
     if arguments.dry_run:
         commands = [as_command(step.command, step.arguments) for step in steps.values()]
         commands += [command for folder in left for command in left[folder]]
-        commands += comparisons(study, {cell.folder for cell in cells}, cells)[0].values()
+        done = {cell.folder for cell in study.cells() if cell in cells or not _is_left(cell)}
+        commands += comparisons(study, done, cells)[0].values()
         print("\n".join(shlex.join(["python", *command]) for command in commands))
         return []
     for file, how in study.needs.items():

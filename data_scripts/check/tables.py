@@ -9,7 +9,7 @@ import pandas as pd
 from data_scripts.check.problem import Problem, error, warning
 from data_scripts.own_files.identities import tells_identity
 from data_scripts.own_files.ids import MANY, MOST, means_nobody
-from data_scripts.reading.report_words import FOREIGN_SHARE, looks_foreign, says_nothing
+from data_scripts.reading.report_words import are_foreign, looks_foreign, says_nothing
 
 #: The columns that these checks need.
 COLUMNS = ("record_id", "patient_id", "study_id", "split", "report", "language")
@@ -79,7 +79,7 @@ def check_texts(rows: pd.DataFrame) -> list[Problem]:
     telling = reports.map(tells_identity)
     silent = (reports != "") & reports.map(says_nothing)
     foreign = (rows["language"] == "en") & reports.map(looks_foreign)
-    if foreign.sum() <= FOREIGN_SHARE * (reports != "").sum():
+    if not are_foreign(foreign.sum(), (reports != "").sum()):
         foreign[:] = False
     return [
         *error("reports that say nothing", 'such as "." and "see dictation"', rows["record_id"][silent]),

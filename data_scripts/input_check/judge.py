@@ -110,11 +110,11 @@ def _images(folder: str, seed: int) -> Iterator[tuple[str, str, Image.Image]]:
 def table(judged: list[Judged]) -> str:
     """The lines that are printed."""
     lines = ["| kind | images | patients | found | 95 % | named |", "|---|---:|---:|---:|---|---|"]
-    for one in judged:
-        named = ", ".join(f"{name} {count}" for name, count in one.named.items())
-        share = f"{100 * one.found / one.images:.1f} % ({one.found})"
-        interval = f"{100 * one.low:.1f} to {100 * one.high:.1f}"
-        lines.append(f"| {one.kind} | {one.images} | {one.patients} | {share} | {interval} | {named} |")
+    for row in judged:
+        named = ", ".join(f"{name} {count}" for name, count in row.named.items())
+        share = f"{100 * row.found / row.images:.1f} % ({row.found})"
+        interval = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
+        lines.append(f"| {row.kind} | {row.images} | {row.patients} | {share} | {interval} | {named} |")
     return "\n".join(lines)
 
 
@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     except DataError as error:
         raise SystemExit(f"error: {error}") from error
     if given.out:
-        plain = {folder: [asdict(one) for one in judged] for folder, judged in results.items()}
+        plain = {folder: [asdict(row) for row in judged] for folder, judged in results.items()}
         Path(given.out).write_text(json.dumps(plain, indent=1) + "\n")
 
 

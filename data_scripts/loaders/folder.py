@@ -24,7 +24,7 @@ from data_scripts.own_files.options import Options
 from data_scripts.own_files.records import read_one
 from data_scripts.own_files.table import labels_of, mask_paths, match_rows, open_table, vocabulary_of
 from data_scripts.reading.blanks import cell
-from data_scripts.reading.report_words import FOREIGN_SHARE, looks_foreign
+from data_scripts.reading.report_words import are_foreign, looks_foreign
 from data_scripts.schema import DataError, Mask, Record, Skipped, Source
 
 SOURCE = Source(
@@ -58,7 +58,7 @@ def read_records(raw: Path, options: Options) -> Iterator[Record | Skipped]:
             reports += 1
             foreign += looks_foreign(text)
         yield record
-    if foreign > FOREIGN_SHARE * reports:
+    if are_foreign(foreign, reports):
         options.notes.append(
             f"{foreign:,} of {reports:,} reports do not look English, but are taken for it: give --language, such as de"
         )

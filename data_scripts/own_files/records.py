@@ -129,6 +129,8 @@ def _age(text: str, options: Options) -> float | None:
 def _text(values: dict[str, str], text: str, options: Options) -> tuple[str, str]:
     """Findings and impression: of the table's columns, else of its whole report or the text file.
 
+    One that says no more than that there is no report ("see dictation") is empty, whatever the other one says.
+
     Raises:
         DataError: they say that there is no report, and it is needed.
     """
@@ -140,10 +142,10 @@ def _text(values: dict[str, str], text: str, options: Options) -> tuple[str, str
         findings = findings or whole
     else:
         findings, impression = parsed[0], impression or parsed[1]
-    if (findings or impression) and says_nothing(f"{findings}\n{impression}"):
-        if not options.text_optional:
-            raise DataError(f"there is no report, but the words {f'{findings} {impression}'.strip()!r}", "empty report")
-        return "", ""
+    words = f"{findings} {impression}".strip()
+    findings, impression = ("" if says_nothing(text) else text for text in (findings, impression))
+    if words and not (findings or impression) and not options.text_optional:
+        raise DataError(f"there is no report, but the words {words!r}", "empty report")
     return findings, impression
 
 

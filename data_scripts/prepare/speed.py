@@ -82,6 +82,14 @@ def write_film(folder: Path, number: int, kind: str, height: int, width: int) ->
     return f"{number}.dcm"
 
 
+def write_films(folder: Path, kind: str, films: int, size: tuple[int, int]) -> tuple[list[str], list[str]]:
+    """Make the folder and write films into it; their names, and a record of each as JSON."""
+    folder.mkdir()
+    names = [write_film(folder, number, kind, *size) for number in range(films)]
+    records = (Record(name, "own", name, name, "train", image_path=name, findings="Clear.") for name in names)
+    return names, [json.dumps(record, default=vars) for record in records]
+
+
 def map_film(row: dict) -> dict:
     """What a `datasets.map` does with a film first: decode, window, resize the short side, crop, and keep it as PNG."""
     path = row["path"]
@@ -106,12 +114,7 @@ def prepare_ratio(
     folder: Path, kind: str, films: int, size: tuple[int, int], repeats: int, reduced: bool = False
 ) -> Ratio:
     """How many times the processor time of `make_rows` a `datasets.map` takes for the same films."""
-    folder.mkdir()
-    names = [write_film(folder, number, kind, *size) for number in range(films)]
-    lines = [
-        json.dumps(Record(name, "own", name, name, "train", image_path=name, findings="Clear."), default=vars)
-        for name in names
-    ]
+    names, lines = write_films(folder, kind, films, size)
     options = {"table": None}
     job = Job("folder", options, str(folder), SIZE, "fast", reduced_decoding=reduced)
     listed = datasets.Dataset.from_list([{"path": str(folder / name)} for name in names])
@@ -147,12 +150,7 @@ def grey_differences(folder: Path, size: int) -> list[float]:
 
 def loader_ratio(folder: Path, films: int, repeats: int) -> Ratio:
     """How many times the processor time of the training loader an image column with a DataLoader takes for a film."""
-    folder.mkdir()
-    names = [write_film(folder, number, "PNG", 512, 420) for number in range(films)]
-    lines = [
-        json.dumps(Record(name, "own", name, name, "train", image_path=name, findings="Clear."), default=vars)
-        for name in names
-    ]
+    names, lines = write_films(folder, "PNG", films, (512, 420))
     table = make_rows(Job("folder", {"table": None}, str(folder), SIZE, "fast"), lines).table
     prepared = PairDataset(datasets.Dataset(table, info=datasets.DatasetInfo(features=FEATURES)))
     usual = [map_film({"path": str(folder / name)}) for name in names]

@@ -16,17 +16,11 @@ from torch import Tensor
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import fingerprint as hash_rows
-from data_scripts.prepared.mixture import Mixture, Part, load_mixture
 from data_scripts.schema import DataError
 from modeling_chexficient import resize_and_crop, to_eight_bit
 
 #: What a pair needs.
 COLUMNS = ("record_id", "image", "report")
-
-
-def load_split(dataset_dirs: Sequence[str], split: str) -> Dataset:
-    """One split of several prepared folders, one after the other (see `load_mixture`)."""
-    return load_mixture(Mixture(tuple(Part(folder) for folder in dataset_dirs)), split, COLUMNS)
 
 
 class PairDataset(torch.utils.data.Dataset):
@@ -126,7 +120,8 @@ class FilmDataset(torch.utils.data.Dataset):
         digest.update(_hash_values(self.dataset.select(self.rows), self.dataset.column_names).encode())
         for position in range(0, len(self), max(1, len(self) // 64)):
             film = self.dataset[int(self.rows[position])]
-            digest.update(_stored(film["image"]))
+            if "image" in film:
+                digest.update(_stored(film["image"]))
             for mask in film.get("masks") or ():
                 digest.update(mask["name"].encode() + _stored(mask["image"]))
         return digest.hexdigest()[:16]

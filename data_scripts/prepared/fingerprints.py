@@ -26,15 +26,11 @@ def pixel_hash(film: Image.Image) -> bytes:
     return hashlib.blake2b(f"{film.mode} {film.size} ".encode() + film.tobytes(), digest_size=16).digest()
 
 
-def difference_hash(film: Image.Image) -> bytes:
-    """32 bytes of the central square, in a fixed shuffled order of bits (see `look_alikes`)."""
-    return difference_hashes(film)[0]
-
-
 def difference_hashes(film: Image.Image) -> tuple[bytes, bytes]:
     """The difference hash of the film and that of its negative.
 
-    They are no complements: neighbours of one brightness, as in black borders, are not brighter either way.
+    Each is 32 bytes of the central square, in a fixed shuffled order of bits (see `look_alikes`). They are no
+    complements: neighbours of one brightness, as in black borders, are not brighter either way.
     """
     side = min(film.size)
     left, top = (film.width - side) // 2, (film.height - side) // 2

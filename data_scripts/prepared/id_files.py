@@ -33,7 +33,7 @@ def read_ids(path: Path) -> list[str]:
 
 def write_ids(ids: Sequence[str], path: Path) -> None:
     """Write a file for `read_ids`."""
-    path.write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
+    path.write_text("".join(f"{record_id}\n" for record_id in ids), encoding="utf-8")
 
 
 def rows_of_ids(record_ids: Sequence[str], wanted: Sequence[str], name: str) -> np.ndarray:
@@ -52,7 +52,7 @@ def rows_of_ids(record_ids: Sequence[str], wanted: Sequence[str], name: str) -> 
             f"first: {missing[:_NAMED]}. Give the folders that it was made from, or make it anew"
         )
     kept = set(wanted)
-    return np.flatnonzero([one in kept for one in record_ids])
+    return np.flatnonzero([record_id in kept for record_id in record_ids])
 
 
 def check_nested(files: Sequence[Path]) -> None:

@@ -20,6 +20,11 @@ def central_square(image: Image.Image) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
+def scaled_square(mask: np.ndarray, size: int) -> np.ndarray:
+    """The central square of a mask at `size` px, of the same three values: no mixtures of inside and not judged."""
+    return np.array(central_square(Image.fromarray(mask)).resize((size, size), Image.Resampling.NEAREST))
+
+
 def read_masks(row: Mapping, number: int, structures: Mapping[str, tuple[str, ...]], no_mask_is_empty: bool) -> list:
     """The masks of a film, uint8 [height, width] each: 255 inside, 0 outside, 127 not judged.
 

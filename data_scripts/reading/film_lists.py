@@ -178,7 +178,7 @@ def assign_counts(
     """
     outcomes = list(outcomes)
     kept = set() if "test" in counts else {"test"}
-    sampled = [one for one in outcomes if isinstance(one, Record) and one.split not in kept]
+    sampled = [outcome for outcome in outcomes if isinstance(outcome, Record) and outcome.split not in kept]
     patients, films = np.unique([record.patient_id for record in sampled], return_counts=True)
     wanted, splits = dict(counts), dict.fromkeys(patients.tolist(), "train")
     for number in np.random.default_rng(seed).permutation(len(patients)):

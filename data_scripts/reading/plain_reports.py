@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from data_scripts.reading.blanks import cell
+from data_scripts.reading.report_words import says_nothing
 
 #: Headers by the section they begin, in small letters. "context" says why and how the film was taken and what it was
 #: compared with; "letter" says whose it is and who wrote it.
@@ -221,9 +222,12 @@ def _section_of(written: str, current: str) -> tuple[str | None, str]:
 
 
 def _joined(sections: list[tuple[str, str]], *names: str) -> str:
-    """The texts of all sections of these names; blank words such as "nan" are no text."""
-    texts = (_trimmed(text) for section, text in sections if section in names)
-    return "\n".join(text for text in texts if text)
+    """The texts of all sections of these names; blank words such as "nan" are no text.
+
+    Nor is "see above" beside text; alone it stays, so that who asks can tell it.
+    """
+    texts = [trimmed for section, text in sections if section in names and (trimmed := _trimmed(text))]
+    return "\n".join([text for text in texts if not says_nothing(text)] or texts)
 
 
 def _trimmed(text: str) -> str:

@@ -20,6 +20,9 @@ _NO_REPORT = re.compile(
     (?:\ (?:the|full|final|separate|attached|scanned|official|radiology|other|dictated|ct))*
     \ (?:report|dictation|document|attachment|attached|above|below|notes?|pacs)(?:\ in\ pacs)?
     |
+    (?:please\ )?(?:see|refer\ to|as\ per|as\ in)(?:\ the)?\ (?:impressions?|findings|conclusion|opinion|summary)
+    (?:\ (?:section|above|below))*
+    |
     (?:no|without)(?:\ (?:formal|written|official|radiology))?\ (?:report|reading|dictation)
     (?:\ (?:available|issued|provided|found|dictated|given|on\ file))?
     |
@@ -51,8 +54,7 @@ _ENGLISH = frozenset(
 )
 #: Fewer words may be names of findings alone, which many languages share.
 ENOUGH_WORDS = 8
-#: More of the reports than this, and it is not chance (of 496 English impressions of Open-I 2 look foreign).
-FOREIGN_SHARE = 0.05
+_FOREIGN_SHARE = 0.05
 #: The first letter after Latin ones with all their accents.
 _BEYOND_LATIN = "\u0250"
 
@@ -77,3 +79,8 @@ def looks_foreign(text: str) -> bool:
     letters = "".join(words)
     latin = sum(letter < _BEYOND_LATIN for letter in letters)
     return latin < len(letters) / 2 or (len(words) >= ENOUGH_WORDS and _ENGLISH.isdisjoint(words))
+
+
+def are_foreign(foreign: int, reports: int) -> bool:
+    """Whether so many of the reports look foreign that it is not chance: of 496 English impressions of Open-I 2 do."""
+    return foreign > _FOREIGN_SHARE * reports

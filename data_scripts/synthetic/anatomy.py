@@ -158,7 +158,7 @@ def rib_lines(a: Anatomy, side: str) -> np.ndarray:
     return lines
 
 
-def anterior_rib_lines(a: Anatomy, side: str, posterior: np.ndarray) -> np.ndarray:
+def anterior_rib_lines(side: str, posterior: np.ndarray) -> np.ndarray:
     """The anterior parts, [RIBS, n, 2], from the ends of the `posterior` ones down towards the breast bone."""
     end = posterior[:, -1:]
     lines = np.empty((RIBS, len(_ANTERIOR), 2))

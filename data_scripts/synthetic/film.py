@@ -139,7 +139,7 @@ def _bones(canvas: Canvas, a: Anatomy) -> np.ndarray:
     lines = []
     for side in SIDES:
         posterior = rib_lines(a, side)
-        lines.append((anterior_rib_lines(a, side, posterior)[2:], 0.024, 0.35))
+        lines.append((anterior_rib_lines(side, posterior)[2:], 0.024, 0.35))
         lines += _posterior_ribs(a, side, posterior)
         sign = SIGN[side]
         clavicle = [(0.035, a.top + 0.065), (0.15, a.top + 0.055), (0.26, a.top + 0.01), (0.38, a.top + 0.005)]

@@ -32,6 +32,7 @@ from modeling_chexficient.operating_points_chexficient import (
     OperatingPoints,
     Share,
     logit_of,
+    preprocessing_of,
 )
 
 #: Positive films, and negative ones, that a finding needs: of 50 the 95 % interval of a sensitivity of 0.9 is still 18
@@ -254,6 +255,8 @@ def describe_points(
         seed=rules.seed,
         views=list(views),
         notes=list(notes),
+        preprocessing=preprocessing_of(model.image_processor),
+        outputs=model.outputs or [],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -61,6 +61,10 @@ class FilmTableArguments(FilmArguments):
     part_size: int = field(default=256, metadata={"help": "Rows that are saved together: what a kill can cost."})
     num_workers: int = field(default=0, metadata={"help": "Processes that read films."})
     precision: str = field(default="auto", metadata={"help": "Of the image tower: auto, fp32, fp16 or bf16."})
+    reduced_decoding: bool = field(
+        default=False,
+        metadata={"help": "Decode large JPEG and JPEG 2000 at a part of their size: quicker, greys differ a little."},
+    )
 
     def __post_init__(self):
         _ = self.settings
@@ -70,6 +74,10 @@ class FilmTableArguments(FilmArguments):
             raise ValueError(f"--out {self.out}: the file is Parquet, let its name end in .parquet")
         if Path(self.out).is_dir():
             raise ValueError(f"--out {self.out} is a folder: name a file in it")
+
+    @property
+    def rules(self) -> FilmRules:
+        return replace(super().rules, reduced_decoding=self.reduced_decoding)
 
     @property
     def settings(self) -> EvaluationSettings:

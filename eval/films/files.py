@@ -39,12 +39,13 @@ class FilmFile:
 
 @dataclass(frozen=True)
 class FilmRules:
-    """Which DICOM films are taken; arguments and defaults as of `data_scripts.prepare`."""
+    """Which DICOM films are taken, and how films are read; arguments and defaults as of `data_scripts.prepare`."""
 
     modalities: tuple[str, ...] = tuple(Options().modalities)
     any_body_part: bool = False
     for_processing: bool = False
     multi_frame: str | None = None
+    reduced_decoding: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ class Films:
         if not source.exists():
             raise DataError(f"{source}: there is no such folder, film or table")
         if source.is_dir():
-            found = [_with_text_path(one, source) for one in find_films(source, "")]
+            found = [_with_text_path(film, source) for film in find_films(source, "")]
             files = [FilmFile(path, path) for path in found if isinstance(path, str)]
-            films = cls(source, files, [one for one in found if isinstance(one, Skipped)])
+            films = cls(source, files, [film for film in found if isinstance(film, Skipped)])
         elif source.is_file() and not is_table(source):
             films = cls(source.parent, [FilmFile(source.name, source.name)])
         else:
@@ -84,7 +85,11 @@ class Films:
 
     def digest(self, rules: FilmRules) -> str:
         """Hash of ids and paths in their order, sizes and times of the files, and the rules: of equal results."""
-        digest = hashlib.sha256(repr(sorted(asdict(rules).items())).encode())
+        given = asdict(rules)
+        if not rules.reduced_decoding:
+            # As before there was it: tables that were begun then are gone on with.
+            del given["reduced_decoding"]
+        digest = hashlib.sha256(repr(sorted(given.items())).encode())
         for film in self.files:
             try:
                 status = (self.root / film.path).stat()
@@ -141,19 +146,27 @@ def ids_of(table: pd.DataFrame, otherwise: str, source: Path) -> list[str]:
 
 
 class FilmPixels(torch.utils.data.Dataset):
-    """Each film with what the model sees of it, [3, S, S] fp32, or why it cannot be read (`Skipped`, by its path)."""
+    """Each film with what the model sees of it, [3, S, S] fp32, or why it cannot be read (`Skipped`, by its path).
+
+    Raises ValueError for reduced decoding where the size of what the model sees of a film is not known.
+    """
 
     def __init__(self, films: Films, rules: FilmRules, model: EvaluationModel, check_input: bool = False):
         self.films, self.rules, self.model, self.check_input = films, rules, model, check_input
         # Prepared films have that size; other processors cut theirs in ways of their own.
         self.size = model.image_size if isinstance(model.image_processor, CheXficientImageProcessor) else None
+        if rules.reduced_decoding and self.size is None:
+            raise ValueError(
+                f"{model.name} has a {type(model.image_processor).__name__}, which cuts films in a way of its own: "
+                "leave out --reduced_decoding"
+            )
 
     def __len__(self) -> int:
         return len(self.films.files)
 
     def __getitem__(self, row: int) -> tuple[FilmFile, Tensor] | Skipped:
         file = self.films.files[row]
-        image = open_film(self.films.root, file.path, self.rules)
+        image = open_film(self.films.root, file.path, self.rules, self.size if self.rules.reduced_decoding else None)
         if isinstance(image, Skipped):
             return image
         try:
@@ -164,14 +177,14 @@ class FilmPixels(torch.utils.data.Dataset):
             return _left_out(self.films.root, file.path, error)
 
 
-def open_film(root: Path, path: str, rules: FilmRules) -> Image.Image | Skipped:
-    """The film of 8 bits at `path` below `root`; or why not."""
+def open_film(root: Path, path: str, rules: FilmRules, reduce_to: int | None = None) -> Image.Image | Skipped:
+    """The film of 8 bits at `path` below `root` (`reduce_to` as of `open_image`); or why not."""
     try:
         film = read_film(root, path)
         check_chest(film, list(rules.modalities), rules.any_body_part, rules.multi_frame)
         # The picture stays here, so that text in it gives nobody away.
         check_intent(film, rules.for_processing, burned_in=True)
-        return to_eight_bit(open_image(root / path, rules.multi_frame))
+        return to_eight_bit(open_image(root / path, rules.multi_frame, reduce_to))
     except (ValueError, OSError) as error:
         return _left_out(root, path, error)
 
@@ -204,8 +217,8 @@ def film_outputs(
         num_workers=settings.num_workers,
     )
     for read in loader:
-        there = [one for one in read if not isinstance(one, Skipped)]
-        skipped = [one for one in read if isinstance(one, Skipped)]
+        there = [film for film in read if not isinstance(film, Skipped)]
+        skipped = [film for film in read if isinstance(film, Skipped)]
         outputs = _run(model, [pixels for _, pixels in there], settings, method)
         finite = outputs.isfinite().all(dim=1).tolist()
         kept = [film for (film, _), good in zip(there, finite, strict=True) if good]

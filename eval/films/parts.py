@@ -122,7 +122,7 @@ class PartedTable:
     def _write_part(self, start: int, made: Sequence[tuple[pa.Table, list[Skipped]]]) -> None:
         """What was left out first: a part whose Parquet file is there is whole."""
         path = self._part(start)
-        write_skipped([one for _, skipped in made for one in skipped], path.with_suffix(".skipped.jsonl"))
+        write_skipped([film for _, skipped in made for film in skipped], path.with_suffix(".skipped.jsonl"))
         unfinished = path.with_suffix(".unfinished")
         pq.write_table(pa.concat_tables([table for table, _ in made]), unfinished, compression="zstd")
         unfinished.replace(path)
@@ -136,7 +136,7 @@ class PartedTable:
                 table = pq.read_table(part)
                 if table.num_rows:
                     writer.write_table(table.cast(whole))
-        lines = [json.dumps(_plain(one)) + "\n" for one in skipped_before]
+        lines = [json.dumps(_plain(film)) + "\n" for film in skipped_before]
         lines += [part.with_suffix(".skipped.jsonl").read_text() for part in parts]
         self.skipped_file.write_text("".join(lines))
         unfinished.replace(self.out)
@@ -170,4 +170,4 @@ def _plain(skipped: Skipped) -> dict:
 
 def write_skipped(skipped: Sequence[Skipped], path: Path) -> None:
     """List what was left out, as JSON lines."""
-    path.write_text("".join(json.dumps(_plain(one)) + "\n" for one in skipped))
+    path.write_text("".join(json.dumps(_plain(film)) + "\n" for film in skipped))

@@ -32,8 +32,7 @@ class AdaptedModel(EvaluationModel):
         return f"{super().identity} on {self.adaptation.base_sha256}"
 
     @property
-    def class_names(self) -> list[str]:
-        """Names of the head's outputs, in their order."""
+    def outputs(self) -> list[str]:
         return [self.model.config.id2label[number] for number in range(self.model.config.num_labels)]
 
     @property
@@ -54,7 +53,7 @@ class FindingsModel(AdaptedModel):
 
     @property
     def label_names(self) -> list[str]:
-        return self.class_names
+        return self.outputs
 
     @torch.no_grad()
     def predict_labels(self, pixels: Tensor) -> Tensor:
@@ -80,7 +79,7 @@ class StructuresModel(AdaptedModel):
 
     @property
     def structure_names(self) -> list[str]:
-        return self.class_names
+        return self.outputs
 
     @torch.no_grad()
     def predict_masks(self, pixels: Tensor) -> Tensor:

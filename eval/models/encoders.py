@@ -77,6 +77,11 @@ class EvaluationModel:
         return self.model.device
 
     @property
+    def outputs(self) -> list[str] | None:
+        """Names of the outputs of a trained head, in their order; None without one."""
+        return None
+
+    @property
     def identity(self) -> str:
         """What the embeddings of an image depend on: the hash of the weights, or id and revision of a Hub model."""
         return self.weights_sha256 or f"{self.name}@{self.revision}"

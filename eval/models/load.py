@@ -23,7 +23,7 @@ from modeling_chexficient import (
 from modeling_chexficient.adapter_files_chexficient import ADAPTER_FILES, CONFIG_FILE, RECORD_FILE
 from modeling_chexficient.adapter_files_chexficient import read_record as read_adapter
 from modeling_chexficient.adapters_chexficient import load_adapter
-from modeling_chexficient.base_identity_chexficient import local_folder, weights_sha256
+from modeling_chexficient.base_identity_chexficient import commit_of, local_folder, weights_sha256
 from modeling_chexficient.tasks_chexficient import TASKS
 
 #: The kind of a model by the task of its adapter, and by the class of a whole model with a head.
@@ -53,7 +53,7 @@ def load_adapted_model(
     if head is None:
         return None
     model = getattr(modeling_chexficient, head).from_pretrained(name, dtype=torch.float32, revision=revision)
-    revision = getattr(config, "_commit_hash", None)
+    revision = commit_of(name, revision)
     return _with_head(_OF_CLASS[head], model, name, name, revision, {})
 
 
@@ -104,7 +104,7 @@ def _with_head(
         image_processor = AutoImageProcessor.from_pretrained(folder, revision=revision or "main")
     except OSError as error:
         raise ValueError(f"{name} lacks its image processor: {error}") from error
-    adapted = kind(model.eval(), image_processor, name=name, revision=revision, sha256=weights_sha256(folder))
+    adapted = kind(model.eval(), image_processor, name=name, revision=revision, sha256=weights_sha256(folder, revision))
     return with_run(adapted, adaptation_behind(folder), base)
 
 
@@ -187,8 +187,8 @@ def _load(name: str, trust_remote_code: bool, revision: str | None, base: str | 
         generator, run = load_report_generator(name, **source), adaptation_behind(name)
         return generator if run is None else with_run(generator, run, {})
     model = AutoModel.from_pretrained(name, dtype=torch.float32, **source).eval()
-    revision = getattr(config, "_commit_hash", None) or revision
-    names = {"name": name, "revision": revision, "sha256": weights_sha256(name)}
+    revision = commit_of(name, source["revision"]) or revision
+    names = {"name": name, "revision": revision, "sha256": weights_sha256(name, revision)}
     if isinstance(model, CheXficientModel):
         return CheXficientEncoder(model, _own_processor(name, source["revision"]), **names)
     if model.main_input_name != "pixel_values" and not hasattr(model, "get_image_features"):

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 
 from eval.models.encoders import EvaluationModel
 from modeling_chexficient import CheXficientImageProcessor, to_eight_bit
-from modeling_chexficient.base_identity_chexficient import weights_sha256
+from modeling_chexficient.base_identity_chexficient import commit_of, weights_sha256
 from modeling_chexficient.image_processing_chexficient_pixels import mark_as_scaled
 from modeling_chexficient.prompts_chexficient import chat_prompt
 from modeling_chexficient.texts_chexficient import longest_text
@@ -104,5 +104,6 @@ def load_report_generator(name: str, prompt: str | None = None, **loading) -> Re
     """
     generator = AutoModelForImageTextToText.from_pretrained(name, dtype=torch.float32, **loading).eval()
     processor = AutoProcessor.from_pretrained(name, **loading)
-    revision = getattr(generator.config, "_commit_hash", None) or loading.get("revision")
-    return ReportGenerator(generator, processor, prompt, name=name, revision=revision, sha256=weights_sha256(name))
+    revision = commit_of(name, loading.get("revision")) or loading.get("revision")
+    names = {"name": name, "revision": revision, "sha256": weights_sha256(name, revision)}
+    return ReportGenerator(generator, processor, prompt, **names)

@@ -18,7 +18,8 @@ class Provenance:
     are those of the films' sources that the model was trained on. `revision` is the commit of a model of the Hub.
     `settings` holds what else the result depends on (`EvaluationSettings.relevant`), `processes` how many computed it;
     `files_fingerprint` tells whether the prepared folder is still the same (`eval.splits.files_fingerprint`), and
-    `processor_sha256` whether films are still shown to the model in the same way (`processor_sha256`).
+    `processor_sha256` whether films are still shown to the model in the same way (`processor_sha256`). `outputs` names
+    the outputs of a trained head in their order, None without one.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Provenance:
     processes: int = 1
     files_fingerprint: str | None = None
     processor_sha256: str | None = None
+    outputs: list[str] | None = None
 
 
 def git_commit() -> str | None:

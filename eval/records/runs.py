@@ -45,6 +45,7 @@ class Run:
         settings: arguments that differ from their defaults, without paths and secrets.
         git_commit, packages: of the code that ran.
         notes: plain sentences that a reader of its figures must know.
+        weights_sha256: hash of the weights that it wrote, to which all else belongs; None in runs of early versions.
     """
 
     kind: ClassVar[str]
@@ -62,6 +63,7 @@ class Run:
     git_commit: str | None = None
     packages: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    weights_sha256: str | None = None
     format_version: int = FORMAT_VERSION
 
     @property
@@ -80,6 +82,15 @@ class Run:
     def paradigm(self) -> str:
         """What kind of training it was, such as "reports": runs of other sizes of data are set beside it by this."""
         return self.kind
+
+    def is_of(self, weights: str | Path) -> bool:
+        """Whether the weights in a folder are those that it wrote, as far as it says: others may have been saved over
+        them, or copied there.
+        """
+        # Records are read by commands that need no model, whose import takes seconds.
+        from modeling_chexficient.base_identity_chexficient import weights_sha256
+
+        return self.weights_sha256 in (None, weights_sha256(weights))
 
     def write(self, folder: Path) -> Path:
         """Write `run.json` into the folder of the run, atomically."""
@@ -330,7 +341,7 @@ def weights_folder(name: str) -> str:
 
 
 def adaptation_behind(weights: str) -> AdaptRun | None:
-    """The record of the adaptation that a folder of weights belongs to; None for any other model.
+    """The record of the adaptation that a folder of weights comes from; None for any other model.
 
     Raises:
         ValueError: the record cannot be read.
@@ -339,4 +350,4 @@ def adaptation_behind(weights: str) -> AdaptRun | None:
     if not Path(weights).is_dir() or not (run_dir / RUN_FILE).is_file():
         return None
     run = Run.load(run_dir)
-    return run if isinstance(run, AdaptRun) else None
+    return run if isinstance(run, AdaptRun) and run.is_of(weights) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import matplotlib
 
@@ -24,7 +25,7 @@ from eval.records.results import (
     ZeroShotResult,
 )
 from eval.scores import ZeroShotScores
-from eval.statistics.metrics import resample_weights
+from eval.statistics.significance import resample_by_patient
 from eval.tasks.calibration import reliability_bins, two_class_softmax
 
 MAIN, OTHER, SOFT = "#1f6f8b", "#c8553d", "#8d959d"
@@ -122,8 +123,8 @@ def draw_roc(result: ZeroShotResult, scores: ZeroShotScores) -> str | None:
         figure, panels = _grid(len(columns))
         for panel, column in zip(panels, columns, strict=True):
             films = np.isfinite(scores.targets[:, column])
-            weights = resample_weights(scores.patients[films], _BAND_RESAMPLES, 0)
-            points = roc_points(scores.scores[films, column], scores.targets[films, column], weights, grid)
+            curve = partial(roc_points, scores.scores[films, column], scores.targets[films, column], grid=grid)
+            points = resample_by_patient(curve, scores.patients[films], _BAND_RESAMPLES, 0)
             if np.isfinite(points[1:]).any():
                 low, high = np.nanquantile(points[1:], [0.025, 0.975], axis=0)
                 panel.fill_between(grid, low, high, color=MAIN, alpha=0.18, linewidth=0)

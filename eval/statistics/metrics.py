@@ -1,4 +1,4 @@
-"""Areas under the ROC and precision-recall curves, their means, and the weights of resamples by patient."""
+"""Areas under the ROC curve, and their means over labels."""
 
 from __future__ import annotations
 
@@ -18,11 +18,6 @@ def weighted_auroc(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray)
 def auroc(scores: np.ndarray, targets: np.ndarray) -> float:
     """AUROC of `scores` [n] against `targets` [n]; NaN where only one class is present."""
     return float(weighted_auroc(scores, targets, np.ones((1, len(scores))))[0])
-
-
-def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average precision [R], with the arguments of `weighted_auroc`."""
-    return RankedLabels(scores[:, None], targets[:, None]).both(weights)[:, 1, 0]
 
 
 def label_aurocs(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -49,24 +44,3 @@ def macro_mean(values: np.ndarray) -> np.ndarray:
     defined = np.isfinite(values)
     count = defined.sum(axis=1)
     return np.where(defined, values, 0).sum(axis=1) / np.where(count > 0, count, np.nan)
-
-
-def resample_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Weights [1 + resamples, n]: every film once, then `bootstrap_weights`.
-
-    Of fewer than `LEAST_PATIENTS` patients the resamples weigh nothing, so that no interval is defined.
-    """
-    weights = np.vstack([np.ones((1, len(patients))), bootstrap_weights(patients, resamples, seed)])
-    weights[1:] *= len(np.unique(patients)) >= LEAST_PATIENTS
-    return weights
-
-
-def bootstrap_weights(patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Weights [resamples, n]: how often each of n films is sampled when patients are sampled with replacement.
-
-    Films of one patient are not independent: they are sampled together.
-    """
-    _, index = np.unique(patients, return_inverse=True)
-    count = index.max() + 1
-    counts = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    return counts[:, index].astype(np.float64)

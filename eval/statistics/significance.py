@@ -162,7 +162,7 @@ def resample_by_patient(
         function: takes weights [R, n], how often each film counts, and gives values [R, ...].
         patients: [n], whose film each is.
         resamples: how often patients are sampled.
-        seed: the same seed and patients give the same resamples, those of `eval.statistics.metrics.bootstrap_weights`.
+        seed: the same seed and patients give the same resamples.
         block_elements: how many weights are held at once; the values do not depend on it.
     """
     return resample_all({"": function}, patients, resamples, seed, block_elements)[""]

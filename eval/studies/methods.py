@@ -34,7 +34,7 @@ from eval.tables import format_difference
 
 FORMAT_VERSION = 1
 #: More labels than these are counted in the heading, not named.
-_MOST_NAMES = 5
+_MOST_NAMES = 3
 
 
 @dataclass(frozen=True)

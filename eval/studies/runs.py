@@ -155,12 +155,12 @@ def structures_by_film(result: SegmentationResult, path: Path, centre_lines: boo
         centre_lines: of those of centre lines instead, in the films whose structures are thin.
     """
     decoder = result.decoder
-    kind, expected = "dice", result.macro_dice[decoder].value
+    kind, expected, words = "dice", result.macro_dice[decoder].value, "Dice"
     if centre_lines:
-        kind, expected = "centre_line_dice", result.centre_line_dice
+        kind, expected, words = "centre_line_dice", result.centre_line_dice, "centre-line Dice"
     arrays, values = load_artifact(path.parent, path.stem) or ({}, {})
     if f"{kind}_{decoder}" not in arrays or "patients" not in arrays:
-        raise ValueError(f"{path} keeps no Dice of single films: {_AGAIN}")
+        raise ValueError(f"{path} keeps no {words} of single films: {_AGAIN}")
     dices = arrays[f"{kind}_{decoder}"].astype(float)
     count = len(values["structures"])
 
@@ -169,5 +169,5 @@ def structures_by_film(result: SegmentationResult, path: Path, centre_lines: boo
 
     found = figures(np.ones((1, len(dices))))["macro"][0]
     if not np.isclose(found, np.nan if expected is None else expected, atol=1e-5, equal_nan=True):
-        raise ValueError(f"the Dice of single films beside {path} do not belong to it: {_AGAIN}")
+        raise ValueError(f"the {words} of single films beside {path} do not belong to it: {_AGAIN}")
     return values["structures"], arrays["patients"], np.isfinite(dices), figures

@@ -5,6 +5,7 @@ The model itself is not trained here. A model that was adapted before (`train.ad
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from datasets import DatasetDict
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.labels import chosen_labels, label_targets
-from data_scripts.prepared.patient_sample import draw_patients
+from data_scripts.prepared.patient_sample import hold_out
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
 from eval.models.encoders import EvaluationModel
@@ -30,9 +31,6 @@ from eval.tasks.predicted_labels import (
     patients_on_both_sides,
 )
 from eval.tasks.probes import FittedProbe, LabelledFeatures, probe_share
-
-#: Where there is no validation split, this share of the training patients.
-VALIDATION_SHARE = 0.2
 
 
 class _Share(NamedTuple):
@@ -56,12 +54,13 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
     names, parts, notes = prepare_features(benchmark, model, splits, settings)
     dataset = splits[benchmark.split]
     studies = Studies.of(dataset, settings.study_rule)
-    parts["test"] = test = _of_studies(parts["test"], studies)
+    parts["test"] = test = _of_studies(parts["test"], studies, names)
+    pool = partial(studies.scores, labels=names)
     shares = []
     for share in sorted(set(settings.label_shares)):
         # All labels are one sample, whatever the seed.
         seeds = range(settings.seed, settings.seed + (settings.num_seeds if share < 1 else 1))
-        drawn = probe_share(names, parts, share, list(seeds), settings.resamples, settings.seed, studies.scores)
+        drawn = probe_share(names, parts, share, list(seeds), settings.resamples, settings.seed, pool)
         shares.append(_Share(*drawn))
     last = shares[-1]
     if last.result.macro.value is None:
@@ -93,10 +92,10 @@ def run(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict, setti
     )
 
 
-def _of_studies(test: LabelledFeatures, studies: Studies) -> LabelledFeatures:
+def _of_studies(test: LabelledFeatures, studies: Studies, names: list[str]) -> LabelledFeatures:
     """The test with targets and patients of studies; its features stay those of films where scores are pooled."""
     features = studies.embeddings(torch.from_numpy(test.features)).numpy()
-    return LabelledFeatures(features, studies.targets(test.targets), test.patients[studies.first])
+    return LabelledFeatures(features, studies.targets(test.targets, names), test.patients[studies.first])
 
 
 def prepare_features(
@@ -130,7 +129,8 @@ def prepare_features(
     notes = patients_on_both_sides(splits[benchmark.split], others, benchmark.split)
     apart = "of the validation split"
     if "validation" not in parts or not _can_choose(parts["validation"]):
-        parts["train"], parts["validation"] = _hold_out(parts["train"], settings.seed)
+        train, held_out = parts["train"], hold_out(parts["train"].patients, settings.seed)
+        parts["train"], parts["validation"] = train.rows(~held_out), train.rows(held_out)
         apart = "sampled by the seed and held out of training, since no validation split has a label with both classes"
     if not _can_choose(parts["validation"]):
         raise ValueError("no label has both positive and negative films on validation: no penalty can be chosen")
@@ -142,15 +142,6 @@ def prepare_features(
 def _can_choose(validation: LabelledFeatures) -> bool:
     """Whether any label has both classes."""
     return any({0, 1} <= set(column[np.isfinite(column)].tolist()) for column in validation.targets.T)
-
-
-def _hold_out(train: LabelledFeatures, seed: int) -> tuple[LabelledFeatures, LabelledFeatures]:
-    """Training films, and those of a share of the patients that is held out of them."""
-    held_out = np.zeros(len(train.patients), dtype=bool)
-    held_out[draw_patients(train.patients, VALIDATION_SHARE, seed)] = True
-    if held_out.all():
-        raise ValueError("the training films are of one patient: none is left to choose the penalty with")
-    return train.rows(np.flatnonzero(~held_out)), train.rows(np.flatnonzero(held_out))
 
 
 def share_notes(names: list[str], share: ProbeShare, fits: list[FittedProbe]) -> list[str]:

@@ -232,7 +232,7 @@ def _evaluate_subgroups(
             continue
         own = [name for name, is_in in zip(pairs.findings, rows, strict=True) if is_in]
         found, means = summarise(own, scores[rows], patients[rows], settings.resamples, settings.seed)
-        count = sum(one.focal for one in found) if group == "macro_focal" else len(found)
+        count = sum(finding.focal for finding in found) if group == "macro_focal" else len(found)
         films_there = len({row for row, is_in in zip(pairs.rows, rows, strict=True) if is_in})
         estimate = getattr(means[group]["model"], figure)
         yield Subgroup(attribute, value, films_there, len(np.unique(patients[rows])), estimate, count)

@@ -48,7 +48,7 @@ def find_pairs(
         raise ValueError(f"{model.name} has no text tower and no head for findings: it cannot be asked where one is")
     if "masks" not in films.column_names:
         raise ValueError(f"column 'masks' is missing, there are {films.column_names}: grounding needs masks")
-    shown = [{one["name"] for one in labels if one["value"] == 1} for labels in films["labels"]]
+    shown = [{label["name"] for label in labels if label["value"] == 1} for labels in films["labels"]]
     marked = [of_film & names for of_film, names in zip(shown, mask_names(films), strict=True)]
     names = sorted(set().union(*marked).intersection(benchmark.labels or set().union(*marked)))
     unknown = [name for name in names if is_head and name not in model.label_names]

@@ -47,7 +47,7 @@ def judge_head(
     scores = ZeroShotScores(
         evaluated,
         np.ascontiguousarray(_of_studies(model, logits, studies)[:, columns]),
-        np.ascontiguousarray(studies.targets(targets)[:, [names.index(name) for name in evaluated]]),
+        np.ascontiguousarray(studies.targets(targets, names)[:, [names.index(name) for name in evaluated]]),
         np.asarray(read_column(dataset, "patient_id"))[studies.first],
     )
     share = _as_share(scores, model.adaptation, settings)
@@ -78,7 +78,7 @@ def _of_studies(model: EvaluationModel, logits: Tensor, studies: Studies) -> np.
         return logits.numpy()
     if studies.rule not in SCORE_RULES:
         raise ValueError(f"study_rule {studies.rule!r} is for models without a head, a head has scores: {SCORE_RULES}")
-    return studies.scores((logits.exp() if model.one_of_all else logits.sigmoid()).numpy())
+    return studies.scores((logits.exp() if model.one_of_all else logits.sigmoid()).numpy(), model.label_names)
 
 
 def _shared_labels(benchmark: Benchmark, model: EvaluationModel, names: list[str]) -> list[str]:

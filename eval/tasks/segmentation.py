@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.masks import judged_rows, mask_names
+from data_scripts.prepared.patient_sample import hold_out
 from data_scripts.progress import progress
 from eval.benchmarks import Benchmark
 from eval.models.encoders import EvaluationModel
@@ -40,8 +41,6 @@ BATCH_SIZE = 16
 LEAST_EPOCHS = 4
 #: More films than these are left out, sampled by the seed: decoders of frozen features need no more.
 TRAINING_FILMS, VALIDATION_FILMS = 4_000, 500
-#: Where no validation film has masks, this share of the training patients is held out.
-VALIDATION_SHARE = 0.2
 #: Bytes of features that are kept in memory.
 MEMORY = 4 << 30
 
@@ -163,14 +162,11 @@ def draw_training_films(benchmark: Benchmark, splits: DatasetDict, seed: int) ->
     if split in splits and judged_rows(splits[split], benchmark.structures, benchmark.no_mask_is_empty):
         validation = _with_masks(benchmark, splits, split)
     else:
-        patients = np.unique(train["patient_id"])
-        if len(patients) < 2:
-            raise ValueError("the training films with masks are of one patient: none is left to choose an epoch with")
-        count = max(1, round(VALIDATION_SHARE * len(patients)))
-        held_out = np.random.default_rng(seed).permutation(patients)[:count]
-        chosen = np.isin(train["patient_id"], held_out)
-        train, validation = train.select(np.flatnonzero(~chosen)), train.select(np.flatnonzero(chosen))
-        notes.append(f"No validation split with masks: {count} of {len(patients)} training patients chose the epoch.")
+        patients = np.asarray(read_column(train, "patient_id"))
+        held_out = hold_out(patients, seed)
+        train, validation = train.select(np.flatnonzero(~held_out)), train.select(np.flatnonzero(held_out))
+        count, of_all = len(np.unique(patients[held_out])), len(np.unique(patients))
+        notes.append(f"No validation split with masks: {count} of {of_all} training patients chose the epoch.")
     for name, dataset, most in (("training", train, TRAINING_FILMS), ("validation", validation, VALIDATION_FILMS)):
         if len(dataset) > most:
             notes.append(f"{most:,} of {len(dataset):,} {name} films, sampled by the seed, were used.")

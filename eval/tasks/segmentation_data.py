@@ -14,7 +14,7 @@ from datasets import Dataset
 from PIL import Image
 from torch import Tensor
 
-from data_scripts.prepared.masks import central_square, read_masks, shown_structures
+from data_scripts.prepared.masks import central_square, read_masks, scaled_square, shown_structures
 from eval.benchmarks import Benchmark
 from eval.models.encoders import EvaluationModel
 from modeling_chexficient.image_processing_chexficient_pixels import mark_as_scaled
@@ -125,7 +125,7 @@ class FilmFeatures:
             squares, masks = zip(*(self.film(film) for film in part), strict=True)
             pyramid = self.maps(squares)
             for number, position in enumerate(part):
-                scaled = torch.from_numpy(np.stack([_scale(mask, self.size) for mask in masks[number]]))
+                scaled = torch.from_numpy(np.stack([scaled_square(mask, self.size) for mask in masks[number]]))
                 item = [level[number] for level in pyramid], scaled
                 found[position] = item
                 self._keep(position, item)
@@ -142,8 +142,3 @@ class FilmFeatures:
             self.budget -= size
             # A copy: a view would hold the whole batch, and a device's memory.
             self.kept[position] = [level.cpu().clone() for level in maps], masks
-
-
-def _scale(mask: np.ndarray, size: int) -> np.ndarray:
-    """The mask at another size, of the same three values: no mixtures of inside and not judged."""
-    return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))

@@ -66,7 +66,7 @@ def run(
     if benchmark.labels and not (np.nansum(targets, axis=0) > 0).any():
         raise ValueError(f"no film of split {benchmark.split!r} has any of the labels {names}: nothing can be found")
     studies = Studies.of(dataset, settings.study_rule)
-    targets = studies.targets(targets)
+    targets = studies.targets(targets, names)
     embeddings = studies.embeddings(image_embeddings(model, dataset, settings))
     pairs = {name: family.pair(name) for name in names}
     unused = unused_pairs(family, names)
@@ -74,7 +74,7 @@ def run(
     notes += _no_training_split(splits, benchmark.split) + studies.notes()
     prompts = pair_embeddings(model, list(pairs.values()))
     patients = np.asarray(read_column(dataset, "patient_id"))[studies.first]
-    scores = studies.scores(pair_scores(model, embeddings, prompts))
+    scores = studies.scores(pair_scores(model, embeddings, prompts), names)
     split = ZeroShotScores(names, family.without_others(scores, names), targets, patients)
     if not ((targets == 0).any(axis=0) & (targets == 1).any(axis=0)).any():
         raise ValueError(f"no label of split {benchmark.split!r} has both positive and negative films: no AUROC")
@@ -283,11 +283,11 @@ def _thresholds(
     if split is None or split not in splits or len(splits[split]) == 0:
         return {}
     studies = Studies.of(splits[split], settings.study_rule)
-    targets = studies.targets(label_targets(splits[split], names, benchmark.unlisted_is_absent))
+    targets = studies.targets(label_targets(splits[split], names, benchmark.unlisted_is_absent), names)
     if not np.isfinite(targets).any():
         return {}
     embeddings = studies.embeddings(image_embeddings(model, splits[split], settings))
-    scores = studies.scores(pair_scores(model, embeddings, prompts))
+    scores = studies.scores(pair_scores(model, embeddings, prompts), names)
     scores = family.without_others(scores, names)
     chosen = {}
     for number, known in enumerate(np.isfinite(targets).T):
@@ -315,7 +315,7 @@ def _other_scores(
     texts["ensemble"] = F.normalize(torch.stack([texts[name] for name in worded]).mean(dim=0), dim=-1)
     scored = {}
     for name, parts in members.items():
-        scores = studies.scores(pair_scores(model, embeddings, texts[name]))
+        scores = studies.scores(pair_scores(model, embeddings, texts[name]), labels)
         scored[name] = parts, families[name].without_others(scores, labels) if name in families else scores
     return scored
 

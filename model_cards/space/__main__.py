@@ -34,7 +34,7 @@ from modeling_chexficient import (
     input_check_chexficient,
     operating_points_chexficient,
 )
-from modeling_chexficient.base_identity_chexficient import weights_sha256
+from modeling_chexficient.base_identity_chexficient import commit_of, weights_sha256
 from modeling_chexficient.operating_points_chexficient import OperatingPoints, find_points
 from modeling_chexficient.tasks_chexficient import TASKS
 
@@ -115,9 +115,11 @@ def build_space(out: Path, arguments: SpaceArguments) -> Path:
     for task, (head, image_processor) in heads.items():
         head.save_pretrained(out / task)
         image_processor.save_pretrained(out / task)
-    for part in ("model", "classification"):
-        if source := getattr(arguments, part):
-            copy_points(out, part, source)
+    copy_points(out, "model", arguments.model, processor.image_processor)
+    if "classification" in heads:
+        head, image_processor = heads["classification"]
+        outputs = [head.config.id2label[number] for number in range(head.config.num_labels)]
+        copy_points(out, "classification", str(arguments.classification), image_processor, outputs)
     settings = _settings(arguments, model)
     if data is not None:
         settings |= write_reports(out, data, model, processor, arguments.reports, arguments.reference_films)
@@ -134,17 +136,20 @@ def copy_code(out: Path) -> None:
         shutil.copy(file, out / "space_app")
 
 
-def copy_points(out: Path, part: str, source: str) -> None:
+def copy_points(out: Path, part: str, source: str, image_processor, outputs: list[str] | None = None) -> None:
     """Write the operating points of `source` (model, adapter, run or Hub id), where it has some, to `out`.
 
+    Args:
+        image_processor, outputs: of the model, as `OperatingPoints.check_model` takes them.
+
     Raises:
-        ValueError: they were chosen with other weights, or cannot be read.
+        ValueError: they were chosen with another model, or cannot be read.
     """
     place = weights_folder(source)
     file = find_points(place)
     if file is not None:
         points = OperatingPoints.load(file)
-        points.check_weights(weights_sha256(place), source)
+        points.check_model(source, weights_sha256(place), image_processor, outputs)
         points.save(out / "points" / f"{part}.json")
 
 
@@ -199,7 +204,7 @@ def _settings(arguments: SpaceArguments, model: CheXficientModel) -> dict:
         "title": arguments.title,
         "name": arguments.name or ("a CheXficient model" if local else arguments.model),
         "model": None if local else arguments.model,
-        "revision": None if local else getattr(model.config, "_commit_hash", None),
+        "revision": commit_of(arguments.model),
         "findings": findings,
         "positive_prompt": arguments.positive_prompt,
         "negative_prompt": arguments.negative_prompt,

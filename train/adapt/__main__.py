@@ -29,7 +29,7 @@ from eval.records.provenance import git_commit, package_versions
 from eval.records.results import TaskResult
 from eval.records.runs import AdaptRun
 from eval.tables import format_estimate
-from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base
+from modeling_chexficient.base_identity_chexficient import BaseIdentity, identify_base, weights_sha256
 from modeling_chexficient.precision_chexficient import QUANTISED, check_precision
 from train.adapt.arguments import AUTO, LEARNING_RATES, TUNERS, AdaptTrainingArguments, MethodArguments, TaskArguments
 from train.adapt.augmentation import Augmentation
@@ -181,7 +181,7 @@ def adapt(arguments: Arguments) -> None:
     points = write_points(weights, task, mixture, args)
     if args.should_save:
         run.write(run_dir)
-        print("\n".join([summary(trainer, run, results, weights), *([points] if points else [])]))
+        print("\n".join([summary(run, results, weights), *([points] if points else [])]))
     leave_together()
 
 
@@ -247,13 +247,14 @@ def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity
 
 
 def finish(trainer: AdaptTrainer, run: AdaptRun, base: BaseIdentity, run_dir: Path) -> Path:
-    """Write the best weights and the log; says in `run` how many bytes the adapter takes. Returns the folder."""
+    """Write the best weights and the log; says in `run` which they are, and how many bytes. Returns the folder."""
     folder = run_dir / ("adapter" if hasattr(trainer.model, "peft_config") else "model")
     if trainer.args.should_save:
         save_weights(trainer.task, trainer.model, base, run_dir)
         write_log(trainer.state.log_history, run_dir)
     wait_for_all()
     run.adapter_bytes = weights_bytes(folder)
+    run.weights_sha256 = weights_sha256(folder)
     return folder
 
 
@@ -267,7 +268,7 @@ def judge_finished(
     return result
 
 
-def summary(trainer: AdaptTrainer, run: AdaptRun, result: TaskResult | str, weights: Path) -> str:
+def summary(run: AdaptRun, result: TaskResult | str, weights: Path) -> str:
     validation = run.validation
     lines = [
         f"{run.method} on {run.train_films:,} films of {run.train_patients:,} patients: "

@@ -68,7 +68,7 @@ class Augmentation:
             raise ValueError(f"horizontal_flip would exchange the sides of {sided}: leave it out")
 
 
-def draw_changes(settings: Augmentation, rows: Iterable[int], seed: int, epoch: int) -> Tensor:
+def draw_changes(rows: Iterable[int], seed: int, epoch: int) -> Tensor:
     """What is done to films: [B, 12], each -1 to 1: rotation, shift x and y, scale, brightness, contrast, gamma,
     mirror; area, ratio, x and y of a crop.
 
@@ -92,7 +92,7 @@ def augment(
     Returns:
         both, of the same types and shapes, on their device.
     """
-    changes = draw_changes(settings, rows.tolist(), seed, epoch).to(pixels.device)
+    changes = draw_changes(rows.tolist(), seed, epoch).to(pixels.device)
     # Half precision would move pixels about.
     with torch.autocast(pixels.device.type, enabled=False):
         grid = _sampling_grid(changes, settings, pixels.shape[-1])
@@ -111,7 +111,7 @@ def augment(
 
 def move_masks(masks: Tensor, rows: Tensor, settings: Augmentation, seed: int, epoch: int) -> Tensor:
     """The masks of `augment`, without the films."""
-    changes = draw_changes(settings, rows.tolist(), seed, epoch).to(masks.device)
+    changes = draw_changes(rows.tolist(), seed, epoch).to(masks.device)
     with torch.autocast(masks.device.type, enabled=False):
         return _move_masks(masks, _sampling_grid(changes, settings, masks.shape[-1]))
 

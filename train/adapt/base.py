@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, PretrainedConfig, PreTrainedModel
 
+from data_scripts.schema import DataError
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor
 from modeling_chexficient.precision_chexficient import loading_arguments
 
@@ -50,6 +52,14 @@ def check_names(kind: str, wanted: Sequence[str], of_head: Sequence[str], name: 
         raise ValueError(f"the head of {name} has the {kind} {list(of_head)}, in this order: leave {kind} out")
 
 
+def unlearnable(problem: str, missing: Sequence[str], known: Sequence[str]) -> DataError:
+    """The error for names that no training film has, with the known ones that are close; `problem` has {} for them."""
+    close = {name: difflib.get_close_matches(name, known, n=2, cutoff=0.5) for name in missing}
+    hints = [f"{name!r}: did you mean {' or '.join(map(repr, found))}?" for name, found in close.items() if found]
+    there = f"There are: {list(known) or 'none'}"
+    return DataError(" ".join([f"{problem.format(missing or '(any)')}.", *hints, there]))
+
+
 def load_head(
     head_class: type[PreTrainedModel],
     name: str,
@@ -69,7 +79,7 @@ def load_head(
     return head_class.from_vision_pretrained(name, **loading, **head)
 
 
-def load_image_processor(name: str, revision: str | None, config: PretrainedConfig) -> CheXficientImageProcessor:
+def load_image_processor(name: str, revision: str | None) -> CheXficientImageProcessor:
     """The base's preprocessing; that of another tower is taken over by size, mean and standard deviation.
 
     Raises:

@@ -10,11 +10,8 @@ from datasets import Dataset
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.mixture import Mixture, load_mixture
-from data_scripts.prepared.patient_sample import draw_patients
+from data_scripts.prepared.patient_sample import VALIDATION_SHARE, draw_patients, hold_out
 from data_scripts.schema import DataError
-
-#: Where no validation split can evaluate, this share of the training patients is held out.
-VALIDATION_SHARE = 0.2
 
 
 @dataclass
@@ -75,14 +72,7 @@ def choose_films(
     if validation is not None and can_choose(validation, usable(validation)):
         chooser, chooser_rows = validation, usable(validation)
     else:
-        patients = _patients(train, rows)
-        held_out = np.zeros(len(rows), dtype=bool)
-        held_out[draw_patients(patients, VALIDATION_SHARE, seed)] = True
-        if held_out.all():
-            raise DataError(
-                "there is no validation split to choose the best weights by, and all training films are of one "
-                "patient: add films of others, with split 'validation'"
-            )
+        held_out = hold_out(_patients(train, rows), seed)
         chooser, chooser_rows, rows = train, rows[held_out], rows[~held_out]
         if not can_choose(chooser, chooser_rows):
             raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +16,13 @@ from transformers import set_seed
 from data_scripts.prepared.films import FilmDataset, film_pixels
 from data_scripts.prepared.labels import label_matrix
 from data_scripts.prepared.mixture import Mixture
-from data_scripts.schema import DataError
 from eval.benchmarks import Benchmark
 from eval.statistics.metrics import label_aurocs
 from modeling_chexficient.modeling_chexficient_heads import CheXficientForImageClassification
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.adapt.arguments import TaskArguments
 from train.adapt.augmentation import Augmentation
-from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
+from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head, unlearnable
 from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
 from train.adapt.tasks import Task, rows_of
@@ -155,7 +153,7 @@ def build_findings(
             CheXficientForImageClassification, arguments.model, arguments.revision, config, precision, **head
         ),
         parts=Parts("vision_model", ("classifier",), ("vision_model",)),
-        processor=load_image_processor(arguments.model, arguments.revision, config),
+        processor=load_image_processor(arguments.model, arguments.revision),
         head=head,
         train_dataset=LabelledFilms(train, splits.train_rows, learnt),
         validation_dataset=LabelledFilms(splits.validation, splits.validation_rows, choosing),
@@ -185,13 +183,8 @@ def pick_labels(known: Sequence[str], values: np.ndarray, labels: Sequence[str])
 def check_judged(labels: Sequence[str], targets: np.ndarray, known: Sequence[str]) -> None:
     """Raise DataError where the training films have no labels, or never judge one that is to be learnt."""
     unjudged = [name for name, column in zip(labels, targets.T, strict=True) if not np.isfinite(column).any()]
-    if labels and not unjudged:
-        return
-    close = {name: difflib.get_close_matches(name, known, n=2, cutoff=0.5) for name in unjudged}
-    hints = [f"{name!r}: did you mean {' or '.join(map(repr, found))}?" for name, found in close.items() if found]
-    raise DataError(
-        " ".join([f"labels {unjudged or '(any)'} are judged in no training film.", *hints, f"There are: {list(known)}"])
-    )
+    if unjudged or not labels:
+        raise unlearnable("labels {} are judged in no training film", unjudged, known)
 
 
 def both_classes(column: np.ndarray) -> bool:

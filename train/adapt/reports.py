@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
@@ -34,6 +33,7 @@ from train.adapt.methods import Parts
 from train.adapt.report_texts import IGNORED, ReportEncoder, pad_texts
 from train.adapt.report_tokenizer import learn_report_tokenizer
 from train.adapt.tasks import Task, rows_of
+from train.runs.recipes import as_mapping
 
 _COLUMNS = ("image", "report", "view", "patient_id")
 
@@ -64,8 +64,7 @@ class ReportArguments:
     )
 
     def __post_init__(self):
-        if isinstance(self.language_model_config, str):
-            self.language_model_config = json.loads(self.language_model_config)
+        self.language_model_config = as_mapping("language_model_config", self.language_model_config)
         if self.max_text_length < 2:
             raise ValueError(f"max_text_length is {self.max_text_length}, it must be at least 2 tokens")
         if self.language_model is not None and self.language_model_config is not None:

@@ -12,7 +12,6 @@ the optimiser's state, and the most that the step had allocated at once, of the 
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -23,9 +22,10 @@ import torch
 from datasets import Dataset, Features, Image
 from PIL import Image as Films
 from torch import Tensor
-from transformers import AutoConfig, set_seed
+from transformers import set_seed
 
 from modeling_chexficient import CheXficientConfig, CheXficientForImageClassification, CheXficientImageProcessor
+from modeling_chexficient.configuration_chexficient import tower_config
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.adapt.arguments import LEARNING_RATES, AdaptTrainingArguments, MethodArguments
 from train.adapt.augmentation import Augmentation
@@ -34,6 +34,7 @@ from train.adapt.findings import FindingsTask, LabelledFilms
 from train.adapt.methods import Parts, apply_method, count_trainable
 from train.adapt.trainer import AdaptTrainer
 from train.runs.memory import peak_bytes
+from train.runs.recipes import as_mapping
 from train.runs.timings import time_command
 
 _VIT_B_16 = '{"model_type": "vit"}'
@@ -88,8 +89,8 @@ class StepArguments:
 def random_task(arguments: StepArguments) -> FindingsTask:
     """Findings of noise: a batch of films with labels, and a tower with random weights."""
     set_seed(arguments.seed)
-    vision = json.loads(arguments.vision_config) | {"image_size": arguments.image_size}
-    tower = AutoConfig.for_model(vision.pop("model_type"), **vision)
+    vision = as_mapping("vision_config", arguments.vision_config) | {"image_size": arguments.image_size}
+    tower = tower_config(vision, {}, "vision_config")
     labels = tuple(f"finding {number}" for number in range(arguments.num_labels))
     head = {"id2label": dict(enumerate(labels)), "problem_type": "multi_label_classification"}
     generator = np.random.default_rng(arguments.seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -10,15 +9,21 @@ from typing import ClassVar
 import numpy as np
 import torch
 from datasets import Dataset
-from PIL import Image
 from torch import Tensor, nn
 from transformers import set_seed
 
 from data_scripts.prepared.films import FilmDataset, film_pixels
 from data_scripts.prepared.foreground import ForegroundSampler
-from data_scripts.prepared.masks import central_square, judged_rows, mask_names, read_masks, shown_structures
+from data_scripts.prepared.masks import (
+    central_square,
+    judged_rows,
+    mask_names,
+    read_masks,
+    scaled_square,
+    shown_structures,
+)
 from data_scripts.prepared.mixture import Mixture
-from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
+from data_scripts.schema import INSIDE, NOT_JUDGED
 from eval.benchmarks import Benchmark
 from eval.tasks.dice import dice, weighted_means, with_structure
 from modeling_chexficient.modeling_chexficient_heads import CheXficientForSemanticSegmentation
@@ -26,7 +31,7 @@ from modeling_chexficient.modeling_chexficient_losses import entropy_and_dice, j
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.adapt.arguments import TaskArguments
 from train.adapt.augmentation import Augmentation, move_masks
-from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head
+from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head, unlearnable
 from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
 from train.adapt.tasks import Task, rows_of
@@ -60,7 +65,7 @@ class StructuresTask(Task):
     def collate(self, films: list[dict]) -> dict[str, Tensor]:
         size = self.image_processor.size["shortest_edge"]
         masks = [read_masks(film, film["row"], self.structures, self.no_mask_is_empty) for film in films]
-        scaled = [np.stack([_scale(mask, size) for mask in of_film]) for of_film in masks]
+        scaled = [np.stack([scaled_square(mask, size) for mask in of_film]) for of_film in masks]
         return {
             "rows": rows_of(films),
             "pixel_values": film_pixels([central_square(film["image"]) for film in films], size),
@@ -168,7 +173,7 @@ def build_structures(
             CheXficientForSemanticSegmentation, arguments.model, arguments.revision, config, precision, **head
         ),
         parts=Parts("vision_model", ("decode_head",), ("vision_model",)),
-        processor=load_image_processor(arguments.model, arguments.revision, config),
+        processor=load_image_processor(arguments.model, arguments.revision),
         head=head,
         train_dataset=OutlinedFilms(train, splits.train_rows),
         validation_dataset=OutlinedFilms(splits.validation, splits.validation_rows),
@@ -207,18 +212,8 @@ def check_outlined(structures: Mapping[str, tuple[str, ...]], there: Sequence[se
     """Raise DataError where a structure is outlined in no training film, or names a mask that none has."""
     known = sorted(set().union(*there))
     missing = [mask for names in structures.values() for mask in names if mask not in known]
-    if structures and not missing:
-        return
-    close = {mask: difflib.get_close_matches(mask, known, n=2, cutoff=0.5) for mask in missing}
-    hints = [f"{mask!r}: did you mean {' or '.join(map(repr, found))}?" for mask, found in close.items() if found]
-    raise DataError(
-        " ".join([f"masks {missing or '(any)'} are in no training film.", *hints, f"There are: {known or 'none'}"])
-    )
-
-
-def _scale(mask: np.ndarray, size: int) -> np.ndarray:
-    """The central square at another size, of the same three values: no mixtures of inside and not judged."""
-    return np.asarray(central_square(Image.fromarray(mask)).resize((size, size), Image.Resampling.NEAREST))
+    if missing or not structures:
+        raise unlearnable("masks {} are in no training film", missing, known)
 
 
 def _notes(structures: Mapping[str, tuple[str, ...]], there: Sequence[set[str]]) -> list[str]:

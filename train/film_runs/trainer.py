@@ -114,20 +114,9 @@ class FilmTrainer(RunTrainer):
     # Data.
 
     def get_train_dataloader(self) -> DataLoader:
-        """Not prepared by accelerate: the sampler shares the batches out among the processes itself."""
-        plan, args = self.plan, self.args
-        seed = args.seed if args.data_seed is None else args.data_seed
-        batches = plan.steps * plan.accumulate
-        return DataLoader(
-            self.train_dataset,
-            batch_sampler=FilmBatches(plan.films, plan.batch_size, batches, seed, rank(), world_size()),
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
-            prefetch_factor=args.dataloader_prefetch_factor,
-            multiprocessing_context=args.dataloader_multiprocessing_context,
-            persistent_workers=args.dataloader_persistent_workers,
-        )
+        """Films in the batches of the whole run."""
+        plan, batches = self.plan, self.plan.steps * self.plan.accumulate
+        return self.loader_of(FilmBatches(plan.films, plan.batch_size, batches, self.data_seed, rank(), world_size()))
 
     def _get_num_items_in_batch(self, batch_samples, device) -> None:
         """None: the loss is a mean over the films of all processes, and Trainer has nothing to divide by."""

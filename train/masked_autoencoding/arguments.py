@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from train.runs.arguments import RunArguments
+from train.runs.recipes import as_mapping
 
 
 @dataclass
@@ -36,8 +36,7 @@ class AutoencoderArguments:
     )
 
     def __post_init__(self):
-        if isinstance(self.vision_config, str):
-            self.vision_config = json.loads(self.vision_config)
+        self.vision_config = as_mapping("vision_config", self.vision_config)
         if (self.vision_model is None) == (self.vision_config is None):
             given = "none" if self.vision_model is None else "both"
             raise ValueError(

@@ -117,7 +117,7 @@ def backward_in_chunks(
     gradients, own = _gradients(loss, (images, texts), plain_model, objective)
     gradients = zip(*(rows.split([chunk.count for chunk in chunks]) for rows in gradients), strict=True)
     # What is held first, which frees its memory before another chunk is embedded; the sort is stable.
-    todo = sorted(zip(passed, gradients, strict=True), key=lambda one: not one[0].held)
+    todo = sorted(zip(passed, gradients, strict=True), key=lambda part: not part[0].held)
     for number, (part, (image_gradients, text_gradients)) in enumerate(todo, start=1):
         last = number == len(todo)
         with nullcontext() if last else no_sync():

@@ -7,8 +7,6 @@ text that describes it, as it stands in another row.
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
 
@@ -16,12 +14,6 @@ from train.objectives.batch import PairBatch
 from train.objectives.contrastive import MASKED
 from train.objectives.objective import Objective
 from train.runs.distributed import gather_rows, gather_uneven, world_size
-
-
-def text_identity(text: str) -> int:
-    """A signed 64-bit number that is equal for equal texts, whatever their case and white space."""
-    digest = hashlib.blake2b(" ".join(text.casefold().split()).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
 
 
 def multi_positive_loss(
@@ -55,14 +47,9 @@ def multi_positive_loss(
 
 
 class MultiPositiveObjective(Objective):
-    """`multi_positive_loss` of equal texts, at the temperature of the model."""
+    """`multi_positive_loss` of texts that are equal to the text tower, at the temperature of the model."""
 
     takes_label_records = True
 
-    @classmethod
-    def collate(cls, pairs: list[dict]) -> dict[str, Tensor]:
-        return {"text_identity": torch.tensor([text_identity(pair["report"]) for pair in pairs])}
-
     def forward(self, model, image_embeds: Tensor, text_embeds: Tensor, batch: PairBatch) -> Tensor:
-        identities = batch.extra["text_identity"]
-        return multi_positive_loss(image_embeds, text_embeds, model.logit_scale, identities, batch.valid)
+        return multi_positive_loss(image_embeds, text_embeds, model.logit_scale, batch.text_keys, batch.valid)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from train.objectives import OBJECTIVES
 from train.pretrain.views import ViewArguments
 from train.runs.field_metadata import UNSET
+from train.runs.recipes import as_mapping
 from train.selection.arguments import SelectionArguments
 
 if TYPE_CHECKING:
@@ -257,9 +257,7 @@ class ModelArguments:
 
     def __post_init__(self):
         for name in ("vision_config", "text_config"):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                setattr(self, name, json.loads(value))
+            setattr(self, name, as_mapping(name, getattr(self, name)))
         ways = [["model"], *([vision, text] for vision in _VISION for text in _TEXT)]
         given = [name for name in ("model", *_VISION, *_TEXT) if getattr(self, name) is not None]
         if given not in ways:

@@ -94,7 +94,7 @@ def read_label_records(dataset: Dataset, source: str, share: float, seed: int) -
         DataError: no film has labels that say anything, or fewer have than `share` asks for.
     """
     if source == "data":
-        labels = ({one["name"]: one["value"] for one in row} for row in iterate_column(dataset, "labels"))
+        labels = ({label["name"]: label["value"] for label in row} for row in iterate_column(dataset, "labels"))
     else:
         languages = iterate_column(dataset, "language") if "language" in dataset.column_names else ["en"] * len(dataset)
         texts = zip(iterate_column(dataset, "report"), languages, strict=True)
@@ -109,7 +109,7 @@ def read_label_records(dataset: Dataset, source: str, share: float, seed: int) -
             "with objective contrastive"
         )
     number = {sentence: place for place, sentence in enumerate(sentences, start=1)}
-    records = LabelRecords(sentences, np.array([number.get(one, 0) for one in found]), share, seed)
+    records = LabelRecords(sentences, np.array([number.get(text, 0) for text in found]), share, seed)
     if records.films < share * len(dataset):
         raise DataError(
             f"label_record_share is {share}, but {records.films:,} of the {len(dataset):,} training films have labels: "

@@ -173,6 +173,7 @@ def save_run(
         save_curated_subset(dataset, trainer.curation.kept_rows, output_dir / SUBSET_FILE)
         trainer.curation.save(output_dir)
     write_log(trainer.state.log_history, output_dir)
+    run.weights_sha256 = weights_sha256(output_dir / MODEL)
     run.write(output_dir)
     if args.save_curated_dataset:
         save_curated_dataset(dataset, trainer.curation.kept_rows, run, Path(args.save_curated_dataset))

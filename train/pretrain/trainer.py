@@ -39,20 +39,12 @@ from train.runs.patch_dropping import PatchDropping, count_patches, draw_seen
 from train.runs.sharding import prepare_sharding, sharding_is_asked_for, with_group_of_its_own
 from train.runs.trainer import RunTrainer
 from train.selection.curator import Curator
-from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine, mean_pairwise_cosine, usage_entropy
 from train.selection.rule import When
 from train.selection.sampler import CurationBatchSampler
 from train.selection.state import CurationState
 
 #: In a checkpoint: the parameters of an objective that has any.
 OBJECTIVE_FILE = "objective.safetensors"
-
-
-class _EpochDataLoader(DataLoader):
-    """Trainer tells its loader the epoch; a plain `DataLoader` would not pass it on."""
-
-    def set_epoch(self, epoch: int) -> None:
-        self.batch_sampler.set_epoch(epoch)
 
 
 class _ChooseOffline(TrainerCallback):
@@ -185,20 +177,11 @@ class CuratedTrainer(RunTrainer):
         return super().train(resume_from_checkpoint, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader:
-        """Not prepared by accelerate: the sampler shares the batches out among the processes itself."""
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        """Super-batches while curating, batches of all or of the kept pairs else."""
         pairs = self.train_dataset
         draw = pairs.records.draw if isinstance(pairs, LabelledPairs) else None
-        sampler = CurationBatchSampler(self.schedule, self.curation, seed, rank(), world_size(), draw)
-        return _EpochDataLoader(
-            self.train_dataset,
-            batch_sampler=sampler,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-            multiprocessing_context=self.args.dataloader_multiprocessing_context,
-            persistent_workers=self.args.dataloader_persistent_workers,
+        return self.loader_of(
+            CurationBatchSampler(self.schedule, self.curation, self.data_seed, rank(), world_size(), draw)
         )
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -321,10 +304,7 @@ class CuratedTrainer(RunTrainer):
 
     def _view(self, number: int) -> View:
         """What is seen of the films of a batch: less than all in the subset phase alone."""
-        begin, steps = self.schedule.curation_end, self.schedule.subset_steps
-        if number < begin:
-            return View()
-        return next((view for end, view in self.args.views if number < begin + end * steps), View())
+        return self.args.view_at(number - self.schedule.curation_end, self.schedule.subset_steps)
 
     def _with_seen_patches(self, batch: PairBatch, number: int) -> PairBatch:
         """The batch with the patches that are seen of its films, where some are dropped."""
@@ -380,19 +360,11 @@ class CuratedTrainer(RunTrainer):
             if self.schedule.selects:
                 logs["kept_share"] = self.curation.kept_share
             if self.curation.prototypes is not None:
-                logs |= self._describe_prototypes()
+                figures, problem = self.curation.describe_prototypes()
+                logs |= figures
+                if problem and self.schedule.is_curating(self.batches_done) and rank() == 0:
+                    print(f"step {self.state.global_step}: {problem}")
         super().log(logs, start_time)
-
-    def _describe_prototypes(self) -> dict[str, float]:
-        entropy = usage_entropy(self.curation.usage)
-        cosine = mean_pairwise_cosine(self.curation.prototypes)
-        collapsed = cosine > collapsed_cosine(float(self.curation.start_cosine)) or entropy < COLLAPSED_ENTROPY
-        if collapsed and self.schedule.is_curating(self.batches_done) and rank() == 0:
-            print(
-                f"step {self.state.global_step}: the prototypes have collapsed (usage entropy {entropy:.2f}, mean "
-                f"cosine {cosine:.2f}); raise curation_warmup_share or lower num_prototypes"
-            )
-        return {"prototype_usage_entropy": entropy, "prototype_mean_cosine": cosine}
 
     def save_whole(self, folder: Path, weights: dict[str, Tensor] | None) -> None:
         """As `RunTrainer` does; of a run with an average of the weights, that."""

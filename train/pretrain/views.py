@@ -50,6 +50,12 @@ class ViewArguments:
             parts.append((end, View(size, self.patch_drop_share if end <= dropping else 0.0)))
         return parts
 
+    def view_at(self, step: int, steps: int) -> View:
+        """What is seen in a step of the `steps` of the subset phase; before it (below 0) and behind it whole films."""
+        if step < 0:
+            return View()
+        return next((view for end, view in self.views if step < end * steps), View())
+
     def check_views(self) -> None:
         """Raise ValueError for values that cannot be."""
         if self.low_resolution_size is not None and self.low_resolution_size < 32:

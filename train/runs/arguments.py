@@ -16,6 +16,7 @@ declares a field again may give it metadata, which then counts in place of the t
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -122,6 +123,7 @@ class RunArguments(TrainingArguments):
             if _said(getattr(self, name)) != _said(defaults[name]):
                 raise ValueError(f"{name} is not supported: {reason}")
         self._check_dependent()
+        self._take_over_launched()
         # A NaN must be seen.
         self.logging_nan_inf_filter = False
         super().__post_init__()
@@ -144,6 +146,24 @@ class RunArguments(TrainingArguments):
             raise ValueError("save_strategy best is not supported: give steps or epoch, and choose with eval.run")
         if self.do_eval and self.eval_strategy == "no":
             raise ValueError("do_eval does nothing without eval_strategy: give that (steps or epoch)")
+
+    def _take_over_launched(self) -> None:
+        """Make arguments of what `accelerate launch`, or its saved configuration, decides beside them: Trainer follows
+        it without a word, so a run would be in another precision than its record and its checkpoints say.
+
+        Raises ValueError for what no argument stands for.
+        """
+        precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"accelerate was launched with --mixed_precision {precision}: take no, bf16 or fp16")
+        # Where an argument says one, Trainer follows that.
+        if precision != "no" and not (self.bf16 or self.fp16):
+            setattr(self, precision, True)
+        compiler = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+        if compiler != "no":
+            raise ValueError(
+                f"accelerate was launched with --dynamo_backend {compiler}: launch with no, and give --torch_compile"
+            )
 
     def _check_schedule(self) -> None:
         """Raise ValueError for a schedule that has no such keywords, or that a run here cannot follow."""

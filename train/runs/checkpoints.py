@@ -135,7 +135,7 @@ def _differences(before: dict, now: dict, skipped: set[str]) -> list[str]:
     for name in sorted({*before, *now} - skipped):
         old, new = before.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            different += [f"{name} {one}" for one in _differences(old, new, set())]
+            different += [f"{name} {difference}" for difference in _differences(old, new, set())]
         elif old != new:
             # Settings are kept where they are not the default.
             words = (repr(settings[name]) if name in settings else "(default)" for settings in (before, now))

@@ -151,6 +151,22 @@ def _read_recipe(path: Path, known: list[str]) -> dict:
     return recipe
 
 
+def as_mapping(name: str, given: str | dict | None) -> dict | None:
+    """An argument that is a mapping in a recipe, and JSON on the command line.
+
+    Raises ValueError, which names it, where it is neither.
+    """
+    if not isinstance(given, str):
+        return given
+    try:
+        mapping = json.loads(given)
+    except ValueError as error:
+        raise ValueError(f"{name} is {given!r}, which is no JSON: {error}") from error
+    if not isinstance(mapping, dict):
+        raise ValueError(f"{name} is {given!r}, it must be a mapping, as '{{\"model_type\": ...}}'")
+    return mapping
+
+
 def as_words(name: str, value) -> list[str]:
     """A value of a recipe as words of a command line."""
     if isinstance(value, list):

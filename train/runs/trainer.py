@@ -12,6 +12,7 @@ from typing import ClassVar, NoReturn
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer, TrainerState
 from transformers.trainer import FSDP_MODEL_NAME, TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput
@@ -105,6 +106,34 @@ class RunTrainer(Trainer):
             f"{what}. Nothing was saved over the last checkpoint. Start a new run with a lower learning_rate, or with "
             "bf16 in place of fp16"
         )
+
+    # Data.
+
+    @property
+    def data_seed(self) -> int:
+        """What shuffles the data."""
+        return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def loader_of(self, batch_sampler: Sampler[list[int]]) -> DataLoader:
+        """The training data in batches of a sampler that shares them out among the processes itself.
+
+        It is not prepared by accelerate, which would share them out again.
+        """
+        args = self.args
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=batch_sampler,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
+            prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+            persistent_workers=args.dataloader_persistent_workers,
+        )
+        if hasattr(batch_sampler, "set_epoch"):
+            # Trainer tells its loader, which would not pass it on.
+            loader.set_epoch = batch_sampler.set_epoch
+        return loader
 
     # Costs.
 

@@ -56,12 +56,11 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
     known, dataset = know(rule.needs, split), PairDataset(split)
     flops = PairFlops(model)
     encoder = Encoder(image_processor.image_mean, image_processor.image_std, batch_size)
-    size = run.schedule["super_batch_size"]
+    count = run.schedule["super_batch_size"]
     order = np.random.default_rng(seed).permutation(len(dataset))
-    batches = [part for part in np.split(order, range(size, len(order), size)) if len(part) == size][:super_batches]
+    batches = [order[start : start + count] for start in range(0, len(order) - count + 1, count)][:super_batches]
     if len(batches) < 2:
-        raise ValueError(f"{len(dataset)} pairs make fewer than 2 super-batches of {size}")
-
+        raise ValueError(f"{len(dataset)} pairs make fewer than 2 super-batches of {count}")
     constants = rule.constants.of(run.settings)
 
     def chosen(batch: PairBatch, image_size: int, number: int) -> Tensor:

@@ -5,7 +5,9 @@ From every super-batch, in this order:
 1. films that look broken are out (`train.selection.knowledge`, no model);
 2. pairs that agree no better than `leverage_gate` of the mismatched pairs of the super-batch are out, as wrong reports
    (`better_than_mismatched`): of 4,096 synthetic pairs with 3 and 20 % wrong reports the demo's model drops 80 and 96 %
-   of these, with 3 and 4 % of the others, where a fixed share would suit one of the two alone;
+   of these, with 3 and 4 % of the others, where a fixed share would suit one of the two alone. Of what is rare a model
+   has learnt little, so its right reports look wrong, too: the `leverage_lone_share` whose reports have the farthest
+   neighbours need to agree better than `leverage_lone_gate` of the mismatched pairs only (`lone_reports`);
 3. of each of `leverage_clusters` clusters of pair features the farthest `leverage_margin` are kept: rare findings;
 4. what is left of the budget is filled greedily by leverage. With x the feature of a pair minus the mean of the
    super-batch, and A = r I + sum of x x' over the kept, the next is the pair with the largest x' A^-1 x, which adds
@@ -46,6 +48,17 @@ class LeverageConstants(AgreementConstants):
             "tell them apart, and none is dropped as wrong."
         },
     )
+    leverage_lone_share: float = field(
+        default=0.2,
+        metadata={
+            "help": "Rule leverage: share of a super-batch, the reports least like others, that leverage_lone_gate is "
+            "for: a model knows rare findings least."
+        },
+    )
+    leverage_lone_gate: float = field(
+        default=0.5,
+        metadata={"help": "Rule leverage: leverage_gate of these; a lower one spares rare findings."},
+    )
     leverage_margin: float = field(
         default=0.1, metadata={"help": "Rule leverage: share of each cluster, its farthest pairs, that is kept whole."}
     )
@@ -58,17 +71,20 @@ class LeverageConstants(AgreementConstants):
 
     def check(self, keep_share: float | None) -> None:
         super().check(keep_share)
-        for name in ("leverage_gate", "leverage_margin"):
+        for name in ("leverage_gate", "leverage_lone_gate", "leverage_margin"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must lie in [0, 1)")
-        if not 0 <= self.leverage_most_wrong <= 1:
-            raise ValueError(f"leverage_most_wrong is {self.leverage_most_wrong}, it must lie in [0, 1]")
+        for name in ("leverage_most_wrong", "leverage_lone_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must lie in [0, 1]")
         if self.leverage_clusters < 1:
             raise ValueError(f"leverage_clusters is {self.leverage_clusters}, it must be at least 1")
         if self.leverage_ridge <= 0:
             raise ValueError(f"leverage_ridge is {self.leverage_ridge}, it must be above 0")
 
 
+#: By the nearest alone, a report and its copy on another film would not be lone.
+NEIGHBOURS = 5
 _CANNOT_TELL = (
     "more than {:.0%} of the reports seem to be of other films (leverage_most_wrong), so the model cannot tell reports "
     "apart and none is dropped as wrong; if it stays so, give a longer warm-up (curation_warmup_share) or start from a "
@@ -86,6 +102,21 @@ def wrong_share(agreement: Tensor) -> float:
         agreement: [B], of `better_than_mismatched`.
     """
     return min(1.0, 2 * float((agreement < 0.5).double().mean()))
+
+
+def lone_reports(text_embeds: Tensor, share: float) -> Tensor:
+    """Which `share` of the reports have the farthest neighbours, bool [B]: by the mean cosine to the nearest
+    `NEIGHBOURS` others.
+
+    Args:
+        text_embeds: [B, D] of unit norm.
+    """
+    count = len(text_embeds)
+    lone = torch.zeros(count, dtype=torch.bool, device=text_embeds.device)
+    cosines = (text_embeds @ text_embeds.T).fill_diagonal_(-1.0)
+    closeness = cosines.topk(min(NEIGHBOURS, count - 1), dim=1).values.mean(dim=1)
+    lone[closeness.argsort(stable=True)[: round(share * count)]] = True
+    return lone
 
 
 def greedy_leverage(features: Tensor, start: Tensor, candidates: Tensor, count: int, ridge: float) -> Tensor:
@@ -136,9 +167,16 @@ def select_leverage(
     """
     count, target = len(features), round(keep_share * len(features))
     roles = torch.full((count,), int(Role.REDUNDANT), dtype=torch.int8, device=features.device)
-    agreement = better_than_mismatched(image_embeds, text_embeds, constants.agreement_scale)
+    roles[~sound] = Role.OUTLIER
+    if not sound.any():
+        return Selection(roles)
+    # Of sound films alone: broken ones agree with nothing, which tells nothing of reports.
+    images, texts = image_embeds[sound], text_embeds[sound]
+    agreement = better_than_mismatched(images, texts, constants.agreement_scale)
     knows = wrong_share(agreement) <= constants.leverage_most_wrong
-    roles[~sound | (agreement < constants.leverage_gate) & knows] = Role.OUTLIER
+    lone = lone_reports(texts, constants.leverage_lone_share)
+    gates = torch.where(lone, constants.leverage_lone_gate, constants.leverage_gate)
+    roles[sound.nonzero().squeeze(1)[(agreement < gates) & knows]] = Role.OUTLIER
     candidates = (roles != Role.OUTLIER).nonzero().squeeze(1)
     number = min(constants.leverage_clusters, len(candidates))
     note = None if knows else _CANNOT_TELL.format(constants.leverage_most_wrong)

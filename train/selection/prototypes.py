@@ -60,6 +60,11 @@ def collapsed_cosine(start: float, remaining: float = 0.25) -> float:
     return 1 - remaining * (1 - start)
 
 
+def have_collapsed(entropy: float, cosine: float, start: float) -> bool:
+    """Whether prototypes of this `usage_entropy` and `mean_pairwise_cosine` have, from the cosine `start` on."""
+    return cosine > collapsed_cosine(start) or entropy < COLLAPSED_ENTROPY
+
+
 def sinkhorn_assign(features: Tensor, prototypes: Tensor, temperature: float = 0.5, iterations: int = 3) -> Tensor:
     """Balanced assignment [B] (index of a prototype) of `features` [B, D] by Sinkhorn-Knopp iterations."""
     scores = torch.exp(features @ prototypes.T / temperature).T

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import resource
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import torch
 
 from data_scripts.speed import time_ratios
+from train.runs.memory import peak_memory
 from train.selection.outcome import Role, Selection
 from train.selection.sampler import CurationBatchSampler, Schedule
 from train.selection.state import CurationState
@@ -52,21 +51,17 @@ def measure(num_pairs: int, repeats: int) -> dict[str, float]:
         return time_ratios(works, lambda: np.random.default_rng(0).permutation(num_pairs), repeats)
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="train.selection.speed", description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, nargs="+", default=[1_000_000, 10_000_000], help="Sizes of the corpus.")
     parser.add_argument("--repeats", type=int, default=5, help="Turns; the medians are shown.")
     parsed = parser.parse_args(arguments)
-    before, sizes, ratios, memory = peak_bytes(), sorted(parsed.pairs), [], 0
+    peak = partial(peak_memory, torch.device("cpu"))
+    before, sizes, ratios, memory = peak(), sorted(parsed.pairs), [], 0
     for pairs in sizes:
         keep_books(pairs)
         # Shuffling, which is timed beside it, takes more.
-        memory = peak_bytes() - before
+        memory = peak() - before
         ratios.append(measure(pairs, parsed.repeats))
         print(
             f"bookkeeping of {pairs:,} pairs: {ratios[-1]['books']:.1f} times shuffling as many numbers, resuming "

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from train.selection.outcome import Role, Selection
+from train.selection.prototypes import have_collapsed, mean_pairwise_cosine, usage_entropy
 
 STATE_FILE = "curation_state.safetensors"
 _NOT_JUDGED = -1
@@ -68,6 +69,17 @@ class CurationState:
         if selection.distances is not None:
             self.distances[rows] = selection.distances.to("cpu", torch.float16)
         self._sample_features(rows, features)
+
+    def describe_prototypes(self) -> tuple[dict[str, float], str | None]:
+        """Figures of the prototypes for the log, and what there is to say where they have collapsed."""
+        entropy, cosine = usage_entropy(self.usage), mean_pairwise_cosine(self.prototypes)
+        figures = {"prototype_usage_entropy": entropy, "prototype_mean_cosine": cosine}
+        if not have_collapsed(entropy, cosine, float(self.start_cosine)):
+            return figures, None
+        return figures, (
+            f"the prototypes have collapsed (usage entropy {entropy:.2f}, mean cosine {cosine:.2f}); raise "
+            "curation_warmup_share or lower num_prototypes"
+        )
 
     def _sample_features(self, rows: Tensor, features: Tensor) -> None:
         if len(self.map_rows) == 0:

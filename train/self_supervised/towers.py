@@ -99,7 +99,9 @@ def _new_tower(values: dict, image_size: int) -> Tower:
 
 def _load_alone(name: str, config: PretrainedConfig) -> PreTrainedModel:
     _check_sees_images(f"--vision_model {name}", config)
-    return AutoModel.from_pretrained(name, dtype=torch.float32, **without_pooling_layer(config))
+    # A plain ViT drops the mask token beside its weights unless told; where there is none, it is new.
+    masks = {"use_mask_token": True} if config.model_type == "vit" else {}
+    return AutoModel.from_pretrained(name, dtype=torch.float32, **without_pooling_layer(config), **masks)
 
 
 def _check_sees_images(argument: str, config: PretrainedConfig) -> None:
@@ -130,8 +132,8 @@ def patch_size(config: PretrainedConfig) -> int | None:
 def give_mask_token(tower: PreTrainedModel) -> None:
     """Give a DINOv2 or ViT without a mask token one of zeros, in place, so that patches can be masked; leave others.
 
-    The image tower of a CheXficient model has none, nor has the encoder of a masked autoencoder. What is saved of a
-    plain ViT is loaded without it, for its configuration has no word for it.
+    The image tower of a CheXficient model has none, nor has the encoder of a masked autoencoder. That of a plain ViT is
+    saved with it, but `AutoModel` loads it only where it is told to, as `load_tower` does.
     """
     embeddings, config = getattr(tower, "embeddings", None), tower.config
     if getattr(embeddings, "mask_token", None) is not None or config.model_type not in _MASK_TOKENS:

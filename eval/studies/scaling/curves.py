@@ -89,8 +89,8 @@ def scale(
         references: models to beat; see `reference_of`.
 
     Raises:
-        ValueError: an arm has fewer than three sizes on a benchmark, a run of a kind lacks one, or other films were
-            evaluated; see `reference_of`.
+        ValueError: an arm has fewer than three sizes on a benchmark, a run of a kind lacks one, two runs of an arm are
+            of one size and seed, or other films were evaluated; see `reference_of`.
     """
     of_arm = {arm: reference_of([run for run in runs if run.arm == arm], references) for arm in _arms(runs)}
     names = list(benchmarks) or sorted({name for run in runs for name in run.measured})
@@ -124,13 +124,25 @@ def _arms(runs: Sequence[ScalingRun]) -> list[str]:
 
 
 def _runs_with(name: str, runs: Sequence[ScalingRun], asked: bool) -> list[ScalingRun]:
-    """The runs that were evaluated on a benchmark. Raises ValueError for one that was not beside others of its kind."""
+    """The runs that were evaluated on a benchmark.
+
+    Raises:
+        ValueError: one was not, beside others of its kind, or two are of one arm, size and seed.
+    """
     found = [run for run in runs if name in run.measured]
     kinds = {(run.arm, len(run.seed)) for run in found}
     for run in runs:
         if run not in found and ((run.arm, len(run.seed)) in kinds or (asked and not found)):
             others = ", as others were" if found else ""
             raise ValueError(f"{run.folder} was not evaluated on {name}{others}: evaluate it with eval.run")
+    first: dict[tuple, ScalingRun] = {}
+    for run in found:
+        other = first.setdefault((run.arm, run.films, run.seed), run)
+        if other is not run:
+            raise ValueError(
+                f"{other.folder} and {run.folder} are both {run.arm!r} of {run.films:,} films and seed "
+                f"{', '.join(map(str, run.seed))}, and would count twice on {name}: leave one out"
+            )
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from data_scripts.prepared.id_files import check_nested
 from eval.artifacts import artifact_path
 from eval.records.results import ProbeResult, SegmentationResult, TaskResult, ZeroShotResult, load_results
-from eval.records.runs import AdaptRun, Run
+from eval.records.runs import AdaptRun, Run, SelfSupervisedRun
 from eval.statistics.significance import resample_statistics
 from eval.studies.runs import Figures, check_weights, findings_by_film, structures_by_film
 
@@ -22,6 +22,11 @@ COST_TOLERANCE = 0.1
 CENTRE_LINES = "_centre_lines"
 #: Settings that runs of one arm may differ in.
 _FREE = {"seed", "data_seed"}
+#: Of the plan of a run on films alone, what follows from the films as it should, and where passes are equal, steps.
+_OF_FILMS = {"films"}
+_OF_STEPS = {"steps", "temperature_steps", "freeze_backbone", "freeze_last_layer"}
+#: Settings of an evaluation that change no figure.
+_OF_INTERVALS = {"resamples", "batch_size"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +60,11 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A model to beat: its figures by benchmark, and the hash of its weights; None where it is not known."""
+    """A model to beat: its figures by benchmark, and the hash of its weights; its name where that is not known."""
 
     folder: Path
     measured: dict[str, Measured]
-    sha256: str | None
+    weights: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +83,11 @@ class ScalingRun:
     films: int
     seed: tuple[int, ...]
     measured: dict[str, Measured]
+
+    @property
+    def start(self) -> str | None:
+        """The hash of the weights that it went on from; their name where that is not known (of the Hub)."""
+        return self.record.start_sha256 or self.record.start
 
     @property
     def cost(self) -> float | None:
@@ -142,9 +152,23 @@ def load_scaling_run(folder: Path, by: Sequence[str] = ()) -> ScalingRun:
 
 
 def load_reference(folder: Path) -> Reference:
-    """From the folder that eval.run wrote, or a run folder with `results`. Raises ValueError as `load_measured`."""
-    measured = load_measured(folder / "results" if (folder / "results").is_dir() else folder)
-    return Reference(folder, measured, next(iter(measured.values())).result.provenance.model_sha256)
+    """From the folder that eval.run wrote, or a run folder with `results`.
+
+    Raises:
+        ValueError: as `load_measured`, or the results are of several models.
+    """
+    is_run = (folder / "results").is_dir()
+    measured = load_measured(folder / "results", folder) if is_run else load_measured(folder)
+    told = {one.path: one.result.provenance for one in measured.values()}
+    weights = {path: of_model.model_sha256 or of_model.model for path, of_model in told.items()}
+    first, *others = weights
+    for path in others:
+        if weights[path] != weights[first]:
+            raise ValueError(
+                f"{first} and {path} are of different models, so they are no one reference: evaluate one model anew "
+                "into a folder of its own"
+            )
+    return Reference(folder, measured, weights[first])
 
 
 def reference_of(members: Sequence[ScalingRun], references: Sequence[Reference]) -> Reference | None:
@@ -155,11 +179,11 @@ def reference_of(members: Sequence[ScalingRun], references: Sequence[Reference])
     """
     if len(references) < 2:
         return references[0] if references else None
-    started = {run.record.start_sha256 for run in members}
-    found = [one for one in references if one.sha256 is not None and started == {one.sha256}]
+    started = {run.start for run in members}
+    found = [one for one in references if started == {one.weights}]
     if not found:
         names = ", ".join(str(one.folder) for one in references)
-        starts = ", ".join(sorted({str(run.record.start) for run in members}))
+        starts = ", ".join(sorted({run.record.start or "what they did not record" for run in members}))
         raise ValueError(
             f"the runs of {members[0].arm!r} did not all start from the weights of one of the references ({names}), "
             f"but from {starts}: name the start of every arm, or one reference for all"
@@ -171,29 +195,64 @@ def check_runs(runs: Sequence[ScalingRun], unequal_compute: bool) -> list[str]:
     """Whether runs may be set side by side; what could not be checked, in sentences.
 
     Raises:
-        ValueError: runs of one arm differ in their settings or, unless `unequal_compute`, in what they cost; two are of
-            one size and seed; their subsets do not nest.
+        ValueError: runs of one arm differ in their start, their settings or what follows from these, or, unless
+            `unequal_compute`, in what they cost; their subsets do not nest.
     """
-    notes = []
+    notes = _compare_corpora(runs)
     for arm in dict.fromkeys(run.arm for run in runs):
         members = sorted((run for run in runs if run.arm == arm), key=lambda run: (run.films, run.seed))
-        _check_settings(arm, members)
+        _check_settings(arm, members, unequal_compute)
         if not unequal_compute:
             notes += _check_costs(arm, members)
         notes += _check_subsets(arm, members)
     return notes
 
 
-def _check_settings(arm: str, members: Sequence[ScalingRun]) -> None:
-    first = {name: value for name, value in members[0].record.settings.items() if name not in _FREE}
+def _check_settings(arm: str, members: Sequence[ScalingRun], unequal_compute: bool) -> None:
+    # What was not recorded, in runs of early versions, is not known to differ.
+    starts = {run.start: run.folder for run in members if run.start is not None}
+    if len(starts) > 1:
+        one, other = list(starts.values())[:2]
+        raise ValueError(
+            f"{one} and {other} are both {arm!r}, and did not go on from the same weights: train all sizes from one "
+            "start"
+        )
+    first = _settings(members[0], unequal_compute)
     for run in members[1:]:
-        settings = {name: value for name, value in run.record.settings.items() if name not in _FREE}
+        settings = _settings(run, unequal_compute)
         different = sorted(name for name in {*first, *settings} if first.get(name) != settings.get(name))
         if different:
             raise ValueError(
                 f"{members[0].folder} and {run.folder} are both {arm!r}, and differ in more than films and seed: "
-                f"{different}; if that makes another arm, say so with --by"
+                f"{different}; if that makes another arm, say so with --by; what was planned by the number of "
+                "films must be given to the trainer"
             )
+
+
+def _settings(run: ScalingRun, unequal_compute: bool) -> dict:
+    """What must be equal in all runs of an arm, with what a run on films alone derived from its number of films."""
+    of_corpus = _OF_FILMS | _OF_STEPS if unequal_compute else _OF_FILMS
+    plan = run.record.plan if isinstance(run.record, SelfSupervisedRun) else {}
+    derived = {f"{name} (planned)": value for name, value in plan.items() if name not in of_corpus}
+    own = {name: value for name, value in run.record.settings.items() if name not in _FREE}
+    return own | derived
+
+
+def _compare_corpora(runs: Sequence[ScalingRun]) -> list[str]:
+    """Where arms were trained on other films at one size and seed, in sentences."""
+    notes: dict[tuple[str, str], str] = {}
+    first: dict[tuple[int, int], tuple[str, str]] = {}
+    for run in runs:
+        if run.record.mixture is not None:
+            folders = ", ".join(run.record.training_folders)
+            corpus = run.record.mixture.get("subset") or folders
+            arm, before = first.setdefault((run.films, run.seed[0]), (run.arm, corpus))
+            if before != corpus:
+                notes[arm, run.arm] = (
+                    f"{arm} and {run.arm} were not trained on the same films, such as {before} and {corpus}: what "
+                    "tells them apart may be the films."
+                )
+    return list(notes.values())
 
 
 def _check_costs(arm: str, members: Sequence[ScalingRun]) -> list[str]:
@@ -250,13 +309,16 @@ def resampled_errors(measured: Sequence[Measured], resamples: int, seed: int) ->
 def _check_same_films(first: Measured, other: Measured) -> None:
     def told(one: Measured) -> tuple:
         result = one.result
-        return (result.benchmark, result.benchmark_version, result.provenance.dataset_fingerprint, one.metric)
+        settings = {name: value for name, value in result.provenance.settings.items() if name not in _OF_INTERVALS}
+        films = result.provenance.dataset_fingerprint
+        return (result.benchmark, result.benchmark_version, films, one.metric, settings)
 
-    names = ("benchmark", "benchmark version", "evaluated films", "metric")
+    names = ("benchmark", "benchmark version", "evaluated films", "metric", "settings of the evaluation")
     for name, expected, found in zip(names, told(first), told(other), strict=True):
         if expected != found:
             raise ValueError(
-                f"{first.path} and {other.path} cannot be compared: they differ in {name}: {expected} and {found}"
+                f"{first.path} and {other.path} cannot be compared: they differ in {name}: {expected} and {found}; "
+                "evaluate both alike with eval.run"
             )
     if first.patients is not None and other.patients is not None and not np.array_equal(first.patients, other.patients):
         raise ValueError(f"{first.path} and {other.path} cannot be compared: their patients differ")

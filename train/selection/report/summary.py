@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eval.studies.table import flops_unit
-from train.selection.prototypes import COLLAPSED_ENTROPY, collapsed_cosine
+from train.selection.prototypes import have_collapsed
 from train.selection.report.intervals import Enrichment, Share
 from train.selection.report.report_numbers import CurationNumbers, Defect
 from train.selection.rules import rule_named
@@ -119,7 +119,7 @@ def _describe_health(numbers: CurationNumbers) -> list[Statement]:
     if not moments:
         return []
     entropy, cosine = moments[-1].usage_entropy, moments[-1].mean_cosine
-    collapsed = cosine > collapsed_cosine(moments[0].mean_cosine) or entropy < COLLAPSED_ENTROPY
+    collapsed = have_collapsed(entropy, cosine, moments[0].mean_cosine)
     figures = f"usage entropy {entropy:.2f} (1: all used alike), mean cosine between two {cosine:.2f} (1: all the same)"
     if collapsed:
         advice = "raise curation_warmup_share or lower num_prototypes"
