@@ -107,7 +107,7 @@ def local_weights(name: str | Path, revision: str | None = None) -> Path | None:
 def commit_of(name: str | Path, revision: str | None = None) -> str | None:
     """The commit that `revision` of a Hub repository, which has been loaded, stands for; None for a folder.
 
-    Configurations told it until transformers 5.22.
+    Configurations of transformers no longer tell it (5.0 did, 5.20 does not).
     """
     folder = None if Path(name).is_dir() else local_weights(name, revision)
     return None if folder is None else folder.name
