@@ -402,6 +402,14 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
     assert expected[1] <= folders
 
 
+def test_studies_that_share_a_step_make_it_alike():
+    """What one study has made, another takes as it is."""
+    made = {}
+    for file in STUDIES:
+        for step in read_study(file).prepare.values():
+            assert made.setdefault(step.makes, step.arguments) == step.arguments, f"{file}: {step.makes}"
+
+
 def test_a_real_cell_end_to_end(tiny_corpus, tmp_path, monkeypatch):
     """One trained, judged and compared cell, by the real commands."""
     monkeypatch.chdir(REPOSITORY)
