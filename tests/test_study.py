@@ -334,6 +334,12 @@ def test_what_is_wrong_in_the_words_is_named(place):
         main([write_study(place, {"arms": {}, "seeds": []}, grids={"a": same, "b": same})])
 
 
+def test_a_grid_may_be_named_by_a_number(place, capsys):
+    study = write_study(place, grids={50: {"command": "train.pretrain", "arms": {"full": {}}}})
+    main([study, "--dry_run"])
+    assert "out/50/full" in capsys.readouterr().out
+
+
 def test_a_comparison_may_span_grids(place, capsys):
     """Cells of two trainers stand in one table, and it waits for those of both."""
     first = {"arms": {"slow": {"rate": 0.5}}, "seeds": [0], "compare": None}

@@ -62,7 +62,8 @@ def read_study(path: Path) -> Study:
             is of the wrong kind.
     """
     study = _build(Study, read_yaml(path), str(path))
-    grids = {name: _read_grid(grid, f"{path}: grids.{name}") for name, grid in study.grids.items()}
+    # YAML reads a name such as 50 as a number.
+    grids = {str(name): _read_grid(grid, f"{path}: grids.{name}") for name, grid in study.grids.items()}
     steps = {name: _build(Step, step, f"{path}: prepare.{name}") for name, step in study.prepare.items()}
     for name, grid in grids.items():
         for other in grid.compare.beside if grid.compare is not None else ():
