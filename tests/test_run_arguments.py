@@ -120,6 +120,13 @@ def test_configurations_that_are_no_mappings_are_named(arguments, name, given, m
         arguments(**{name: given})
 
 
+def test_the_command_line_takes_back_the_configuration_of_a_recipe(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("vision_config: {model_type: resnet}\ntext_model: texts\n")
+    (arguments,) = parse_recipe((ModelArguments,), [str(recipe), "--vision_config", "null", "--vision_model", "films"])
+    assert arguments.vision_config is None
+
+
 @pytest.mark.parametrize("arguments", [CuratedTrainingArguments, AdaptTrainingArguments])
 @pytest.mark.parametrize("launched", ["bf16", "fp16"])
 def test_the_precision_of_the_launcher_is_an_argument_of_the_run(arguments, launched, tmp_path, monkeypatch):

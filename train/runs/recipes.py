@@ -152,7 +152,7 @@ def _read_recipe(path: Path, known: list[str]) -> dict:
 
 
 def as_mapping(name: str, given: str | dict | None) -> dict | None:
-    """An argument that is a mapping in a recipe, and JSON on the command line.
+    """An argument that is a mapping in a recipe, and JSON on the command line, where `null` takes back the recipe's.
 
     Raises ValueError, which names it, where it is neither.
     """
@@ -162,7 +162,7 @@ def as_mapping(name: str, given: str | dict | None) -> dict | None:
         mapping = json.loads(given)
     except ValueError as error:
         raise ValueError(f"{name} is {given!r}, which is no JSON: {error}") from error
-    if not isinstance(mapping, dict):
+    if not isinstance(mapping, dict | None):
         raise ValueError(f"{name} is {given!r}, it must be a mapping, as '{{\"model_type\": ...}}'")
     return mapping
 
