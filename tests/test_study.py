@@ -15,6 +15,7 @@ import yaml
 
 from tests.warm import CONTEXT
 from train.adapt.__main__ import ARGUMENTS as ADAPT_ARGUMENTS
+from train.masked_autoencoding.__main__ import ARGUMENTS as AUTOENCODING_ARGUMENTS
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.runs.recipes import DataArguments, parse_recipe
@@ -22,7 +23,7 @@ from train.self_supervised.__main__ import ARGUMENTS as DISTIL_ARGUMENTS
 from train.studies import processes
 from train.studies.processes import run_module
 from train.studies.reading import read_study
-from train.studies.running import commands_left, training_command
+from train.studies.running import as_command, commands_left, training_command
 from train.study import main, threads
 
 REPOSITORY = Path(__file__).parents[1]
@@ -385,14 +386,18 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
         "train.pretrain": (ModelArguments, DataArguments, CuratedTrainingArguments),
         "train.adapt": ADAPT_ARGUMENTS,
         "train.self_supervised": DISTIL_ARGUMENTS,
+        "train.masked_autoencoding": AUTOENCODING_ARGUMENTS,
     }
-    cells = read_study(file).cells()
-    for cell in cells:
-        _, module, *words = training_command(cell)
-        parse_recipe(parsers[module], words)
+    study = read_study(file)
+    cells = study.cells()
+    steps = [as_command(step.command, step.arguments) for step in study.prepare.values()]
+    for _, module, *words in [*map(training_command, cells), *steps]:
+        if module.startswith("train."):
+            parse_recipe(parsers[module], words)
     folders = {str(cell.folder) for cell in cells}
     expected = {
         "selection": (360, {"runs/selection/low/full-0.5-0", "runs/selection/high/leverage_most-4-4"}),
+        "selection_noise": (81, {"runs/selection_noise/wrong_3/full-2-0", "runs/selection_noise/wrong_50/random-8-2"}),
         "selection_small": (64, {"runs/study/low/full-1-0", "runs/study/high/leverage_all-2-1"}),
         "adaptation": (
             31,
