@@ -25,8 +25,9 @@ class EvaluationArguments:
     )
     data: str = field(metadata={"help": "Folder of prepared folders, or one prepared folder."})
     suite: str | None = field(default=None, metadata={"help": "Benchmarks together.", "choices": sorted(SUITES)})
-    benchmark: str | None = field(
-        default=None, metadata={"help": f"One benchmark; default: {_DEFAULT}.", "choices": sorted(BENCHMARKS)}
+    benchmark: list[str] = field(
+        default_factory=list,
+        metadata={"help": f"One benchmark or several; default: {_DEFAULT}.", "choices": sorted(BENCHMARKS)},
     )
     out: str | None = field(
         default=None, metadata={"help": "Results folder; default: results/ beside the model or in the run."}
@@ -96,8 +97,10 @@ class EvaluationArguments:
     )
 
     def __post_init__(self):
-        if self.suite is not None and self.benchmark is not None:
+        if self.suite is not None and self.benchmark:
             raise ValueError("give --suite or --benchmark, not both")
+        if len(set(self.benchmark)) < len(self.benchmark):
+            raise ValueError(f"--benchmark names one twice: {self.benchmark}")
         if len(set(self.model)) < len(self.model):
             raise ValueError(f"--model names a model twice: {self.model}")
         if self.out is None and len(self.model) > 1:
@@ -115,7 +118,7 @@ class EvaluationArguments:
 
     @property
     def benchmarks(self) -> tuple[str, ...]:
-        return SUITES[self.suite] if self.suite is not None else (self.benchmark or _DEFAULT,)
+        return SUITES[self.suite] if self.suite is not None else tuple(self.benchmark or (_DEFAULT,))
 
     @property
     def results_folder(self) -> Path:

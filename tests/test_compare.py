@@ -12,7 +12,7 @@ import pytest
 from matplotlib import pyplot as plt
 from sklearn.metrics import roc_auc_score
 
-from eval.records.results import Provenance, ZeroShotResult
+from eval.records.results import Estimate, ProbeResult, ProbeShare, Provenance, ZeroShotResult, load_result
 from eval.records.runs import Flops
 from eval.run import main as run_main
 from eval.scores import ZeroShotScores, scores_path
@@ -72,6 +72,19 @@ def write_run(
     return folder
 
 
+def write_probe(folder: Path, scores: ZeroShotScores) -> None:
+    """The result of linear probes beside that of `write_run`."""
+    unknown = Estimate(None, None, None)
+    share = ProbeShare(1.0, [0], [FILMS], [150], [{}], unknown, [None], None, labels=[])
+    path = folder / "results" / "synthetic_probe.json"
+    provenance = load_result(folder / "results" / "zero_shot_findings.json").provenance
+    result = ProbeResult(
+        "synthetic_probe", 1, provenance=provenance, method="linear_probe", shares=[share], undefined=[],
+        scores_sha256=scores.save(scores_path(path)), features="tower",
+    )  # fmt: skip
+    result.save(path)
+
+
 def compare(folders: list[Path], out: Path, *words: str) -> dict:
     """What `eval.studies` writes as JSON, its cells by arm."""
     compare_main([*map(str, folders), "--out", str(out), "--resamples", "200", *words])
@@ -129,6 +142,30 @@ def test_pairing_takes_out_what_both_arms_share():
     unsure = paired_differences(apart, paired["reference"])["macro_common"]
     assert sure.value == unsure.value
     assert sure.high - sure.low < 0.7 * (unsure.high - unsure.low)
+
+
+def test_pretrainings_are_compared_by_probes_too(tmp_path, capsys):
+    """What prompts cannot ask for, a probe may find: there the order of the arms is another one."""
+    full, chosen = made_scores(1.0, 1), made_scores(0.5, 2)
+    folders = [write_run(tmp_path / "full", full), write_run(tmp_path / "chosen", chosen, selection="leverage")]
+    # Among the evaluated films 1 of 240 has a fracture.
+    rare = np.concatenate([np.ones(1), np.zeros(FILMS - 1)])
+    probes = [dataclasses.replace(scores, targets=scores.targets.copy()) for scores in (chosen, full)]
+    for folder, scores in zip(folders, probes, strict=True):
+        scores.targets[:, 2] = rare
+        write_probe(folder, scores)
+    arms = compare(folders, tmp_path / "c", "--benchmark", "zero_shot_findings", "synthetic_probe")["arms"]
+    assert arms["leverage 25.0%"]["figures"]["macro"]["mean"] < arms["full data"]["figures"]["macro"]["mean"]
+    by_probe = json.loads((tmp_path / "c_synthetic_probe.json").read_text())
+    figures = {cell["arm"]: cell["figures"] for cell in by_probe["cells"]}
+    found = figures["leverage 25.0%"]
+    expected = [roc_auc_score(rare, full.scores[:, 2])]
+    assert found["macro_rare"]["mean"] == pytest.approx(expected[0])
+    assert found["macro"]["mean"] > figures["full data"]["macro"]["mean"]
+    text = (tmp_path / "c_synthetic_probe.md").read_text()
+    assert text.startswith("AUROC of linear probes on 240 held-out films")
+    assert "Rare: below 1% of evaluated films." in text
+    assert "Zero-shot AUROC on 240 held-out films" in capsys.readouterr().out
 
 
 def test_paired_interval_covers_the_truth_about_as_often_as_it_says():

@@ -112,6 +112,14 @@ def test_models_side_by_side(clip, dinov2, tiny_corpus, tmp_path, capsys):
     assert [row["status"] for row in rows] == ["judged", "refused", "judged"]
 
 
+def test_benchmarks_are_run_in_the_order_named(clip, tiny_corpus, tmp_path, capsys):
+    words = ["--benchmark", "synthetic_retrieval", "zero_shot_findings", "--resamples", "10"]
+    run_main(["--model", clip, "--data", str(tiny_corpus), "--out", str(tmp_path), *words])
+    table = capsys.readouterr().out
+    assert -1 < table.rindex("| synthetic_retrieval |") < table.rindex("| zero_shot_findings |")
+    assert {path.stem for path in tmp_path.glob("*.json")} == {"synthetic_retrieval", "zero_shot_findings"}
+
+
 def test_a_vision_only_model_is_refused_plainly(dinov2, tiny_corpus, tmp_path):
     with pytest.raises(SystemExit, match="has no text tower"):
         run_main(["--model", dinov2, "--data", str(tiny_corpus), "--out", str(tmp_path), *QUICK])
@@ -403,6 +411,7 @@ def test_a_number_of_films_that_is_not_the_published_one_is_seen():
     ("words", "message"),
     [
         (["--suite", "synthetic", "--benchmark", "zero_shot_findings"], "not both"),
+        (["--benchmark", "synthetic_probe", "synthetic_probe"], "names one twice"),
         (["--threshold", "best"], "threshold rule 'best'"),
         (["--prompts", "no_such_file.yaml"], "neither a file nor one of"),
     ],

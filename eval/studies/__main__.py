@@ -4,8 +4,9 @@
     python -m eval.studies runs/adapted/findings/*/ --by rank --out runs/adapted/findings_compared
 
 Every run folder is one of train.pretrain or train.adapt, with `run.json` and `results/BENCHMARK.json` with its scores
-(of eval.run, or of the adaptation itself). Runs that differ in the seed alone are one cell; all must be of one kind and
-evaluated by the same version of the benchmark on the same films, adaptations also adapted from the same base.
+(of eval.run, or of the adaptation itself): of pretrainings zero-shot findings, or linear probes. Runs that differ in
+the seed alone are one cell; all must be of one kind and evaluated by the same version of the benchmark on the same
+films, adaptations also adapted from the same base.
 
 Writes `OUT.md` (tables), `OUT.json` (the same figures) and `OUT.png`: of pretrainings every arm's seeds, of adaptations
 methods over shares of the labels. Where pretrainings counted their operations, `OUT.flops.png` is AUROC against FLOPs;
@@ -49,10 +50,11 @@ class CompareArguments:
         default_factory=list,
         metadata={"help": "What else makes an arm: settings such as num_prototypes or rank, or steps."},
     )
-    benchmark: str | None = field(
-        default=None,
+    benchmark: list[str] = field(
+        default_factory=list,
         metadata={
-            "help": "Name of the results; default: zero_shot_findings of pretrainings, of adaptations the only one."
+            "help": "Name of the results; default: zero_shot_findings of pretrainings, of adaptations the only one. Of "
+            "several the second and further ones are written to OUT_BENCHMARK."
         },
     )
     resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples."})
@@ -89,13 +91,17 @@ def main(arguments: list[str] | None = None) -> None:
         (parsed,) = parser.parse_args_into_dataclasses(named)
         if not folders:
             raise ValueError("no run folder: python -m eval.studies RUN_DIR [RUN_DIR ...] [--out PATH]")
-        runs = load_runs(folders, parsed.benchmark, parsed.by)
-        comparison = compare_runs(runs, parsed.reference, parsed.by, parsed.resamples, parsed.seed)
+        comparisons = []
+        for benchmark in parsed.benchmark or [None]:
+            runs = load_runs(folders, benchmark, parsed.by)
+            comparisons.append(compare_runs(runs, parsed.reference, parsed.by, parsed.resamples, parsed.seed))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    paths = write_comparison(comparison, parsed.out or str(folders[0].parent / "comparison"))
-    print(format_markdown(comparison))
-    print(f"\nwritten: {', '.join(paths)}")
+    first = parsed.out or str(folders[0].parent / "comparison")
+    for number, comparison in enumerate(comparisons):
+        paths = write_comparison(comparison, first if number == 0 else f"{first}_{comparison.benchmark}")
+        print(format_markdown(comparison))
+        print(f"\nwritten: {', '.join(paths)}\n")
 
 
 if __name__ == "__main__":

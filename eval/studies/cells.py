@@ -8,6 +8,7 @@ from statistics import mean
 
 import numpy as np
 
+from eval.benchmarks import RARE_BELOW
 from eval.records.results import Estimate
 from eval.records.runs import AdaptRun
 from eval.statistics.significance import bootstrap_p_value, mean_statistics, paired_differences, resample_statistics
@@ -20,6 +21,7 @@ GROUPS = {"macro": "all findings", "macro_common": "common findings", "macro_rar
 #: The method that other adaptations are compared with.
 _REFERENCE_METHOD = "lora"
 _METRICS = {"zero_shot": "zero-shot AUROC", "disease_prediction": "macro AUROC", "segmentation": "mean Dice"}
+_OF_PROBES = "AUROC of linear probes"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Comparison:
     Args:
         kind: of the runs: "pretraining" or "adaptation".
         names: labels or structures in the mean.
-        prompts, rare_below: of zero-shot findings.
+        prompts: of zero-shot findings.
+        rare_below: of pretrainings, in training, or where probes are compared among the evaluated films.
         base: what was adapted.
         interval: what the intervals cover.
     """
@@ -168,10 +171,10 @@ def compare_runs(
         kind=runs[0].record.kind,
         benchmark=result.benchmark,
         benchmark_version=result.benchmark_version,
-        metric=_METRICS[result.task],
+        metric=_OF_PROBES if getattr(result, "features", None) else _METRICS[result.task],
         names=runs[0].names,
         prompts=runs[0].prompts,
-        rare_below=getattr(result, "rare_below", None),
+        rare_below=getattr(result, "rare_below", RARE_BELOW if runs[0].rare else None),
         dataset_fingerprint=result.provenance.dataset_fingerprint,
         films=len(runs[0].patients),
         patients=len(np.unique(runs[0].patients)),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from eval.artifacts import load_artifact
+from eval.benchmarks import RARE_BELOW
 from eval.records.results import ProbeResult, SegmentationResult, TaskResult, ZeroShotResult, load_result
 from eval.records.runs import AdaptRun, PretrainRun, Run
 from eval.scores import ZeroShotScores, scores_path
@@ -34,6 +35,7 @@ class JudgedRun:
         patients: [films], numbers.
         targets: [films, names], what was evaluated and, of findings, the answer (NaN: not judged).
         figures: "macro", and of a pretraining "macro_common" and "macro_rare".
+        rare: findings that are rare in training; to a probe, which is not told, among the evaluated films.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class JudgedRun:
     patients: np.ndarray
     targets: np.ndarray
     figures: Figures
+    rare: list[str] = field(default_factory=list)
 
     @property
     def seed(self) -> int:
@@ -61,13 +64,8 @@ class JudgedRun:
         return self.label_share if isinstance(self.record, AdaptRun) else self.record.settings.get("compute_passes")
 
     @property
-    def rare(self) -> list[str]:
-        """Findings that are rare in training, where the benchmark tells."""
-        return [label.name for label in self.result.labels if label.rare] if self._zero_shot else []
-
-    @property
     def prompts(self) -> str | None:
-        return self.result.prompts if self._zero_shot else None
+        return self.result.prompts if isinstance(self.result, ZeroShotResult) else None
 
     @property
     def flops(self) -> dict[str, float] | None:
@@ -76,10 +74,6 @@ class JudgedRun:
         if flops is None or not flops.total:
             return None
         return {"trained": flops.trained, "scored": flops.scored, "total": flops.total}
-
-    @property
-    def _zero_shot(self) -> bool:
-        return isinstance(self.result, ZeroShotResult)
 
 
 def load_judged(folder: Path, benchmark: str | None) -> JudgedRun:
@@ -95,12 +89,14 @@ def load_judged(folder: Path, benchmark: str | None) -> JudgedRun:
     path = _result_path(folder, benchmark or (_OF_PRETRAINING if isinstance(record, PretrainRun) else None))
     result = load_result(path)
     check_weights(folder, path, result)
-    if isinstance(result, ZeroShotResult):
-        rare = np.array([label.rare for label in result.labels])
-        return JudgedRun(folder, record, result, *findings_by_film(result, path, rare))
+    if isinstance(result, ZeroShotResult) or (isinstance(result, ProbeResult) and isinstance(record, PretrainRun)):
+        scores = film_scores(result, path)
+        rare = _rare_findings(result, scores)
+        names = [name for name, is_rare in zip(scores.names, rare, strict=True) if is_rare]
+        return JudgedRun(folder, record, result, *findings_by_film(scores, rare), names)
     # A head of its own: neither a probe nor a decoder was fitted.
     if isinstance(result, ProbeResult) and result.features is None:
-        return JudgedRun(folder, record, result, *findings_by_film(result, path))
+        return JudgedRun(folder, record, result, *findings_by_film(film_scores(result, path)))
     if isinstance(result, SegmentationResult) and not result.decoders:
         return JudgedRun(folder, record, result, *structures_by_film(result, path))
     raise ValueError(f"{path} is a result of {result.task} that keeps no figures of single films of a trained model")
@@ -140,12 +136,23 @@ def finding_figures(scores: ZeroShotScores, rare: np.ndarray | None = None) -> F
     return figures
 
 
-def findings_by_film(result: ZeroShotResult | ProbeResult, path: Path, rare: np.ndarray | None = None) -> tuple:
-    """Names, patients, targets and figures (see `JudgedRun`) of a result of findings, from the scores beside it."""
+def film_scores(result: ZeroShotResult | ProbeResult, path: Path) -> ZeroShotScores:
+    """The scores beside the result of findings at `path`. Raises ValueError where it keeps none, or other ones."""
     if result.scores_sha256 is None:
         raise ValueError(f"{path} keeps no scores of single films: {_AGAIN}")
-    scores = ZeroShotScores.load(scores_path(path), result.scores_sha256)
+    return ZeroShotScores.load(scores_path(path), result.scores_sha256)
+
+
+def findings_by_film(scores: ZeroShotScores, rare: np.ndarray | None = None) -> tuple:
+    """Names, patients, targets and figures (see `JudgedRun`) of a result of findings; `rare` as `finding_figures`."""
     return scores.names, scores.patients, scores.targets, finding_figures(scores, rare)
+
+
+def _rare_findings(result: ZeroShotResult | ProbeResult, scores: ZeroShotScores) -> np.ndarray:
+    """Which findings are rare, bool [labels]."""
+    if isinstance(result, ZeroShotResult):
+        return np.array([label.rare for label in result.labels])
+    return np.nanmean(scores.targets, axis=0) < RARE_BELOW
 
 
 def structures_by_film(result: SegmentationResult, path: Path, centre_lines: bool = False) -> tuple:

@@ -30,9 +30,14 @@ def format_markdown(comparison: Comparison) -> str:
 
 def _pretraining_heading(comparison: Comparison) -> str:
     at_budget = " at the same budget" if any(cell.level is not None for cell in comparison.cells) else ""
+    metric = comparison.metric[0].upper() + comparison.metric[1:]
+    prompts = "" if comparison.prompts is None else f", prompts `{comparison.prompts}`"
+    rare = ""
+    if comparison.rare_below is not None:
+        films = "evaluated" if comparison.prompts is None else "training"
+        rare = f" Rare: below {comparison.rare_below:.0%} of {films} films."
     return (
-        f"Zero-shot AUROC on {comparison.films:,} held-out films ({comparison.patients:,} patients), prompts "
-        f"`{comparison.prompts}`. Rare: below {comparison.rare_below:.0%} of training films.\n\n"
+        f"{metric} on {comparison.films:,} held-out films ({comparison.patients:,} patients){prompts}.{rare}\n\n"
         "AUROC: mean over seeds [lowest, highest seed]. Difference: mean over seeds, minus that of "
         f"`{comparison.reference}`{at_budget}, with the 95 % interval of a paired bootstrap over patients and seeds "
         f"({comparison.resamples:,} resamples). With few seeds the interval is too narrow (of n seeds by "

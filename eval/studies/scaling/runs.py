@@ -13,7 +13,7 @@ from eval.artifacts import artifact_path
 from eval.records.results import ProbeResult, SegmentationResult, TaskResult, ZeroShotResult, load_results
 from eval.records.runs import AdaptRun, Run, SelfSupervisedRun
 from eval.statistics.significance import resample_statistics
-from eval.studies.runs import Figures, check_weights, findings_by_film, structures_by_film
+from eval.studies.runs import Figures, check_weights, film_scores, findings_by_film, structures_by_film
 
 #: The costs of the runs of one arm may lie so far apart, as a share: texts are padded to the longest of a chunk, which
 #: moves the FLOP of equally many steps by up to 5 % between small subsets and a small image tower.
@@ -111,7 +111,7 @@ def load_measured(folder: Path, run: Path | None = None) -> dict[str, Measured]:
             check_weights(run, path, result)
         patients = figures = None
         if isinstance(result, ZeroShotResult | ProbeResult) and result.scores_sha256 is not None:
-            _, patients, _, figures = findings_by_film(result, path)
+            _, patients, _, figures = findings_by_film(film_scores(result, path))
         elif isinstance(result, SegmentationResult) and artifact_path(folder, path.stem).is_file():
             _, patients, _, figures = structures_by_film(result, path)
         metric, headline = result.headline
