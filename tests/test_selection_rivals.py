@@ -14,7 +14,7 @@ from tests.training import assert_same_weights, kept_rows, run_recipe
 from train.objectives.contrastive import contrastive_loss
 from train.objectives.encoding import pair_features
 from train.pretrain.training_arguments import CuratedTrainingArguments
-from train.selection.baselines import GATED_RANDOM
+from train.selection.baselines import FLAWLESS, GATED_RANDOM
 from train.selection.cabs import select_cabs
 from train.selection.hierarchical import HIERARCHICAL_KMEANS, build_tree, share_down
 from train.selection.knowledge import know
@@ -216,13 +216,14 @@ def test_hierarchical_kmeans_keeps_of_small_groups_more_than_their_share():
     assert [int(level.max()) + 1 for level in build_tree(pairs.features, 20, 2, 0)] == [48, 2]
 
 
-def test_gated_random_never_takes_a_broken_film():
-    sound = torch.arange(40) < 30
-    pairs = Candidates(torch.arange(40), known={"sound": sound})
-    selection = GATED_RANDOM.choose(pairs, 0.5, generator(), GATED_RANDOM.constants())
+@pytest.mark.parametrize(("rule", "gate"), [(GATED_RANDOM, "sound"), (FLAWLESS, "flawless")])
+def test_random_choices_never_take_what_fails_their_gate(rule, gate):
+    passed = torch.arange(40) < 30
+    pairs = Candidates(torch.arange(40), known={gate: passed})
+    selection = rule.choose(pairs, 0.5, generator(), rule.constants())
     assert selection.kept.sum() == 20
-    assert (selection.roles[~sound] == Role.OUTLIER).all()
-    assert GATED_RANDOM.choose(pairs, 0.9, generator(), GATED_RANDOM.constants()).kept.sum() == 30
+    assert (selection.roles[~passed] == Role.OUTLIER).all()
+    assert rule.choose(pairs, 0.9, generator(), rule.constants()).kept.sum() == 30
 
 
 def test_what_is_known_comes_from_the_prepared_columns(tiny_corpus):
@@ -232,6 +233,8 @@ def test_what_is_known_comes_from_the_prepared_columns(tiny_corpus):
     assert known["sound"].tolist() == [not one for one in broken]
     assert known["concepts"].shape[0] == len(split)
     assert known["concepts"].any(dim=1).all()
+    flags = Dataset.from_dict({"flags": [[], ["near_duplicate"], ["wrong_report", "near_duplicate"], ["broken_image"]]})
+    assert know(("flawless",), flags)["flawless"].tolist() == [True, True, False, False]
     texts = Dataset.from_dict({"report": ["Small pneumothorax.", "No pneumothorax."]})
     concepts = know(("concepts",), texts)["concepts"]
     assert concepts[:, -1].tolist() == [False, True]

@@ -1,4 +1,4 @@
-"""What online curation is compared with: all pairs, a random choice, and offline removal of near-duplicates.
+"""What online curation is compared with: all pairs, random choices, and offline removal of near-duplicates.
 
 Source of the last: SemDeDup (Abbas et al., arXiv 2303.09540), on the features of pairs: k-means clusters the corpus,
 and within a cluster a pair is dropped if it is too similar to one that is kept. The published threshold on the
@@ -9,6 +9,7 @@ published.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -86,13 +87,13 @@ def _choose_random(pairs: Candidates, keep_share: float, generator, constants: C
     return select_random(len(pairs), keep_share, generator)
 
 
-def _choose_gated_random(pairs: Candidates, keep_share: float, generator, constants: Constants) -> Selection:
-    """Of the pairs whose films are sound, as many as `keep_share` of all, or all of them."""
-    sound = pairs.known["sound"].cpu().nonzero().squeeze(1)
+def _choose_gated(pairs: Candidates, keep_share: float, generator, constants: Constants, gate: str) -> Selection:
+    """Of the pairs that pass the gate, what is known of them by that name, as many as `keep_share` of all, or all."""
+    passed = pairs.known[gate].cpu().nonzero().squeeze(1)
     roles = torch.full((len(pairs),), int(Role.OUTLIER), dtype=torch.int8)
-    roles[sound] = Role.REDUNDANT
-    order = torch.randperm(len(sound), generator=generator)
-    roles[sound[order[: round(keep_share * len(pairs))]]] = Role.CENTRAL
+    roles[passed] = Role.REDUNDANT
+    order = torch.randperm(len(passed), generator=generator)
+    roles[passed[order[: round(keep_share * len(pairs))]]] = Role.CENTRAL
     return Selection(roles)
 
 
@@ -113,11 +114,21 @@ RANDOM = SelectionRule(
 GATED_RANDOM = SelectionRule(
     name="gated_random",
     words="by chance among the films that do not look broken",
-    choose=_choose_gated_random,
+    choose=partial(_choose_gated, gate="sound"),
     scores=False,
     needs=("sound",),
     roles={Role.CENTRAL: "kept", Role.REDUNDANT: "dropped", Role.OUTLIER: "dropped: film looks broken"},
     note="It shows what leaving broken films out is worth, without any choice among the others.",
+)
+FLAWLESS = SelectionRule(
+    name="flawless",
+    words="by chance among the pairs without a defect that the corpus knows of",
+    choose=partial(_choose_gated, gate="flawless"),
+    scores=False,
+    needs=("flawless",),
+    roles={Role.CENTRAL: "kept", Role.REDUNDANT: "dropped", Role.OUTLIER: "dropped: known defect"},
+    note="It shows what a perfect gate is worth: a synthetic corpus knows its wrong reports and broken films. Of real "
+    "data, whose defects nobody wrote down, it is a random choice.",
 )
 SEMDEDUP = SelectionRule(
     name="semdedup",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.selection.baselines import GATED_RANDOM, NONE, RANDOM, SEMDEDUP
+from train.selection.baselines import FLAWLESS, GATED_RANDOM, NONE, RANDOM, SEMDEDUP
 from train.selection.cabs import CABS
 from train.selection.hierarchical import HIERARCHICAL_KMEANS
 from train.selection.learnability import LEARNABILITY
@@ -15,7 +15,7 @@ RULES: dict[str, SelectionRule] = {
     rule.name: rule
     for rule in (
         QUANTILE, SIGMA, LEVERAGE, NEGCLIPLOSS, LEARNABILITY, CABS, SEMDEDUP, HIERARCHICAL_KMEANS, GATED_RANDOM,
-        RANDOM, NONE,
+        FLAWLESS, RANDOM, NONE,
     )
 }  # fmt: skip
 #: The rule of the first public version of the method.
