@@ -29,7 +29,7 @@ demo: install
 # Cells of a study that run at a time; they share the cores.
 JOBS ?= 1
 # Selections from one base model at equal FLOP, evaluated side by side, in small (`make study JOBS=2`: under an hour on two
-# cores); train/studies/selection.yaml is the same question with every arm, five seeds and 66,000 films.
+# cores); train/studies/selection.yaml is the same question with every arm, five seeds and 60,000 films.
 study: install
 	$(PY) -m train.study train/studies/selection_small.yaml --jobs $(JOBS)
 
