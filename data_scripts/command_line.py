@@ -1,7 +1,8 @@
-"""Commands that take folders before their named arguments: `python -m eval.studies RUN_DIR ... --out PATH`."""
+"""What commands share: folders before named arguments (`python -m eval.studies RUN_DIR ... --out PATH`), long text."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
@@ -16,3 +17,11 @@ def split_positional(arguments: Sequence[str] | None = None) -> tuple[list[str],
     words = list(sys.argv[1:] if arguments is None else arguments)
     positional = list(takewhile(lambda word: not word.startswith("-"), words))
     return positional, words[len(positional) :]
+
+
+def print_long(text: str) -> None:
+    """Print what a reader may have seen enough of (`| head`): then the rest of the output goes nowhere, in silence."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

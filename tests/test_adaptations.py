@@ -146,10 +146,10 @@ def test_settings_that_differ_make_another_kind_or_are_refused(tmp_path):
     folders.append(make_run(tmp_path, "lora", 1.0, 1, settings={"rank": 4})[0])
     with pytest.raises(SystemExit, match=r"lora-1.0-0 and .*lora-1.0-1 differ in more than the seed: \['rank'\]"):
         compare(folders, tmp_path / "out")
-    with pytest.raises(SystemExit, match=r"--reference 'lora' is none of \['lora \(rank: 4\)', 'lora \(rank: 8\)'\]"):
+    with pytest.raises(SystemExit, match=r"--reference 'lora' is none of \['lora \(rank 4\)', 'lora \(rank 8\)'\]"):
         compare(folders, tmp_path / "out", "--by", "rank")
-    found = compare(folders, tmp_path / "out", "--by", "rank", "--reference", "lora (rank: 8)")
-    assert [cell["arm"] for cell in found["cells"]] == ["lora (rank: 8)", "lora (rank: 4)"]
+    found = compare(folders, tmp_path / "out", "--by", "rank", "--reference", "lora (rank 8)")
+    assert [cell["arm"] for cell in found["cells"]] == ["lora (rank 8)", "lora (rank 4)"]
 
 
 def test_folders_that_are_no_judged_runs_are_refused(tmp_path):

@@ -25,7 +25,7 @@ from eval.studies.runs import finding_figures
 from eval.studies.table import flops_unit
 from eval.tasks.zero_shot import judge
 from tests.resampling import bootstrap_weights
-from tests.run_records import pretrain_run
+from tests.run_records import adapt_run, pretrain_run
 from train.pretrain.__main__ import main as pretrain_main
 
 RECIPE = str(Path(__file__).parent / "tiny.yaml")
@@ -339,6 +339,19 @@ def test_without_rare_findings_there_is_no_figure_for_them(tmp_path):
 )
 def test_arms_are_named_by_what_tells_them_apart(done, by, name):
     assert arm_name(pretrain_run(**done), by) == name
+
+
+@pytest.mark.parametrize(
+    ("settings", "by", "name"),
+    [
+        ({"score_image_size": 56}, (), "lora"),
+        ({}, ("use_dora", "rank"), "lora"),
+        ({"use_dora": True, "rank": 4}, ("use_dora", "rank"), "lora (use_dora True; rank 4)"),
+        ({}, ("steps",), "lora (steps 10)"),
+    ],
+)
+def test_methods_are_named_by_the_settings_that_differ_from_their_default(settings, by, name):
+    assert arm_name(adapt_run(settings=settings), by) == name
 
 
 def test_whole_films_are_the_reference_however_much_others_were_trained_on():

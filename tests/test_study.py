@@ -2,7 +2,9 @@
 
 import json
 import os
+import runpy
 import signal
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +25,7 @@ from train.self_supervised.__main__ import ARGUMENTS as DISTIL_ARGUMENTS
 from train.studies import processes
 from train.studies.processes import run_module
 from train.studies.reading import read_study
-from train.studies.running import as_command, commands_left, training_command
+from train.studies.running import as_command, commands_left, locked_log, training_command
 from train.study import main, threads
 
 REPOSITORY = Path(__file__).parents[1]
@@ -149,7 +151,8 @@ def _run_study(place: Path) -> None:
     sys.path.insert(0, str(place))
     forkserver._forkserver.__init__()
     processes._PRELOADED = ()
-    main(["study.yaml"])
+    sys.argv = ["train.study", "study.yaml"]
+    runpy.run_module("train.study", run_name="__main__")
 
 
 def start_and_wait(place: Path, cell: str) -> ForkServerProcess:
@@ -186,16 +189,35 @@ def test_a_killed_study_goes_on(place, do, resumed):
     assert Path("compared").is_file()
 
 
-def test_a_cell_whose_study_was_killed_is_waited_for(place, capsys):
-    """Its trainer lives on: a second one must not write into the same folder."""
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda signal_: signal_.name)
+def test_what_a_study_runs_ends_with_it(place, signal_):
+    """The signal is for the study alone; its trainer would go on for ten minutes."""
+    write_study(place, {"arms": {"second": {"do": "wait"}}, "seeds": []})
+    (place / "stop").write_text("600")
+    study = start_and_wait(place, "second")
+    os.kill(study.pid, signal_)
+    study.join(60)
+    assert study.exitcode == -signal_
+    began = time.monotonic()
+    # The log is locked as long as the trainer lives.
+    with locked_log(place / "out/grid/second/study.log"):
+        assert time.monotonic() - began < 60
+    (place / "stop").unlink()
+    main(["study.yaml"])
+    assert len(calls("second")) == 2
+    assert Path("compared").is_file()
+
+
+def test_a_cell_that_another_study_runs_is_waited_for(place, capsys):
+    """Two must not write into the same folder."""
     write_study(place, {"arms": {"second": {"do": "wait"}}, "seeds": []})
     (place / "stop").write_text("3")
     study = start_and_wait(place, "second")
-    study.kill()
-    study.join()
     main(["study.yaml"])
     assert "study.log is being written by another process: waiting for it" in capsys.readouterr().out
     assert len(calls("second")) == 1
+    study.join()
+    assert study.exitcode == 0
     assert Path("compared").is_file()
 
 
@@ -247,6 +269,18 @@ def test_a_dry_run_lists_commands_and_runs_nothing(place, capsys):
         "python -m stub_others out/grid/fast-small-1 --out c",
     ]
     assert not Path("out").exists()
+
+
+def test_a_reader_that_has_seen_enough_ends_a_dry_run_in_silence(place):
+    """As `| head` does."""
+    write_study(place, {"seeds": list(range(300))})
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "train.study", "study.yaml", "--dry_run"], stdout=closed, stderr=subprocess.PIPE
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_part_of_a_study_has_all_arms_of_its_seeds_and_is_compared(place, capsys):
@@ -450,7 +484,7 @@ def test_exit_codes_of_many_processes_at_a_time(tmp_path, monkeypatch):
 
     def code(number: int) -> int:
         with (tmp_path / f"{number}.log").open("w") as log:
-            return run_module(["-m", "quick", str(number % 3)], log, {})
+            return run_module(["-m", "quick", str(number % 3)], log.fileno(), {})
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(code, range(200))) == [number % 3 for number in range(200)]

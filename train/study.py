@@ -5,29 +5,33 @@
     python -m train.study train/studies/adaptation.yaml --only lora,linear --dry_run
 
 What is there stays: a cell is done when its `run.json` and its results are there. A study that was stopped goes on: the
-cell it was at is resumed where it saved checkpoints (`save_strategy: steps` in its arguments), else begun anew. A cell
-that was run with other arguments than the file now asks for is refused, and nothing is run. Each cell's commands print
-into `study.log` in its folder. How the file is written: `train.studies.reading`.
+cell it was at ends with it, and is resumed where it saved checkpoints (`save_strategy: steps` in its arguments), else
+begun anew. A cell that was run with other arguments than the file now asks for is refused, and nothing is run. Each
+cell's commands print into `study.log` in its folder. How the file is written: `train.studies.reading`.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
-import subprocess
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from data_scripts.command_line import split_positional
+from data_scripts.command_line import print_long, split_positional
 from train.studies.plan import Cell, Study
+from train.studies.processes import run_module
 from train.studies.reading import check_known, read_study
 from train.studies.running import LOG_FILE, as_command, commands_left, run_cell, run_step, step_left
+
+#: Comparisons print into what the study prints into.
+_STDOUT = 1
 
 
 @dataclass
@@ -109,7 +113,7 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
         commands += [command for folder in left for command in left[folder]]
         done = {cell.folder for cell in study.cells() if cell in cells or not _is_left(cell)}
         commands += comparisons(study, done, cells)[0].values()
-        print("\n".join(shlex.join(["python", *command]) for command in commands))
+        print_long("\n".join(shlex.join(["python", *command]) for command in commands))
         return []
     for file, how in study.needs.items():
         if not Path(file).exists():
@@ -122,7 +126,7 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
     commands, waiting = comparisons(study, done, cells)
     for name, command in commands.items():
         print(f"\ncomparing {name}, {sum(str(cell.folder) in command for cell in study.cells())} cells", flush=True)
-        if subprocess.run([sys.executable, *command], env={**os.environ, **environment}).returncode != 0:
+        if run_module(command, _STDOUT, environment) != 0:
             failed.append(f"comparison of {name}")
     for name, count in waiting.items():
         print(f"{name} is not compared yet: {count} of its cells are not there")
@@ -170,8 +174,8 @@ def run_cells(cells: Sequence[Cell], count: int, jobs: int, environment: dict[st
         print(f"starting {cell.folder}: {cell.folder / LOG_FILE}", flush=True)
         return run_cell(cell, environment)
 
-    with _stopping_pool(jobs) as submit:
-        for number, future in enumerate(as_completed([submit(start, cell) for cell in cells]), 1):
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, future in enumerate(as_completed([pool.submit(start, cell) for cell in cells]), 1):
             outcome, left = future.result(), len(cells) - number
             minutes = (time.monotonic() - began) / number * left / 60
             rest = f"; {left} left, about {minutes:,.0f} min" if left else ""
@@ -182,19 +186,6 @@ def run_cells(cells: Sequence[Cell], count: int, jobs: int, environment: dict[st
                 failed.append(str(outcome.cell.folder))
                 print(f"{place}: FAILED after {outcome.seconds:,.0f} s{rest}\n{outcome.failure}", flush=True)
     return failed
-
-
-class _stopping_pool:
-    """A pool of threads that starts nothing more after an interruption (Ctrl-C)."""
-
-    def __init__(self, jobs: int):
-        self._pool = ThreadPoolExecutor(jobs)
-
-    def __enter__(self) -> Callable:
-        return self._pool.submit
-
-    def __exit__(self, kind, *_):
-        self._pool.shutdown(cancel_futures=kind is not None)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -211,4 +202,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # Ctrl-C ends a study as every other signal does: at once, and its commands with it.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     main()

@@ -10,10 +10,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
-import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from data_scripts.child_processes import end_with_parent
 from data_scripts.features import FEATURES
 from data_scripts.prepare.rows import COUNTED, Job, Rows, make_rows
 from data_scripts.progress import progress
@@ -128,7 +125,7 @@ def _in_order(job: Job, chunks: Iterator[list[str]], num_workers: int) -> Iterat
         for lines in chunks:
             yield make_rows(job, lines)
         return
-    pool = ProcessPoolExecutor(num_workers, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(num_workers, initializer=end_with_parent)
     waiting = deque()
     try:
         for lines in chunks:
@@ -140,17 +137,6 @@ def _in_order(job: Job, chunks: Iterator[list[str]], num_workers: int) -> Iterat
     finally:
         # The first error (or Ctrl-C) ends the work.
         pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for work for ever."""
-    sentinel = multiprocessing.parent_process().sentinel
-
-    def watch() -> None:
-        multiprocessing.connection.wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_shard(shard: Shard, made: Iterator[Rows], skip_bad: bool, bar: tqdm) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from data_scripts.command_line import split_positional
+from data_scripts.command_line import print_long, split_positional
 from eval.records.json_values import write_json
 from eval.records.runs import PretrainRun
 from eval.studies.arms import load_runs
@@ -100,8 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     first = parsed.out or str(folders[0].parent / "comparison")
     for number, comparison in enumerate(comparisons):
         paths = write_comparison(comparison, first if number == 0 else f"{first}_{comparison.benchmark}")
-        print(format_markdown(comparison))
-        print(f"\nwritten: {', '.join(paths)}\n")
+        print_long(f"{format_markdown(comparison)}\n\nwritten: {', '.join(paths)}\n")
 
 
 if __name__ == "__main__":

@@ -91,25 +91,25 @@ def _check_equal(first: JudgedRun, run: JudgedRun, name: str, expected: Any, fou
 
 
 def arm_name(record: PretrainRun | AdaptRun, by: Sequence[str] = ()) -> str:
-    """What a run is called in tables, such as "quantile 22.7% (scored at 56 px)" or "lora (rank: 4)".
+    """What a run is called in tables, such as "quantile 22.7% (scored at 56 px)" or "lora (rank 4)".
 
     Of a pretraining: selection, kept share and variant; of an adaptation: the method.
 
     Args:
         record: of the run.
-        by: further settings, or fields of the record such as "steps", that tell arms apart; those of a pretraining are
-            named where they differ from their default.
+        by: further settings, named where they differ from their default, or fields of the record such as "steps", that
+            tell arms apart.
     """
+    variants = _VARIANTS
     if isinstance(record, AdaptRun):
-        notes = [f"{name}: {record.settings.get(name)}" for name in by]
-        return f"{record.method} ({'; '.join(notes)})" if notes else record.method
-    if record.selection == "none":
+        name, variants = record.method, {}
+    elif record.selection == "none":
         name = "full data"
     elif record.keep_share_asked:
         name = f"{record.selection} {record.keep_share_asked:.1%}"
     else:
         name = f"{record.selection} (published constants)"
-    words = _VARIANTS | {setting: _WORDS.get(setting, f"{setting} {{}}") for setting in by}
+    words = variants | {setting: _WORDS.get(setting, f"{setting} {{}}") for setting in by}
     values = {setting: record.settings.get(setting, getattr(record, setting, None)) for setting in words}
     notes = [words[setting].format(_as_text(value)) for setting, value in values.items() if value is not None]
     return f"{name} ({'; '.join(notes)})" if notes else name

@@ -22,7 +22,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from transformers import HfArgumentParser
 
-from data_scripts.command_line import split_positional
+from data_scripts.command_line import print_long, split_positional
 from eval.records.json_values import write_json
 from eval.records.runs import AdaptRun
 from eval.studies.arms import check_same_question
@@ -319,7 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
     Path(f"{out}.md").write_text(text + "\n")
     write_json(study, Path(f"{out}.json"))
     plot_study(study, Path(f"{out}.png"))
-    print(f"{text}\n\nwritten: {', '.join(f'{out}.{suffix}' for suffix in ('md', 'json', 'png'))}")
+    print_long(f"{text}\n\nwritten: {', '.join(f'{out}.{suffix}' for suffix in ('md', 'json', 'png'))}")
 
 
 if __name__ == "__main__":

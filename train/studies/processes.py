@@ -1,7 +1,8 @@
 """Commands as processes of their own, without the ten seconds that Python and its libraries take to start.
 
 A server imports torch and the Hugging Face libraries once; every command is a fork of it, which begins at
-`python -m MODULE`. It never touches a GPU, and it has the environment of the first command.
+`python -m MODULE`. It never touches a GPU, and it has the environment of the first command. A command ends with the
+process that started it, however that ended.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import reduction
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import IO
+
+from data_scripts.child_processes import end_with_parent
 
 _STARTING = threading.Lock()
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -26,18 +28,19 @@ _PRELOADED = (
 )
 
 
-def run_module(words: Sequence[str], output: IO[str], environment: Mapping[str, str]) -> int:
+def run_module(words: Sequence[str], output: int, environment: Mapping[str, str]) -> int:
     """Run `python WORDS` (which begin with `-m`) to its end; its exit code (negative: the signal that killed it).
 
     Args:
-        output: for what it writes; the process holds the same open file, so locks on it last as long as it runs.
+        output: file descriptor for what it writes. The process holds the same open file, so locks on it last as long
+            as it runs.
         environment: variables beside those of this process. What libraries read as they are imported (threads, where
             models lie) is taken from the first command's.
     """
     with _STARTING:
         os.environ.update(environment)
         _CONTEXT.set_forkserver_preload(list(_PRELOADED))
-        process = _CONTEXT.Process(target=_become, args=(list(words), _OpenFile(output.fileno()), dict(os.environ)))
+        process = _CONTEXT.Process(target=_become, args=(list(words), _OpenFile(output), dict(os.environ)))
         process.start()
     # Reads nothing. Starting a process asks all others for their exit codes, which each can be read once only.
     wait([process.sentinel])
@@ -62,6 +65,7 @@ class _OpenFile:
 
 def _become(words: list[str], output: _OpenFile, environment: dict[str, str]) -> None:
     """In the fork: be the command."""
+    end_with_parent()
     os.environ.update(environment)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for old, new in ((nothing, 0), (output.descriptor, 1), (output.descriptor, 2)):

@@ -1,8 +1,8 @@
 """Runs the cells of a study: what is there stays, what was stopped goes on, and what differs is refused.
 
 A cell's folder holds, beside what its trainer writes, `study.json` (the arguments it was begun with) and `study.log`
-(what its commands printed). The log is locked while a command writes into it, also when the study that started the
-command was killed: a second study waits for that command, so no cell is trained by two at once.
+(what its commands printed). The log is locked while a command writes into it: a second study waits for that command, so
+no cell is trained by two at once.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def run_command(command: Sequence[str], environment: Mapping[str, str], log: IO[
     log.write(f"$ python {shlex.join(command)}\n")
     log.flush()
     began = log.tell()
-    code = run_module(command, log, environment)
+    code = run_module(command, log.fileno(), environment)
     if code != 0:
         with Path(log.name).open(errors="replace") as printed:
             printed.seek(began)
