@@ -19,6 +19,12 @@ def split_positional(arguments: Sequence[str] | None = None) -> tuple[list[str],
     return positional, words[len(positional) :]
 
 
+def command_name() -> str | None:
+    """The module that was started, for usages; argparse alone (None) would name its file, such as `__main__.py`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return None if spec is None else spec.name.removesuffix(".__main__")
+
+
 def print_long(text: str) -> None:
     """Print what a reader may have seen enough of (`| head`): then the rest of the output goes nowhere, in silence."""
     try:

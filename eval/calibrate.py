@@ -282,7 +282,8 @@ def run(arguments: CalibrationArguments) -> str:
 def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     try:
-        (parsed,) = HfArgumentParser(CalibrationArguments).parse_args_into_dataclasses(arguments)
+        parser = HfArgumentParser(CalibrationArguments, prog="eval.calibrate")
+        (parsed,) = parser.parse_args_into_dataclasses(arguments)
         # Joins the processes of torchrun; without a GPU that has to be asked for.
         state = PartialState(cpu=not torch.cuda.is_available())
         text = run(parsed)

@@ -9,6 +9,7 @@ the right one. All three are compared with the written sentence.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -131,4 +132,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="eval.negation_flips", description=__doc__.splitlines()[0]).parse_args()
     print(page())

@@ -260,7 +260,8 @@ def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        parser = HfArgumentParser(BaselineArguments, prog="train.baselines [RECIPE.yaml]")
+        usage = "python -m train.baselines [RECIPE.yaml] [--num_runs N] [--ARGUMENT_OF_TRAIN_ADAPT VALUE ...]"
+        parser = HfArgumentParser(BaselineArguments, usage=usage)
         own, words = parser.parse_args_into_dataclasses(words, return_remaining_strings=True, look_for_args_file=False)
         adaptation = Arguments(*parse_recipe(ARGUMENTS, words))
         result = compare_with_baselines(words, adaptation, own)

@@ -133,7 +133,8 @@ def page(arguments: CoverageArguments) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     try:
-        (parsed,) = HfArgumentParser(CoverageArguments).parse_args_into_dataclasses(arguments)
+        parser = HfArgumentParser(CoverageArguments, prog="eval.calibration.coverage")
+        (parsed,) = parser.parse_args_into_dataclasses(arguments)
         text = page(parsed)
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from data_scripts.progress import quiet_libraries
 from eval.films.files import FilmRules
 from eval.models.encoders import EvaluationModel
@@ -105,7 +106,7 @@ def run_command(
     """
     quiet_libraries()
     try:
-        (parsed,) = HfArgumentParser(kind).parse_args_into_dataclasses(arguments)
+        (parsed,) = HfArgumentParser(kind, prog=command_name()).parse_args_into_dataclasses(arguments)
         # Joins the processes of accelerate launch; without a GPU that has to be asked for.
         state = PartialState(cpu=not torch.cuda.is_available())
         model = load_evaluation_model(parsed.model, parsed.trust_remote_code, parsed.revision, parsed.base)

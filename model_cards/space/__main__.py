@@ -254,10 +254,13 @@ def _card(settings: dict, arguments: SpaceArguments, sources: list[str]) -> Spac
 
 def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
+    parser = HfArgumentParser(SpaceArguments, prog="model_cards.space DIR")
     if not words or words[0].startswith("-"):
+        if "--help" in words or "-h" in words:
+            parser.print_help()
+            return
         sys.exit("usage: python -m model_cards.space DIR --model MODEL [--data PREPARED] [--segmentation RUN] ...")
     try:
-        parser = HfArgumentParser(SpaceArguments, prog="model_cards.space DIR")
         (parsed,) = parser.parse_args_into_dataclasses(words[1:])
         if parsed.launch and importlib.util.find_spec("gradio") is None:
             raise ValueError(f'--launch needs gradio: pip install "gradio>={GRADIO},<7", or run without --launch')

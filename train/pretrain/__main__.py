@@ -19,7 +19,7 @@ from train.runs.recipes import DataArguments, asks_for_help, parse_recipe, show_
 def main(arguments: list[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     if asks_for_help(words):
-        show_own_help((ModelArguments, DataArguments, PretrainingArguments), "train.pretrain")
+        show_own_help((ModelArguments, DataArguments, PretrainingArguments))
     # Here, so that `--help` does not wait for them.
     from data_scripts.progress import quiet_libraries
     from train.pretrain.run import ARGUMENTS, pretrain

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from data_scripts.progress import shows_bars
 from train.runs.field_metadata import RECORDED, RESUME, UNSET
 
@@ -77,6 +78,10 @@ RecipeLoader.add_implicit_resolver(
 
 
 class _Parser(HfArgumentParser):
+    def __init__(self, dataclasses: tuple[type, ...], **options):
+        usage = "python -m %(prog)s [RECIPE.yaml] [--ARGUMENT VALUE ...]"
+        super().__init__(dataclasses, prog=command_name(), usage=usage, **options)
+
     def add_argument(self, *names: str, **options):
         """As ever, without the metadata of fields that is for `train.runs.arguments`."""
         return super().add_argument(
@@ -114,19 +119,16 @@ def asks_for_help(words: list[str]) -> bool:
     return bool({"-h", "--help"} & set(words))
 
 
-def show_own_help(dataclasses: tuple[type, ...], command: str) -> NoReturn:
+def show_own_help(dataclasses: tuple[type, ...]) -> NoReturn:
     """Print the arguments of a command that are ours, and end.
 
     `transformers.TrainingArguments` has a hundred more and takes five seconds to import: `--help_all` shows them.
 
     Args:
         dataclasses: those that stand apart from `TrainingArguments`.
-        command: the module that starts the run.
     """
     parser = _Parser(
         dataclasses,
-        prog=f"python -m {command}",
-        usage=f"python -m {command} [RECIPE.yaml] [--ARGUMENT VALUE ...]",
         epilog="Arguments of transformers.TrainingArguments are arguments, too (output_dir, seed, bf16, save_strategy, "
         "eval_strategy, resume_from_checkpoint ...): --help_all shows all.",
     )
