@@ -5,9 +5,9 @@
     python -m train.study train/studies/adaptation.yaml --only lora,linear --dry_run
 
 What is there stays: a cell is done when its `run.json` and its results are there. A study that was stopped goes on: the
-cell it was at ends with it, and is resumed where it saved checkpoints (`save_strategy: steps` in its arguments), else
-begun anew. A cell that was run with other arguments than the file now asks for is refused, and nothing is run. Each
-cell's commands print into `study.log` in its folder. How the file is written: `train.studies.reading`.
+cell it was at is resumed where it saved checkpoints (`save_strategy: steps` in its arguments), else begun anew. A cell
+that was run with other arguments than the file now asks for is refused, and nothing is run. Each cell's commands print
+into `study.log` in its folder. How the file is written: `train.studies.reading`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pathlib import Path
 from transformers import HfArgumentParser
 
 from data_scripts.command_line import print_long, split_positional
+from train.studies import processes
 from train.studies.plan import Cell, Study
-from train.studies.processes import run_module
 from train.studies.reading import check_known, read_study
 from train.studies.running import LOG_FILE, as_command, commands_left, run_cell, run_step, step_left
 
@@ -126,7 +126,7 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
     commands, waiting = comparisons(study, done, cells)
     for name, command in commands.items():
         print(f"\ncomparing {name}, {sum(str(cell.folder) in command for cell in study.cells())} cells", flush=True)
-        if run_module(command, _STDOUT, environment) != 0:
+        if processes.run_module(command, _STDOUT, environment) != 0:
             failed.append(f"comparison of {name}")
     for name, count in waiting.items():
         print(f"{name} is not compared yet: {count} of its cells are not there")

@@ -119,33 +119,19 @@ class Arguments:
         return settings | {"base": base.weights_sha256}
 
 
-def _build_findings(arguments: Arguments, mixture: Mixture) -> Task:
-    common = (mixture, arguments.augmentation, arguments.training.seed)
-    return build_findings(arguments.task, *common, arguments.precision)
-
-
-def _build_structures(arguments: Arguments, mixture: Mixture) -> Task:
-    common = (mixture, arguments.augmentation, arguments.training.seed)
-    return build_structures(arguments.task, *common, arguments.precision)
-
-
-def _build_reports(arguments: Arguments, mixture: Mixture) -> Task:
-    common = (mixture, arguments.augmentation, arguments.training.seed)
-    return build_reports(arguments.task, arguments.reports, arguments.method, *common)
-
-
-#: By name of a task (`tasks_chexficient.TASKS`), what it learns from.
-BUILDERS: dict[str, Callable[[Arguments, Mixture], Task]] = {
-    "classification": _build_findings,
-    "segmentation": _build_structures,
-    "report_generation": _build_reports,
+#: By name of a task (`tasks_chexficient.TASKS`), what it learns from: from arguments, mixture, augmentation and seed.
+BUILDERS: dict[str, Callable[..., Task]] = {
+    "classification": lambda given, *common: build_findings(given.task, *common, given.precision),
+    "segmentation": lambda given, *common: build_structures(given.task, *common, given.precision),
+    "report_generation": lambda given, *common: build_reports(given.task, given.reports, given.method, *common),
 }
 
 
 def build_task(arguments: Arguments, mixture: Mixture) -> Task:
     """The task of a run; rank 0 reads (and caches) the data, the other ranks find them ready."""
     with arguments.training.main_process_first(desc="loading the dataset"):
-        return BUILDERS[arguments.task.task](arguments, mixture)
+        build = BUILDERS[arguments.task.task]
+        return build(arguments, mixture, arguments.augmentation, arguments.training.seed)
 
 
 def adapt(arguments: Arguments) -> None:
