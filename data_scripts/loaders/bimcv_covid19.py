@@ -41,8 +41,8 @@ SOURCE = Source(
         "MONOCHROME1. A film without a sidecar is skipped, since its polarity is unknown.",
         "The view in the file name is not reliable: the publishers list laterals called frontal.",
         "The label COVID-19 is what the report says (UMLS C5203670 present, C5203671 uncertain), not the PCR test.",
-        "A finding that is not listed was not mentioned: common findings then count as absent, but not beside `unchanged`, "
-        "which leaves out what an earlier report told. A list without findings and without `normal` gives no labels.",
+        "A finding that is not listed was not mentioned: common findings then count as absent, but not beside "
+        "`unchanged`, which leaves out what an earlier report told. A list without findings and `normal` gives none.",
         "Sessions may have several films and one report, or a CT alone: such sessions are listed as skipped.",
         "Some films are burned in, cropped or of another body part.",
         "No number of films is expected: the iterations differ and grew.",
