@@ -16,7 +16,7 @@ from types import ModuleType
 from jinja2 import Environment
 from transformers import HfArgumentParser
 
-from data_scripts.loaders import LOADERS, load_loader
+from data_scripts.loaders import LOADERS, load_loader, parts_of, sharing_films
 from data_scripts.schema import DataError, Source
 
 #: What each kind of access asks of a user.
@@ -117,7 +117,7 @@ def corpus_page(module: ModuleType) -> dict:
     source = module.SOURCE
     related = related_corpora(source)
     exposures = [trap.removeprefix(_LEAK) for trap in source.traps if trap.startswith(_LEAK)]
-    indirect = sorted({name for parent in source.shares_films_with for name in _parts_of(parent)} - {source.name})
+    indirect = sorted(sharing_films(source.name) - {*related})
     shared = [f"Its films, or films of its patients, are also in {_listed(related)}."] if related else []
     shared += [f"Through these it may share films with {_listed(indirect)}."] if indirect else []
     return {
@@ -136,12 +136,7 @@ def corpus_page(module: ModuleType) -> dict:
 
 def related_corpora(source: Source) -> list[str]:
     """Loaders whose corpora share films or patients with this one, told by either of the two."""
-    return sorted({*source.shares_films_with, *_parts_of(source.name)})
-
-
-def _parts_of(name: str) -> list[str]:
-    """Loaders whose films are part of this loader's."""
-    return [part for part in LOADERS if name in load_loader(part).SOURCE.shares_films_with]
+    return sorted({*source.shares_films_with, *parts_of(source.name)})
 
 
 def _listed(names: list[str]) -> str:

@@ -255,13 +255,16 @@ def write_studies(out: Path, films: Sequence[FilmFile], findings: dict[str, str]
     """
     scores = pq.read_table(out)
     # By id: a film may be listed under several.
-    study_of = {film.id: film.study for film in films}
+    study_of = {film.id: (film.patient, film.study) for film in films}
     names = [study_of[film] for film in scores["id"].to_pylist()]
     whole = np.stack([scores[name].to_numpy() for name in findings], axis=1)
     groups, first = group_rows(names)
     pooled = pool_scores(whole, groups, rule, list(findings.values())) if names else whole
     counts = np.bincount(groups) if names else []
-    table = {"study": pa.array([names[row] for row in first], pa.string()), "films": pa.array(counts, pa.int64())}
+    patients, studies = zip(*(names[row] for row in first), strict=True) if names else ((), ())
+    # Where the table tells patients, studies of one name of two of them are two.
+    told = {} if all(patient is None for patient in patients) else {"patient": pa.array(patients, pa.string())}
+    table = {**told, "study": pa.array(studies, pa.string()), "films": pa.array(counts, pa.int64())}
     table |= {name: pa.array(pooled[:, place], pa.float32()) for place, name in enumerate(findings)}
     path = out.with_suffix(".studies.parquet")
     unfinished = path.with_suffix(".unfinished")

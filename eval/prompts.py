@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from data_scripts.reading.labels import plain_name, tells_normal
+
 
 @dataclass(frozen=True)
 class PromptFamily:
@@ -17,8 +19,8 @@ class PromptFamily:
     Args:
         positive, negative: the templates; None: only the findings in `pairs` can be asked for.
         pairs: by the finding's name in small letters.
-        no_finding_from_others: whether "No Finding" is scored as minus the highest score of the other findings, not by
-            a pair of its own; see `without_others`.
+        no_finding_from_others: whether "No Finding" (or "Normal") is scored as minus the highest score of the other
+            findings, not by a pair of its own; see `without_others`.
     """
 
     name: str
@@ -29,38 +31,40 @@ class PromptFamily:
 
     def describe(self, label: str) -> list[str]:
         """What a result says of the label: its pair, or that other findings tell it."""
-        return [_FROM_OTHERS] if self.no_finding_from_others and label == NO_FINDING else list(self.pair(label))
+        return [_FROM_OTHERS] if self.no_finding_from_others and tells_normal(label) else list(self.pair(label))
 
     def without_others(self, scores: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Scores [films, labels] in which "No Finding" is told by the other findings, where the family wants that."""
         others = [list(labels).index(label) for label in _abnormal(labels)]
-        if not self.no_finding_from_others or NO_FINDING not in labels or not others:
+        normal = [number for number, label in enumerate(labels) if tells_normal(label)]
+        if not self.no_finding_from_others or not normal or not others:
             return scores
         scores = scores.copy()
-        scores[:, list(labels).index(NO_FINDING)] = -scores[:, others].max(axis=1)
+        scores[:, normal] = -scores[:, others].max(axis=1, keepdims=True)
         return scores
 
     def pairs_behind(self, label: str, labels: Sequence[str]) -> tuple[list[tuple[str, str]], bool]:
         """The pairs that the score of `label` among `labels` comes from, and whether it is told by other findings."""
-        if self.no_finding_from_others and label == NO_FINDING and (others := _abnormal(labels)):
+        if self.no_finding_from_others and tells_normal(label) and (others := _abnormal(labels)):
             return [self.pair(other) for other in others], True
         return [self.pair(label)], False
 
     def pair(self, label: str) -> tuple[str, str]:
         """The positive and negative prompt of a finding. Raises ValueError where the family has none for it."""
-        own = self.pairs.get(label.lower())
+        own = self.pairs.get(label.lower()) or (self.pairs.get("no finding") if tells_normal(label) else None)
         if own is not None:
             return own
         if self.positive is None or self.negative is None:
             raise ValueError(f"prompts {self.name!r} have no pair for {label!r} and no template: add one of them")
-        return self.positive.format(label), self.negative.format(label)
+        # Columns of tables may be called pleural_effusion, which no report says.
+        words = label.replace("_", " ")
+        return self.positive.format(words), self.negative.format(words)
 
 
-NO_FINDING = "No Finding"
 #: A film with these alone has no finding.
-_NOT_ABNORMAL = ("Support Devices",)
+_NOT_ABNORMAL = ("support devices",)
 _FROM_OTHERS = "minus the highest score of the other findings"
-_PUBLISHED = {"no finding": ("No Finding", "there is Finding")}
+_PUBLISHED = {"no finding": ("No Finding", "there is Finding"), "normal": ("Normal", "no Normal")}
 #: "published" is the pair of arXiv 2602.22843's evaluation. No report has its words for "No Finding": with the demo's
 #: model it was below chance (AUROC 0.44 on 1,500 test films; eleven other pairs 0.21 to 0.72), while the other findings
 #: told it at 0.89. "default" are the published pairs with that.
@@ -87,7 +91,7 @@ PROMPT_FAMILIES: dict[str, PromptFamily] = {
 
 def _abnormal(labels: Sequence[str]) -> list[str]:
     """Those of `labels` that a film without a finding does not have."""
-    return [label for label in labels if label not in (NO_FINDING, *_NOT_ABNORMAL)]
+    return [label for label in labels if not (tells_normal(label) or plain_name(label) in _NOT_ABNORMAL)]
 
 
 def find_prompts(name: str) -> PromptFamily:
@@ -140,4 +144,5 @@ def unused_pairs(family: PromptFamily, labels: Sequence[str]) -> list[str]:
     """Findings that a file of prompts has a pair for and that are none of `labels`: misspelt, or of other data."""
     if family.name in PROMPT_FAMILIES:
         return []
-    return sorted(set(family.pairs) - {label.lower() for label in labels})
+    asked = {label.lower() for label in labels} | {"no finding" for label in labels if tells_normal(label)}
+    return sorted(set(family.pairs) - asked)

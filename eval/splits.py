@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.schema import DataError
-from eval.benchmarks import Benchmark
+from eval.benchmarks import OWN, Benchmark
 
 _COLUMNS = {
     "zero_shot": ("image", "labels", "patient_id"),
@@ -23,8 +23,6 @@ _COLUMNS = {
 }
 #: A benchmark's split that stands for all splits together (sets that nothing was trained on).
 ALL = "all"
-#: The loader of users' own tables: what it prepared may be any corpus.
-_OWN = "folder"
 
 
 def find_folders(benchmark: Benchmark, data: Path, alone: bool) -> list[Path] | None:
@@ -48,7 +46,7 @@ def names_of_data(folder: Path) -> tuple[str, str]:
     """What a prepared folder is called in names of results, and the dataset that it was prepared from."""
     summary = folder / "summary.json"
     loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
-    name = folder.resolve().name if loader in (None, _OWN) else loader
+    name = folder.resolve().name if loader in (None, OWN) else loader
     return name, loader or name
 
 
@@ -64,7 +62,7 @@ def other_data(benchmark: Benchmark, folders: list[Path]) -> list[str]:
         loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
         if loader in (None, wanted):
             continue
-        if loader != _OWN and wanted != "synthetic":
+        if loader != OWN and wanted != "synthetic":
             raise DataError(f"{folder} was prepared from {loader!r}, but {benchmark.name} is about {wanted!r}")
         notes.append(f"The films were prepared by the loader {loader!r}: they are not those of {wanted!r}.")
     return notes

@@ -19,13 +19,12 @@ from datasets import Dataset
 from torch import Tensor
 
 from data_scripts.prepared.columns import read_column
+from data_scripts.reading.labels import tells_normal
 from data_scripts.schema import DataError
 from eval.settings import MAX_SCORE, MEAN_EMBEDDING, MEAN_SCORE, NONE
 
 #: Those that need the scores of films alone.
 SCORE_RULES = (NONE, MEAN_SCORE, MAX_SCORE)
-#: Labels, in small letters, of a film that shows nothing: one film that does is enough to contradict.
-_OF_NORMAL_FILMS = ("no finding", "normal")
 
 
 def pool_scores(scores: np.ndarray, groups: np.ndarray, rule: str, labels: Sequence[str]) -> np.ndarray:
@@ -37,7 +36,8 @@ def pool_scores(scores: np.ndarray, groups: np.ndarray, rule: str, labels: Seque
     """
     studies = int(groups.max()) + 1
     if rule == MAX_SCORE:
-        signs = np.array([-1 if name.lower() in _OF_NORMAL_FILMS else 1 for name in labels], scores.dtype)
+        # One film that shows something is enough to contradict.
+        signs = np.array([-1 if tells_normal(name) else 1 for name in labels], scores.dtype)
         pooled = np.full((studies, scores.shape[1]), -np.inf, scores.dtype)
         np.maximum.at(pooled, groups, signs * scores)
         return signs * pooled
@@ -50,7 +50,7 @@ def pool_targets(targets: np.ndarray, groups: np.ndarray, labels: Sequence[str])
     """Targets [films, L] (1, 0, NaN where nobody judged) of `labels` as targets [studies, L]: the highest that was
     judged, of normal films the lowest.
     """
-    normal = np.array([name.lower() in _OF_NORMAL_FILMS for name in labels], bool)
+    normal = np.array([tells_normal(name) for name in labels], bool)
     # Whatever loses against what was judged.
     unjudged = np.where(normal, 2.0, -1.0)
     pooled = pool_scores(np.where(np.isnan(targets), unjudged, targets), groups, MAX_SCORE, labels)

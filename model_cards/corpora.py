@@ -88,16 +88,23 @@ def population(curation: dict | None) -> list[str]:
     return sentences
 
 
-def counts_of_folders(folders: list[str]) -> dict[str, int]:
-    """Training records by corpus, from the `summary.json` of prepared folders that are still there."""
+def counts_of_folders(folders: list[str], pairs: int) -> dict[str, int]:
+    """Training pairs by corpus, from the `summary.json` of prepared folders that are all still there.
+
+    Only where they come to the `pairs` that the run was trained on: a subset or mixture of them has other numbers, and
+    so has a folder that was prepared anew. Of a single corpus these are all; of several nothing tells the parts.
+    """
     counts: dict[str, int] = {}
-    for folder in folders:
-        file = Path(folder) / "summary.json"
-        if file.is_file():
-            summary = json.loads(file.read_text())
-            name = summary.get("source") or summary["loader"]
-            counts[name] = counts.get(name, 0) + summary["splits"].get("train", 0)
-    return counts
+    files = [Path(folder) / "summary.json" for folder in folders]
+    if not all(file.is_file() for file in files):
+        return {}
+    for file in files:
+        summary = json.loads(file.read_text())
+        name = summary.get("source") or summary["loader"]
+        counts[name] = counts.get(name, 0) + summary["splits"].get("train", 0)
+    if sum(counts.values()) == pairs:
+        return counts
+    return dict.fromkeys(counts, pairs) if len(counts) == 1 else {}
 
 
 def hub_licence(sources: list[TrainingSource]) -> dict[str, str]:

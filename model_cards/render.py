@@ -52,7 +52,7 @@ def render_base_card(run: FinishedRun, repo: str | None = None, private: bool = 
     assert isinstance(record, PretrainRun)
     check_model(run.results, model_dir, run.outputs)
     config, curation = run.config, read_curation(run.folder)
-    counts = counts_of_folders(record.training_folders)
+    counts = counts_of_folders(record.training_folders, record.corpus_pairs)
     sources = training_sources(config.get("pretraining_sources") or [], counts, curation)
     title = (repo or run.folder.resolve().name).split("/")[-1]
     data = ModelCardData(

@@ -47,7 +47,7 @@ from tests.warm import run_python
 
 LABELS = {0: "Nodule", 1: "Edema", 2: "Mass"}
 STRUCTURES = {0: "heart", 1: "box", 2: "disc"}
-BENCHMARK = Benchmark("findings", 1, "disease_prediction", labels=("Edema", "Nodule"), exposure=("nih_chestxray14",))
+BENCHMARK = Benchmark("findings", 1, "disease_prediction", "siim_acr", labels=("Edema", "Nodule"))
 TEXTS = dict.fromkeys(("patient_id", "record_id"), Value("string"))
 SETTINGS = EvaluationSettings(resamples=30, batch_size=5)
 FILMS = [Image.fromarray(np.random.default_rng(n).integers(0, 256, (70, 60), np.uint8)) for n in range(3)]

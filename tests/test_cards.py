@@ -13,7 +13,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index, model_ind
 
 from eval.records.results import RESULTS, load_results
 from eval.run import main as judge
-from model_cards.corpora import hub_licence, training_sources
+from model_cards.corpora import counts_of_folders, hub_licence, training_sources
 from model_cards.datasets import read_dataset, render_dataset_card
 from model_cards.filling import flops, hours, number, percent
 from model_cards.render import main as render
@@ -111,6 +111,19 @@ def test_the_card_tells_of_training_curation_and_cost(finished):
         assert not (line.startswith("|") and before and not before.startswith("|")), (before, line)
     assert "{{" not in text
     assert "{%" not in text
+
+
+def test_pairs_of_a_corpus_are_those_that_were_trained_on(tmp_path):
+    """Not all of the folder: a subset of it, or a mixture, was."""
+    for name, films in (("a", 900), ("b", 100)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps({"source": name, "splits": {"train": films}}))
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    assert counts_of_folders([a, b], 1000) == {"a": 900, "b": 100}
+    assert counts_of_folders([a], 300) == {"a": 300}
+    assert counts_of_folders([a, b], 300) == {}
+    assert counts_of_folders([a, str(tmp_path / "gone")], 1000) == {}
+    assert counts_of_folders([str(tmp_path / "gone")], 1000) == {}
 
 
 def test_trials_unknown_exposure_and_undefined_figures_are_told(run):

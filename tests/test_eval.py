@@ -390,3 +390,18 @@ def test_no_finding_is_told_by_the_other_findings_under_the_default_prompts():
     assert default.without_others(scores[:, :1], labels[:1]).tolist() == [[0.5], [0.5]]
     assert default.describe("No Finding") == ["minus the highest score of the other findings"]
     assert default.describe("Edema") == ["Edema", "no Edema"]
+
+
+@pytest.mark.parametrize("name", ["No Finding", "No finding", "no_finding", "Normal", "NORMAL"])
+def test_that_nothing_is_found_is_told_by_the_others_whatever_it_is_called(name):
+    default = find_prompts("default")
+    scores = np.array([[0.5, 1.0, -2.0]])
+    assert default.without_others(scores, [name, "Edema", "support_devices"]).tolist() == [[-1.0, 1.0, -2.0]]
+    assert default.describe(name) == ["minus the highest score of the other findings"]
+    assert default.pairs_behind(name, [name, "Edema"]) == ([("Edema", "no Edema")], True)
+    assert find_prompts("report").pair(name)[0] == "The heart and lungs are normal."
+
+
+def test_prompts_are_words_and_not_names_of_columns():
+    assert find_prompts("default").pair("pleural_effusion") == ("pleural effusion", "no pleural effusion")
+    assert find_prompts("published").pair("Normal") == ("Normal", "no Normal")

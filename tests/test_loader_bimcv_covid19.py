@@ -57,6 +57,16 @@ def test_labels(raw):
     assert values(records[NEGATIVE]) == {"COVID-19": 0, "pneumonia": 0, "No Finding": 1}
 
 
+def test_an_unchanged_study_denies_neither_findings_nor_covid(raw):
+    table = next(raw.rglob("labels_SARS-cov-2_nega.tsv"))
+    table.write_text(table.read_text().replace("['normal']", "['unchanged']"))
+    records, _ = read(raw)
+    assert values(records[NEGATIVE]) == {}
+    table.write_text(table.read_text().replace("['unchanged']", "['unchanged', 'pneumonia']"))
+    records, _ = read(raw)
+    assert values(records[NEGATIVE]) == {"pneumonia": 1, "No Finding": 0}
+
+
 def shown(raw, record) -> np.ndarray:
     image, masks = bimcv_covid19.read_image(raw, record, OPTIONS)
     assert masks == {}

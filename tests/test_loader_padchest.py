@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_scripts.loaders import padchest
-from data_scripts.reading.bimcv import parse_cuis, parse_list
+from data_scripts.reading.bimcv import finding_labels, parse_cuis, parse_list
 from data_scripts.schema import DataError, Record, Skipped
 from tests.conftest import load_raw_tree
 
@@ -50,12 +50,34 @@ def test_labels(raw):
     records, _ = read(raw)
     assert values(records["11_00-001-001"]) == {"cardiomegaly": 1, "pleural effusion": 1, "No Finding": 0}
     assert values(records["22_clgbhs"]) == {"cardiomegaly": 0, "pleural effusion": 0, "No Finding": 1}
-    assert values(records["33_clgbhs"]) == {"cardiomegaly": 0, "pleural effusion": 0, "No Finding": 0}
+    assert values(records["33_clgbhs"]) == {}, "a film without value was not judged"
     assert records["33_clgbhs"].flags == ["exclude", "suboptimal_study"]
     assert records["44_clgbhs"].labels == [], "no list: nothing was judged"
     rare, _ = read(raw, replace(OPTIONS, absent_min_count=3))
     assert values(rare["22_clgbhs"]) == {"No Finding": 1}
     assert values(rare["11_00-001-001"])["cardiomegaly"] == 1
+
+
+@pytest.mark.parametrize(
+    ("listed", "labels"),
+    [
+        ("['normal']", {"cardiomegaly": 0, "effusion": 0, "No Finding": 1}),
+        ("['normal', 'unchanged']", {"cardiomegaly": 0, "effusion": 0, "No Finding": 1}),
+        ("['normal', 'cardiomegaly']", {"cardiomegaly": 1, "effusion": 0, "No Finding": 0}),
+        ("['nodule']", {"cardiomegaly": 0, "effusion": 0, "nodule": 1, "No Finding": 0}),
+        # As before: what was there is still there, named or not.
+        ("['cardiomegaly', 'unchanged']", {"cardiomegaly": 1, "No Finding": 0}),
+        ("['unchanged']", {}),
+        ("['exclude']", {}),
+        ("['suboptimal study']", {}),
+        ("['']", {}),
+        ("[]", {}),
+        ("nan", {}),
+    ],
+)
+def test_a_list_that_says_nothing_of_a_finding_does_not_deny_it(listed, labels):
+    found = finding_labels(parse_list(listed), ["cardiomegaly", "effusion"])
+    assert {label.name: label.value for label in found} == labels
 
 
 def test_what_is_skipped(raw):

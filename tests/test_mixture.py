@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from datasets import Dataset
 
 from data_scripts.prepare import PrepareArguments, prepare
+from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.mixture import Mixture, Part, load_mixture, mixed_rows, read_mixture
 from data_scripts.schema import DataError
 from data_scripts.synthetic import SyntheticOptions
 from tests.training import RECIPE
+from train.adapt.films import choose_films
 from train.pretrain.__main__ import main
 
 COLUMNS = ("record_id", "image", "report")
@@ -53,6 +56,28 @@ def test_broken_weights_and_caps_take_a_seeded_sample():
     counts = np.bincount(mixed_rows(1000, Part("a", weight=1.5), seed=(0, 0)))
     assert Counter(counts.tolist()) == {1: 500, 2: 500}
     assert len(mixed_rows(1000, Part("a", weight=1.5, cap=70), seed=(0, 0))) == 70
+
+
+def test_what_is_evaluated_on_counts_every_film_once(tiny_corpus, other_corpus):
+    mixture = Mixture((Part(str(tiny_corpus), weight=3), Part(str(other_corpus), weight=0.5, cap=5)))
+    splits = [load_prepared(str(folder), COLUMNS) for folder in (tiny_corpus, other_corpus)]
+    validation = load_mixture(mixture, "validation", COLUMNS)
+    assert validation["record_id"][:] == [one for part in splits for one in part["validation"]["record_id"]]
+    train = load_mixture(mixture, "train", COLUMNS)
+    assert len(train) == 3 * len(splits[0]["train"]) + 5
+
+
+def test_films_that_a_mixture_repeats_are_held_out_and_counted_once():
+    """Three times each of 40 films of 20 patients: of 8 positive films held out, 24 would have made a point."""
+    ids = [f"f{number}" for number in range(40)] * 3
+    train = Dataset.from_dict({"record_id": ids, "patient_id": [f"p{int(one[1:]) // 2}" for one in ids]})
+    splits = choose_films(train, None, lambda split: np.arange(len(split)), lambda split, rows: True, 1.0, seed=0)
+    held_out = [ids[row] for row in splits.validation_rows]
+    assert len(held_out) == len(set(held_out)) == 8
+    learnt = Counter(ids[row] for row in splits.train_rows)
+    assert not set(held_out) & set(learnt)
+    assert (splits.train_films, splits.train_patients) == (len(learnt), 16) == (32, 16)
+    assert set(learnt.values()) == {3}, "they are learnt as often as the mixture says"
 
 
 def test_a_mixture_trains_and_says_what_is_in_it(tiny_corpus, other_corpus, tmp_path):

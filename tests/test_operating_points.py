@@ -8,11 +8,12 @@ import pytest
 from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_curve
 
+from data_scripts.extraction import NO_FINDING
 from eval.calibration.calibrators import earned_calibration, fit_calibration
 from eval.calibration.coverage import CoverageArguments, measure
 from eval.calibration.operating_points import PointRules, check_points, choose_point, choose_points, choose_with_shares
 from eval.calibration.shares import differ, difference_interval, share_interval
-from eval.prompts import NO_FINDING, find_prompts
+from eval.prompts import find_prompts
 from eval.scores import ZeroShotScores
 from eval.tasks.thresholds import choose_threshold, weighted_roc
 from modeling_chexficient.operating_points_chexficient import OperatingPoints, Share, logit_of, sigmoid

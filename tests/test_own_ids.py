@@ -3,7 +3,7 @@
 import pytest
 
 from data_scripts.loaders import folder
-from data_scripts.own_files.ids import means_nobody
+from data_scripts.own_files.ids import means_nobody, one_spelling
 from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.prepare.__main__ import main
 from data_scripts.schema import DataError
@@ -62,6 +62,32 @@ def test_a_key_in_rows_that_differ_is_refused(tmp_path):
     records, skipped = read(raw, **options)
     assert [one.image_path for one in records] == ["b.png"]
     assert {one.kind for one in skipped} == {"key in several rows", "film without a row"}
+
+
+def test_a_patient_whose_id_is_written_in_two_ways_is_in_one_split(tmp_path):
+    """Exports of two systems, of which one pads with zeros or writes capitals."""
+    raw = tmp_path / "raw"
+    ids = [(f"{number:08d}", str(number)) for number in range(4700, 4720)]
+    ids += [(f"PX{number}", f"px{number}") for number in range(20)]
+    rows = [f"{number}-{place}.png,Clear.,{name}" for number, pair in enumerate(ids) for place, name in enumerate(pair)]
+    for row in rows:
+        film(raw / row.split(",")[0])
+    (raw / "t.csv").write_text("\n".join(["image,report,patient", *rows]) + "\n")
+    options = folder.Options(table="t.csv", report_column="report", patient_column="patient", **SHARES)
+    records = list(folder.read_records(raw, options))
+    assert len(records) == 80
+    owners = {one.image_path: (one.patient_id, one.split) for one in records}
+    assert all(owners[f"{number}-0.png"] == owners[f"{number}-1.png"] for number in range(40))
+    assert len({patient for patient, _ in owners.values()}) == 40
+    assert len({split for _, split in owners.values()}) == 3
+    assert options.notes[0].startswith("80 patient ids are those of 40 patients")
+
+
+def test_ids_of_different_patients_stay_apart():
+    assert one_spelling({"0012": 3, "12": 1, "120": 1, "0": 1, "A1": 2, "A01": 1, "a2": 1}) == {
+        "0012": "0012",
+        "12": "0012",
+    }
 
 
 @pytest.fixture

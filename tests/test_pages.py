@@ -2,9 +2,10 @@
 
 import pytest
 
-from data_scripts.loaders import LOADERS, load_loader
+from data_scripts.loaders import LOADERS, load_loader, sharing_films
 from data_scripts.pages import main, related_corpora
-from eval.benchmarks import BENCHMARKS
+from data_scripts.prepared.overlap import known_overlaps
+from eval.benchmarks import BENCHMARKS, Benchmark
 
 
 def test_every_corpus_has_a_page_that_says_what_its_loader_knows(tmp_path, capsys):
@@ -29,6 +30,33 @@ def test_every_corpus_has_a_page_that_says_what_its_loader_knows(tmp_path, capsy
 def test_the_corpora_that_share_films_are_there_and_agree_with_the_benchmarks():
     for name in LOADERS:
         assert set(related_corpora(load_loader(name).SOURCE)) <= set(LOADERS) - {name}
+        for other in sharing_films(name):
+            assert len(known_overlaps({name, other})) == 1, f"{name} and {other} in one mixture"
     for benchmark in BENCHMARKS.values():
         known = {benchmark.dataset, *related_corpora(load_loader(benchmark.dataset).SOURCE)}
-        assert set(benchmark.exposure) <= known, benchmark.name
+        assert known <= benchmark.exposure, benchmark.name
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "trained_on"),
+    [
+        # RSNA, SIIM-ACR and RANZCR are films of NIH, whichever of its lists they stand in.
+        ("nih_zero_shot", {"rsna_pneumonia", "siim_acr", "ranzcr_clip"}),
+        ("rsna_probe", {"nih_chestxray14", "siim_acr", "ranzcr_clip"}),
+        ("siim_segmentation", {"nih_chestxray14", "rsna_pneumonia"}),
+        # CXR-LT has all films of MIMIC, split anew.
+        ("mimic_retrieval", {"mimic_cxr_jpg", "mimic_r2gen", "cxr_lt_2024", "ms_cxr"}),
+        ("cxr_lt_2024_unseen", {"mimic_cxr_jpg", "mimic_r2gen", "ms_cxr"}),
+        ("ms_cxr_grounding", {"mimic_cxr_jpg", "mimic_r2gen", "cxr_lt_2024"}),
+        ("iu_reports", {"open_i", "iu_r2gen"}),
+        ("chexpert_zero_shot", {"chexpert_plus"}),
+    ],
+)
+def test_a_corpus_that_was_cut_from_the_same_films_was_seen(benchmark, trained_on):
+    assert trained_on <= BENCHMARKS[benchmark].exposure
+    assert not BENCHMARKS[benchmark].exposure & {"padchest", "vindr_cxr", "brax", "folder"}
+
+
+def test_films_of_hospitals_share_nothing_by_the_name_of_their_loader():
+    assert Benchmark("own", 1, "zero_shot", "folder").exposure == frozenset()
+    assert Benchmark("own", 1, "zero_shot", "our_films").exposure == {"our_films"}

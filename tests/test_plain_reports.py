@@ -35,6 +35,43 @@ def test_findings_and_impression(text, sections):
 @pytest.mark.parametrize(
     ("text", "sections"),
     [
+        (
+            "Klinische Angaben: Husten, Pneumonie?\nBefund: Keine Infiltrate.\nBeurteilung: Keine Pneumonie.",
+            ("Keine Infiltrate.", "Keine Pneumonie."),
+        ),
+        (
+            "Fragestellung: Pneumonie? Befund: Herz normal groß. Beurteilung: Unauffällig.",
+            ("Herz normal groß.", "Unauffällig."),
+        ),
+        ("Klinische Angaben: Husten.\n\nHerz normal.\n\nBeurteilung: Normal.", ("Herz normal.", "Normal.")),
+        ("Befund: Tubus. Empfehlung: CT.\nNachtrag: Rundherd.", ("Tubus. Empfehlung: CT.", "Rundherd.")),
+        (
+            "RENSEIGNEMENTS CLINIQUES : pneumopathie ?\nRÉSULTATS : Pas d'épanchement.\nCONCLUSION : Normal.",
+            ("Pas d'épanchement.", "Normal."),
+        ),
+        ("DATOS CLÍNICOS: tos.\nHALLAZGOS: Sin infiltrados.\nIMPRESIÓN: Normal.", ("Sin infiltrados.", "Normal.")),
+        ("Datos clinicos: tos.\nDescripcion: Sin derrame.\nConclusion: Normal.", ("Sin derrame.", "Normal.")),
+        (
+            "Indicação clínica: tosse.\nAchados: Derrame à direita.\nConclusão: Derrame.",
+            ("Derrame à direita.", "Derrame."),
+        ),
+        (
+            "Quesito clinico: polmonite?\nReferto: Non versamento.\nConclusioni: Normale.",
+            ("Non versamento.", "Normale."),
+        ),
+        (
+            "Klinische gegevens: hoest.\nVerslag: Geen infiltraat.\nConclusie: Normaal.",
+            ("Geen infiltraat.", "Normaal."),
+        ),
+    ],
+)
+def test_the_question_asked_is_no_finding_in_other_languages_either(text, sections):
+    assert parse_plain_report(text) == sections
+
+
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
         ("FINDINGS:\nLUNGS: Clear.\nPLEURA: Effusion.\n\nIMPRESSION: ok", ("LUNGS: Clear.\nPLEURA: Effusion.", "ok")),
         ("FINDINGS: Pneumothorax.\nLATERAL VIEW: Effusion.", ("Pneumothorax.\nLATERAL VIEW: Effusion.", "")),
         ("FINDINGS:\nTUBES/LINES: None.\nOTHER: Rib.", ("TUBES/LINES: None.\nOTHER: Rib.", "")),

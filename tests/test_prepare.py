@@ -318,6 +318,43 @@ def test_a_skipped_film_is_tried_again_when_it_was_mended(raw, tmp_path):
     assert prepare("folder", arguments(raw, out), OPTIONS)["written"] == 12
 
 
+def test_a_film_that_was_exported_anew_is_read_anew(raw, tmp_path):
+    """Under the same name and with the same size, as uncompressed films have; the other shards stay."""
+    for number in range(12):
+        Image.fromarray(np.full((60, 60), 40 + number, np.uint8)).save(raw / f"{number}.bmp")
+    table = (raw / "t.csv").read_text().replace(".png", ".bmp")
+    (raw / "t.csv").write_text(table)
+    for path in raw.glob("*.png"):
+        path.unlink()
+    out, options = tmp_path / "out", replace(OPTIONS, validation_share=0.0, test_share=0.0)
+    prepare("folder", arguments(raw, out, rows_per_shard=2, skip_bad=False), options)
+    made = {path.name: path.stat().st_mtime_ns for path in (out / "data").iterdir()}
+    inverted = np.full((60, 60), 255 - 43, np.uint8)
+    Image.fromarray(inverted).save(raw / "3.bmp")
+    prepare("folder", arguments(raw, out, rows_per_shard=2, skip_bad=False), options)
+    assert np.asarray(rows_of(out)["own/3.bmp"]["image"]).max() == 255 - 43
+    changed = [path.name for path in (out / "data").iterdir() if path.stat().st_mtime_ns != made[path.name]]
+    assert changed == ["train-00001-of-00006.parquet"]
+
+
+def test_a_mask_that_was_drawn_anew_is_read_anew(raw, tmp_path):
+    mask = np.zeros((60, 60), np.uint8)
+    for number in range(12):
+        Image.fromarray(np.full((60, 60), 40 + number, np.uint8)).save(raw / f"{number}.png")
+    (raw / "masks").mkdir()
+    Image.fromarray(mask).save(raw / "masks" / "0.bmp")
+    lines = (raw / "t.csv").read_text().splitlines()
+    rows = [f"{line},{'masks/0.bmp' if number == 0 else ''}" for number, line in enumerate(lines[1:])]
+    (raw / "t.csv").write_text("\n".join([f"{lines[0]},lung", *rows]) + "\n")
+    out, options = tmp_path / "out", replace(OPTIONS, mask_columns=["lung"])
+    prepare("folder", arguments(raw, out), options)
+    assert np.asarray(rows_of(out)["own/0.png"]["masks"][0]["image"]).max() == 0
+    mask[20:40, 20:40] = 255
+    Image.fromarray(mask).save(raw / "masks" / "0.bmp")
+    prepare("folder", arguments(raw, out), options)
+    assert np.asarray(rows_of(out)["own/0.png"]["masks"][0]["image"]).max() == 255
+
+
 def test_files_that_cannot_be_opened_are_named(raw, tmp_path, monkeypatch):
     def refuse(path, *how):
         if path.name == "3.png":

@@ -152,6 +152,14 @@ def test_predict_writes_a_table_of_studies(base, tmp_path):
     expected = [(scores[0] + scores[2]) / 2, scores[1], scores[0]]
     np.testing.assert_allclose(studies["logit_difference_edema"], expected, rtol=1e-5)
     assert read_job(tmp_path / "scores.studies.parquet")["study_rule"] == "mean_score"
+    # Two patients' studies of one name are two.
+    table.assign(patient=["x", "x", "y", "y", "x"]).to_csv(tmp_path / "films.csv", index=False)
+    with pytest.raises(SystemExit):
+        predict([*words, str(tmp_path / "films.csv")])
+    apart = pd.read_parquet(tmp_path / "scores.studies.parquet")
+    assert apart["patient"].tolist() == ["x", "x", "y", "x"]
+    assert (apart["study"].tolist(), apart["films"].tolist()) == (["07", "8", "07", "5"], [1, 1, 1, 1])
+    np.testing.assert_allclose(apart["logit_difference_edema"], scores[[0, 1, 2, 4]], rtol=1e-5)
     out.unlink()
     with pytest.raises(SystemExit, match="does not tell studies: give a table with the columns path and study"):
         predict([*words, str(tmp_path)])

@@ -121,6 +121,10 @@ def test_the_vocabulary_is_of_training_reports_and_iu_counts_a_study_once():
     assert (texts.convention, texts.vocabulary) == (IU, {"edema", "."})
     (texts,) = chosen_conventions(["r2gen"], "mimic_r2gen", train)
     assert (texts.convention, texts.vocabulary) == (MIMIC, {"."})
+    # Hospitals count the studies of each patient from 1.
+    counted = Dataset.from_dict({"report": ["Edema."] * 3, "patient_id": [*"xyz"], "study_id": ["1"] * 3})
+    (texts,) = chosen_conventions(["r2gen"], "iu_r2gen", counted)
+    assert texts.vocabulary == {"edema", "."}
 
 
 def test_what_cannot_be_had_is_refused():

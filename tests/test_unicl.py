@@ -100,6 +100,12 @@ def test_two_processes_have_the_loss_and_gradients_of_one_matrix(tmp_path):
         ({"Edema": 1, "No Finding": 0}, "Chest X-ray with Edema."),
         ({"Edema": 0, "Mass": 0}, "Chest X-ray with no finding."),
         ({"No Finding": 1}, "Chest X-ray with no finding."),
+        # Normal films of all corpora are one class, however they name it.
+        ({"Normal": 1, "Edema": 0}, "Chest X-ray with no finding."),
+        ({"no_finding": 1}, "Chest X-ray with no finding."),
+        ({"No finding": 1, "Edema": 1}, "Chest X-ray with Edema."),
+        ({"Normal": 0}, None),
+        ({"pleural_effusion": 1}, "Chest X-ray with pleural effusion."),
         ({"Edema": 0, "Mass": -1}, None),
         ({"No Finding": 0}, None),
         ({}, None),

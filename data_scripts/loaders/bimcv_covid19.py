@@ -20,7 +20,7 @@ from PIL import Image
 from data_scripts.films import files
 from data_scripts.films.files import open_image
 from data_scripts.reading.ages import parse_age
-from data_scripts.reading.bimcv import clean, common_labels, finding_labels, flags, parse_cuis, parse_list
+from data_scripts.reading.bimcv import clean, common_labels, finding_labels, flags, parse_cuis, parse_list, tells_absent
 from data_scripts.reading.loader_options import PatientSplit
 from data_scripts.reading.matching import films_below, is_second
 from data_scripts.reading.tables import read_table, require_columns, rows_of
@@ -41,7 +41,8 @@ SOURCE = Source(
         "MONOCHROME1. A film without a sidecar is skipped, since its polarity is unknown.",
         "The view in the file name is not reliable: the publishers list laterals called frontal.",
         "The label COVID-19 is what the report says (UMLS C5203670 present, C5203671 uncertain), not the PCR test.",
-        "A finding that is not listed was not mentioned: common findings then count as absent.",
+        "A finding that is not listed was not mentioned: common findings then count as absent, but not beside "
+        "`unchanged`, which leaves out what an earlier report told. A list without findings and `normal` gives none.",
         "Sessions may have several films and one report, or a CT alone: such sessions are listed as skipped.",
         "Some films are burned in, cropped or of another body part.",
         "No number of films is expected: the iterations differ and grew.",
@@ -130,10 +131,10 @@ def _labels(row: dict[str, str], listed: list[str] | None, common: list[str]) ->
         return []
     concepts = parse_cuis(row["LabelCUIS"])
     covid = 1 if COVID_CONCEPT in concepts else -1 if UNCERTAIN_CONCEPT in concepts else 0
-    labels = finding_labels([name for name in listed if not _is_covid(name)], common)
+    labels = [label for label in finding_labels(listed, common) if not _is_covid(label.name)]
     if covid:
         labels = [label for label in labels if label.name != "No Finding"] + [Label("No Finding", 0)]
-    return [Label(COVID, covid), *labels]
+    return [Label(COVID, covid), *labels] if covid or tells_absent(listed) else labels
 
 
 def _read_sidecar(path: Path) -> dict[str, dict]:

@@ -37,7 +37,8 @@ SOURCE = Source(
         "comes from translations made elsewhere, which --translations takes.",
         "About a quarter of the label lists are by physicians, the rest by a network that read the reports "
         "(column MethodLabel).",
-        "A finding that is not listed was not mentioned: common findings then count as absent.",
+        "A finding that is not listed was not mentioned: common findings then count as absent, but not beside "
+        "`unchanged`, which leaves out what an earlier report told. A list without findings and `normal` gives none.",
         "Films of studies labelled `exclude` or `suboptimal study` are kept and flagged.",
         "Films of header polarity MONOCHROME1 carry the flag `monochrome1`. torchxrayvision does not invert them, and "
         "neither is done here by default: look at some before training on them (--invert_monochrome1).",

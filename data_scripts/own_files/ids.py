@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 #: What anonymising programs and clerks write for all patients alike.
@@ -22,6 +22,24 @@ MOST, MANY = 0.5, 10
 def means_nobody(patient: str) -> bool:
     """Whether an id of a patient is a word such as ANONYMOUS, or a row of zeros."""
     return _NOBODY.fullmatch(patient.strip(" _<>[]()^")) is not None or not patient.strip(" _<>[]()^")
+
+
+def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
+    """The most frequent spelling of each id that is written in several ways: with leading zeros and without, or in
+    small and in capital letters. Exports of two systems differ in these.
+
+    Args:
+        counts: films by id.
+    """
+    spellings = defaultdict(list)
+    for name in counts:
+        spellings[name.lstrip("0") if name.isdigit() else name.casefold()].append(name)
+    return {
+        name: max(sorted(names), key=lambda one: counts[one])
+        for names in spellings.values()
+        for name in names
+        if len(names) > 1
+    }
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,7 @@ class Owners:
         owners = list(owners)
         patients = Counter(owner.patient for owner in owners if owner.patient)
         self.nobody = set() if keep_ids else {name for name in patients if means_nobody(name)}
+        self.spelling = one_spelling({name: count for name, count in patients.items() if name not in self.nobody})
         studies = Counter(owner.study for owner in owners if owner.study)
         most = max(MOST * len(owners), MANY - 1)
         self.no_study = set() if keep_ids else {name for name, count in studies.items() if count > most}
@@ -72,6 +91,11 @@ class Owners:
                 "are kept together by study (--patient_column or --patient_pattern give patients, --keep_patient_ids "
                 "takes it for one)"
             )
+        if self.spelling:
+            notes.append(
+                f"{len(self.spelling):,} patient ids are those of {len({*self.spelling.values()}):,} patients, written "
+                "with and without leading zeros, or in small and in capital letters: each counts as one"
+            )
         if self.no_study:
             notes.append("one study id is that of most films and is not used (--keep_patient_ids takes it for one)")
         unknown = sum(not self.settle(owner).patient for owner in owners)
@@ -83,11 +107,13 @@ class Owners:
         return notes
 
     def _without_nobody(self, owner: Owner) -> Owner:
-        patient = "" if owner.patient in self.nobody else owner.patient
+        patient = "" if owner.patient in self.nobody else self.spelling.get(owner.patient, owner.patient)
         return replace(owner, patient=patient, study="" if owner.study in self.no_study else owner.study)
 
     def settle(self, owner: Owner) -> Owner:
-        """The owner without ids that mean nobody; a patient who is unknown is the only one of the study, if any."""
+        """The owner without ids that mean nobody, and the patient in one spelling; a patient who is unknown is the only
+        one of the study, if any.
+        """
         owner = self._without_nobody(owner)
         known = (
             {(member.patient, member.patient_in_header) for member in self.of_study[owner.study]} if owner.study else ()

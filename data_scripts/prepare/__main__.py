@@ -4,9 +4,9 @@
     python -m data_scripts.prepare folder --raw DIR --out DIR --table films.csv --report_column report
     python -m data_scripts.prepare synthetic --out DIR --image_size 112
 
-The records are listed first, cut into shards, and every shard becomes one Parquet file; a shard that is complete is
-not made again, so an interrupted preparation goes on where it stopped. Everything read is either written or listed
-with its reason.
+The records are listed first, cut into shards, and every shard becomes one Parquet file; a shard that is complete is not
+made again while its films stay as they are, so an interrupted preparation goes on where it stopped. Everything read is
+either written or listed with its reason.
 
 Several hosts share the work with `--num_shards N --shard_index 0` to `N-1` (all other arguments equal). On one file
 system they name the same `--out`, and the last to end writes card and summary. Otherwise each host names a folder of

@@ -25,7 +25,7 @@ from data_scripts.child_processes import end_with_parent
 from data_scripts.features import FEATURES
 from data_scripts.prepare.rows import COUNTED, Job, Rows, make_rows
 from data_scripts.progress import progress
-from data_scripts.schema import DataError, Skipped, is_file, record_from_json
+from data_scripts.schema import DataError, Record, Skipped, is_file, record_from_json
 
 #: How many problems an error names.
 SHOWN_PROBLEMS = 10
@@ -56,6 +56,22 @@ class Shard:
     def fingerprints(self) -> Path:
         return self.listing.with_suffix(".fingerprints.parquet")
 
+    def records(self) -> list[Record]:
+        with self.listing.open() as lines:
+            return list(map(record_from_json, lines))
+
+    def files_state(self, raw: Path) -> str:
+        """Hash of the paths, sizes and times of modification of its films and masks: other ones make other rows."""
+        digest = hashlib.sha256()
+        for path in (path for record in self.records() for path in record.files):
+            try:
+                status = (raw / path).stat()
+                state = f"{status.st_size} {status.st_mtime_ns}"
+            except (OSError, ValueError):
+                state = "missing"
+            digest.update(f"{path}\0{state}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
     def is_complete(self) -> bool:
         """Whether the outcome is there, and the Parquet file it tells of unless all records were skipped."""
         if not self.outcome.is_file():
@@ -64,7 +80,8 @@ class Shard:
         return outcome["rows"] == 0 or (self.target.is_file() and self.target.stat().st_size == outcome["bytes"])
 
     def is_current(self, raw: Path, skip_bad: bool) -> bool:
-        """Whether it is complete, nothing that was skipped is to be tried again and no broken film to be skipped.
+        """Whether it is complete, of the films as they are now, nothing that was skipped is to be tried again and no
+        broken film to be skipped.
 
         A skipped record is tried again where bad records are not to be skipped, and where one of its files has appeared
         since (its change time tells, which unlike the time of modification cannot be older).
@@ -74,12 +91,14 @@ class Shard:
         outcome = json.loads(self.outcome.read_text())
         if skip_bad and outcome["broken"]:
             return False
+        # Early versions did not note them.
+        if "files" in outcome and outcome["files"] != self.files_state(raw):
+            return False
         skipped = {skip["key"] for skip in outcome["skipped"]}
         if not skipped or not skip_bad:
             return not skipped
         made = self.outcome.stat().st_mtime_ns
-        with self.listing.open() as lines:
-            records = [record for record in map(record_from_json, lines) if record.record_id in skipped]
+        records = [record for record in self.records() if record.record_id in skipped]
         files = [raw / path for record in records for path in record.files]
         return not any(is_file(path) and path.stat().st_ctime_ns > made for path in files)
 
@@ -92,7 +111,7 @@ def describe_problems(skipped: list[Skipped]) -> str:
 
 
 def run_shards(shards: list[Shard], job: Job, num_workers: int, skip_bad: bool) -> None:
-    """Make all shards that are not complete yet, or whose skipped records may be mended.
+    """Make all shards that are not complete yet, whose films changed since, or whose skipped records may be mended.
 
     Raises:
         DataError: a record cannot be used and `skip_bad` is not set; complete shards stay complete.
@@ -105,7 +124,7 @@ def run_shards(shards: list[Shard], job: Job, num_workers: int, skip_bad: bool) 
         with closing(_in_order(job, chunks, num_workers)) as made:
             for shard in todo:
                 count = -(-sizes[shard] // CHUNK)
-                _write_shard(shard, itertools.islice(made, count), skip_bad, bar)
+                _write_shard(shard, itertools.islice(made, count), Path(job.raw), skip_bad, bar)
 
 
 def _count_lines(path: Path) -> int:
@@ -139,7 +158,9 @@ def _in_order(job: Job, chunks: Iterator[list[str]], num_workers: int) -> Iterat
         pool.shutdown(cancel_futures=True)
 
 
-def _write_shard(shard: Shard, made: Iterator[Rows], skip_bad: bool, bar: tqdm) -> None:
+def _write_shard(shard: Shard, made: Iterator[Rows], raw: Path, skip_bad: bool, bar: tqdm) -> None:
+    # Before any of them is read: one that changes meanwhile is read again next time.
+    files = shard.files_state(raw)
     temporary = shard.target.with_suffix(".tmp")
     counts = {name: Counter() for name in COUNTED}
     skipped, fingerprints = [], []
@@ -156,7 +177,12 @@ def _write_shard(shard: Shard, made: Iterator[Rows], skip_bad: bool, bar: tqdm) 
     if skipped and not skip_bad:
         temporary.unlink(missing_ok=True)
         raise DataError(describe_problems(skipped))
-    outcome = {"split": shard.split, "rows": writer.rows, "skipped": [dataclasses.asdict(skip) for skip in skipped]}
+    outcome = {
+        "split": shard.split,
+        "rows": writer.rows,
+        "files": files,
+        "skipped": [dataclasses.asdict(skip) for skip in skipped],
+    }
     # `load_dataset` fails on a file without rows.
     if writer.rows:
         if fingerprints:

@@ -8,6 +8,8 @@ parts:
     cap: 20000               # and never more than so many
   - folder: data/own
     weight: 3                # every pair three times
+
+Weights and caps are of the training split: what is evaluated on counts every film once.
 """
 
 from __future__ import annotations
@@ -120,7 +122,7 @@ def mixed_rows(count: int, part: Part, seed: tuple[int, ...]) -> np.ndarray:
 def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Dataset:
     """The split of all parts, one after the other; parts without the split are passed over.
 
-    Of the training split, the mixture's `subset` alone.
+    Of the training split with weights and caps, and the mixture's `subset` alone; of other splits every pair once.
 
     Raises:
         DataError: a folder is no prepared dataset (see `load_prepared`), none has the split, or the subset has ids that
@@ -131,8 +133,9 @@ def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Data
         splits = load_prepared(part.folder, columns)
         if split in splits:
             # By the place in the list, so that a folder may be moved.
-            rows = mixed_rows(len(splits[split]), part, (mixture.seed, number))
-            loaded.append(splits[split].select(rows))
+            seed = mixture.seed, number
+            whole = splits[split]
+            loaded.append(whole.select(mixed_rows(len(whole), part, seed)) if split == "train" else whole)
     if split == "train":
         for warning in known_overlaps(loaders_of(mixture.folders)):
             warnings.warn(f"parts of the mixture share films: {warning}", stacklevel=2)

@@ -20,12 +20,15 @@ from pathlib import Path
 import pandas as pd
 from transformers import HfArgumentParser
 
+from data_scripts.loaders import sharing_films
 from data_scripts.prepared.duplicates import exact_groups, near_pairs, read_fingerprints
 from data_scripts.schema import DataError
 
 _FROM_NIH = ("rsna_pneumonia", "siim_acr", "ranzcr_clip")
 _MASKED = ("nih_chestxray14", "chexpert_plus", "mimic_cxr_jpg", "padchest", "vindr_cxr", "candid_ptx")
-#: Pairs of loaders whose corpora share films, patients or reports, as their publishers say.
+#: What is said of pairs that the loaders know (`Source.shares_films_with`) and that have no words of their own.
+_SHARED = "they share films or patients, or took them from one corpus: their splits are not the same"
+#: In other words, pairs of loaders whose corpora share films, patients or reports, as their publishers say.
 KNOWN_OVERLAPS = {
     ("nih_chestxray14", "rsna_pneumonia"): "the RSNA films are films of NIH ChestX-ray14 under other ids",
     ("nih_chestxray14", "siim_acr"): "the SIIM-ACR films were taken from NIH ChestX-ray14",
@@ -83,8 +86,15 @@ def find_overlaps(folders: list[Path], exact_only: bool = False) -> pd.DataFrame
 
 
 def known_overlaps(sources: set[str]) -> list[str]:
-    """Warnings for the corpora (names of loaders) that are used together."""
-    return [f"{a} and {b}: {why}" for (a, b), why in KNOWN_OVERLAPS.items() if {a, b} <= sources]
+    """Warnings for the corpora (names of loaders) that are used together, by what their loaders say of each other."""
+    told = {frozenset(pair): (pair, why) for pair, why in KNOWN_OVERLAPS.items()}
+    pairs = map(frozenset, combinations(sorted(sources), 2))
+    found = [told.get(pair) or (sorted(pair), _SHARED) for pair in pairs if pair in told or _share_films(*pair)]
+    return [f"{a} and {b}: {why}" for (a, b), why in found]
+
+
+def _share_films(first: str, second: str) -> bool:
+    return first in sharing_films(second) or second in sharing_films(first)
 
 
 def main(arguments: list[str] | None = None) -> None:

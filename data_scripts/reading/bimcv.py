@@ -64,19 +64,29 @@ def common_labels(cells: Iterable[str], min_count: int) -> list[str]:
     return sorted(name for name, count in counts.items() if count >= min_count and name not in _NO_FINDINGS)
 
 
-def finding_labels(listed: list[str] | None, common: Sequence[str]) -> list[Label]:
-    """The listed findings as present, the rest of `common` as absent, and "No Finding" for a normal study.
+def tells_absent(listed: Sequence[str]) -> bool:
+    """Whether a finding that a list does not name was not there.
 
-    Nothing where the study has no list.
+    It says nothing of that beside "unchanged", which leaves out what an earlier report told, and where it holds no
+    finding and not "normal" either: that nobody found anything is said by that word alone.
+    """
+    present = [name for name in listed if name not in _NO_FINDINGS]
+    return "unchanged" not in listed if present else "normal" in listed
+
+
+def finding_labels(listed: list[str] | None, common: Sequence[str]) -> list[Label]:
+    """The listed findings as present, the rest of `common` as absent where the list tells that (`tells_absent`), and
+    "No Finding" for a normal study.
+
+    Nothing where the study has no list, or one that says nothing of findings.
     """
     if listed is None:
         return []
     present = {name for name in listed if name not in _NO_FINDINGS}
-    names = sorted({*common, *present})
-    return [
-        *(Label(name, int(name in present)) for name in names),
-        Label("No Finding", int("normal" in listed and not present)),
-    ]
+    if not present and "normal" not in listed:
+        return []
+    names = sorted({*common, *present} if tells_absent(listed) else present)
+    return [*(Label(name, int(name in present)) for name in names), Label("No Finding", int(not present))]
 
 
 def flags(listed: list[str] | None) -> list[str]:

@@ -24,6 +24,9 @@ CHEXPERT_LABELS = (
     "Support Devices",
 )
 
+#: Names, as `plain_name` has them, of the label that a film shows nothing, in corpora and hospitals.
+_NORMAL = frozenset(("no finding", "no findings", "no abnormality", "no abnormalities", "normal", "healthy"))
+
 _BINARY = {"1": 1, "1.0": 1, "0": 0, "0.0": 0}
 #: What a cell may hold under each encoding. None: nobody judged the finding, so there is no label.
 ENCODINGS: dict[str, dict[str, int | None]] = {
@@ -33,6 +36,16 @@ ENCODINGS: dict[str, dict[str, int | None]] = {
     "binary": _BINARY,
     "yes_no": {"YES": 1, "NO": 0},
 }
+
+
+def plain_name(name: str) -> str:
+    """The name of a label in small letters, with single spaces for "_" and any others."""
+    return " ".join(name.lower().replace("_", " ").split())
+
+
+def tells_normal(name: str) -> bool:
+    """Whether a label says of a film that nothing is found: "No Finding", "no_finding", "Normal"."""
+    return plain_name(name) in _NORMAL
 
 
 def parse_label(text: str, encoding: str = "chexpert") -> int | None:

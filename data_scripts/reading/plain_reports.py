@@ -2,7 +2,8 @@
 
 Otherwise than by the official rules for MIMIC-CXR (`data_scripts.reading.sections`), a sub-header that is not known
 (LUNGS:, LATERAL VIEW:) stays inside its section, and sections that come twice, and addenda, are joined in order.
-History, indication, technique, comparison, signatures and letterheads never become findings.
+History, indication, technique, comparison, signatures and letterheads never become findings. Headers are those of
+`data_scripts.reading.report_headers`, in seven languages.
 """
 
 from __future__ import annotations
@@ -11,63 +12,9 @@ import re
 from collections.abc import Iterator
 
 from data_scripts.reading.blanks import cell
+from data_scripts.reading.report_headers import AMBIGUOUS, SECTION_OF
 from data_scripts.reading.report_words import says_nothing
 
-#: Headers by the section they begin, in small letters. "context" says why and how the film was taken and what it was
-#: compared with; "letter" says whose it is and who wrote it.
-_HEADERS = {
-    "findings": (
-        *("findings", "finding", "report", "result", "results", "observations", "description", "body of report"),
-        *("radiographic findings", "radiological findings", "reference findings", "other findings"),
-        *("additional findings", "incidental findings"),
-        *("findins", "findindgs", "findgings", "findngs", "findnings", "finidngs"),
-    ),
-    "impression": (
-        *("impression", "impressions", "conclusion", "conclusions", "opinion", "summary", "interpretation"),
-        *("findings and impression", "findings/impression", "findings / impression", "impression and findings"),
-        *("impression/findings", "final impression", "radiological impression", "radiologic impression"),
-        *("impresson", "imprression", "imoression", "impressoin", "imprssion", "impresion", "imperssion"),
-    ),
-    "context": (
-        *("history", "clinical history", "clinical information", "clinical info", "clinical details", "clinical data"),
-        *("clinical indication", "clinical notes", "clinical note", "clinical question", "clinical diagnosis"),
-        *("clinical", "clinical history and indication", "history/indication", "indication/history"),
-        *("past medical history", "medical history", "patient history", "history of present illness", "pmh", "hpi"),
-        *("indication", "indications", "reason", "reason for exam", "reason for examination", "reason for study"),
-        *("reason for test", "reason for request", "reason for visit", "complaint", "complaints", "chief complaint"),
-        *("symptoms", "signs and symptoms", "presenting complaint", "provisional diagnosis", "admitting diagnosis"),
-        *("preoperative diagnosis", "request", "query", "hx", "pfi", "examination", "exam", "exam type", "study"),
-        *("type of examination", "type of exam", "procedure", "technique", "comparison", "comparisons", "compared to"),
-        *("comparison exam", "comparison film", "comparison study", "comparison studies", "prior study", "priors"),
-        *("prior studies", "prior findings", "previous findings", "prior impression", "previous impression"),
-        *("comparision", "comparsion", "comparrison", "comparisions", "contrast", "radiation dose", "dose", "views"),
-        *("recommendation", "recommendations", "recommendation(s)", "wet read", "wetread", "notification"),
-        *("communication", "critical results", "critical result", "quality", "image quality"),
-    ),
-    "addendum": ("addendum", "addenda", "final addendum"),
-    # What follows has no header yet.
-    "before": ("original report", "final report", "preliminary report"),
-    "letter": (
-        *("patient", "patient name", "name", "pt", "pt name", "patient id", "mrn", "medical record number", "dob"),
-        *("date of birth", "birth date", "age", "sex", "gender", "age/sex", "accession", "accession number"),
-        *("accession #", "accession no", "acc", "acc #", "exam date", "date of exam", "date of examination", "date"),
-        *("study date", "date of service", "ordering physician", "ordering provider", "referring physician"),
-        *("referring doctor", "referrer", "physician", "requesting physician", "attending", "attending physician"),
-        *("radiologist", "reading radiologist", "reading location", "location", "ward", "department", "hospital"),
-        *("facility", "report status", "status", "cc", "technologist", "radiographer", "address", "phone", "fax"),
-        *("attestation", "teaching physician statement", "signature", "signed", "dictated", "transcribed", "author"),
-    ),
-}
-_SECTION_OF = {header: section for section, headers in _HEADERS.items() for header in headers}
-#: Within findings or an impression these are words of the text: "Location: right upper lobe".
-_AMBIGUOUS = frozenset(
-    (
-        *("study", "views", "dose", "contrast", "quality", "image quality", "request", "query", "reason", "clinical"),
-        *("procedure", "priors", "complaint", "complaints", "symptoms", "recommendation", "recommendations"),
-        *("recommendation(s)", "patient", "name", "pt", "age", "sex", "gender", "acc", "acc #", "date", "physician"),
-        *("attending", "location", "ward", "department", "hospital", "facility", "status", "address", "phone", "fax"),
-    )
-)
 #: A header in capitals, or of few words, that holds one of these begins that section; the first that fits decides.
 _WORDS = {
     re.compile(r"\b(?:prior|previous) (?:report|stud|exam|film|chest|radiograph|ct|x-?ray)"): "context",
@@ -89,7 +36,7 @@ _ANATOMY = re.compile(
 _VIEWS = re.compile(r"\b(?:chest|portable|radiographs?|x-?rays?|cxr|views?|pa|ap|lateral|frontal|upright|supine)\b")
 
 _DECORATION = r"[ \t*_#=>\[\]<•-]*(?:\d{1,2}[.)][ \t]*)?"
-_LONGEST_FIRST = sorted(_SECTION_OF, key=len, reverse=True)
+_LONGEST_FIRST = sorted(SECTION_OF, key=len, reverse=True)
 _NAMES = "|".join(re.escape(header).replace(r"\ ", r"[ \t]+") for header in _LONGEST_FIRST)
 _CAPITALS = "|".join(re.escape(header.upper()).replace(r"\ ", r"[ \t]+") for header in _LONGEST_FIRST)
 _SUBHEADS = "LUNGS?|HEART|PLEURA|MEDIASTINUM|CARDIOMEDIASTINAL SILHOUETTE|BONES|OSSEOUS STRUCTURES"
@@ -100,7 +47,7 @@ _AT_LINE = (
         rf"{_DECORATION}(?P<addendum>(?i:addendum|end of addendum)\b[^:\n]{{0,50}})(?:{_COLON}|$)", re.MULTILINE
     ),
     # Any with a colon; whether it is known is asked later.
-    re.compile(rf"{_DECORATION}([A-Za-z][A-Za-z0-9 ()/,&#'.-]{{0,58}}?){_COLON}"),
+    re.compile(rf"{_DECORATION}([^\W\d_][\w ()/,&#'’.-]{{0,58}}?){_COLON}"),
     # A known one that has the line for itself, or a dash.
     re.compile(rf"{_DECORATION}((?=[A-Z])(?i:{_NAMES}))(?:[ \t*_=\]-]*$|[ \t]*[-–—]{{1,2}}(?=\s))", re.MULTILINE),
 )
@@ -137,7 +84,11 @@ _SENTENCE_END = (".", "!", "?")
 #: A paragraph without a header speaks of the film: not the rest of a history.
 _OF_THE_FILM = re.compile(
     r"(?i)\b(?:lungs|heart|cardiac|cardio\w+|mediastin\w+|pleural|hil(?:a|ar|um)|hemi?diaphragms?|diaphragms?|costophrenic"
-    r"|trachea|silhouette|vasculature|there (?:is|are)|no evidence|unremarkable|normal|clear|aerated|no acute)\b"
+    r"|trachea|silhouette|vasculature|there (?:is|are)|no evidence|unremarkable|normal\w*|clear|aerated|no acute"
+    # German, French, Spanish, Portuguese, Italian, Dutch.
+    r"|lungen?\w*|herz\w*|pleura\w*|zwerchfell\w*|infiltrat\w*|erguss|keine?|unauffällig\w*|poumons?|c(?:œ|oe)ur"
+    r"|médiastin\w*|épanchements?|aucune?|pulm[oó]n\w*|corazón|coração|derrames?|silueta|silhueta|polmon\w*|cuore"
+    r"|versament\w*|longen|hart\w*|geen)\b"
 )
 
 
@@ -207,8 +158,8 @@ def _section_of(written: str, current: str) -> tuple[str | None, str]:
         return "letter", ""
     if "addendum" in name and re.match("addendum|end of", name):
         return ("letter" if re.search(r"\bends?\b", name) else "addendum"), ""
-    if name in _SECTION_OF:
-        return (None if current in _TEXT and name in _AMBIGUOUS else _SECTION_OF[name]), name
+    if name in SECTION_OF:
+        return (None if current in _TEXT and name in AMBIGUOUS else SECTION_OF[name]), name
     is_capitals = written == written.upper()
     if is_capitals or len(name.split()) <= _MOST_WORDS:
         for words, section in _WORDS.items():

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from data_scripts.reading.labels import tells_normal
 from data_scripts.schema import DataError, Label
 
 _SENTENCES = {
@@ -69,7 +70,6 @@ _OWN_SENTENCES = {
     },
 }
 _WORDING = {"support devices": "a support device"}
-_NO_FINDING = "no finding"
 
 #: Spans taken out to protect patients: `___` in MIMIC-CXR, `XXXX` in Open-I.
 _REMOVED_SPAN = re.compile(r"(?<![A-Za-z_])(?:X{4,}|_{3})(?![A-Za-z_])")
@@ -119,7 +119,7 @@ def synthesise_report(
 ) -> str:
     """One sentence a label, in the order of `labels`; a single sentence where nothing is found.
 
-    The label "No Finding" never makes a sentence by itself. Without labels the text is empty.
+    The label "No Finding", or "Normal", never makes a sentence by itself. Without labels the text is empty.
 
     Args:
         labels: 1 present, 0 absent, -1 uncertain.
@@ -131,10 +131,10 @@ def synthesise_report(
         ValueError: both numbers are given, or a negative one.
     """
     chooser = random.Random(f"{seed}/{record_id}")
-    normal = any(label.name.lower() == _NO_FINDING and label.value == 1 for label in labels)
-    findings = [label for label in labels if label.name.lower() != _NO_FINDING]
+    normal = any(tells_normal(label.name) and label.value == 1 for label in labels)
+    findings = [label for label in labels if not tells_normal(label.name)]
     if normal and all(label.value == 0 for label in findings):
-        return chooser.choice(_SENTENCES[_NO_FINDING])
+        return chooser.choice(_SENTENCES["no finding"])
     dropped = _dropped([label.name for label in findings if label.value == 0], chooser, max_negatives, drop_negatives)
     return " ".join(_sentence(label, chooser) for label in findings if label.name not in dropped)
 
@@ -164,5 +164,7 @@ def _sentence(label: Label, chooser: random.Random) -> str:
 def _in_sentence(name: str) -> str:
     """A label's name within a sentence: small letters, but for abbreviations such as COPD."""
     return re.sub(
-        r"[A-Za-z]+", lambda word: word[0] if word[0].isupper() and len(word[0]) > 1 else word[0].lower(), name
+        r"[A-Za-z]+",
+        lambda word: word[0] if word[0].isupper() and len(word[0]) > 1 else word[0].lower(),
+        name.replace("_", " "),
     )

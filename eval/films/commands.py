@@ -31,8 +31,8 @@ class FilmArguments:
     films: str | None = field(
         default=None,
         metadata={
-            "help": "Folder (and all below it), film, or table (CSV, Parquet ...) with the column path, optionally id "
-            "and study."
+            "help": "Folder (and all below it), film, or table (CSV, Parquet ...) with the column path, optionally "
+            "id, study and patient."
         },
     )
     strict: bool = field(default=False, metadata={"help": "End with exit code 1 where anything was skipped."})

@@ -23,10 +23,14 @@ from eval.models.encoders import EvaluationModel
 from eval.settings import EvaluationSettings
 from modeling_chexficient import CheXficientImageProcessor, check_film, to_eight_bit
 
+#: Columns of a table that say whose films they are; the second is read beside the first alone.
+_OWNERS = ("study", "patient")
+
 
 @dataclass(frozen=True)
 class FilmFile:
-    """A film by its id and its path, relative to the folder or the table that names it, and its study, if told.
+    """A film by its id and its path, relative to the folder or the table that names it, and its study and patient, if
+    told.
 
     `reasons` are the kinds of reasons against it by the input check; none where it was not asked.
     """
@@ -34,6 +38,7 @@ class FilmFile:
     id: str
     path: str
     study: str | None = None
+    patient: str | None = None
     reasons: tuple[str, ...] = ()
 
 
@@ -113,16 +118,19 @@ def _listed(source: Path) -> list[FilmFile]:
     table = read_table(source)
     require_columns(table, ["path"], source)
     ids = ids_of(table, "path", source)
-    studies = _studies_of(table, source) if "study" in table.columns else [None] * len(ids)
-    return [FilmFile(one, path.strip(), study) for one, path, study in zip(ids, table["path"], studies, strict=True)]
+    owners = [_told(table, name, source) if "study" in table.columns else [None] * len(ids) for name in _OWNERS]
+    return [FilmFile(one, path.strip(), *owner) for one, path, *owner in zip(ids, table["path"], *owners, strict=True)]
 
 
-def _studies_of(table: pd.DataFrame, source: Path) -> list[str]:
-    mend_ids(table, ["study"], source)
-    studies = table["study"].map(cell).tolist()
-    if "" in studies:
-        raise DataError(f"{source} row {studies.index('') + 1}: column 'study' is blank")
-    return studies
+def _told(table: pd.DataFrame, column: str, source: Path) -> Sequence[str | None]:
+    """The values of a column, all None where there is none. A study's name need not be unique over patients."""
+    if column not in table.columns:
+        return [None] * len(table)
+    mend_ids(table, [column], source)
+    values = table[column].map(cell).tolist()
+    if "" in values:
+        raise DataError(f"{source} row {values.index('') + 1}: column {column!r} is blank")
+    return values
 
 
 def ids_of(table: pd.DataFrame, otherwise: str, source: Path) -> list[str]:

@@ -175,4 +175,7 @@ def _training_reports(convention: R2GenConvention, train: Dataset | None) -> lis
     reports = [report or "" for report in read_column(train, "report")]
     if not convention.by_study or "study_id" not in train.column_names:
         return reports
-    return list(dict(zip(read_column(train, "study_id"), reports, strict=True)).values())
+    # A study's name need not be unique over patients.
+    patients = read_column(train, "patient_id") if "patient_id" in train.column_names else [""] * len(reports)
+    studies = zip(patients, read_column(train, "study_id"), strict=True)
+    return list(dict(zip(studies, reports, strict=True)).values())

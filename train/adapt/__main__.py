@@ -204,7 +204,7 @@ def describe_run(trainer: AdaptTrainer, arguments: Arguments, base: BaseIdentity
         trainable_parameters=trainable.trainable,
         all_parameters=trainable.all,
         trainable_share=trainable.share,
-        train_films=len(splits.train_rows),
+        train_films=splits.train_films,
         train_patients=splits.train_patients,
         validation={
             "films": len(splits.validation_rows),

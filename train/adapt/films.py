@@ -28,6 +28,11 @@ class Splits:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def train_films(self) -> int:
+        """Different films: a mixture may repeat some."""
+        return len(_each_once(self.train, self.train_rows))
+
+    @property
     def train_patients(self) -> int:
         return _count_patients(self.train, self.train_rows)
 
@@ -73,7 +78,8 @@ def choose_films(
         chooser, chooser_rows = validation, usable(validation)
     else:
         held_out = hold_out(_patients(train, rows), seed)
-        chooser, chooser_rows, rows = train, rows[held_out], rows[~held_out]
+        # A film that the mixture repeats is not more of a reason to choose weights, or a point, by.
+        chooser, chooser_rows, rows = train, _each_once(train, rows[held_out]), rows[~held_out]
         if not can_choose(chooser, chooser_rows):
             raise DataError(
                 f"no validation split can evaluate this task, nor can the {len(chooser_rows):,} films that were held "
@@ -89,6 +95,14 @@ def choose_films(
     if shared:
         splits.notes.append(f"{len(shared):,} patients have films both in training and in validation.")
     return splits
+
+
+def _each_once(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """The first of the rows of each record; all of them where the data have no ids."""
+    if "record_id" not in dataset.column_names:
+        return rows
+    _, first = np.unique(np.asarray(read_column(dataset, "record_id", rows)), return_index=True)
+    return rows[np.sort(first)]
 
 
 def _patients(dataset: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -20,9 +20,10 @@ from functools import cached_property
 import numpy as np
 from datasets import Dataset
 
-from data_scripts.extraction import NO_FINDING, extract_findings
+from data_scripts.extraction import extract_findings
 from data_scripts.prepared.columns import iterate_column
 from data_scripts.prepared.films import PairDataset
+from data_scripts.reading.labels import tells_normal
 from data_scripts.schema import DataError
 
 #: Keeps these draws apart from the sampler's, which begin with the seed and the number of a phase.
@@ -31,12 +32,12 @@ _DRAW = 7
 
 def finding_sentence(labels: dict[str, int]) -> str | None:
     """The sentence of a film's labels by name (1 present, 0 absent, -1 uncertain); None where they say nothing."""
-    present = sorted(name for name, value in labels.items() if value == 1 and name != NO_FINDING)
+    present = sorted(name.replace("_", " ") for name, value in labels.items() if value == 1 and not tells_normal(name))
     if present:
         *first, last = present
         return f"Chest X-ray with {', '.join(first)} and {last}." if first else f"Chest X-ray with {last}."
-    values = [value for name, value in labels.items() if name != NO_FINDING]
-    said = any(value == 0 for value in values) or labels.get(NO_FINDING) == 1
+    # Absent findings, or that a film is normal.
+    said = any(value == int(tells_normal(name)) for name, value in labels.items())
     return "Chest X-ray with no finding." if said and -1 not in labels.values() else None
 
 

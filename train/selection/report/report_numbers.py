@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from data_scripts.reading.labels import tells_normal
 from eval.benchmarks import RARE_BELOW
 from eval.records.runs import Flops, PretrainRun
 from train.selection.outcome import Role
@@ -31,8 +32,6 @@ from train.selection.state import CurationState
 
 #: Bump when a field changes its meaning.
 FORMAT_VERSION = 1
-#: A label, not a finding: it tells nothing about the tail.
-_NORMAL = "No Finding"
 _RUN_FIELDS = (
     "selection", "keep_share_asked", "corpus_pairs", "corpus_fingerprint", "seed", "steps", "pairs_trained",
     "pairs_scored", "flops", "seconds", "device", "processes", "settings", "git_commit",
@@ -203,7 +202,8 @@ def _group(title: str, names: list[str], codes: np.ndarray, kept: np.ndarray, pa
 def _tail(
     enrichments: Iterable[Enrichment], findings: dict[str, np.ndarray], kept: np.ndarray, patients: np.ndarray
 ) -> Tail:
-    known = [finding for finding in enrichments if finding.ratio is not None and finding.name != _NORMAL]
+    # That nothing is found is a label, not a finding: it tells nothing about the tail.
+    known = [finding for finding in enrichments if finding.ratio is not None and not tells_normal(finding.name)]
     pooled = []
     for title, chosen in (
         ("any rare finding", [finding for finding in known if finding.prevalence < RARE_BELOW]),
