@@ -136,10 +136,8 @@ def of_these_data(benchmark: Benchmark, splits: DatasetDict) -> Benchmark:
         there = label_matrix(split)[0]
     named = tuple(name for name in there if set(benchmark.words).intersection(re.split(r"[\W_]+", name.lower())))
     if not named:
-        raise DataError(
-            f"the data have no {'masks' if outlined else 'labels'} that are named by one of {', '.join(benchmark.words)}; "
-            f"there are {there or 'none at all'}"
-        )
+        what, words = "masks" if outlined else "labels", ", ".join(benchmark.words)
+        raise DataError(f"the data have no {what} that are named by one of {words}; there are {there or 'none at all'}")
     return replace(benchmark, structures={" or ".join(named): named}) if outlined else replace(benchmark, labels=named)
 
 

@@ -7,8 +7,8 @@
 The patients of the training split are shuffled once by the seed; a size is the shortest run of them from the start that
 has at least so many films. So a patient is never divided, every size holds the smaller ones, and nothing is stratified.
 Writes `OUT/SIZE.txt` (`--subset` of `train.pretrain` and `train.adapt`) for every size asked for, and
-`OUT/subsets.json` last, with what each size came to. With `--numbered` the files are `1.txt` and so on from the smallest:
-names that a study can hold before it knows how many films there are.
+`OUT/subsets.json` last, with what each size came to. With `--numbered` the files are `1.txt` and so on from the
+smallest: names that a study can hold before it knows how many films there are.
 
 `--lists` takes the subsets of a study as they were published, a film's path a line (see `reading/film_lists.py`), and
 writes a file of ids of the same name for each. Whether they nest or divide patients is the study's affair.
