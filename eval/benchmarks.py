@@ -39,7 +39,8 @@ class Benchmark:
         dataset: name of the loader that reads it, and of the prepared folder below `--data`.
         metric: the headline figure.
         split: that the model is evaluated on; "all": every film of the data.
-        labels: evaluated findings, in this order; empty: all labels of the data.
+        labels: evaluated findings, in this order; empty: all labels of the data, or those that `words` mean.
+        words: in place of labels or structures, where these are the data's own: what is named by one of these words.
         prompts: name of the prompt family (`eval.prompts`).
         unlisted_is_absent: a finding not listed for a film is absent, not unjudged (MIMIC-CXR: blank = 0).
         views: films of other views are left out; empty: all views.
@@ -66,6 +67,7 @@ class Benchmark:
     metric: str = "macro AUROC"
     split: str = "test"
     labels: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     prompts: str = "published"
     unlisted_is_absent: bool = False
     views: tuple[str, ...] = ()
@@ -331,6 +333,20 @@ _CXR_LT = (
     ),
 )  # fmt: skip
 
+#: A hospital's own films, held out by patient; whatever its labels and masks of lines and tubes are called.
+_OWN = Benchmark("own_findings", 1, "disease_prediction", "folder", source="data_scripts.loaders.folder")
+_OF_LINES = (
+    *("tube", "tubes", "line", "lines", "catheter", "catheters", "device", "devices", "drain", "drains"),
+    *("cvc", "ett", "ngt", "picc"),
+)
+#: Findings last: every hospital has some, so their result says that the suite was gone through.
+_OF_OWN_FILMS = (
+    replace(_OWN, name="own_reports", task="report_generation", metric="clinical F1"),
+    replace(_OWN, name="own_tubes", words=_OF_LINES),
+    replace(_OWN, name="own_tube_outlines", task="segmentation", metric="mean Dice", words=_OF_LINES, thin=True),
+    _OWN,
+)  # fmt: skip
+
 #: Evaluating while developing: never on the films of a test.
 _VALIDATION = replace(_SYNTHETIC, name="zero_shot_findings_validation", split="validation", threshold_split=None)
 
@@ -347,6 +363,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         *_OF_BEDSIDE,
         *_GROUNDING,
         *_ON_REAL_SAMPLES,
+        *_OF_OWN_FILMS,
         _VALIDATION,
     )
 }
@@ -357,5 +374,6 @@ SUITES: dict[str, tuple[str, ...]] = {
     "synthetic": tuple(benchmark.name for benchmark in _OF_SYNTHETIC),
     "bedside": tuple(benchmark.name for benchmark in _OF_BEDSIDE),
     "grounding": tuple(benchmark.name for benchmark in _GROUNDING),
+    "hospital": tuple(benchmark.name for benchmark in _OF_OWN_FILMS),
     "real_sample": tuple(benchmark.name for benchmark in _ON_REAL_SAMPLES),
 }

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
+from data_scripts.prepared.labels import label_matrix
+from data_scripts.prepared.masks import mask_names
 from data_scripts.schema import DataError
 from eval.benchmarks import OWN, Benchmark
 
@@ -60,7 +64,8 @@ def other_data(benchmark: Benchmark, folders: list[Path]) -> list[str]:
     for folder, wanted in zip(folders, (benchmark.dataset, benchmark.train_dataset), strict=False):
         summary = folder / "summary.json"
         loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
-        if loader in (None, wanted):
+        # Of one's own films, any corpus is.
+        if loader in (None, wanted) or wanted == OWN:
             continue
         if loader != OWN and wanted != "synthetic":
             raise DataError(f"{folder} was prepared from {loader!r}, but {benchmark.name} is about {wanted!r}")
@@ -111,6 +116,27 @@ def load_splits(benchmark: Benchmark, folders: list[Path], limit: int | None) ->
             for name, split in splits.items()
         }
     )
+
+
+def of_these_data(benchmark: Benchmark, splits: DatasetDict) -> Benchmark:
+    """The benchmark with those labels, or the union of those masks, of its split that its `words` mean.
+
+    Raises:
+        DataError: the data have none.
+    """
+    if not benchmark.words:
+        return benchmark
+    split = splits[benchmark.split]
+    outlined = benchmark.task == "segmentation"
+    if outlined:
+        there = sorted(set().union(*mask_names(split))) if "masks" in split.column_names else []
+    else:
+        there = label_matrix(split)[0]
+    named = tuple(name for name in there if set(benchmark.words).intersection(re.split(r"[\W_]+", name.lower())))
+    if not named:
+        what, words = "masks" if outlined else "labels", ", ".join(benchmark.words)
+        raise DataError(f"the data have no {what} that are named by one of {words}; there are {there or 'none at all'}")
+    return replace(benchmark, structures={" or ".join(named): named}) if outlined else replace(benchmark, labels=named)
 
 
 def files_fingerprint(folders: list[Path]) -> str:

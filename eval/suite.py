@@ -19,7 +19,7 @@ from eval.prompts import find_prompts
 from eval.provenance import films_fingerprint, processor_sha256
 from eval.records.results import TaskResult, ZeroShotResult, load_result
 from eval.settings import EvaluationSettings
-from eval.splits import files_fingerprint, find_folders, load_splits, other_data, other_splits
+from eval.splits import files_fingerprint, find_folders, load_splits, of_these_data, other_data, other_splits
 from eval.tables import Row
 
 
@@ -62,6 +62,7 @@ def judge(
     """
     notes = other_data(benchmark, folders)
     splits = load_splits(benchmark, folders, settings.limit)
+    benchmark = of_these_data(benchmark, splits)
     notes += other_splits(benchmark, splits)
     files = files_fingerprint(folders)
     path = settings.out / f"{benchmark.name}.json"

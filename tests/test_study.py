@@ -30,6 +30,10 @@ from train.study import main, threads
 
 REPOSITORY = Path(__file__).parents[1]
 STUDIES = sorted((REPOSITORY / "train" / "studies").glob("*.yaml"))
+#: What studies ask for that are not of one place and corpus.
+OPTIONS = {
+    "hospital": {"raw": "films", "mapping": "films.yaml", "reports_model": "starts/clip", "films_model": "starts/dino"}
+}
 #: Stands for a trainer: it says what it got, and can save a checkpoint, wait, fail, or end without a record.
 TRAINER = """
 import argparse, json, sys, time
@@ -422,7 +426,7 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
         "train.self_supervised": DISTIL_ARGUMENTS,
         "train.masked_autoencoding": AUTOENCODING_ARGUMENTS,
     }
-    study = read_study(file)
+    study = read_study(file, OPTIONS.get(file.stem))
     cells = study.cells()
     steps = [as_command(step.command, step.arguments) for step in study.prepare.values()]
     for _, module, *words in [*map(training_command, cells), *steps]:
@@ -440,6 +444,7 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
         "lora": (204, {"runs/lora/search/lora-mae-high-100", "runs/lora/grid/full-reports-fourteen-0.01-2"}),
         "lora_few_films": (108, {"runs/few/search/full-films-0.005-100", "runs/few/few/lora-reports-0.2-4"}),
         "scaling": (45, {"runs/scaling/clip/unicl-30000-2", "runs/scaling/films/films_alone-300-0"}),
+        "hospital": (30, {"runs/hospital/clip/reports-1-0", "runs/hospital/films/films_alone-5-2"}),
         "views": (18, {"runs/views/budgets/whole-0.5-0", "runs/views/budgets/half_of_the_patches-1-2"}),
         "scaling_small": (24, {"runs/scaling_small/clip/unicl-6000-1", "runs/scaling_small/films/films_alone-200-0"}),
     }[file.stem]
@@ -451,7 +456,7 @@ def test_studies_that_share_a_step_make_it_alike():
     """What one study has made, another takes as it is."""
     made = {}
     for file in STUDIES:
-        for step in read_study(file).prepare.values():
+        for step in read_study(file, OPTIONS.get(file.stem)).prepare.values():
             assert made.setdefault(step.makes, step.arguments) == step.arguments, f"{file}: {step.makes}"
 
 

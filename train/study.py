@@ -3,11 +3,12 @@
     python -m train.study train/studies/selection.yaml
     python -m train.study train/studies/adaptation.yaml --jobs 2
     python -m train.study train/studies/adaptation.yaml --only lora,linear --dry_run
+    python -m train.study train/studies/hospital.yaml --raw FOLDER ... --trial_steps 40
 
 What is there stays: a cell is done when its `run.json` and its results are there. A study that was stopped goes on: the
 cell it was at is resumed where it saved checkpoints (`save_strategy: steps` in its arguments), else begun anew. A cell
 that was run with other arguments than the file now asks for is refused, and nothing is run. Each cell's commands print
-into `study.log` in its folder. How the file is written: `train.studies.reading`.
+into `study.log` in its folder. How the file is written: `train.studies.reading`; its options are arguments, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 
 from transformers import HfArgumentParser
@@ -27,8 +28,9 @@ from transformers import HfArgumentParser
 from data_scripts.command_line import print_long, split_positional
 from train.studies import processes
 from train.studies.plan import Cell, Study
-from train.studies.reading import check_known, read_study
+from train.studies.reading import check_known, read_options, read_study
 from train.studies.running import LOG_FILE, as_command, commands_left, run_cell, run_step, step_left
+from train.studies.trial import format_prices, try_out
 
 #: Comparisons print into what the study prints into.
 _STDOUT = 1
@@ -44,10 +46,19 @@ class StudyArguments:
     )
     jobs: int = field(default=1, metadata={"help": "Cells that run at a time, which share the cores."})
     dry_run: bool = field(default=False, metadata={"help": "Print the commands that are left, and run nothing."})
+    trial_steps: int | None = field(
+        default=None,
+        metadata={
+            "help": "Tell what the cells that are left will cost: prepare, train one of each kind for so many steps, "
+            "evaluate it, and end."
+        },
+    )
 
     def __post_init__(self):
         if self.jobs < 1:
             raise ValueError(f"jobs is {self.jobs}, it must be at least 1")
+        if self.trial_steps is not None and self.trial_steps < 4:
+            raise ValueError(f"trial_steps is {self.trial_steps}, it must be at least 4: the first ones are slower")
 
 
 def choose_cells(study: Study, only: str | None) -> list[Cell]:
@@ -121,7 +132,11 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
     for name, step in steps.items():
         print(f"preparing {name}: {records[name].with_suffix('.log')}", flush=True)
         run_step(step, records[name], environment)
-    failed = run_cells([cell for cell in cells if cell.folder in left], len(cells), arguments.jobs, environment)
+    waiting_cells = [cell for cell in cells if cell.folder in left]
+    if arguments.trial_steps is not None:
+        print(format_prices(try_out(study, waiting_cells, arguments.trial_steps, environment), arguments.trial_steps))
+        return []
+    failed = run_cells(waiting_cells, len(cells), arguments.jobs, environment)
     done = {cell.folder for cell in study.cells() if not _is_left(cell)}
     commands, waiting = comparisons(study, done, cells)
     for name, command in commands.items():
@@ -188,13 +203,31 @@ def run_cells(cells: Sequence[Cell], count: int, jobs: int, environment: dict[st
     return failed
 
 
+def parse_study(files: Sequence[str], named: list[str]) -> tuple[Study, StudyArguments]:
+    """The study and the arguments; options of its file are arguments, of the type of their defaults.
+
+    Raises:
+        ValueError: see `read_study`; not one file, or an argument that does not exist.
+    """
+    options = read_options(Path(files[0])) if len(files) == 1 else {}
+    own = {argument.name for argument in fields(StudyArguments)}
+    if own & set(options):
+        raise ValueError(f"{files[0]}: options {sorted(own & set(options))} are arguments of every study: rename them")
+    kinds = [
+        (name, str | None if value is None else type(value), field(default=value, metadata={"help": "Of the study."}))
+        for name, value in options.items()
+    ]
+    parser = HfArgumentParser((StudyArguments, make_dataclass("Options", kinds)), prog="train.study STUDY.yaml")
+    parsed, given = parser.parse_args_into_dataclasses(named)
+    if len(files) != 1:
+        raise ValueError("name one study: python -m train.study STUDY.yaml [--only ARM,...] [--jobs N] [--dry_run]")
+    return read_study(Path(files[0]), vars(given)), parsed
+
+
 def main(arguments: list[str] | None = None) -> None:
     files, named = split_positional(arguments)
     try:
-        (parsed,) = HfArgumentParser(StudyArguments, prog="train.study STUDY.yaml").parse_args_into_dataclasses(named)
-        if len(files) != 1:
-            raise ValueError("name one study: python -m train.study STUDY.yaml [--only ARM,...] [--jobs N] [--dry_run]")
-        failed = run_study(read_study(Path(files[0])), parsed)
+        failed = run_study(*parse_study(files, named))
     except ValueError as error:
         sys.exit(f"error: {error}")
     if failed:

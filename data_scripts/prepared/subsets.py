@@ -1,13 +1,14 @@
 """Strictly nested subsets of a training corpus by patient, written once as files of record ids.
 
     python -m data_scripts.prepared.subsets DATA/own --out DATA/own_subsets --sizes 300 1000 3000
-    python -m data_scripts.prepared.subsets DATA/own --out DATA/own_subsets --count 5 --smallest 300
+    python -m data_scripts.prepared.subsets DATA/own --out DATA/own_subsets --count 5 --smallest 300 --numbered
     python -m data_scripts.prepared.subsets DATA/nih_chestxray14 --out DATA/nih_subsets --lists train_1.txt train_10.txt
 
 The patients of the training split are shuffled once by the seed; a size is the shortest run of them from the start that
 has at least so many films. So a patient is never divided, every size holds the smaller ones, and nothing is stratified.
 Writes `OUT/SIZE.txt` (`--subset` of `train.pretrain` and `train.adapt`) for every size asked for, and
-`OUT/subsets.json` last, with what each size came to.
+`OUT/subsets.json` last, with what each size came to. With `--numbered` the files are `1.txt` and so on from the
+smallest: names that a study can hold before it knows how many films there are.
 
 `--lists` takes the subsets of a study as they were published, a film's path a line (see `reading/film_lists.py`), and
 writes a file of ids of the same name for each. Whether they nest or divide patients is the study's affair.
@@ -38,6 +39,8 @@ from data_scripts.schema import DataError
 
 #: What is written last.
 LIST_FILE = "subsets.json"
+#: Sizes that are spaced closer than this (our choice; arXiv 2509.12818 has 1.7 to 10) tell no curve.
+LEAST_RATIO = 1.25
 
 
 @dataclass
@@ -50,6 +53,9 @@ class SubsetArguments:
         default=None, metadata={"help": "In place of sizes: so many, evenly spaced in log up to all films."}
     )
     smallest: int | None = field(default=None, metadata={"help": "Films of the smallest one, with count."})
+    numbered: bool = field(
+        default=False, metadata={"help": "With count: files are named by their number from 1, not by their size."}
+    )
     lists: list[str] = field(
         default_factory=list, metadata={"help": "In place of sizes: lists of films, one subset each."}
     )
@@ -59,6 +65,8 @@ class SubsetArguments:
         spaced = self.count is not None and self.smallest is not None
         if sum((bool(self.sizes), spaced, bool(self.lists))) != 1 or (self.count is None) != (self.smallest is None):
             raise DataError("give sizes (such as --sizes 300 1000 3000), count with smallest, or lists")
+        if self.numbered and not spaced:
+            raise DataError("numbered goes with count and smallest: sizes that are given have names")
         if len({Path(file).name for file in self.lists}) < len(self.lists):
             raise DataError(f"lists {self.lists}: two are of one name, which the files of ids would have")
         if spaced and (self.count < 2 or self.smallest < 1):
@@ -79,10 +87,16 @@ def spaced_sizes(count: int, smallest: int, films: int) -> list[int]:
     """`count` sizes from `smallest` to `films`, evenly spaced in log.
 
     Raises:
-        DataError: the corpus has no more films than the smallest size.
+        DataError: the corpus has no more films than the smallest size, or so few that sizes would lie too close.
     """
     if smallest >= films:
         raise DataError(f"smallest is {smallest:,} and the corpus has {films:,} training films: lower it")
+    ratio = (films / smallest) ** (1 / (count - 1))
+    if ratio < LEAST_RATIO:
+        raise DataError(
+            f"{count} sizes from {smallest:,} to the {films:,} training films of the corpus would each be {ratio:.2f} "
+            f"times the one before, too close to tell a curve (at least {LEAST_RATIO}): lower smallest or count"
+        )
     return [int(size) for size in np.geomspace(smallest, films, count).round()]
 
 
@@ -145,7 +159,7 @@ def write_subsets(folders: Sequence[str], arguments: SubsetArguments) -> list[Su
         sizes, chosen = zip(*(listed_rows(ids.tolist(), Path(file)) for file in arguments.lists), strict=True)
     else:
         sizes = arguments.sizes or spaced_sizes(arguments.count, arguments.smallest, len(ids))
-        names = [f"{size}.txt" for size in sizes]
+        names = [f"{number if arguments.numbered else size}.txt" for number, size in enumerate(sizes, 1)]
         chosen = nested_rows(patients, sizes, arguments.seed)
     out.mkdir(parents=True, exist_ok=True)
     subsets = []

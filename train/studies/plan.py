@@ -87,6 +87,7 @@ class Study:
         prepare: steps by name.
         needs: files that must be there before, and the command that makes each.
         environment: variables of all commands.
+        options: what the command line may set, by name; already put in place everywhere.
     """
 
     output_dir: str
@@ -95,6 +96,7 @@ class Study:
     prepare: dict[str, Step] = field(default_factory=dict)
     needs: dict = field(default_factory=dict)
     environment: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
         """All cells of all grids, grid by grid, the last axis (seeds) changing fastest.

@@ -22,12 +22,16 @@
 `compare: {beside: [OTHER_GRID], ...}` sets the cells of several grids, such as those of two trainers, side by side.
 A trainer that does not evaluate its result has `evaluate: {arguments: {data: DIR}, results: [zero_shot_findings]}` in
 its grid. All paths are as seen from where the command is started.
+
+A study that is not of one place and corpus has `options: {raw: null, smallest: 300}`: `${raw}` and `${smallest}` stand
+for them in any value of the file, and the command line sets them, as `--raw DIR`; those that are null must be set.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +46,7 @@ T = TypeVar("T")
 _OWN_ARGUMENTS = ("output_dir", "resume_from_checkpoint")
 #: The kinds of YAML, as the type hints of fields begin.
 _KINDS = {"str": (str, "text"), "list": (list, "list"), "dict": (dict, "mapping")}
+_PLACE = re.compile(r"\$\{(\w*)\}")
 
 
 def read_yaml(path: Path) -> Any:
@@ -54,14 +59,41 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path}: not YAML ({error})") from error
 
 
-def read_study(path: Path) -> Study:
+def read_options(path: Path) -> dict[str, Any]:
+    """The options of a study file with their defaults; None: it must be given.
+
+    Raises:
+        ValueError: the file cannot be read, or an option is no plain value.
+    """
+    study = read_yaml(path)
+    options = (study.get("options") or {}) if isinstance(study, dict) else {}
+    plain = isinstance(options, dict) and all(
+        str(name).isidentifier() and isinstance(value, str | int | float | None) for name, value in options.items()
+    )
+    if not plain:
+        raise ValueError(f"{path}: options are names, each with a text, a number, true, false or null")
+    return options
+
+
+def read_study(path: Path, given: Mapping[str, Any] | None = None) -> Study:
     """The study in a file.
+
+    Args:
+        given: values of its options in place of the defaults.
 
     Raises:
         ValueError: the file cannot be read, has an unknown key (the closest known one is named), lacks one, or a value
-            is of the wrong kind.
+            is of the wrong kind; an option without a default is not given.
     """
-    study = _build(Study, read_yaml(path), str(path))
+    options = read_options(path)
+    for name in given or {}:
+        check_known(name, options, f"{path}: option")
+    options |= given or {}
+    missing = [f"--{name}" for name, value in options.items() if value is None]
+    if missing:
+        raise ValueError(f"{path} needs {', '.join(missing)}: see the top of the file for what they are")
+    values = read_yaml(path)
+    study = _build(Study, _put(values, options, str(path)), str(path))
     # YAML reads a name such as 50 as a number.
     grids = {str(name): _read_grid(grid, f"{path}: grids.{name}") for name, grid in study.grids.items()}
     steps = {name: _build(Step, step, f"{path}: prepare.{name}") for name, step in study.prepare.items()}
@@ -73,7 +105,21 @@ def read_study(path: Path) -> Study:
         _check_arguments(step.arguments, f"{path}: prepare.{name}")
     if not grids:
         raise ValueError(f"{path}: grids is empty: there is nothing to run")
-    return dataclasses.replace(study, grids=grids, prepare=steps)
+    return dataclasses.replace(study, grids=grids, prepare=steps, options=options)
+
+
+def _put(value: Any, options: Mapping[str, Any], where: str) -> Any:
+    """Options in place of `${NAME}`, as they are where that is the whole value, as text within one."""
+    if isinstance(value, dict):
+        return {name: _put(one, options, where) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_put(one, options, where) for one in value]
+    if not isinstance(value, str):
+        return value
+    for name in _PLACE.findall(value):
+        check_known(name, options, f"{where}: {value!r}: option")
+    whole = _PLACE.fullmatch(value)
+    return options[whole[1]] if whole else _PLACE.sub(lambda found: str(options[found[1]]), value)
 
 
 def _read_grid(values: Any, where: str) -> Grid:

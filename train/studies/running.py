@@ -156,7 +156,7 @@ def run_cell(cell: Cell, environment: Mapping[str, str]) -> Outcome:
                 run_command(command, environment, log)
             missing = [file for file in _files(cell) if not file.is_file()]
             if missing:
-                raise ValueError(f"its commands ended well, but {missing[0]} is not there: see {log.name}")
+                raise ValueError(f"its commands ended well, but {missing[0]} is not there, {_tail(log)}")
             write_json(Record.of(cell), cell.folder / RECORD_FILE)
     except (ValueError, OSError) as error:
         failure = str(error)
@@ -198,7 +198,7 @@ def run_step(step: Step, record: Path, environment: Mapping[str, str]) -> None:
             return
         run_command(as_command(step.command, step.arguments), environment, log)
         if not Path(step.makes).is_file():
-            raise ValueError(f"the command ended well, but {step.makes} is not there: {log.name}")
+            raise ValueError(f"the command ended well, but {step.makes} is not there, {_tail(log)}")
         write_json(Record.of(step), record)
 
 
@@ -209,11 +209,16 @@ def run_command(command: Sequence[str], environment: Mapping[str, str], log: IO[
     began = log.tell()
     code = run_module(command, log.fileno(), environment)
     if code != 0:
-        with Path(log.name).open(errors="replace") as printed:
-            printed.seek(began)
-            lines = [line for line in printed.read().splitlines() if line.strip()]
-        told = "\n".join(f"    {line}" for line in lines[-_TAIL:])
-        raise ValueError(f"exit {code}, last lines of {log.name}:\n{told}")
+        raise ValueError(f"exit {code}, {_tail(log, began)}")
+
+
+def _tail(log: IO[str], began: int = 0) -> str:
+    """The last lines that were printed into a log from `began` on."""
+    with Path(log.name).open(errors="replace") as printed:
+        printed.seek(began)
+        lines = [line for line in printed.read().splitlines() if line.strip()]
+    told = "\n".join(f"    {line}" for line in lines[-_TAIL:])
+    return f"last lines of {log.name}:\n{told}"
 
 
 @contextmanager

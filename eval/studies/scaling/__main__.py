@@ -8,9 +8,9 @@ the headline figure of each benchmark) are fitted by a n^-b + c. An arm needs th
 is also predicted from the others. A curve that does not surely fall is said to be flat and is not fitted. Of the claims
 of arXiv 2509.12818 it is said whether each holds here.
 
-Writes `OUT.md` (tables and a paragraph for a card), `OUT.json` (the same figures), `OUT.txt` (the paragraph alone) and
-`OUT.png`. Runs of one arm must have cost the same (`max_steps`, within 10 %); for equally many passes over every size
-(`num_train_epochs`), say `--unequal_compute true`.
+Writes `OUT.md` (which arm to continue and what more films would bring; tables; a paragraph for a card), `OUT.json`
+(the same figures), `OUT.txt` (the paragraph alone) and `OUT.png`. Runs of one arm must have cost the same (`max_steps`,
+within 10 %); for equally many passes over every size (`num_train_epochs`), say `--unequal_compute true`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from data_scripts.command_line import split_positional
 from eval.records.json_values import write_json
 from eval.studies.scaling.curves import scale
 from eval.studies.scaling.figure import plot_scaling
-from eval.studies.scaling.results import Scaling
+from eval.studies.scaling.results import WORTH, Scaling
 from eval.studies.scaling.runs import check_runs, load_reference, load_scaling_run
 from eval.studies.scaling.text import card_paragraph, format_markdown
 
@@ -52,12 +52,18 @@ class ScalingArguments:
     unequal_compute: bool = field(
         default=False, metadata={"help": "Accept runs of one arm that cost more the more films they have."}
     )
+    worth: float = field(
+        default=WORTH,
+        metadata={"help": "By how much twice the films must lower the error (1 minus the figure) to be worth it."},
+    )
     resamples: int = field(default=1000, metadata={"help": "Bootstrap resamples."})
     seed: int = field(default=0, metadata={"help": "Seed of the bootstrap."})
 
     def __post_init__(self):
         if self.resamples < 2:
             raise ValueError(f"resamples is {self.resamples}, it must be at least 2")
+        if self.worth <= 0:
+            raise ValueError(f"worth is {self.worth}, it must be above 0")
 
 
 def study_scaling(folders: list[Path], arguments: ScalingArguments) -> Scaling:
@@ -78,6 +84,7 @@ def study_scaling(folders: list[Path], arguments: ScalingArguments) -> Scaling:
         arguments.seed,
         arguments.unequal_compute,
         notes,
+        arguments.worth,
     )
 
 

@@ -22,7 +22,7 @@ from eval.studies.scaling.power_laws import (
     fit_power_laws,
     log_slopes,
 )
-from eval.studies.scaling.results import REACH, Curve, Extrapolation, Films, Fit, Pair, Point, Scaling
+from eval.studies.scaling.results import REACH, WORTH, Curve, Extrapolation, Films, Fit, Pair, Point, Scaling
 from eval.studies.scaling.runs import Reference, ScalingRun, reference_of, resampled_errors
 
 #: Sizes that lie less than this share apart are one: patients are not divided, so seeds may differ by a few films.
@@ -82,11 +82,13 @@ def scale(
     seed: int = 0,
     unequal_compute: bool = False,
     notes: Sequence[str] = (),
+    worth: float = WORTH,
 ) -> Scaling:
     """Fit and compare all arms on every benchmark (default: all that any run was evaluated on).
 
     Args:
         references: models to beat; see `reference_of`.
+        worth: by how much twice the films must lower the error to be worth it.
 
     Raises:
         ValueError: an arm has fewer than three sizes on a benchmark, a run of a kind lacks one, two runs of an arm are
@@ -112,11 +114,11 @@ def scale(
         for arm in _arms(of_name):
             members, reference = [run for run in of_name if run.arm == arm], of_arm[arm]
             to_beat = None if reference is None else known.get(reference.folder)
-            curve, resampled[arm] = _curve(name, members, sizes, known, to_beat, seed)
+            curve, resampled[arm] = _curve(name, members, sizes, known, to_beat, seed, worth)
             curves.append(curve)
         pairs += [_pair(name, *two, resampled) for two in combinations(resampled, 2)]
     claims = judge_claims(curves, pairs)
-    return Scaling(curves, pairs, claims, reference_name, resamples, seed, unequal_compute, said)
+    return Scaling(curves, pairs, claims, reference_name, resamples, seed, unequal_compute, worth, said)
 
 
 def _arms(runs: Sequence[ScalingRun]) -> list[str]:
@@ -161,6 +163,7 @@ def _curve(
     known: dict[Path, np.ndarray],
     reference: np.ndarray | None,
     seed: int,
+    worth: float,
 ) -> tuple[Curve, _Resampled]:
     arm = members[0].arm
     films = np.array(sorted({sizes[run.films] for run in members}))
@@ -195,7 +198,7 @@ def _curve(
         state=state,
         reason=_REASONS[state],
         slope=slope,
-        fit=None if laws is None else _fit(laws, films, errors),
+        fit=None if laws is None else _fit(laws, films, errors, worth),
         extrapolation=None if laws is None or len(films) <= LEAST_SIZES else _extrapolation(films, errors),
         reference=None if reference is None else _estimate(reference),
         films_to_beat=None if laws is None or reference is None else _films(laws.films_for(reference), films),
@@ -219,7 +222,7 @@ def _state(slope: Estimate) -> str:
     return "falls" if low > 1e-9 else "rises" if high < -1e-9 else "flat"
 
 
-def _fit(laws: PowerLaws, films: np.ndarray, errors: np.ndarray) -> Fit:
+def _fit(laws: PowerLaws, films: np.ndarray, errors: np.ndarray, worth: float) -> Fit:
     grid = np.geomspace(films[0], films[-1] * REACH, 60)
     band = laws.errors(grid)
     off = laws.errors(films)[0] - errors[0]
@@ -232,6 +235,7 @@ def _fit(laws: PowerLaws, films: np.ndarray, errors: np.ndarray) -> Fit:
         floor=_estimate(laws.floor),
         deviation=float(np.sqrt(np.mean(off**2))),
         gain_of_doubling=_estimate(twice[:, 0] - twice[:, 1]),
+        worth_doubling=_films(laws.worth_doubling(worth), films),
         at_limit=float(np.mean(laws.exponent > LARGEST_EXPONENT - 1e-3)),
         grid=grid.tolist(),
         error=band[0].tolist(),

@@ -51,6 +51,14 @@ class PowerLaws:
         # A flat curve is at its floor from the first film on.
         return np.where(reached, films, np.where(~falls & (above >= 0), 0.0, np.inf))
 
+    def worth_doubling(self, gain: float) -> np.ndarray:
+        """Numbers of films [R] up to which twice as many lower the error by at least `gain`; 0 where none do."""
+        falls = (self.amplitude > 0) & (self.exponent > 0)
+        exponent = np.where(falls, self.exponent, 1.0)
+        with np.errstate(over="ignore"):
+            films = np.power(self.amplitude * (1 - 2.0**-exponent) / gain, 1 / exponent)
+        return np.where(falls, films, 0.0)
+
 
 def check_sizes(films: np.ndarray, least: int = LEAST_SIZES) -> None:
     """Raise ValueError for fewer than `least` different sizes, or sizes that are not above 0."""

@@ -9,6 +9,8 @@ from eval.records.estimates import Estimate
 FORMAT_VERSION = 2
 #: How far beyond the largest size a crossing is looked for, and a number of films is more than a guess.
 REACH = 10.0
+#: What twice the films should lower the error by, if nothing else is said; nobody's but our choice.
+WORTH = 0.005
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Fit:
     Args:
         deviation: root of the mean square of what the curve is off at the sizes.
         gain_of_doubling: by how much twice the films of the largest size would lower its error.
+        worth_doubling: films up to which twice as many lower the error by `Scaling.worth` at least; 0: none do.
         at_limit: share of the resamples whose exponent is the largest allowed: they fall at once and are flat after.
         grid, low, high: films, and the band of the curve at them (95 %); for pictures.
     """
@@ -42,6 +45,7 @@ class Fit:
     floor: Estimate
     deviation: float
     gain_of_doubling: Estimate
+    worth_doubling: Films
     at_limit: float
     grid: list[float]
     error: list[float]
@@ -147,7 +151,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Scaling:
-    """All curves and pairs of a study, and what they say of published claims; `reference` names the models to beat."""
+    """All curves and pairs of a study, and what they say of published claims; `reference` names the models to beat.
+
+    `worth`: by how much twice the films must lower the error to be worth it (the reader's choice).
+    """
 
     curves: list[Curve]
     pairs: list[Pair]
@@ -156,6 +163,7 @@ class Scaling:
     resamples: int
     seed: int
     unequal_compute: bool
+    worth: float = WORTH
     notes: list[str] = field(default_factory=list)
     interval: str = (
         "95 % percentile interval of a bootstrap over patients (the same resamples for all models) and over seeds, "

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.records.estimates import Estimate
 from eval.studies.scaling.claims import CLAIMS
-from eval.studies.scaling.results import REACH, Claim, Curve, Films, Pair, Scaling
+from eval.studies.scaling.formats import estimate_text, films_text, interval_text, value_text
+from eval.studies.scaling.recommendation import recommend
+from eval.studies.scaling.results import REACH, Claim, Curve, Pair, Scaling
 
 
 def format_markdown(scaling: Scaling) -> str:
-    """Three tables for each benchmark (sizes, fits, pairs), one of claims, how to read them, a card's paragraph."""
-    parts = []
+    """What to do; three tables for each benchmark (sizes, fits, pairs), one of claims, how to read them, a card's
+    paragraph.
+    """
+    parts = ["## Which one to continue, and how many more films", "", *(f"- {line}" for line in recommend(scaling)), ""]
     for name in dict.fromkeys(curve.benchmark for curve in scaling.curves):
         curves = [curve for curve in scaling.curves if curve.benchmark == name]
         parts += [f"## {name}: error = 1 - {curves[0].metric}", "", *_sizes(curves, scaling), ""]
@@ -49,27 +52,26 @@ def card_paragraph(scaling: Scaling) -> str:
 
 def _curve_sentence(curve: Curve, reference: str | None) -> str:
     first, last = curve.points[0], curve.points[-1]
-    where = (
-        f"On {curve.benchmark}, {curve.arm}: {curve.metric} {_value(1 - last.error.value)} with {last.films:,} films"
-    )
-    change = f"({_value(1 - first.error.value)} with {first.films:,})"
+    figure = f"{curve.metric} {value_text(1 - last.error.value)}"
+    where = f"On {curve.benchmark}, {curve.arm}: {figure} with {last.films:,} films"
+    change = f"({value_text(1 - first.error.value)} with {first.films:,})"
     if curve.fit is None:
         return f"{where} {change}; {curve.reason}."
     fit = curve.fit
     text = (
         f"{where} {change}; the error follows {fit.amplitude.value:.3g} n^-{fit.exponent.value:.2f} + "
-        f"{fit.floor.value:.3f} (exponent {_interval(fit.exponent, 2)}), and twice the films would lower it by "
-        f"{_estimate(fit.gain_of_doubling)}"
+        f"{fit.floor.value:.3f} (exponent {interval_text(fit.exponent, 2)}), and twice the films would lower it by "
+        f"{estimate_text(fit.gain_of_doubling)}"
     )
     held = curve.extrapolation
     if held is not None:
         text += (
             f"; fitted on the sizes up to {held.fitted_on[-1]:,}, the error at {held.films:,} is predicted as "
-            f"{_value(held.predicted.value)} and was {_value(held.found.value)} "
-            f"(off by {_estimate(held.difference, sign=True)})"
+            f"{value_text(held.predicted.value)} and was {value_text(held.found.value)} "
+            f"(off by {estimate_text(held.difference, sign=True)})"
         )
     if curve.films_to_beat is not None:
-        text += f"; films needed to beat {reference}: {_films(curve.films_to_beat)}"
+        text += f"; films needed to beat {reference}: {films_text(curve.films_to_beat)}"
     return f"{text}."
 
 
@@ -78,15 +80,15 @@ def _pair_sentence(pair: Pair) -> str:
     text = f"On {pair.benchmark}, "
     if pair.exponent is None:
         # One of them does not fall: it does not scale at all.
-        return f"{text}the slopes of {pair.first} and {pair.second} differ by {_estimate(pair.slope, sign=True)}."
+        return f"{text}the slopes of {pair.first} and {pair.second} differ by {estimate_text(pair.slope, sign=True)}."
     if low is None or high is None or low <= 0 <= high:
         text += f"neither {pair.first} nor {pair.second} surely scales better (slopes differ by "
     else:
         better, worse = (pair.first, pair.second) if low > 0 else (pair.second, pair.first)
         text += f"{better} scales better than {worse} (slopes of {pair.first} and {pair.second} differ by "
-    text += f"{_estimate(pair.slope, sign=True)})"
+    text += f"{estimate_text(pair.slope, sign=True)})"
     if pair.crossing is not None:
-        text += f"; their curves cross at {_films(pair.crossing)} films"
+        text += f"; their curves cross at {films_text(pair.crossing)} films"
     return f"{text}."
 
 
@@ -94,10 +96,10 @@ def _sizes(curves: Sequence[Curve], scaling: Scaling) -> list[str]:
     lines = ["| arm | films | seeds | error | below the reference |", "|---|---:|---:|---|---|"]
     for curve in curves:
         for point in curve.points:
-            below = "-" if point.below_reference is None else _estimate(point.below_reference, sign=True)
-            lines.append(_row(curve.arm, f"{point.films:,}", len(point.by_seed), _estimate(point.error), below))
+            below = "-" if point.below_reference is None else estimate_text(point.below_reference, sign=True)
+            lines.append(_row(curve.arm, f"{point.films:,}", len(point.by_seed), estimate_text(point.error), below))
         if curve.reference is not None:
-            lines.append(_row(f"{curve.arm}: {scaling.reference}", "-", "-", _estimate(curve.reference), "-"))
+            lines.append(_row(f"{curve.arm}: {scaling.reference}", "-", "-", estimate_text(curve.reference), "-"))
     return lines
 
 
@@ -109,15 +111,15 @@ def _fits(curves: Sequence[Curve], scaling: Scaling) -> list[str]:
     ]
     for curve in curves:
         fit, held = curve.fit, curve.extrapolation
-        cells: list = [curve.arm, _estimate(curve.slope)]
+        cells: list = [curve.arm, estimate_text(curve.slope)]
         if fit is None:
             lines.append(_row(*cells, f"{curve.state}: {curve.reason}", *["-"] * 6))
             continue
         limit = f" (at its limit in {fit.at_limit:.0%} of the resamples)" if fit.at_limit > 0.025 else ""
-        cells += [f"{_estimate(fit.exponent)}{limit}", _estimate(fit.floor), f"{fit.amplitude.value:.3g}"]
-        cells += [f"{fit.deviation:.4f}", _estimate(fit.gain_of_doubling, places=4)]
-        cells.append("needs four sizes" if held is None else _estimate(held.difference, sign=True, places=4))
-        lines.append(_row(*cells, "-" if curve.films_to_beat is None else _films(curve.films_to_beat)))
+        cells += [f"{estimate_text(fit.exponent)}{limit}", estimate_text(fit.floor), f"{fit.amplitude.value:.3g}"]
+        cells += [f"{fit.deviation:.4f}", estimate_text(fit.gain_of_doubling, places=4)]
+        cells.append("needs four sizes" if held is None else estimate_text(held.difference, sign=True, places=4))
+        lines.append(_row(*cells, "-" if curve.films_to_beat is None else films_text(curve.films_to_beat)))
     return lines
 
 
@@ -127,11 +129,13 @@ def _pairs(pairs: Sequence[Pair]) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for pair in pairs:
-        exponent = "not fitted" if pair.exponent is None else _estimate(pair.exponent, sign=True)
-        error = "-" if pair.error is None else f"{_estimate(pair.error, sign=True)} at {pair.films:,}"
-        crossing = f"not within {REACH:g} times the sizes" if pair.crossing is None else _films(pair.crossing)
+        exponent = "not fitted" if pair.exponent is None else estimate_text(pair.exponent, sign=True)
+        error = "-" if pair.error is None else f"{estimate_text(pair.error, sign=True)} at {pair.films:,}"
+        crossing = f"not within {REACH:g} times the sizes" if pair.crossing is None else films_text(pair.crossing)
         crossing = "-" if pair.exponent is None else crossing
-        lines.append(_row(f"{pair.first} - {pair.second}", _estimate(pair.slope, sign=True), exponent, error, crossing))
+        lines.append(
+            _row(f"{pair.first} - {pair.second}", estimate_text(pair.slope, sign=True), exponent, error, crossing)
+        )
     return lines
 
 
@@ -141,7 +145,7 @@ def _claims(claims: Sequence[Claim]) -> list[str]:
     lines = ["## Published claims (arXiv 2509.12818): do they hold here?", ""]
     lines += ["| claim | benchmark | arms | figure, above 0 if it holds | | holds |", "|---|---|---|---|---|---|"]
     for claim in claims:
-        estimate = _estimate(claim.estimate, sign=True)
+        estimate = estimate_text(claim.estimate, sign=True)
         lines.append(
             _row(CLAIMS[claim.claim], claim.benchmark, claim.arms, claim.figure, estimate, _VERDICTS[claim.holds])
         )
@@ -160,7 +164,7 @@ def _claim_sentences(claims: Sequence[Claim]) -> list[str]:
         for verdict, word in {True: "holds", False: "is contradicted", None: "is not decided"}.items():
             found = [claim for claim in of_claim if claim.holds is verdict]
             listed = "; ".join(
-                f"{claim.benchmark}, {claim.arms}, {claim.figure}: {_estimate(claim.estimate, sign=True)}"
+                f"{claim.benchmark}, {claim.arms}, {claim.figure}: {estimate_text(claim.estimate, sign=True)}"
                 for claim in found
             )
             said += [f"{word} in {len(found)} of {len(of_claim)} ({listed})"] if found else []
@@ -171,37 +175,3 @@ def _claim_sentences(claims: Sequence[Claim]) -> list[str]:
 
 def _row(*cells) -> str:
     return f"| {' | '.join(map(str, cells))} |"
-
-
-def _value(value: float | None, places: int = 3) -> str:
-    return "not defined" if value is None else f"{value:.{places}f}"
-
-
-def _estimate(estimate: Estimate, sign: bool = False, places: int = 3) -> str:
-    if estimate.value is None:
-        return "not defined"
-    form = f"{'+' if sign else ''}.{places}f"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:{form}} [no interval]"
-    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
-
-
-def _interval(estimate: Estimate, places: int) -> str:
-    if estimate.low is None or estimate.high is None:
-        return "without an interval"
-    return f"between {estimate.low:.{places}f} and {estimate.high:.{places}f}"
-
-
-def _films(films: Films) -> str:
-    """A number of films with two figures, since it is no surer than that."""
-    value = "never, by the fit" if films.value is None else _round(films.value)
-    if films.beyond:
-        value = f"about {value}, far beyond the sizes"
-    if films.low is None and films.high is None:
-        return value if films.share in (0, 1) else f"{value} (in {films.share:.0%} of the resamples at all)"
-    low, high = ("more than any" if bound is None else _round(bound) for bound in (films.low, films.high))
-    return f"{value} [{low}, {high}]"
-
-
-def _round(films: float) -> str:
-    return "any number" if films < 1 else f"{float(f'{films:.2g}'):,.0f}"

@@ -1,0 +1,85 @@
+"""What a study says to do: which kind of encoder to continue, and what more films would bring. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eval.studies.scaling.claims import holds
+from eval.studies.scaling.formats import estimate_text, films_text
+from eval.studies.scaling.results import Curve, Scaling
+
+
+def recommend(scaling: Scaling) -> list[str]:
+    """Sentences: which arm to continue over all benchmarks, then what each benchmark says, then how far to trust it."""
+    names = list(dict.fromkeys(curve.benchmark for curve in scaling.curves))
+    by_name = {name: [curve for curve in scaling.curves if curve.benchmark == name] for name in names}
+    sentences = [_which(scaling, by_name)] if any(len(curves) > 1 for curves in by_name.values()) else []
+    for curves in by_name.values():
+        sentences += [_of_arm(curve, scaling) for curve in curves]
+    if all(len(point.by_seed) == 1 for curve in scaling.curves for point in curve.points):
+        sentences.append("Every size was trained with one seed: no interval here knows what another seed would change.")
+    if not any(_says_something(curve) for curve in scaling.curves):
+        sentences.append(
+            "No curve surely falls and no arm is surely better than what it started from: with these films, "
+            "patients and steps the study decides nothing."
+        )
+    return sentences
+
+
+def best_arms(scaling: Scaling, curves: Sequence[Curve]) -> list[str]:
+    """The arms that none of the others surely beats at the largest size that both have, the lowest error first."""
+    beaten = set()
+    for pair in scaling.pairs:
+        if pair.benchmark == curves[0].benchmark and pair.error is not None:
+            first_is_worse = holds(pair.error)
+            if first_is_worse is not None:
+                beaten.add(pair.first if first_is_worse else pair.second)
+    standing = [curve for curve in curves if curve.arm not in beaten]
+    return [curve.arm for curve in sorted(standing, key=lambda curve: curve.points[-1].error.value or 0.0)]
+
+
+def _which(scaling: Scaling, by_name: dict[str, list[Curve]]) -> str:
+    standing = {name: best_arms(scaling, curves) for name, curves in by_name.items() if len(curves) > 1}
+    sure = {name: arms[0] for name, arms in standing.items() if len(arms) == 1}
+    open_ones = [name for name in standing if name not in sure]
+    undecided = f" On {', '.join(open_ones)} no arm is surely the best." if open_ones else ""
+    arms = sorted(set(sure.values()))
+    if not arms:
+        costs = {curve.arm: curve.flops for curves in by_name.values() for curve in curves}
+        told = "; ".join(f"{arm}: {flops / 1e15:,.3g} PFLOP a run" for arm, flops in costs.items() if flops)
+        return f"Which to continue is not decided:{undecided} What they cost: {told or 'was not counted'}."
+    if len(arms) == 1:
+        return f"Continue {arms[0]}: surely the best on {', '.join(sure)} with all films.{undecided}"
+    listed = "; ".join(f"{arm} for {', '.join(name for name in sure if sure[name] == arm)}" for arm in arms)
+    return f"It depends on the task, by what is surely the best with all films: {listed}.{undecided}"
+
+
+def _of_arm(curve: Curve, scaling: Scaling) -> str:
+    last = curve.points[-1]
+    text = f"{curve.benchmark}, {curve.arm}: error {estimate_text(last.error)} with all {last.films:,} films"
+    if last.below_reference is not None:
+        verdict = {True: "surely better than", False: "surely worse than", None: "not surely apart from"}
+        text += f", {verdict[holds(last.below_reference)]} {scaling.reference} "
+        text += f"({estimate_text(last.below_reference, sign=True)})"
+    if curve.fit is None:
+        return f"{text}. More films: {curve.reason}."
+    gain, worth = curve.fit.gain_of_doubling, scaling.worth
+    text += f". Twice the films ({2 * last.films:,}) would lower it by {estimate_text(gain, places=4)}: "
+    low, high = gain.low, gain.high
+    if low is not None and low >= worth:
+        text += f"worth it, at {worth:g} or more"
+    elif high is not None and high < worth:
+        text += f"not worth it, at less than {worth:g}"
+    else:
+        text += f"whether that is worth {worth:g} is not sure"
+    text += f". Doubling brings {worth:g} up to {films_text(curve.fit.worth_doubling, 'no')} films"
+    held = curve.extrapolation
+    if held is None:
+        return f"{text}. With fewer than four sizes nothing tells how well the curve predicts."
+    off = estimate_text(held.difference, sign=True, places=4)
+    return f"{text}. How well the curve predicts: the {held.films:,} films held out, predicted minus found {off}."
+
+
+def _says_something(curve: Curve) -> bool:
+    below = curve.points[-1].below_reference
+    return curve.state != "flat" or (below is not None and holds(below) is not None)
