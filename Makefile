@@ -44,12 +44,14 @@ adaptations: install
 
 # How fast things are, as ratios within one run (some minutes on two cores): drawing films and reading reports against
 # numpy, preparing and loading films against datasets.map, intervals against scikit-learn, bookkeeping of a selection
-# against a shuffle, our curation step against the published one at the size of a small ViT.
+# against a shuffle, a step of self-distillation against its parts timed apart, our curation step against the published
+# one at the size of a small ViT.
 benchmark: install
 	OMP_NUM_THREADS=1 $(PY) -m data_scripts.speed
 	OMP_NUM_THREADS=1 $(PY) -m data_scripts.prepare.speed --films 2 --repeats 2
 	OMP_NUM_THREADS=1 $(PY) -m eval.speed --repeats 2
 	OMP_NUM_THREADS=1 $(PY) -m train.selection.speed
+	OMP_NUM_THREADS=1 $(PY) -m train.self_supervised.speed --repeats 3
 	$(PY) -m train.speed --image_size 112 --score_image_size 56 --super_batch_size 48 --text_length 64 --repeats 2 \
 		--vision_config '{"model_type": "dinov2", "patch_size": 14, "hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}' \
 		--text_config '{"model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "intermediate_size": 1536}'

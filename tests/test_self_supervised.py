@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, Dinov2Config, Dinov2Model, ViTCo
 
 from modeling_chexficient.towers_chexficient import without_pooling_layer
 from tests.training import assert_same_weights, run_recipe
-from train.film_runs.crops import resizing
+from train.film_runs.crops import Boxes, cut, resizing
 from train.objectives.self_distillation import Weights, loss_terms, patch_weights
 from train.self_supervised.__main__ import main
 from train.self_supervised.head import HEAD_FILE, DinoHead
@@ -146,6 +146,21 @@ def test_resizing_is_that_of_torch_on_the_part_cut_out(length, size):
     part = film[3 : 3 + length, 1 : 1 + length][None, None]
     expected = torch.nn.functional.interpolate(part, (size, size), mode="bilinear", antialias=True)[0, 0]
     torch.testing.assert_close(top @ film @ left.T, expected, atol=1e-5, rtol=0)
+
+
+def test_a_crop_is_blurred_by_its_own_sigma_and_not_beyond_four_pixels():
+    films, sigmas = torch.rand(3, 40, 40), np.array([0.0, 1.9, 0.4])
+    places = [np.array(values) for values in ([2, 0, 5], [3, 1, 0], [30, 40, 20], [28, 33, 25])]
+    mirrored, ones = np.array([False, False, True]), np.ones(3)
+    sharp = cut(films, Boxes(*places, mirrored, np.zeros(3), ones, ones), 28)
+    crops = cut(films, Boxes(*places, mirrored, sigmas, ones, ones), 28)
+    assert torch.equal(crops[0], sharp[0]), "beside others that are blurred"
+    distances = (torch.arange(28).view(-1, 1) - torch.arange(28)).abs()
+    for row in (1, 2):
+        weights = torch.exp(-((distances / sigmas[row]) ** 2) / 2).float() * (distances <= 4)
+        weights = weights / weights.sum(1, keepdim=True)
+        torch.testing.assert_close(crops[row], weights @ sharp[row] @ weights.T, atol=1e-5, rtol=0)
+        assert (crops[row] - sharp[row]).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(

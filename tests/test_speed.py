@@ -1,5 +1,6 @@
 """The benchmarks of drawing, reading, bookkeeping and evaluation: what they print, never how fast this machine is."""
 
+import json
 import re
 import tracemalloc
 
@@ -12,6 +13,7 @@ from eval.tasks.ranking import retrieval_ranks
 from train.selection import speed as selection_speed
 from train.selection.sampler import CurationBatchSampler, Schedule
 from train.selection.state import CurationState
+from train.self_supervised import speed as self_supervised_speed
 
 
 def test_ratios_are_the_medians_of_turns_after_the_first(monkeypatch):
@@ -71,3 +73,25 @@ def test_evaluation_is_timed_against_what_gives_the_same(capsys):
     printed = capsys.readouterr().out
     assert re.search(r"^intervals of 300 films: a loop takes \d+\.\d+ ", printed, flags=re.MULTILINE)
     assert re.search(r"^ranks of 30 films and texts: sorting the matrix takes \d+\.\d+ ", printed, flags=re.MULTILINE)
+
+
+def test_a_step_of_self_distillation_beside_its_parts(tmp_path, capsys):
+    vision = {"model_type": "dinov2", "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 2}
+    words = ["--vision_config", json.dumps(vision | {"num_attention_heads": 2}), "--image_size", "56"]
+    words += ["--prototypes", "24", "--head_hidden", "32", "--head_bottleneck", "16", "--batch_size", "4"]
+    self_supervised_speed.main([*words, "--repeats", "2", "--out", str(tmp_path / "speed.json")])
+    report, table = json.loads((tmp_path / "speed.json").read_text()), capsys.readouterr().out
+    seconds = report["seconds"]
+    assert all(f"| {name} |" in table for name in seconds)
+    arithmetic = {part for parts in self_supervised_speed.SUMS.values() for part in parts}
+    assert arithmetic < seconds.keys()
+    assert all(seconds[name] > 0 for name in arithmetic)
+    assert report["ratios"]["towers alone"]["lowest"] > report["ratios"]["towers and heads"]["lowest"]
+    assert report["films_per_second"] == pytest.approx(4 / seconds["whole step"])
+    assert (report["plan"]["local_size"], report["local_crops"]) == (28, 8)
+    for wrong, message in (
+        (["--repeats", "0"], "repeats is 0"),
+        (["--local_size", "30"], "multiple of the patch size"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            self_supervised_speed.main([*words, *wrong])

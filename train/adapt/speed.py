@@ -35,7 +35,7 @@ from train.adapt.methods import Parts, apply_method, count_trainable
 from train.adapt.trainer import AdaptTrainer
 from train.runs.memory import peak_bytes
 from train.runs.recipes import as_mapping
-from train.runs.timings import time_command
+from train.runs.timings import seconds_on, time_command
 
 _VIT_B_16 = '{"model_type": "vit"}'
 
@@ -151,16 +151,10 @@ class Stepper:
         self.optimizer.zero_grad()
 
     def seconds(self) -> float:
-        """Of one step: of the processor on the CPU, where other work would count otherwise; of the clock on a GPU."""
-        started = self._now()
+        """Of one step, by `seconds_on`."""
+        started = seconds_on(self.device)
         self.step()
-        return self._now() - started
-
-    def _now(self) -> float:
-        if self.device.type == "cpu":
-            return time.process_time()
-        torch.cuda.synchronize()
-        return time.perf_counter()
+        return seconds_on(self.device) - started
 
     def held_bytes(self) -> tuple[int, int]:
         """What lies in memory between two steps: the model, and the optimiser's state."""

@@ -112,18 +112,21 @@ def resizing(start: np.ndarray, length: np.ndarray, side: int, size: int, device
     factor = count.float() / size
     centres = (torch.arange(size, device=device).view(1, -1, 1) + 0.5) * factor
     pixels = torch.arange(side, device=device).view(1, 1, -1) - first
-    weights = (1 - (pixels + 0.5 - centres).abs() / factor.clamp(min=1)).clamp(min=0)
-    weights = weights * ((pixels >= 0) & (pixels < count))
-    return weights / weights.sum(-1, keepdim=True)
+    # In place: on a CPU, memory for so many matrices is dear.
+    distances = (pixels + 0.5 - centres).abs_().div_(factor.clamp(min=1))
+    weights = distances.neg_().add_(1).clamp_(min=0).mul_((pixels >= 0) & (pixels < count))
+    return weights.div_(weights.sum(-1, keepdim=True))
 
 
 def blurring(sigma: np.ndarray, size: int, device: torch.device) -> Tensor:
-    """Matrices [n, size, size] of a Gaussian blur by `sigma` pixels, up to 4 pixels away; 0: none."""
-    places = torch.arange(size, device=device)
-    distance = places.view(-1, 1) - places
-    width = torch.from_numpy(sigma).float().to(device).view(-1, 1, 1).clamp(min=1e-3)
-    weights = torch.exp(-((distance / width) ** 2) / 2) * (distance.abs() <= _BLUR_REACH)
-    return weights / weights.sum(-1, keepdim=True)
+    """Matrices [n, size, size] of a Gaussian blur by `sigma` pixels above 0, up to 4 pixels away."""
+    places, reach = torch.arange(size, device=device), torch.arange(_BLUR_REACH + 2, device=device)
+    distance = (places.view(-1, 1) - places).abs_().clamp_(max=_BLUR_REACH + 1)
+    width = torch.from_numpy(sigma).float().to(device).view(-1, 1)
+    # By distance, so that few exponentials are taken; what is too far away has none.
+    by_distance = torch.exp(-((reach / width) ** 2) / 2) * (reach <= _BLUR_REACH)
+    weights = by_distance[:, distance.flatten()].unflatten(1, (size, size))
+    return weights.div_(weights.sum(-1, keepdim=True))
 
 
 def cut(films: Tensor, boxes: Boxes, size: int) -> Tensor:
@@ -135,9 +138,10 @@ def cut(films: Tensor, boxes: Boxes, size: int) -> Tensor:
     side, device = films.shape[-1], films.device
     down = resizing(boxes.top, boxes.height, side, size, device)
     across = resizing(boxes.left, boxes.width, side, size, device)
-    if boxes.sigma.any():
-        blur = blurring(boxes.sigma, size, device)
-        down, across = blur @ down, blur @ across
+    blurred = np.flatnonzero(boxes.sigma)
+    if len(blurred):
+        blur, rows = blurring(boxes.sigma[blurred], size, device), torch.from_numpy(blurred).to(device)
+        down[rows], across[rows] = blur @ down[rows], blur @ across[rows]
     if boxes.mirrored.any():
         mirrored = torch.from_numpy(boxes.mirrored).to(device).view(-1, 1, 1)
         across = torch.where(mirrored, across.flip(1), across)
@@ -145,9 +149,9 @@ def cut(films: Tensor, boxes: Boxes, size: int) -> Tensor:
     brightness, contrast = (
         torch.from_numpy(values).float().to(device).view(-1, 1, 1) for values in (boxes.brightness, boxes.contrast)
     )
-    crops = (crops * brightness).clamp(0, 1)
+    crops = crops.mul_(brightness).clamp_(0, 1)
     mean = crops.mean((1, 2), keepdim=True)
-    return (mean + (crops - mean) * contrast).clamp(0, 1)
+    return crops.sub_(mean).mul_(contrast).add_(mean).clamp_(0, 1)
 
 
 @dataclass(frozen=True)
@@ -178,23 +182,27 @@ class Crops:
         views = [(self.args.global_scale, self.image_size, share) for share in _BLUR_SHARES[:2]]
         views += [(self.args.local_scale, self.local_size, _BLUR_SHARES[2])] * self.args.local_crops
         crops = self._views(films, generator, number, processes, views)
-        return torch.cat(crops[:2]), torch.cat(crops[2:]) if len(crops) > 2 else None
+        local_crops = self._normalised(crops[2:]) if len(crops) > 2 else None
+        return self._normalised(crops[:2]), local_crops
 
     @torch.no_grad()
     def one(self, films: Tensor, generator: np.random.Generator, number: int = 0, processes: int = 1) -> Tensor:
         """One global crop of each film, [B, 3, S, S], normalised fp32, never blurred; arguments as for the others."""
-        return self._views(films, generator, number, processes, [(self.args.global_scale, self.image_size, 0.0)])[0]
+        view = (self.args.global_scale, self.image_size, 0.0)
+        return self._normalised(self._views(films, generator, number, processes, [view]))
 
     def _views(self, films, generator, number, processes, views: list[tuple]) -> list[Tensor]:
-        """Of each view (scale, size, share that is blurred) a crop of all films."""
-        grey = films[:, 0].float() / 255
+        """Of each view (scale, size, share that is blurred) a crop [B, size, size] of all films."""
+        grey = films[:, 0].float().div_(255)
         own = slice(number * len(grey), (number + 1) * len(grey))
         crops = []
         for scale, size, share in views:
             boxes = draw_boxes(generator, processes * len(grey), grey.shape[-1], scale, share, self.args)
-            crops.append(self._normalised(cut(grey, boxes.rows(own), size)))
+            crops.append(cut(grey, boxes.rows(own), size))
         return crops
 
-    def _normalised(self, crops: Tensor) -> Tensor:
-        mean, std = (torch.tensor(values, device=crops.device).view(3, 1, 1) for values in (self.mean, self.std))
-        return (crops.unsqueeze(1) - mean) / std
+    def _normalised(self, crops: list[Tensor]) -> Tensor:
+        """All crops of views of one size, in the three channels of a tower."""
+        grey = torch.cat(crops).unsqueeze(1)
+        mean, std = (torch.tensor(values, device=grey.device).view(3, 1, 1) for values in (self.mean, self.std))
+        return (grey - mean).div_(std)

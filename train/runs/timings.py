@@ -1,11 +1,14 @@
-"""The command of a module that times something: arguments in, a table out, and its report as JSON where asked."""
+"""The command of a module that times something: arguments in, a table out, its report as JSON where asked; a clock."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from train.runs.recipes import parse_recipe
 
@@ -31,3 +34,11 @@ def time_command(
     print(format_table(report))
     if parsed[-1].out:
         Path(parsed[-1].out).write_text(json.dumps(report, indent=2) + "\n")
+
+
+def seconds_on(device: torch.device) -> float:
+    """A clock: of the processor on the CPU, where other work would count otherwise; of the wall once a GPU is done."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()

@@ -91,7 +91,11 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def targets(self, global_crops: Tensor, masks: Tensor | None, picked: Tensor | None, temperature: float) -> Targets:
         """What the student is to predict; the centres take in these crops afterwards."""
-        outputs = self.network(global_crops, masks=masks, picked=picked, hides=False)
+        return self.centred(self.network(global_crops, masks=masks, picked=picked, hides=False), temperature)
+
+    @torch.no_grad()
+    def centred(self, outputs: Outputs, temperature: float) -> Targets:
+        """The targets that the network's outputs make, which the centres take in afterwards."""
         cls, patches = swap_views(outputs.global_logits), outputs.patch_logits
         if self.centering == "sinkhorn_knopp":
             of_cls = sinkhorn_targets(cls, temperature)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -24,6 +26,16 @@ from train.self_supervised.plan import Plan
 from train.self_supervised.schedules import cosine, hold_still, linear, parameter_groups, set_weight_decay
 
 STUDENT_FILE, TEACHER_FILE = "student.safetensors", "teacher.safetensors"
+
+
+class Masks(NamedTuple):
+    """Of a batch's global crops: `hidden` [2 B, patches] bool, the places of what is hidden in it (flat), and the
+    `patch_weights` of these; all None without iBOT.
+    """
+
+    hidden: Tensor | None = None
+    picked: Tensor | None = None
+    weights: Tensor | None = None
 
 
 class _Course(TrainerCallback):
@@ -104,27 +116,31 @@ class SelfDistillationTrainer(FilmTrainer):
             self.lr_scheduler = hold_still(scheduler, optimizer or self.optimizer, self.plan.standstill)
         return self.lr_scheduler
 
+    def draw_masks(self, generator: np.random.Generator, films: int) -> Masks:
+        """For so many films of this process."""
+        args, plan, device = self.args, self.plan, self.args.device
+        if not args.ibot_weight or plan.patches_a_side is None:
+            return Masks()
+        images = 2 * films * world_size()
+        hidden = draw_masks(generator, images, plan.patches_a_side, args.mask_probability, args.mask_ratio)
+        hidden = own_images(hidden, rank(), world_size())
+        # Found on the CPU: looking for them on the device would have to wait for it.
+        picked, weights = hidden.flatten().nonzero()[:, 0], patch_weights(hidden)
+        return Masks(hidden.to(device), picked.to(device), weights.to(device))
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of a batch of this process; the teacher's centres take it in."""
-        args, plan, device = self.args, self.plan, self.args.device
-        films, number = inputs["films"], self.batches_done
+        args, plan, films = self.args, self.plan, inputs["films"]
+        generator = batch_generator(args.seed, self.batches_done)
         self.batches_done += 1
-        generator = batch_generator(args.seed, number)
         global_crops, local_crops = self.crops(films, generator, rank(), world_size())
-        masks = picked = weights = None
-        if args.ibot_weight and plan.patches_a_side is not None:
-            images = 2 * len(films) * world_size()
-            masks = draw_masks(generator, images, plan.patches_a_side, args.mask_probability, args.mask_ratio)
-            masks = own_images(masks, rank(), world_size())
-            # Found on the CPU: looking for them on the device would have to wait for it.
-            picked, weights = masks.flatten().nonzero()[:, 0].to(device), patch_weights(masks).to(device)
-            masks = masks.to(device)
+        masks = self.draw_masks(generator, len(films))
         temperature = linear(*plan.temperature, self.state.global_step, plan.temperature_steps)
-        targets = self.teacher.targets(global_crops, masks, picked, temperature)
-        student = model(global_crops, local_crops, masks, picked)
-        terms = loss_terms(student, targets, args.weights, weights, args.student_temperature)
+        targets = self.teacher.targets(global_crops, masks.hidden, masks.picked, temperature)
+        student = model(global_crops, local_crops, masks.hidden, masks.picked)
+        terms = loss_terms(student, targets, args.weights, masks.weights, args.student_temperature)
         self.check_loss(terms["total"])
-        self._note(len(films), 0 if picked is None else len(picked), terms, targets.cls)
+        self._note(len(films), 0 if masks.picked is None else len(masks.picked), terms, targets.cls)
         return terms["total"]
 
     def _note(self, films: int, masked: int, terms: dict[str, Tensor], targets: Tensor) -> None:
