@@ -153,6 +153,7 @@ def test_resizing_is_that_of_torch_on_the_part_cut_out(length, size):
     [
         (["--vision_config", '{"model_type": "resnet", "depths": [1, 1, 1, 1]}'], "iBOT cannot train this tower"),
         (["--local_size", "30"], "no multiple of the patch size"),
+        (["--local_size", "70"], "local_size 70 is more than image_size 56"),
         (["--vision_config", '{"model_type": "bert"}'], "no image tower"),
     ],
 )
