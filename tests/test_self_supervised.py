@@ -168,6 +168,7 @@ def test_a_crop_is_blurred_by_its_own_sigma_and_not_beyond_four_pixels():
     [
         (["--vision_config", '{"model_type": "resnet", "depths": [1, 1, 1, 1]}'], "iBOT cannot train this tower"),
         (["--local_size", "30"], "no multiple of the patch size"),
+        (["--local_size", "70"], "local_size 70 is more than image_size 56"),
         (["--vision_config", '{"model_type": "bert"}'], "no image tower"),
     ],
 )

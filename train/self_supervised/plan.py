@@ -56,7 +56,7 @@ def make_plan(
     """The plan of a run on `films` films of `film_size` pixels.
 
     Raises:
-        ValueError: crops are no whole number of patches.
+        ValueError: crops are no whole number of patches, or local ones larger than global ones.
     """
     size = Size.of(args, films)
     steps = size.steps
@@ -114,6 +114,11 @@ def _sizes(tower: Tower, crops: CropArguments) -> tuple[int, int, int | None]:
     for name, size in (("image_size", tower.image_size), ("local_size", local)):
         if size % unit:
             raise ValueError(f"{name} {size} is no multiple of the patch size {unit}")
+    if local > tower.image_size:
+        raise ValueError(
+            f"local_size {local} is more than image_size {tower.image_size}, the side of global crops: lower it, or "
+            "leave it out for 3/7 of that"
+        )
     return tower.image_size, local, tower.image_size // patch if patch else None
 
 
