@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from datasets import Dataset
 
 from data_scripts.prepare import PrepareArguments, prepare
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
-from data_scripts.prepared.mixture import Mixture, Part, load_mixture, mixed_rows, read_mixture
+from data_scripts.prepared.mixture import PAIR, Mixture, Part, load_mixture, mixed_rows, read_mixture
 from data_scripts.schema import DataError
 from data_scripts.synthetic import SyntheticOptions
 from tests.training import RECIPE
@@ -67,17 +67,21 @@ def test_what_is_evaluated_on_counts_every_film_once(tiny_corpus, other_corpus):
     assert len(train) == 3 * len(splits[0]["train"]) + 5
 
 
-def test_films_that_a_mixture_repeats_are_held_out_and_counted_once():
-    """Three times each of 40 films of 20 patients: of 8 positive films held out, 24 would have made a point."""
-    ids = [f"f{number}" for number in range(40)] * 3
-    train = Dataset.from_dict({"record_id": ids, "patient_id": [f"p{int(one[1:]) // 2}" for one in ids]})
+def test_films_that_a_mixture_repeats_are_held_out_and_counted_once(other_corpus, tmp_path):
+    """Two hospitals with the same ids, one of them three times: 17 positive films must not count as 51."""
+    shutil.copytree(other_corpus, tmp_path / "south")
+    one = len(load_prepared(str(other_corpus), COLUMNS)["train"])
+    train = load_mixture(Mixture((Part(str(other_corpus), weight=3), Part(str(tmp_path / "south")))), "train", COLUMNS)
     splits = choose_films(train, None, lambda split: np.arange(len(split)), lambda split, rows: True, 1.0, seed=0)
-    held_out = [ids[row] for row in splits.validation_rows]
-    assert len(held_out) == len(set(held_out)) == 8
-    learnt = Counter(ids[row] for row in splits.train_rows)
-    assert not set(held_out) & set(learnt)
-    assert (splits.train_films, splits.train_patients) == (len(learnt), 16) == (32, 16)
-    assert set(learnt.values()) == {3}, "they are learnt as often as the mixture says"
+    pairs = np.asarray(read_column(train, PAIR))
+    held_out, learnt = pairs[splits.validation_rows], Counter(pairs[splits.train_rows].tolist())
+    assert len(held_out) == len(set(held_out.tolist())), "each once"
+    assert len(held_out) + splits.train_films == 2 * one
+    assert not set(held_out.tolist()) & set(learnt)
+    assert {learnt[pair] for pair in learnt if pair < one} == {3}, "learnt as often as the mixture says"
+    assert {learnt[pair] for pair in learnt if pair >= one} == {1}
+    plain = load_mixture(Mixture((Part(str(other_corpus)),)), "train", COLUMNS)
+    assert PAIR not in plain.column_names
 
 
 def test_a_mixture_trains_and_says_what_is_in_it(tiny_corpus, other_corpus, tmp_path):

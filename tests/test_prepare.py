@@ -320,27 +320,24 @@ def test_a_skipped_film_is_tried_again_when_it_was_mended(raw, tmp_path):
 
 def test_a_film_that_was_exported_anew_is_read_anew(raw, tmp_path):
     """Under the same name and with the same size, as uncompressed films have; the other shards stay."""
-    for number in range(12):
-        Image.fromarray(np.full((60, 60), 40 + number, np.uint8)).save(raw / f"{number}.bmp")
-    table = (raw / "t.csv").read_text().replace(".png", ".bmp")
-    (raw / "t.csv").write_text(table)
-    for path in raw.glob("*.png"):
+    films = np.random.default_rng(3).integers(0, 256, (12, 48, 48), dtype=np.uint8)
+    for path, pixels in zip(sorted(raw.glob("*.png")), films, strict=True):
+        Image.fromarray(pixels).save(path.with_suffix(".bmp"))
         path.unlink()
+    (raw / "t.csv").write_text((raw / "t.csv").read_text().replace(".png", ".bmp"))
     out, options = tmp_path / "out", replace(OPTIONS, validation_share=0.0, test_share=0.0)
-    prepare("folder", arguments(raw, out, rows_per_shard=2, skip_bad=False), options)
+    prepare("folder", arguments(raw, out, rows_per_shard=2), options)
     made = {path.name: path.stat().st_mtime_ns for path in (out / "data").iterdir()}
-    inverted = np.full((60, 60), 255 - 43, np.uint8)
-    Image.fromarray(inverted).save(raw / "3.bmp")
-    prepare("folder", arguments(raw, out, rows_per_shard=2, skip_bad=False), options)
-    assert np.asarray(rows_of(out)["own/3.bmp"]["image"]).max() == 255 - 43
+    before = np.asarray(Image.open(raw / "3.bmp"))
+    Image.fromarray(255 - before).save(raw / "3.bmp")
+    prepare("folder", arguments(raw, out, rows_per_shard=2), options)
+    assert np.array_equal(np.asarray(rows_of(out)["own/3.bmp"]["image"]), 255 - before)
     changed = [path.name for path in (out / "data").iterdir() if path.stat().st_mtime_ns != made[path.name]]
     assert changed == ["train-00001-of-00006.parquet"]
 
 
 def test_a_mask_that_was_drawn_anew_is_read_anew(raw, tmp_path):
-    mask = np.zeros((60, 60), np.uint8)
-    for number in range(12):
-        Image.fromarray(np.full((60, 60), 40 + number, np.uint8)).save(raw / f"{number}.png")
+    mask = np.zeros(Image.open(raw / "0.png").size[::-1], np.uint8)
     (raw / "masks").mkdir()
     Image.fromarray(mask).save(raw / "masks" / "0.bmp")
     lines = (raw / "t.csv").read_text().splitlines()
@@ -349,7 +346,7 @@ def test_a_mask_that_was_drawn_anew_is_read_anew(raw, tmp_path):
     out, options = tmp_path / "out", replace(OPTIONS, mask_columns=["lung"])
     prepare("folder", arguments(raw, out), options)
     assert np.asarray(rows_of(out)["own/0.png"]["masks"][0]["image"]).max() == 0
-    mask[20:40, 20:40] = 255
+    mask[10:-10, 10:-10] = 255
     Image.fromarray(mask).save(raw / "masks" / "0.bmp")
     prepare("folder", arguments(raw, out), options)
     assert np.asarray(rows_of(out)["own/0.png"]["masks"][0]["image"]).max() == 255

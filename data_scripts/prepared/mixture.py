@@ -31,6 +31,9 @@ from data_scripts.prepared.id_files import read_ids, rows_of_ids
 from data_scripts.prepared.overlap import known_overlaps, loaders_of
 from data_scripts.schema import DataError
 
+#: A column of numbers, equal where a row repeats another. Ids may be those of two hospitals' films.
+PAIR = "mixture_pair"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -123,19 +126,23 @@ def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Data
     """The split of all parts, one after the other; parts without the split are passed over.
 
     Of the training split with weights and caps, and the mixture's `subset` alone; of other splits every pair once.
+    Where the mixture repeats pairs, the column `PAIR` tells which rows are one.
 
     Raises:
         DataError: a folder is no prepared dataset (see `load_prepared`), none has the split, or the subset has ids that
             the training split has not.
     """
     loaded = []
+    pairs = 0
     for number, part in enumerate(mixture.parts):
         splits = load_prepared(part.folder, columns)
         if split in splits:
             # By the place in the list, so that a folder may be moved.
-            seed = mixture.seed, number
-            whole = splits[split]
-            loaded.append(whole.select(mixed_rows(len(whole), part, seed)) if split == "train" else whole)
+            rows, whole = mixed_rows(len(splits[split]), part, (mixture.seed, number)), splits[split]
+            if split == "train" and mixture.repeats:
+                whole = whole.add_column(PAIR, np.arange(pairs, pairs + len(whole)))
+                pairs += len(whole)
+            loaded.append(whole.select(rows) if split == "train" else whole)
     if split == "train":
         for warning in known_overlaps(loaders_of(mixture.folders)):
             warnings.warn(f"parts of the mixture share films: {warning}", stacklevel=2)

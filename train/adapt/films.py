@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 
 from data_scripts.prepared.columns import read_column
-from data_scripts.prepared.mixture import Mixture, load_mixture
+from data_scripts.prepared.mixture import PAIR, Mixture, load_mixture
 from data_scripts.prepared.patient_sample import VALIDATION_SHARE, draw_patients, hold_out
 from data_scripts.schema import DataError
 
@@ -98,10 +98,10 @@ def choose_films(
 
 
 def _each_once(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """The first of the rows of each record; all of them where the data have no ids."""
-    if "record_id" not in dataset.column_names:
+    """The first of the rows of each film; all of them where no mixture repeats any."""
+    if PAIR not in dataset.column_names:
         return rows
-    _, first = np.unique(np.asarray(read_column(dataset, "record_id", rows)), return_index=True)
+    _, first = np.unique(np.asarray(read_column(dataset, PAIR, rows)), return_index=True)
     return rows[np.sort(first)]
 
 
