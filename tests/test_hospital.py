@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict, Features, Value, load_dataset
 from safetensors.torch import load_file
 
 from data_scripts.prepared.subsets import SubsetArguments, spaced_sizes, write_subsets
@@ -149,7 +149,8 @@ def test_too_few_films_for_a_curve_are_refused_before_any_training():
 
 def splits_with(labels: list[str], masks: list[str] = ()) -> DatasetDict:
     row = {"labels": [{"name": name, "value": 1} for name in labels], "masks": [{"name": name} for name in masks]}
-    return DatasetDict(test=Dataset.from_list([row, row]))
+    kinds = {"labels": [{"name": Value("string"), "value": Value("int8")}], "masks": [{"name": Value("string")}]}
+    return DatasetDict(test=Dataset.from_list([row, row], features=Features(kinds)))
 
 
 def test_lines_and_tubes_are_those_that_the_hospital_names():

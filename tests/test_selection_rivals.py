@@ -216,7 +216,7 @@ def test_hierarchical_kmeans_keeps_of_small_groups_more_than_their_share():
     assert [int(level.max()) + 1 for level in build_tree(pairs.features, 20, 2, 0)] == [48, 2]
 
 
-@pytest.mark.parametrize(("rule", "gate"), [(GATED_RANDOM, "sound"), (FLAWLESS, "flawless")])
+@pytest.mark.parametrize(("rule", "gate"), [(GATED_RANDOM, "sound"), (FLAWLESS, "no_defect")])
 def test_random_choices_never_take_what_fails_their_gate(rule, gate):
     passed = torch.arange(40) < 30
     pairs = Candidates(torch.arange(40), known={gate: passed})
@@ -234,7 +234,7 @@ def test_what_is_known_comes_from_the_prepared_columns(tiny_corpus):
     assert known["concepts"].shape[0] == len(split)
     assert known["concepts"].any(dim=1).all()
     flags = Dataset.from_dict({"flags": [[], ["near_duplicate"], ["wrong_report", "near_duplicate"], ["broken_image"]]})
-    assert know(("flawless",), flags)["flawless"].tolist() == [True, True, False, False]
+    assert know(("no_defect",), flags)["no_defect"].tolist() == [True, True, False, False]
     texts = Dataset.from_dict({"report": ["Small pneumothorax.", "No pneumothorax."]})
     concepts = know(("concepts",), texts)["concepts"]
     assert concepts[:, -1].tolist() == [False, True]

@@ -32,8 +32,11 @@ REPOSITORY = Path(__file__).parents[1]
 STUDIES = sorted((REPOSITORY / "train" / "studies").glob("*.yaml"))
 #: What studies ask for that are not of one place and corpus.
 OPTIONS = {
-    "hospital": {"raw": "films", "mapping": "films.yaml", "reports_model": "starts/clip", "films_model": "starts/dino"}
-}
+    "hospital": {
+        "raw": "films", "mapping": "films.yaml", "reports_model": "starts/clip", "films_model": "starts/dino",
+        "bf16": False,
+    }
+}  # fmt: skip
 #: Stands for a trainer: it says what it got, and can save a checkpoint, wait, fail, or end without a record.
 TRAINER = """
 import argparse, json, sys, time
@@ -151,6 +154,8 @@ def test_other_evaluation_judges_again_and_trains_nothing(place):
 def _run_study(place: Path) -> None:
     """In a process of its own: a session with its own server of commands, which preloads nothing for the stand-ins."""
     os.setsid()
+    # A shell starts what runs in the background with interruptions ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(place)
     sys.path.insert(0, str(place))
     forkserver._forkserver.__init__()

@@ -9,7 +9,6 @@ published.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -87,14 +86,22 @@ def _choose_random(pairs: Candidates, keep_share: float, generator, constants: C
     return select_random(len(pairs), keep_share, generator)
 
 
-def _choose_gated(pairs: Candidates, keep_share: float, generator, constants: Constants, gate: str) -> Selection:
-    """Of the pairs that pass the gate, what is known of them by that name, as many as `keep_share` of all, or all."""
-    passed = pairs.known[gate].cpu().nonzero().squeeze(1)
-    roles = torch.full((len(pairs),), int(Role.OUTLIER), dtype=torch.int8)
-    roles[passed] = Role.REDUNDANT
-    order = torch.randperm(len(passed), generator=generator)
-    roles[passed[order[: round(keep_share * len(pairs))]]] = Role.CENTRAL
+def select_gated(passed: Tensor, keep_share: float, generator: torch.Generator | None = None) -> Selection:
+    """Of the pairs that `passed` a gate, bool [B], as many as `keep_share` of all by chance, or all of them."""
+    rows = passed.cpu().nonzero().squeeze(1)
+    roles = torch.full((len(passed),), int(Role.OUTLIER), dtype=torch.int8)
+    roles[rows] = Role.REDUNDANT
+    order = torch.randperm(len(rows), generator=generator)
+    roles[rows[order[: round(keep_share * len(passed))]]] = Role.CENTRAL
     return Selection(roles)
+
+
+def _choose_gated_random(pairs: Candidates, keep_share: float, generator, constants: Constants) -> Selection:
+    return select_gated(pairs.known["sound"], keep_share, generator)
+
+
+def _choose_flawless(pairs: Candidates, keep_share: float, generator, constants: Constants) -> Selection:
+    return select_gated(pairs.known["no_defect"], keep_share, generator)
 
 
 def _choose_semdedup(pairs: Candidates, keep_share: float, generator, constants: SemdedupConstants) -> Selection:
@@ -114,7 +121,7 @@ RANDOM = SelectionRule(
 GATED_RANDOM = SelectionRule(
     name="gated_random",
     words="by chance among the films that do not look broken",
-    choose=partial(_choose_gated, gate="sound"),
+    choose=_choose_gated_random,
     scores=False,
     needs=("sound",),
     roles={Role.CENTRAL: "kept", Role.REDUNDANT: "dropped", Role.OUTLIER: "dropped: film looks broken"},
@@ -123,9 +130,9 @@ GATED_RANDOM = SelectionRule(
 FLAWLESS = SelectionRule(
     name="flawless",
     words="by chance among the pairs without a defect that the corpus knows of",
-    choose=partial(_choose_gated, gate="flawless"),
+    choose=_choose_flawless,
     scores=False,
-    needs=("flawless",),
+    needs=("no_defect",),
     roles={Role.CENTRAL: "kept", Role.REDUNDANT: "dropped", Role.OUTLIER: "dropped: known defect"},
     note="It shows what a perfect gate is worth: a synthetic corpus knows its wrong reports and broken films. Of real "
     "data, whose defects nobody wrote down, it is a random choice.",

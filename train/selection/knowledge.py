@@ -42,18 +42,18 @@ def _concepts(reports: list[str]) -> list[list[bool]]:
     return [[*row, not any(row)] for row in present]
 
 
-def _are_flawless(flags: list[list[str]]) -> list[bool]:
+def _have_no_defect(flags: list[list[str]]) -> list[bool]:
     return [_WORTHLESS.isdisjoint(of_pair) for of_pair in flags]
 
 
 #: Flags of a record (`data_scripts.schema`) whose pairs teach nothing that is right.
 _WORTHLESS = frozenset(("wrong_report", "broken_image"))
 #: By the name that a rule's `needs` have for it: `sound` [N] bool, whether a film passes the gate on broken ones;
-#: `flawless` [N] bool, whether the corpus knows of no defect of the pair;
+#: `no_defect` [N] bool, whether the corpus knows of no defect of the pair;
 #: `concepts` [N, abnormal findings + 1] bool, the findings that the report says are present, the last one "none".
 KNOWLEDGE = {
     "sound": Knowledge("quality", _are_sound, "prepare the data again, which measures the quality of every film"),
-    "flawless": Knowledge("flags", _are_flawless, "prepare the data again"),
+    "no_defect": Knowledge("flags", _have_no_defect, "prepare the data again"),
     "concepts": Knowledge("report", _concepts, "prepare the data with their reports"),
 }
 
