@@ -1,6 +1,8 @@
 """A hospital's own study: options, prices, benchmarks of whatever it has, a recommendation; and once, all of it."""
 
 import csv
+import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -214,6 +216,31 @@ def test_the_arm_that_is_surely_better_is_recommended():
     # The other way round.
     scaling = scaling_of(curve("reports", 0.3), curve("films alone", 0.2), error=Estimate(0.1, 0.08, 0.12))
     assert recommend(scaling)[0].startswith("Continue films alone")
+
+
+def test_what_is_best_for_one_task_is_not_recommended_where_it_is_the_worst_for_another():
+    """Reports and labels beside them are alike on findings, and far ahead of films alone, which are ahead on tubes."""
+    errors = {
+        "own_findings": {"reports": 0.11, "labels": 0.108, "films": 0.3},
+        "own_tubes": {"reports": 0.5, "labels": 0.5, "films": 0.4},
+    }
+    curves, pairs = [], []
+    for benchmark, by_arm in errors.items():
+        curves += [dataclasses.replace(curve(arm, error), benchmark=benchmark) for arm, error in by_arm.items()]
+        for first, second in itertools.combinations(by_arm, 2):
+            apart = by_arm[first] - by_arm[second]
+            error = Estimate(apart, apart - 0.02, apart + 0.02)
+            pairs.append(Pair(benchmark, first, second, error, None, 8000, error, None))
+    scaling = Scaling(curves, pairs, [], "its start", 100, 0, False)
+    assert recommend(scaling)[0] == (
+        "It depends on the task, by what nothing surely beats with all films: labels or reports for own_findings; "
+        "films for own_tubes."
+    )
+    of_findings = dataclasses.replace(scaling, curves=curves[:3])
+    assert recommend(of_findings)[0] == (
+        "Continue labels or reports, which are not told apart: surely better than the others on own_findings with all "
+        "films."
+    )
 
 
 def test_a_gain_below_what_is_worth_it_or_around_it_is_said():

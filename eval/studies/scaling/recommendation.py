@@ -39,19 +39,32 @@ def best_arms(scaling: Scaling, curves: Sequence[Curve]) -> list[str]:
 
 
 def _which(scaling: Scaling, by_name: dict[str, list[Curve]]) -> str:
-    standing = {name: best_arms(scaling, curves) for name, curves in by_name.items() if len(curves) > 1}
-    sure = {name: arms[0] for name, arms in standing.items() if len(arms) == 1}
-    open_ones = [name for name in standing if name not in sure]
+    several = {name: curves for name, curves in by_name.items() if len(curves) > 1}
+    standing = {name: best_arms(scaling, curves) for name, curves in several.items()}
+    # Where an arm is surely beaten, the benchmark says something.
+    decided = {name: arms for name, arms in standing.items() if len(arms) < len(several[name])}
+    open_ones = [name for name in standing if len(standing[name]) > 1]
     undecided = f" On {', '.join(open_ones)} no arm is surely the best." if open_ones else ""
-    arms = sorted(set(sure.values()))
-    if not arms:
+    if not decided:
         costs = {curve.arm: curve.flops for curves in by_name.values() for curve in curves}
         told = "; ".join(f"{arm}: {flops / 1e15:,.3g} PFLOP a run" for arm, flops in costs.items() if flops)
         return f"Which to continue is not decided:{undecided} What they cost: {told or 'was not counted'}."
-    if len(arms) == 1:
-        return f"Continue {arms[0]}: surely the best on {', '.join(sure)} with all films.{undecided}"
-    listed = "; ".join(f"{arm} for {', '.join(name for name in sure if sure[name] == arm)}" for arm in arms)
-    return f"It depends on the task, by what is surely the best with all films: {listed}.{undecided}"
+    # What is best for one task may be the worst for another.
+    unbeaten = [arm for arm in next(iter(standing.values())) if all(arm in arms for arms in standing.values())]
+    if len(unbeaten) == 1:
+        sure = [name for name, arms in standing.items() if arms == unbeaten]
+        why = f"surely the best on {', '.join(sure)}" if sure else "the only one that nothing surely beats"
+        return f"Continue {unbeaten[0]}: {why} with all films.{undecided}"
+    alike = [name for name in standing if name not in decided]
+    rest = f" On {', '.join(alike)} no arm is surely worse than another." if alike else ""
+    if unbeaten:
+        beaten = f"surely better than the others on {', '.join(decided)}"
+        return f"Continue {' or '.join(unbeaten)}, which are not told apart: {beaten} with all films.{rest}"
+    groups: dict[str, list[str]] = {}
+    for name, arms in decided.items():
+        groups.setdefault(" or ".join(arms), []).append(name)
+    listed = "; ".join(f"{arms} for {', '.join(names)}" for arms, names in groups.items())
+    return f"It depends on the task, by what nothing surely beats with all films: {listed}.{rest}"
 
 
 def _of_arm(curve: Curve, scaling: Scaling) -> str:
