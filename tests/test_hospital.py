@@ -275,8 +275,9 @@ def hospital(tmp_path, tiny_corpus) -> list[str]:
         for number, row in enumerate(load_dataset(str(tiny_corpus), split=split)):
             row["image"].save(raw / "films" / f"{split}{number}.png")
             labels = {label["name"]: label["value"] for label in row["labels"]}
-            # Of like length: beside so small films, longer texts would make a run dearer than the study allows.
-            text, patient = " ".join(f"{row['findings']} {row['impression']}".split()[:12]), row["patient_id"]
+            # Of one length: beside so small films, longer texts would make a run dearer than the study allows.
+            there = "a" if labels.get("Pleural Effusion") else "no"
+            text, patient = f"Film {number % 10}: there is {there} pleural effusion.", row["patient_id"]
             rows.append([f"{split}{number}.png", text, patient, labels.get("Pleural Effusion", 0), number % 2])
     with (raw / "films.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["file", "report", "patient", "Pleural Effusion", "Chest Tube"], *rows])
