@@ -114,17 +114,15 @@ SECTION_OF = {
     for header in headers
     for spelling in (header, _without_accents(header))
 }
-#: Within findings or an impression these are words of the text: "Location: right upper lobe".
-AMBIGUOUS = frozenset(
-    (
-        *("study", "views", "dose", "contrast", "quality", "image quality", "request", "query", "reason", "clinical"),
-        *("procedure", "priors", "complaint", "complaints", "symptoms", "recommendation", "recommendations"),
-        *("recommendation(s)", "patient", "name", "pt", "age", "sex", "gender", "acc", "acc #", "date", "physician"),
-        *("motif", "motivo", "estudio", "examen", "exame", "untersuchung", "onderzoek", "angaben", "methode"),
-        *("empfehlung", "empfehlungen", "recommandation", "recommandations", "recomendación", "recomendaciones"),
-        *("recomendacion", "recomendacao", "recomendacoes", "medico", "medecin", "patient"),
-        *("recomendação", "recomendações", "nome", "nom", "nombre", "fecha", "paciente", "paziente", "patientin"),
-        *("patiënt", "médico", "médecin", "station"),
-        *("attending", "location", "ward", "department", "hospital", "facility", "status", "address", "phone", "fax"),
-    )
+_WORDS_OF_TEXT = (
+    *("study", "views", "dose", "contrast", "quality", "image quality", "request", "query", "reason", "clinical"),
+    *("procedure", "priors", "complaint", "complaints", "symptoms", "recommendation", "recommendations"),
+    *("recommendation(s)", "patient", "name", "pt", "age", "sex", "gender", "acc", "acc #", "date", "physician"),
+    *("attending", "location", "ward", "department", "hospital", "facility", "status", "address", "phone", "fax"),
+    *("motif", "motivo", "estudio", "examen", "exame", "untersuchung", "onderzoek", "angaben", "methode"),
+    *("empfehlung", "empfehlungen", "recommandation", "recommandations", "recomendación", "recomendaciones"),
+    *("recomendação", "recomendações", "nome", "nom", "nombre", "fecha", "paciente", "paziente", "patientin"),
+    *("patiënt", "médico", "médecin", "station"),
 )
+#: Within findings or an impression these are words of the text: "Location: right upper lobe".
+AMBIGUOUS = frozenset(spelling for word in _WORDS_OF_TEXT for spelling in (word, _without_accents(word)))
