@@ -43,7 +43,7 @@ from eval.models.encoders import EvaluationModel
 from eval.prompts import PROMPT_FAMILIES, find_prompts
 from eval.settings import NONE
 from eval.study_level import SCORE_RULES, group_rows, pool_scores
-from eval.tasks.zero_shot import pair_embeddings, pair_scores
+from eval.tasks.zero_shot import pair_scores, prompt_embeddings
 from modeling_chexficient.operating_points_chexficient import (
     DIFFERENCE,
     DO_NOT_TRAVEL,
@@ -157,10 +157,10 @@ def make_scorer(model: EvaluationModel, findings: Sequence[str] = (), prompts: s
     if not findings:
         raise ValueError(f"{model.name} compares films with texts: say with --findings what to look for")
     family = find_prompts(prompts or _PROMPTS)
-    pairs = pair_embeddings(model, [family.pair(name) for name in findings])
+    embedded = prompt_embeddings(model, family, findings)
 
     def scores(embeddings: Tensor) -> np.ndarray:
-        return family.without_others(pair_scores(model, embeddings, pairs), findings)
+        return family.without_others(pair_scores(model, embeddings, embedded), findings)
 
     wording = {name: family.describe(name) for name in findings}
     behind = {name: family.pairs_behind(name, findings) for name in findings}

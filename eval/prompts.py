@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from data_scripts.extraction import FINDING_NAMES, NO_FINDING
 from data_scripts.reading.labels import plain_name, tells_normal
 
 
@@ -19,6 +20,8 @@ class PromptFamily:
     Args:
         positive, negative: the templates; None: only the findings in `pairs` can be asked for.
         pairs: by the finding's name in small letters.
+        against: names of findings; where there are any, a finding is compared with the positive prompts of all others
+            of them, in place of a negative prompt of its own.
         no_finding_from_others: whether "No Finding" (or "Normal") is scored as minus the highest score of the other
             findings, not by a pair of its own; see `without_others`.
     """
@@ -27,11 +30,15 @@ class PromptFamily:
     positive: str | None
     negative: str | None
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    against: tuple[str, ...] = ()
     no_finding_from_others: bool = False
 
     def describe(self, label: str) -> list[str]:
-        """What a result says of the label: its pair, or that other findings tell it."""
-        return [_FROM_OTHERS] if self.no_finding_from_others and tells_normal(label) else list(self.pair(label))
+        """What a result says of the label: its pair, what it is compared with, or that other findings tell it."""
+        if self.no_finding_from_others and tells_normal(label):
+            return [_FROM_OTHERS]
+        compared = self.comparisons(label)
+        return list(compared[0]) if len(compared) == 1 else [compared[0][0], f"the mean of {len(compared)} findings"]
 
     def without_others(self, scores: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Scores [films, labels] in which "No Finding" is told by the other findings, where the family wants that."""
@@ -47,7 +54,18 @@ class PromptFamily:
         """The pairs that the score of `label` among `labels` comes from, and whether it is told by other findings."""
         if self.no_finding_from_others and tells_normal(label) and (others := _abnormal(labels)):
             return [self.pair(other) for other in others], True
-        return [self.pair(label)], False
+        return self.comparisons(label), False
+
+    def comparisons(self, label: str) -> list[tuple[str, str]]:
+        """Pairs of prompts (positive, negative) of a finding, the mean of whose differences is its score: its own pair,
+        or its positive prompt beside that of every other finding in `against`.
+
+        Raises:
+            ValueError: the family has no prompts for it.
+        """
+        positive = self.pair(label)[0]
+        others = [self.pair(other)[0] for other in self.against if plain_name(other) != plain_name(label)]
+        return [(positive, other) for other in others] or [self.pair(label)]
 
     def pair(self, label: str) -> tuple[str, str]:
         """The positive and negative prompt of a finding. Raises ValueError where the family has none for it."""
@@ -64,10 +82,12 @@ class PromptFamily:
 #: A film with these alone has no finding.
 _NOT_ABNORMAL = ("support devices",)
 _FROM_OTHERS = "minus the highest score of the other findings"
+_KNOWN_FINDINGS = tuple(name for name in FINDING_NAMES if name != NO_FINDING)
 _PUBLISHED = {"no finding": ("No Finding", "there is Finding"), "normal": ("Normal", "no Normal")}
 #: "published" is the pair of arXiv 2602.22843's evaluation. No report has its words for "No Finding": with the demo's
 #: model it was below chance (AUROC 0.44 on 1,500 test films; eleven other pairs 0.21 to 0.72), while the other findings
-#: told it at 0.89. "default" are the published pairs with that.
+#: told it at 0.89. "default" are the published pairs with that. "contrast" needs no negative prompts: reports say
+#: "no X" of what is common alone, so of a rare finding that text tells little (measured in model_cards/demo/README.md).
 PROMPT_FAMILIES: dict[str, PromptFamily] = {
     family.name: family
     for family in (
@@ -84,6 +104,9 @@ PROMPT_FAMILIES: dict[str, PromptFamily] = {
             "There is {}.",
             "There is no {}.",
             {"no finding": ("The heart and lungs are normal.", "There is an abnormality of the heart or lungs.")},
+        ),
+        PromptFamily(
+            "contrast", "{}", "no {}", _PUBLISHED, tuple(name for name in FINDING_NAMES if name != NO_FINDING)
         ),
     )
 }

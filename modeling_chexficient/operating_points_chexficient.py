@@ -78,7 +78,8 @@ class OperatingPoint:
             films that it was chosen on.
         films, patients, positives, prevalence: of the films that it was chosen on; `positives` are films.
         calibration: None where none made probabilities better than the sigmoid of the score.
-        prompts: pairs of texts (positive, negative) whose difference of logits is the score; none for a head.
+        prompts: pairs of texts (positive, negative), the mean of whose differences of logits is the score; none for a
+            head.
         from_others: the score is minus the highest difference of several pairs, those of the other findings.
     """
 
@@ -95,7 +96,7 @@ class OperatingPoint:
 
     def score(self, differences: Sequence[float]) -> float:
         """The score of a film whose pairs of `prompts` have these differences of logits [pairs]."""
-        return -max(differences) if self.from_others else differences[0]
+        return -max(differences) if self.from_others else sum(differences) / len(differences)
 
     def is_above(self, scores: ArrayLike) -> np.ndarray:
         """Whether the finding is called present, bool [...], by `scores` [...]."""

@@ -9,6 +9,7 @@ film, with the reasons (`input_check_chexficient`); with `check_input="refuse"` 
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +146,10 @@ class _KnowsPoints:
         return points
 
 
+def _prompts_of(names: Sequence[str], points: OperatingPoints) -> list[str]:
+    return [prompt for name in names for pair in points.point(name).prompts for prompt in pair]
+
+
 def _entry(label: str, score: float, point: OperatingPoint) -> dict[str, Any]:
     """What a pipeline says of a finding with an operating point."""
     return {
@@ -190,8 +195,8 @@ class CheXficientZeroShotImageClassificationPipeline(_KnowsPoints, _ScalesFilms,
                 if "hypothesis_template" not in kwargs and self.model.config.model_type == CheXficientConfig.model_type:
                     warnings.warn(_NO_PHOTO, stacklevel=2)
                 return super().preprocess(image, candidate_labels=candidate_labels, **kwargs)
-            pairs = [pair for name in candidate_labels for pair in points.point(name).prompts]
-            prompts = [prompt for pair in pairs for prompt in pair]
+            # Once each: findings may be compared with the same texts.
+            prompts = list(dict.fromkeys(_prompts_of(candidate_labels, points)))
             kwargs["hypothesis_template"] = "{}"
             inputs = super().preprocess(image, candidate_labels=prompts, **kwargs)
             inputs["candidate_labels"] = candidate_labels
@@ -200,12 +205,13 @@ class CheXficientZeroShotImageClassificationPipeline(_KnowsPoints, _ScalesFilms,
         def postprocess(self, model_outputs, points=None):
             if points is None:
                 return super().postprocess(model_outputs)
-            logits = model_outputs["logits"][0].float().unflatten(0, (-1, 2))
-            differences = iter((logits[:, 0] - logits[:, 1]).tolist())
+            names, logits = model_outputs["candidate_labels"], model_outputs["logits"][0].tolist()
+            by_prompt = dict(zip(dict.fromkeys(_prompts_of(names, points)), logits, strict=True))
             found = []
-            for name in model_outputs["candidate_labels"]:
+            for name in names:
                 point = points.point(name)
-                found.append(_entry(name, point.score([next(differences) for _ in point.prompts]), point))
+                differences = [by_prompt[positive] - by_prompt[negative] for positive, negative in point.prompts]
+                found.append(_entry(name, point.score(differences), point))
             return sorted(found, key=lambda entry: -entry["score"])
 
 

@@ -23,7 +23,14 @@ from eval.statistics.ranked_labels import RankedLabels
 from eval.statistics.significance import resample_by_patient
 from eval.tasks.calibration import calibration, reliability_bins, two_class_softmax
 from eval.tasks.thresholds import choose_threshold, judge_threshold, threshold_rates
-from eval.tasks.zero_shot import _few_patients, judge, score_split
+from eval.tasks.zero_shot import (
+    _few_patients,
+    judge,
+    pair_embeddings,
+    pair_scores,
+    prompt_embeddings,
+    score_split,
+)
 from tests.resampling import bootstrap_weights
 from train.pretrain.__main__ import main as pretrain_main
 
@@ -268,9 +275,9 @@ def test_results_say_more_than_one_number(run):
     thresholds = [label.threshold for label in result.labels if label.threshold is not None]
     assert thresholds
     assert all(one.chosen_on.startswith("validation (") for one in thresholds)
-    assert [one.name for one in result.other_prompts] == ["published", "clinical", "report", "ensemble"]
+    assert [one.name for one in result.other_prompts] == ["published", "clinical", "report", "contrast", "ensemble"]
     assert result.other_prompts[-1].families == ["published", "clinical", "report"]
-    assert len({result.macro.value, *(one.macro.value for one in result.other_prompts)}) == 5
+    assert len({result.macro.value, *(one.macro.value for one in result.other_prompts)}) == 6
     assert result.prompt_pairs["No Finding"] == ["minus the highest score of the other findings"]
     assert result.prompt_pairs["Edema"] == ["Edema", "no Edema"]
     assert {one.attribute for one in result.subgroups} >= {"view", "sex", "age"}
@@ -400,6 +407,29 @@ def test_that_nothing_is_found_is_told_by_the_others_whatever_it_is_called(name)
     assert default.describe(name) == ["minus the highest score of the other findings"]
     assert default.pairs_behind(name, [name, "Edema"]) == ([("Edema", "no Edema")], True)
     assert find_prompts("report").pair(name)[0] == "The heart and lungs are normal."
+
+
+def test_contrast_compares_a_finding_with_all_others_whatever_is_asked_for(run):
+    family = find_prompts("contrast")
+    compared = family.comparisons("Pleural effusion")
+    assert {positive for positive, _ in compared} == {"Pleural effusion"}
+    against = [negative for _, negative in compared]
+    assert "Cardiomegaly" in against
+    assert not {"Pleural Effusion", "No Finding"} & set(against), (
+        "not with itself, nor with what says that none is there"
+    )
+    # A finding that is none of them is compared with one more.
+    assert len(family.comparisons("Dextrocardia")) == len(family.comparisons("No Finding")) == len(compared) + 1
+    assert family.describe("Edema") == ["Edema", f"the mean of {len(compared)} findings"]
+    model = load_evaluation_model(str(run / "model"))
+    films = model.embed_texts(["Edema.", "A mass in the left upper lobe.", "Normal chest radiograph."])
+    asked = ["Edema", "Dextrocardia", "Mass"]
+    scores = pair_scores(model, films, prompt_embeddings(model, family, asked))
+    for name, own in zip(asked, scores.T, strict=True):
+        differences = pair_scores(model, films, pair_embeddings(model, family.comparisons(name)))
+        np.testing.assert_allclose(own, differences.mean(axis=1), atol=1e-5)
+        alone = pair_scores(model, films, prompt_embeddings(model, family, [name]))
+        np.testing.assert_allclose(alone[:, 0], own, atol=1e-6)
 
 
 def test_prompts_are_words_and_not_names_of_columns():

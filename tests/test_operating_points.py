@@ -225,6 +225,14 @@ def test_no_finding_is_told_by_the_other_findings():
     assert not points["edema"].from_others
 
 
+def test_a_point_of_several_comparisons_is_scored_by_their_mean():
+    scores, targets, patients = simulated(seed=1, films=2000)
+    split = ZeroShotScores(["edema"], scores[:, None], targets[:, None], patients)
+    point = choose_points(split, RULES, find_prompts("contrast"))[0]["edema"]
+    assert point.prompts == [list(pair) for pair in find_prompts("contrast").comparisons("edema")]
+    assert point.score([1.0, 2.0, 6.0]) == 3.0
+
+
 def test_log_probabilities_become_logits():
     probabilities = np.array([1e-6, 0.3, 0.5, 0.999])
     np.testing.assert_allclose(logit_of(np.log(probabilities)), np.log(probabilities / (1 - probabilities)), rtol=1e-9)

@@ -16,6 +16,8 @@ from eval.calibrate import main as calibrate
 from eval.calibration.operating_points import choose_point
 from eval.models.load import load_evaluation_model
 from eval.predict import main as predict
+from eval.prompts import find_prompts
+from eval.tasks.zero_shot import pair_scores, prompt_embeddings
 from modeling_chexficient import CheXficientImageProcessor
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 from modeling_chexficient.operating_points_chexficient import (
@@ -130,6 +132,38 @@ def test_the_zero_shot_pipeline_asks_by_the_prompts_of_the_points(zero_shot, bas
         run(films[0], threshold=0.5)
     before = run(films[0], candidate_labels=["Cardiomegaly", "no Cardiomegaly"], hypothesis_template="{}")
     assert {one["label"]: one["score"] for one in before}["Cardiomegaly"] == pytest.approx(scores[0], rel=1e-4)
+
+
+def test_points_by_contrast_score_alike_in_pipeline_and_evaluation(base, films, tiny_corpus, tmp_path):
+    """By no prompt of its own against it: each finding beside the names of all others."""
+    file, asked = tmp_path / "points.json", ["Cardiomegaly", "Pleural Effusion", "No Finding"]
+    data = ["--data", str(tiny_corpus), "--split", "train"]
+    calibrate(
+        [
+            "--model",
+            str(base),
+            *data,
+            "--findings",
+            *asked,
+            "--least_films",
+            "10",
+            "--prompts",
+            "contrast",
+            "--out",
+            str(file),
+        ]
+    )
+    points = OperatingPoints.load(file)
+    assert len(points.points["Cardiomegaly"].prompts) > 30
+    found = {
+        one["label"]: one["score"]
+        for one in pipeline("zero-shot-image-classification", model=str(base))(films[0], threshold=str(file))
+    }
+    assert set(found) == set(asked)
+    model, family = load_evaluation_model(str(base)), find_prompts("contrast")
+    scores = pair_scores(model, model.embed_images(model.pixels(films[:1])), prompt_embeddings(model, family, asked))
+    for name, score in zip(asked, scores[0], strict=True):
+        assert found[name] == pytest.approx(1 / (1 + np.exp(-score)), rel=1e-4)
 
 
 def test_the_pipeline_of_a_head_says_above_or_below(head, films, tmp_path):

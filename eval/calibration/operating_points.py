@@ -24,7 +24,7 @@ from eval.statistics.metrics import LEAST_PATIENTS
 from eval.statistics.significance import resample_by_patient
 from eval.tasks.calibration import calibration
 from eval.tasks.thresholds import choose_step, judge_threshold, parse_rule, threshold_rates, weighted_roc
-from eval.tasks.zero_shot import pair_embeddings, pair_scores
+from eval.tasks.zero_shot import pair_embeddings, pair_scores, prompt_embeddings
 from modeling_chexficient.operating_points_chexficient import (
     DIFFERENCE,
     LOGIT,
@@ -206,7 +206,7 @@ def score_films(
     if family is None:
         scores = score_head(model, films, settings)[:, [model.label_names.index(name) for name in names]]
     else:
-        prompts = pair_embeddings(model, [family.pair(name) for name in names])
+        prompts = prompt_embeddings(model, family, names)
         differences = pair_scores(model, image_embeddings(model, films, settings), prompts)
         scores = family.without_others(differences, names).astype(np.float64)
     return ZeroShotScores(list(names), scores, targets, np.asarray(read_column(films, "patient_id")))

@@ -68,11 +68,10 @@ def run(
     studies = Studies.of(dataset, settings.study_rule)
     targets = studies.targets(targets, names)
     embeddings = studies.embeddings(image_embeddings(model, dataset, settings))
-    pairs = {name: family.pair(name) for name in names}
     unused = unused_pairs(family, names)
     notes = [f"The prompts have pairs for {unused}, which are none of the labels."] if unused else []
     notes += _no_training_split(splits, benchmark.split) + studies.notes()
-    prompts = pair_embeddings(model, list(pairs.values()))
+    prompts = prompt_embeddings(model, family, names)
     patients = np.asarray(read_column(dataset, "patient_id"))[studies.first]
     scores = studies.scores(pair_scores(model, embeddings, prompts), names)
     split = ZeroShotScores(names, family.without_others(scores, names), targets, patients)
@@ -141,14 +140,23 @@ def score_split(
         raise ValueError("the split is empty: there is nothing to evaluate on")
     names, targets = chosen_labels(dataset, labels)
     family = find_prompts(prompts)
-    texts = pair_embeddings(model, [family.pair(name) for name in names])
-    scores = family.without_others(pair_scores(model, image_embeddings(model, dataset, settings), texts), names)
+    prompts = prompt_embeddings(model, family, names)
+    scores = family.without_others(pair_scores(model, image_embeddings(model, dataset, settings), prompts), names)
     return ZeroShotScores(names, scores, targets, np.asarray(read_column(dataset, "patient_id")))
 
 
 def pair_embeddings(model: EvaluationModel, pairs: Sequence[tuple[str, str]]) -> Tensor:
-    """Embeddings [labels, 2, D] of the positive and the negative prompt of every label."""
-    return embed_texts(model, [prompt for pair in pairs for prompt in pair]).unflatten(0, (-1, 2))
+    """Embeddings [pairs, 2, D] of the positive and the negative prompt of every pair."""
+    # Many pairs may share a prompt.
+    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompt for pair in pairs for prompt in pair))}
+    return embed_texts(model, list(places))[torch.tensor([[places[prompt] for prompt in pair] for pair in pairs])]
+
+
+def prompt_embeddings(model: EvaluationModel, family: PromptFamily, labels: Sequence[str]) -> Tensor:
+    """Embeddings [labels, 2, D] of what is for every label and what is against it: the means over its comparisons."""
+    comparisons = [family.comparisons(label) for label in labels]
+    embeddings = pair_embeddings(model, [pair for pairs in comparisons for pair in pairs])
+    return torch.stack([of_label.mean(dim=0) for of_label in embeddings.split([len(pairs) for pairs in comparisons])])
 
 
 def pair_scores(model: EvaluationModel, films: Tensor, prompts: Tensor) -> np.ndarray:
@@ -158,7 +166,7 @@ def pair_scores(model: EvaluationModel, films: Tensor, prompts: Tensor) -> np.nd
 
     Args:
         films: embeddings [films, D] of unit length.
-        prompts: [labels, 2, D] of `pair_embeddings`.
+        prompts: [labels, 2, D] of `prompt_embeddings` or `pair_embeddings`.
 
     Raises:
         ValueError: a score is not finite.
@@ -306,11 +314,9 @@ def _other_scores(
     different words, again of unit length.
     """
     families = {**PROMPT_FAMILIES, family.name: family}
-    texts = {
-        name: pair_embeddings(model, [member.pair(label) for label in labels]) for name, member in families.items()
-    }
-    # The words of "default" are those of "published".
-    worded = [name for name, member in families.items() if not member.no_finding_from_others]
+    texts = {name: prompt_embeddings(model, member, labels) for name, member in families.items()}
+    # The words of "default" and "contrast" are those of "published".
+    worded = [name for name, member in families.items() if not (member.no_finding_from_others or member.against)]
     members = {name: [name] for name in texts if name != family.name} | {"ensemble": worded}
     texts["ensemble"] = F.normalize(torch.stack([texts[name] for name in worded]).mean(dim=0), dim=-1)
     scored = {}
