@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from train.objectives import OBJECTIVES
+from train.objectives.trimming import LEFT_OUT_FILE
 from train.pretrain.views import ViewArguments
 from train.runs.field_metadata import UNSET
 from train.runs.recipes import as_mapping
@@ -62,6 +63,14 @@ class PretrainingArguments(ViewArguments, SelectionArguments):
     objective: str = field(
         default="contrastive",
         metadata={"help": "What is learnt from a batch (train.objectives).", "choices": OBJECTIVES.keys()},
+    )
+    trim_wrong_above: float | None = field(
+        default=None,
+        metadata={
+            "help": "Leave pairs out of every batch whose film and report seem not to belong together with more than "
+            "this probability, such as 0.5, told by the embeddings of the step and so at no cost "
+            f"(train.objectives.trimming). Which ones, stands in {LEFT_OUT_FILE}. Default: none is."
+        },
     )
     label_record_share: float = field(
         default=0.0,
@@ -169,6 +178,9 @@ class PretrainingArguments(ViewArguments, SelectionArguments):
                 "freeze_blocks does not go with gradient_checkpointing, for which transformers has the backward pass "
                 "run to the first block: leave one of them out"
             )
+
+        if self.trim_wrong_above is not None and not 0 < self.trim_wrong_above <= 1:
+            raise ValueError(f"trim_wrong_above is {self.trim_wrong_above}, it must lie in (0, 1], such as 0.5")
 
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}, it must lie between 0 and 1, such as 0.999")

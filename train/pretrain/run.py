@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 
-from data_scripts.prepared.columns import iterate_column
+from data_scripts.prepared.columns import iterate_column, read_column
 from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.labels import prevalences
 from data_scripts.prepared.mixture import load_mixture
@@ -19,6 +19,7 @@ from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 from train.objectives import OBJECTIVES
 from train.objectives.collator import PairCollator
+from train.objectives.trimming import LEFT_OUT_FILE
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.label_records import LabelledPairs, read_label_records
 from train.pretrain.model import build_model, build_tokenizer, freeze_blocks
@@ -36,7 +37,7 @@ from train.selection.subset import SUBSET_FILE, check_target, save_curated_datas
 
 ARGUMENTS = (ModelArguments, DataArguments, CuratedTrainingArguments)
 #: What a run writes, beside its model and its record.
-_WRITTEN = (LOG_FILE, SUBSET_FILE, STATE_FILE, "curation_report.html", "curation_report.json")
+_WRITTEN = (LOG_FILE, SUBSET_FILE, STATE_FILE, LEFT_OUT_FILE, "curation_report.html", "curation_report.json")
 
 
 def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data: DataArguments) -> PretrainRun:
@@ -172,6 +173,9 @@ def save_run(
     if trainer.schedule.selects:
         save_curated_subset(dataset, trainer.curation.kept_rows, output_dir / SUBSET_FILE)
         trainer.curation.save(output_dir)
+    if trainer.trimming is not None:
+        table = trainer.trimming.table(read_column(dataset, "record_id"))
+        table.to_csv(output_dir / LEFT_OUT_FILE, index=False)
     write_log(trainer.state.log_history, output_dir)
     run.weights_sha256 = weights_sha256(output_dir / MODEL)
     run.write(output_dir)

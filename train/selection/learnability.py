@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from train.objectives.agreement import relative_agreement
 from train.selection.knowledge import REFERENCE
-from train.selection.negcliploss import AgreementConstants, relative_agreement, select_highest
+from train.selection.negcliploss import AgreementConstants, select_highest
 from train.selection.outcome import Selection
 from train.selection.rule import Candidates, SelectionRule
 

@@ -3,18 +3,16 @@
 From every super-batch, in this order:
 
 1. films that look broken are out (`train.selection.knowledge`, no model);
-2. pairs that agree no better than `leverage_gate` of the mismatched pairs of the super-batch are out, as wrong reports
-   (`better_than_mismatched`): of 4,096 synthetic pairs with 3 and 20 % wrong reports the demo's model drops 80 and 96 %
-   of these, with 3 and 4 % of the others, where a fixed share would suit one of the two alone. Of what is rare a model
-   has learnt little, so its right reports look wrong, too: the `leverage_lone_share` whose reports have the farthest
-   neighbours need to agree better than `leverage_lone_gate` of the mismatched pairs only (`lone_reports`);
+2. pairs that seem to be of different films with a probability above `leverage_wrong_above` are out, told by the
+   mismatched pairs of the super-batch (`train.objectives.agreement`), so no share of wrong reports need be given: of
+   6,000 synthetic pairs with 3, 20 and 50 % wrong ones a model of one plain pass over others drops XX, XX and XX % of
+   these, and X, X and XX % of the right ones;
 3. of each of `leverage_clusters` clusters of pair features the farthest `leverage_margin` are kept: rare findings;
 4. what is left of the budget is filled greedily by leverage. With x the feature of a pair minus the mean of the
    super-batch, and A = r I + sum of x x' over the kept, the next is the pair with the largest x' A^-1 x, which adds
    most to log det A (greedy D-optimal design); A^-1 follows by rank-one updates (Sherman and Morrison).
 
-To a model that cannot tell reports apart all pairs are mismatched. So 2 is left out where it would find more wrong
-reports than `leverage_most_wrong` (`wrong_share`): then nothing is known of them, and all are treated alike. Such a
+Where more reports than `leverage_most_wrong` seem wrong, the model cannot tell reports apart, and 2 is left out. Such a
 model needs a warm-up, or to start from one that can.
 
 Cost: a forward pass for every pair of the curation pass, and nothing for prototypes; choosing is some B D^2.
@@ -27,7 +25,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from train.selection.negcliploss import AgreementConstants, better_than_mismatched
+from train.objectives.agreement import MOST_WRONG, better_than_mismatched, seem_right
+from train.selection.negcliploss import AgreementConstants
 from train.selection.outcome import Role, Selection
 from train.selection.prototypes import kmeans_prototypes, nearest_prototype
 from train.selection.rule import Candidates, SelectionRule
@@ -37,27 +36,20 @@ from train.selection.rule import Candidates, SelectionRule
 class LeverageConstants(AgreementConstants):
     """How much is dropped, how much is kept as tail, and how the rest is spread."""
 
-    leverage_gate: float = field(
-        default=0.75,
-        metadata={"help": "Rule leverage: a pair that agrees less than this share of mismatched pairs is dropped."},
+    # Lower than for a loss, which needs all that is right: of a share of the pairs enough is left.
+    leverage_wrong_above: float = field(
+        default=0.25,
+        metadata={
+            "help": "Rule leverage: pairs whose film and report seem not to belong together with more than this "
+            "probability are dropped."
+        },
     )
     leverage_most_wrong: float = field(
-        default=0.5,
+        default=MOST_WRONG,
         metadata={
             "help": "Rule leverage: where more reports of a super-batch seem wrong than this share, the model cannot "
             "tell them apart, and none is dropped as wrong."
         },
-    )
-    leverage_lone_share: float = field(
-        default=0.2,
-        metadata={
-            "help": "Rule leverage: share of a super-batch, the reports least like others, that leverage_lone_gate is "
-            "for: a model knows rare findings least."
-        },
-    )
-    leverage_lone_gate: float = field(
-        default=0.5,
-        metadata={"help": "Rule leverage: leverage_gate of these; a lower one spares rare findings."},
     )
     leverage_margin: float = field(
         default=0.1, metadata={"help": "Rule leverage: share of each cluster, its farthest pairs, that is kept whole."}
@@ -71,52 +63,22 @@ class LeverageConstants(AgreementConstants):
 
     def check(self, keep_share: float | None) -> None:
         super().check(keep_share)
-        for name in ("leverage_gate", "leverage_lone_gate", "leverage_margin"):
+        if not 0 < self.leverage_wrong_above <= 1:
+            raise ValueError(f"leverage_wrong_above is {self.leverage_wrong_above}, it must lie in (0, 1]")
+        for name in ("leverage_most_wrong", "leverage_margin"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must lie in [0, 1)")
-        for name in ("leverage_most_wrong", "leverage_lone_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must lie in [0, 1]")
         if self.leverage_clusters < 1:
             raise ValueError(f"leverage_clusters is {self.leverage_clusters}, it must be at least 1")
         if self.leverage_ridge <= 0:
             raise ValueError(f"leverage_ridge is {self.leverage_ridge}, it must be above 0")
 
 
-#: By the nearest alone, a report and its copy on another film would not be lone.
-NEIGHBOURS = 5
 _CANNOT_TELL = (
     "more than {:.0%} of the reports seem to be of other films (leverage_most_wrong), so the model cannot tell reports "
     "apart and none is dropped as wrong; if it stays so, give a longer warm-up (curation_warmup_share) or start from a "
     "model that knows such films"
 )
-
-
-def wrong_share(agreement: Tensor) -> float:
-    """The share of reports that seem wrong, 0 to 1: twice the share that agrees less than half of the mismatched pairs.
-
-    Of wrong reports half lie there, of right ones hardly any to a model that knows such films (after Storey, Journal of
-    the Royal Statistical Society B 64(3), 2002, where these are p-values).
-
-    Args:
-        agreement: [B], of `better_than_mismatched`.
-    """
-    return min(1.0, 2 * float((agreement < 0.5).double().mean()))
-
-
-def lone_reports(text_embeds: Tensor, share: float) -> Tensor:
-    """Which `share` of the reports have the farthest neighbours, bool [B]: by the mean cosine to the nearest
-    `NEIGHBOURS` others.
-
-    Args:
-        text_embeds: [B, D] of unit norm.
-    """
-    count = len(text_embeds)
-    lone = torch.zeros(count, dtype=torch.bool, device=text_embeds.device)
-    cosines = (text_embeds @ text_embeds.T).fill_diagonal_(-1.0)
-    closeness = cosines.topk(min(NEIGHBOURS, count - 1), dim=1).values.mean(dim=1)
-    lone[closeness.argsort(stable=True)[: round(share * count)]] = True
-    return lone
 
 
 def greedy_leverage(features: Tensor, start: Tensor, candidates: Tensor, count: int, ridge: float) -> Tensor:
@@ -173,10 +135,8 @@ def select_leverage(
     # Of sound films alone: broken ones agree with nothing, which tells nothing of reports.
     images, texts = image_embeds[sound], text_embeds[sound]
     agreement = better_than_mismatched(images, texts, constants.agreement_scale)
-    knows = wrong_share(agreement) <= constants.leverage_most_wrong
-    lone = lone_reports(texts, constants.leverage_lone_share)
-    gates = torch.where(lone, constants.leverage_lone_gate, constants.leverage_gate)
-    roles[sound.nonzero().squeeze(1)[(agreement < gates) & knows]] = Role.OUTLIER
+    right, knows = seem_right(agreement, constants.leverage_wrong_above, constants.leverage_most_wrong)
+    roles[sound.nonzero().squeeze(1)[~right]] = Role.OUTLIER
     candidates = (roles != Role.OUTLIER).nonzero().squeeze(1)
     number = min(constants.leverage_clusters, len(candidates))
     note = None if knows else _CANNOT_TELL.format(constants.leverage_most_wrong)

@@ -1,0 +1,81 @@
+"""How well film and report agree beside what else is in a batch, and which pairs seem to be of different films.
+
+Source of the agreement: negCLIPLoss (arXiv 2405.19547). A cosine alone favours films and reports that are near to
+everything.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Inverse temperature at which pairs are compared.
+AGREEMENT_SCALE = 100.0
+#: To a model that has learnt nothing all reports seem wrong: of a batch of a hundred, a share of 0.8 to 1.
+MOST_WRONG = 0.75
+#: Texts of at least this cosine are the same to the text tower.
+_SAME_TEXT = 1 - 1e-4
+
+
+def all_agreements(image_embeds: Tensor, text_embeds: Tensor, scale: float) -> Tensor:
+    """[B, B] s u_i . v_j - 1/2 (logsumexp_k s u_i . v_k + logsumexp_k s u_k . v_j), of every film with every report.
+
+    Args:
+        image_embeds, text_embeds: [B, D] of unit norm.
+        scale: s, the inverse temperature.
+    """
+    logits = scale * image_embeds @ text_embeds.T
+    return logits - (logits.logsumexp(dim=1, keepdim=True) + logits.logsumexp(dim=0, keepdim=True)) / 2
+
+
+def relative_agreement(image_embeds: Tensor, text_embeds: Tensor, scale: float) -> Tensor:
+    """[B], at most 0: the agreement of each pair (the diagonal of `all_agreements`), minus its contrastive loss."""
+    return all_agreements(image_embeds, text_embeds, scale).diagonal()
+
+
+def better_than_mismatched(image_embeds: Tensor, text_embeds: Tensor, scale: float = AGREEMENT_SCALE) -> Tensor:
+    """[B] in [0, 1]: the share of the mismatched pairs of the batch (i's film with another report) that agree less.
+
+    A wrong report is a mismatched pair, so of wrong reports a share t lies below t, whatever their number is. A film
+    with a report of the same words as its own is no mismatched pair. Zeros where there is none.
+    """
+    agreements = all_agreements(image_embeds, text_embeds, scale)
+    mismatched = agreements[text_embeds @ text_embeds.T < _SAME_TEXT].sort().values
+    below = torch.searchsorted(mismatched, agreements.diagonal().contiguous())
+    return below / max(1, len(mismatched))
+
+
+def wrong_share(agreement: Tensor) -> float:
+    """The share of reports that seem wrong, 0 to 1: twice the share that agrees less than half of the mismatched pairs.
+
+    Of wrong reports half lie there, of right ones hardly any to a model that knows such films (after Storey, Journal of
+    the Royal Statistical Society B 64(3), 2002, where these are p-values).
+
+    Args:
+        agreement: [B], of `better_than_mismatched`.
+    """
+    return min(1.0, 2 * float((agreement < 0.5).double().mean()))
+
+
+def seem_right(agreement: Tensor, wrong_above: float, most_wrong: float) -> tuple[Tensor, bool]:
+    """Which pairs seem to belong together, bool [B], and whether the model can tell at all.
+
+    Of all pairs a share F(t) lies below the agreement t, of the wrong ones a share t. With w the share of wrong ones
+    (`wrong_share`), the gate is where w t - p F(t) is highest, p being `wrong_above`: what lies below it just there is
+    wrong with the probability p (a local false discovery rate; Efron et al., JASA 96(456), 2001). So more is left out
+    the more reports are wrong, and nothing where none is. To a model that cannot tell reports apart all pairs are
+    mismatched: where it would find more wrong reports than the share `most_wrong`, nothing is known of them and none is
+    left out.
+
+    Args:
+        agreement: [B], of `better_than_mismatched`.
+        wrong_above: p, in (0, 1]: the higher, the fewer are left out.
+        most_wrong: in [0, 1).
+    """
+    wrong = wrong_share(agreement)
+    if wrong > most_wrong:
+        return torch.ones_like(agreement, dtype=torch.bool), False
+    levels = agreement.double().sort().values
+    gain = wrong * levels - wrong_above * torch.arange(len(levels), device=levels.device) / len(levels)
+    # The first value is 0 or above, as nothing is left out there.
+    return agreement >= levels[gain.argmax()].to(agreement.dtype), True
