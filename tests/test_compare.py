@@ -335,6 +335,15 @@ def test_without_rare_findings_there_is_no_figure_for_them(tmp_path):
             ("weight_decay", "image_size"),
             "random 50.0% (scored at 56 px; weight_decay 0.1)",
         ),
+        (
+            {
+                "selection": "leverage",
+                "keep_share_asked": 0.6,
+                "settings": {"curation_trains_on": "all", "trim_wrong_above": 0.5},
+            },
+            (),
+            "leverage 60.0% (after a pass over all; trimmed above 0.5)",
+        ),
     ],
 )
 def test_arms_are_named_by_what_tells_them_apart(done, by, name):
