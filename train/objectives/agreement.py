@@ -17,32 +17,34 @@ MOST_WRONG = 0.75
 _SAME_TEXT = 1 - 1e-4
 
 
-def all_agreements(image_embeds: Tensor, text_embeds: Tensor, scale: float) -> Tensor:
-    """[B, B] s u_i . v_j - 1/2 (logsumexp_k s u_i . v_k + logsumexp_k s u_k . v_j), of every film with every report.
+def relative_agreement(image_embeds: Tensor, text_embeds: Tensor, scale: float) -> Tensor:
+    """[B], at most 0: s u_i . v_i - 1/2 (logsumexp_k s u_i . v_k + logsumexp_k s u_k . v_i), minus the contrastive loss
+    of each pair.
 
     Args:
         image_embeds, text_embeds: [B, D] of unit norm.
         scale: s, the inverse temperature.
     """
     logits = scale * image_embeds @ text_embeds.T
-    return logits - (logits.logsumexp(dim=1, keepdim=True) + logits.logsumexp(dim=0, keepdim=True)) / 2
-
-
-def relative_agreement(image_embeds: Tensor, text_embeds: Tensor, scale: float) -> Tensor:
-    """[B], at most 0: the agreement of each pair (the diagonal of `all_agreements`), minus its contrastive loss."""
-    return all_agreements(image_embeds, text_embeds, scale).diagonal()
+    return logits.diagonal() - (logits.logsumexp(dim=1) + logits.logsumexp(dim=0)) / 2
 
 
 def better_than_mismatched(image_embeds: Tensor, text_embeds: Tensor, scale: float = AGREEMENT_SCALE) -> Tensor:
     """[B] in [0, 1]: the share of the mismatched pairs of the batch (i's film with another report) that agree less.
 
-    A wrong report is a mismatched pair, so of wrong reports a share t lies below t, whatever their number is. A film
-    with a report of the same words as its own is no mismatched pair. Zeros where there is none.
+    A wrong report is a mismatched pair, so of wrong reports a share t lies below t, whatever their number is. For that
+    the agreement of a film with a report is taken beside the mismatched pairs of both alone: beside their own partners,
+    which a wrong pair has not in the batch, all mismatched pairs would seem worse than wrong ones. A film with a report
+    of the same words as its own is no mismatched pair. Zeros where there is none.
     """
-    agreements = all_agreements(image_embeds, text_embeds, scale)
-    mismatched = agreements[text_embeds @ text_embeds.T < _SAME_TEXT].sort().values
-    below = torch.searchsorted(mismatched, agreements.diagonal().contiguous())
-    return below / max(1, len(mismatched))
+    logits, same_text = scale * image_embeds @ text_embeds.T, text_embeds @ text_embeds.T >= _SAME_TEXT
+    same_text.fill_diagonal_(True)
+    if same_text.all():
+        return torch.zeros_like(logits[0])
+    others = logits.masked_fill(same_text, -torch.inf)
+    agreements = logits - (others.logsumexp(dim=1, keepdim=True) + others.logsumexp(dim=0, keepdim=True)) / 2
+    mismatched = agreements[~same_text].sort().values
+    return torch.searchsorted(mismatched, agreements.diagonal().contiguous()) / len(mismatched)
 
 
 def wrong_share(agreement: Tensor) -> float:

@@ -9,6 +9,7 @@ need be given. Nothing is scored for it: these are the embeddings of the step.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +28,30 @@ if TYPE_CHECKING:
 
 #: Of a finished run: the pairs that were left out, and how often.
 LEFT_OUT_FILE = "left_out.csv"
+#: A million mismatched pairs tell enough, and comparing all of a large batch would cost more than its loss.
+JUDGED_TOGETHER = 1024
 #: In a checkpoint: how often each pair was judged and left out.
 TRIMMING_FILE = "trimming.safetensors"
+
+
+def judge(images: Tensor, texts: Tensor, rows: Tensor, wrong_above: float) -> Tensor:
+    """Which pairs of a batch seem right, bool [B]; all of them where embeddings are not finite.
+
+    Of a large batch equal parts of it are judged apart, the same ones in whatever order the pairs are given.
+
+    Args:
+        images, texts: [B, D] of unit norm.
+        rows: [B] int64, of the pairs in the corpus.
+        wrong_above: see `seem_right`.
+    """
+    right, order = torch.ones_like(rows, dtype=torch.bool), rows.argsort(stable=True)
+    parts = max(1, math.ceil(len(rows) / JUDGED_TOGETHER))
+    for part in (order[first::parts] for first in range(parts)):
+        agreement = better_than_mismatched(images[part], texts[part])
+        # What is not finite is told by the loss.
+        if agreement.isfinite().all():
+            right[part] = seem_right(agreement, wrong_above, MOST_WRONG)[0]
+    return right
 
 
 class TrimmedObjective(Objective):
@@ -60,14 +83,13 @@ class TrimmedObjective(Objective):
         """[b] bool on the CPU, of this process's pairs; all processes judge all pairs alike."""
         valid = batch.valid.to(image_embeds.device)
         images, texts, all_valid = gather_rows(image_embeds), gather_rows(text_embeds), gather_uneven(valid)
+        rows = gather_uneven(batch.rows.to(image_embeds.device))[all_valid]
         right = torch.ones_like(all_valid)
-        agreement = better_than_mismatched(images[all_valid], texts[all_valid])
-        right[all_valid] = seem_right(agreement, self.wrong_above, MOST_WRONG)[0]
+        right[all_valid] = judge(images[all_valid], texts[all_valid], rows, self.wrong_above)
         agree(right)
-        rows = gather_uneven(batch.rows.to(image_embeds.device))[all_valid].cpu()
         # A mixture may repeat a pair within a batch.
-        self.judged.index_add_(0, rows, torch.ones_like(rows, dtype=torch.int32))
-        self.left_out.index_add_(0, rows, (~right[all_valid]).cpu().int())
+        self.judged.index_add_(0, rows.cpu(), torch.ones(len(rows), dtype=torch.int32))
+        self.left_out.index_add_(0, rows.cpu(), (~right[all_valid]).cpu().int())
         return right[rank() * len(valid) :][: len(valid)].cpu()
 
     def share_since_log(self) -> float:
