@@ -16,7 +16,7 @@ from data_scripts.prepared.films import PairDataset
 from tests.training import RECIPE, REPOSITORY, kept_rows, make_batch, make_trainer
 from train.objectives.encoding import resize_pixels
 from train.pretrain.__main__ import main
-from train.selection.agreement import main as score_overlap
+from train.selection.agreement import main as agreement
 from train.selection.baselines import duplicate_similarity, select_semdedup
 from train.selection.outcome import Role
 from train.selection.prototypes import collapsed_cosine, mean_pairwise_cosine, usage_entropy
@@ -201,14 +201,14 @@ def test_the_log_watches_the_prototypes(tiny_corpus, tmp_path, capsys):
 def test_overlap_of_small_scoring(tiny_corpus, tmp_path, capsys):
     run(tiny_corpus, tmp_path)
     capsys.readouterr()
-    score_overlap([str(tmp_path), "--sizes", "42", "56", "--super_batches", "3"])
+    agreement([str(tmp_path), "--sizes", "42", "56", "--super_batches", "3"])
     result = json.loads(capsys.readouterr().out)
     assert result["sizes"]["56"]["overlap"] == 1, "the full size chooses the same"
     assert result["chance"] < result["sizes"]["42"]["overlap"] <= 1
     assert result["sizes"]["42"]["flops"] < 1
     run(tiny_corpus, tmp_path / "random", "--selection", "random")
     with pytest.raises(SystemExit, match="scores nothing"):
-        score_overlap([str(tmp_path / "random"), "--sizes", "42"])
+        agreement([str(tmp_path / "random"), "--sizes", "42"])
 
 
 def test_the_benchmark_compares_steps(tmp_path, capsys):
