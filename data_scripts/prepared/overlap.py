@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 from transformers import HfArgumentParser
 
+from data_scripts.access import loader_of
 from data_scripts.loaders import sharing_films
 from data_scripts.prepared.duplicates import exact_groups, near_pairs, read_fingerprints
 from data_scripts.schema import DataError
@@ -127,9 +128,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def loaders_of(folders: Iterable[str | Path]) -> set[str]:
-    """Names of the loaders that made the folders, as far as they have a summary."""
-    summaries = [Path(folder) / "summary.json" for folder in folders]
-    return {json.loads(path.read_text())["loader"] for path in summaries if path.is_file()}
+    """Names of the loaders that made the folders, as far as they are known."""
+    return {loader for folder in folders if (loader := loader_of(folder))}
 
 
 if __name__ == "__main__":
