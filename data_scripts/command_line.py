@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
+from pathlib import Path
 
 
 def split_positional(arguments: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
@@ -19,10 +20,10 @@ def split_positional(arguments: Sequence[str] | None = None) -> tuple[list[str],
     return positional, words[len(positional) :]
 
 
-def command_name() -> str | None:
-    """The module that was started, for usages; argparse alone (None) would name its file, such as `__main__.py`."""
+def command_name() -> str:
+    """What was typed, for usages: `python -m MODULE`, of which argparse alone would name the file (`__main__.py`)."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return None if spec is None else spec.name.removesuffix(".__main__")
+    return Path(sys.argv[0]).name if spec is None else f"python -m {spec.name.removesuffix('.__main__')}"
 
 
 def print_long(text: str) -> None:

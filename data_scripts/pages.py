@@ -16,6 +16,7 @@ from types import ModuleType
 from jinja2 import Environment
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from data_scripts.loaders import LOADERS, load_loader, parts_of, sharing_films
 from data_scripts.schema import DataError, Source
 
@@ -167,7 +168,7 @@ def _option(option: dataclasses.Field) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    (parsed,) = HfArgumentParser(PagesArguments, prog="data_scripts.pages").parse_args_into_dataclasses(arguments)
+    (parsed,) = HfArgumentParser(PagesArguments, prog=command_name()).parse_args_into_dataclasses(arguments)
     try:
         paths = write_pages(Path(parsed.out), tuple(parsed.loaders) or LOADERS)
     except (DataError, OSError) as error:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_scripts.command_line import command_name
 from data_scripts.extraction.rules import extract_findings, judge_sentence
 from data_scripts.synthetic import SyntheticOptions, draw_film, make_case, write_report
 
@@ -107,7 +108,7 @@ def measure(films: int, repeats: int) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="data_scripts.speed", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0])
     parser.add_argument("--films", type=int, default=200, help="Films rendered in a turn.")
     parser.add_argument("--repeats", type=int, default=5, help="Turns; the medians are shown.")
     parsed = parser.parse_args(arguments)

@@ -29,6 +29,7 @@ from accelerate import PartialState
 from sklearn.metrics import average_precision_score, roc_auc_score
 from transformers import CLIPImageProcessorPil, ImageFeatureExtractionPipeline, Pipeline, pipeline
 
+from data_scripts.command_line import command_name
 from data_scripts.prepare.speed import write_film
 from data_scripts.progress import quiet_libraries
 from data_scripts.speed import Ratio, compare
@@ -215,7 +216,7 @@ def read_by_kind(parsed: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="eval.speed", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0])
     parser.add_argument("--films", type=int, default=FILMS, help="Films of the intervals.")
     parser.add_argument("--patients", type=int, default=PATIENTS, help="Patients whose films they are.")
     parser.add_argument("--resamples", type=int, default=1000, help="Resamples of ours.")

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser, set_seed
 
+from data_scripts.command_line import command_name
 from data_scripts.progress import quiet_libraries
 from eval.benchmarks import BENCHMARKS, Benchmark
 from eval.models.hog import HOG, HogEncoder
@@ -260,8 +261,8 @@ def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        usage = "python -m train.baselines [RECIPE.yaml] [--num_runs N] [--ARGUMENT_OF_TRAIN_ADAPT VALUE ...]"
-        parser = HfArgumentParser(BaselineArguments, usage=usage)
+        usage = "%(prog)s [RECIPE.yaml] [--num_runs N] [--ARGUMENT_OF_TRAIN_ADAPT VALUE ...]"
+        parser = HfArgumentParser(BaselineArguments, prog=command_name(), usage=usage)
         own, words = parser.parse_args_into_dataclasses(words, return_remaining_strings=True, look_for_args_file=False)
         adaptation = Arguments(*parse_recipe(ARGUMENTS, words))
         result = compare_with_baselines(words, adaptation, own)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from data_scripts.command_line import print_long, split_positional
+from data_scripts.command_line import command_name, print_long, split_positional
 from train.studies import processes
 from train.studies.plan import Cell, Study
 from train.studies.reading import check_known, read_options, read_study
@@ -217,7 +217,7 @@ def parse_study(files: Sequence[str], named: list[str]) -> tuple[Study, StudyArg
         (name, str | None if value is None else type(value), field(default=value, metadata={"help": "Of the study."}))
         for name, value in options.items()
     ]
-    parser = HfArgumentParser((StudyArguments, make_dataclass("Options", kinds)), prog="train.study STUDY.yaml")
+    parser = HfArgumentParser((StudyArguments, make_dataclass("Options", kinds)), prog=f"{command_name()} STUDY.yaml")
     parsed, given = parser.parse_args_into_dataclasses(named)
     if len(files) != 1:
         raise ValueError("name one study: python -m train.study STUDY.yaml [--only ARM,...] [--jobs N] [--dry_run]")

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data_scripts.command_line import command_name
 from data_scripts.features import FEATURES
 from data_scripts.films.images import open_image, prepare_film
 from data_scripts.own_files.films import find_films
@@ -174,7 +175,7 @@ def loader_ratio(folder: Path, films: int, repeats: int) -> Ratio:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="data_scripts.prepare.speed", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0])
     parser.add_argument("--films", type=int, default=4, help="Films prepared in a turn; 32 times as many are loaded.")
     parser.add_argument("--size", type=int, nargs=2, default=(3000, 2500), help="Height and width of the films.")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, help="Kinds of files.")

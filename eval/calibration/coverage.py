@@ -20,6 +20,7 @@ import numpy as np
 from scipy.stats import norm
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from eval.calibration.operating_points import PointRules, choose_with_shares
 from eval.calibration.shares import differ, share_interval
 from eval.statistics.significance import resample_by_patient
@@ -133,7 +134,7 @@ def page(arguments: CoverageArguments) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     try:
-        parser = HfArgumentParser(CoverageArguments, prog="eval.calibration.coverage")
+        parser = HfArgumentParser(CoverageArguments, prog=command_name())
         (parsed,) = parser.parse_args_into_dataclasses(arguments)
         text = page(parsed)
     except ValueError as error:

@@ -23,6 +23,7 @@ from huggingface_hub import SpaceCard, SpaceCardData
 from transformers import AutoImageProcessor, AutoModel, HfArgumentParser, PreTrainedModel
 
 import modeling_chexficient
+from data_scripts.command_line import command_name
 from eval.records.runs import adaptation_behind, weights_folder
 from model_cards.corpora import hub_licence, training_sources
 from model_cards.space.reports import frequent_labels, load_public, write_reports
@@ -253,18 +254,13 @@ def _card(settings: dict, arguments: SpaceArguments, sources: list[str]) -> Spac
 
 
 def main(arguments: list[str] | None = None) -> None:
-    words = sys.argv[1:] if arguments is None else arguments
-    parser = HfArgumentParser(SpaceArguments, prog="model_cards.space DIR")
-    if not words or words[0].startswith("-"):
-        if "--help" in words or "-h" in words:
-            parser.print_help()
-            return
-        sys.exit("usage: python -m model_cards.space DIR --model MODEL [--data PREPARED] [--segmentation RUN] ...")
+    parser = HfArgumentParser(SpaceArguments, prog=command_name())
+    parser.add_argument("folder", type=Path, metavar="DIR", help="Where the Space is made.")
     try:
-        (parsed,) = parser.parse_args_into_dataclasses(words[1:])
+        parsed, named = parser.parse_args_into_dataclasses(arguments)
         if parsed.launch and importlib.util.find_spec("gradio") is None:
             raise ValueError(f'--launch needs gradio: pip install "gradio>={GRADIO},<7", or run without --launch')
-        out = build_space(Path(words[0]), parsed)
+        out = build_space(named.folder, parsed)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"Space in {out}; start it with: cd {out} && python app.py")

@@ -79,7 +79,7 @@ RecipeLoader.add_implicit_resolver(
 
 class _Parser(HfArgumentParser):
     def __init__(self, dataclasses: tuple[type, ...], **options):
-        usage = "python -m %(prog)s [RECIPE.yaml] [--ARGUMENT VALUE ...]"
+        usage = "%(prog)s [RECIPE.yaml] [--ARGUMENT VALUE ...]"
         super().__init__(dataclasses, prog=command_name(), usage=usage, **options)
 
     def add_argument(self, *names: str, **options):
