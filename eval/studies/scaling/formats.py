@@ -19,12 +19,6 @@ def estimate_text(estimate: Estimate, sign: bool = False, places: int = 3) -> st
     return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
 
 
-def interval_text(estimate: Estimate, places: int) -> str:
-    if estimate.low is None or estimate.high is None:
-        return "without an interval"
-    return f"between {estimate.low:.{places}f} and {estimate.high:.{places}f}"
-
-
 def films_text(films: Films, least: str = "any number") -> str:
     """A number of films with two figures, since it is no surer than that; `least` is what less than one film means."""
     value = "never, by the fit" if films.value is None else _round(films.value, least)
