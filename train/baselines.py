@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser, set_seed
 
-from data_scripts.command_line import command_name
+from data_scripts.command_line import check_at_least_one, command_name
 from data_scripts.progress import quiet_libraries
 from eval.benchmarks import BENCHMARKS, Benchmark
 from eval.models.hog import HOG, HogEncoder
@@ -54,8 +54,7 @@ class BaselineArguments:
     num_runs: int = field(default=3, metadata={"help": "Runs of each kind, of the seeds from --seed on."})
 
     def __post_init__(self):
-        if self.num_runs < 1:
-            raise ValueError(f"num_runs is {self.num_runs}, it must be at least 1")
+        check_at_least_one(self, "num_runs")
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from transformers import SchedulerType
 
+from data_scripts.command_line import check_at_least_one
 from train.objectives.self_distillation import CENTRINGS, Weights
 from train.runs.arguments import RunArguments
 
@@ -56,10 +57,7 @@ class TowerArguments:
                 "give one of vision_model (a pretrained tower), model (a CheXficient model) and vision_config (a new "
                 f"tower), not {' and '.join(given) or 'none'}"
             )
-        for name in ("image_size", "prototypes", "head_hidden", "head_bottleneck"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, it must be at least 1")
+        check_at_least_one(self, "image_size", "prototypes", "head_hidden", "head_bottleneck")
 
 
 @dataclass
