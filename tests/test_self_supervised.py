@@ -170,6 +170,7 @@ def test_a_crop_is_blurred_by_its_own_sigma_and_not_beyond_four_pixels():
         (["--local_size", "30"], "no multiple of the patch size"),
         (["--local_size", "70"], "local_size 70 is more than image_size 56"),
         (["--vision_config", '{"model_type": "bert"}'], "no image tower"),
+        (["--vision_config", "{model_type: dinov2}"], "vision_config is .*, which is no JSON"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_with_the_cause(tiny_corpus, tmp_path, more, message):

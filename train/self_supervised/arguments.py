@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from transformers import SchedulerType
 from data_scripts.command_line import check_at_least_one
 from train.objectives.self_distillation import CENTRINGS, Weights
 from train.runs.arguments import RunArguments
+from train.runs.recipes import as_mapping
 
 #: Of the default schedule. One object, by which a value that nobody gave is known.
 _KEYWORDS = {"min_lr": 1e-6}
@@ -49,8 +49,7 @@ class TowerArguments:
     )
 
     def __post_init__(self):
-        if isinstance(self.vision_config, str):
-            self.vision_config = json.loads(self.vision_config)
+        self.vision_config = as_mapping("vision_config", self.vision_config)
         given = [name for name in ("vision_model", "model", "vision_config") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
