@@ -121,7 +121,7 @@ def build_space(out: Path, arguments: SpaceArguments) -> Path:
         head, image_processor = heads["classification"]
         outputs = [head.config.id2label[number] for number in range(head.config.num_labels)]
         copy_points(out, "classification", str(arguments.classification), image_processor, outputs)
-    settings = _settings(arguments, model)
+    settings = _settings(arguments)
     if data is not None:
         settings |= write_reports(out, data, model, processor, arguments.reports, arguments.reference_films)
     (out / "space.json").write_text(json.dumps(settings, indent=1))
@@ -196,7 +196,7 @@ def load_head(path: str, task: str, base: str) -> tuple[PreTrainedModel, object]
     return model.eval(), AutoImageProcessor.from_pretrained(folder)
 
 
-def _settings(arguments: SpaceArguments, model: CheXficientModel) -> dict:
+def _settings(arguments: SpaceArguments) -> dict:
     """What `space_app.models` reads. No path of this machine is in it."""
     local = Path(arguments.model).is_dir()
     labels = (arguments.data and frequent_labels(arguments.data)) or FINDINGS

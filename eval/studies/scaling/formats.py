@@ -6,8 +6,8 @@ from eval.records.estimates import Estimate
 from eval.studies.scaling.results import Films
 
 
-def value_text(value: float | None, places: int = 3) -> str:
-    return "not defined" if value is None else f"{value:.{places}f}"
+def value_text(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def estimate_text(estimate: Estimate, sign: bool = False, places: int = 3) -> str:
