@@ -152,7 +152,10 @@ def _refuse(heading: list[str], problems: list[str]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     parser = HfArgumentParser(PublishArguments, prog=command_name())
     parser.add_argument("folder", type=Path, metavar="RUN_OR_DATASET", help="Folder of what is published.")
-    parsed, named = parser.parse_args_into_dataclasses(arguments)
+    try:
+        parsed, named = parser.parse_args_into_dataclasses(arguments)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
     try:
         address = publish(named.folder, parsed)
     except EXPECTED as error:

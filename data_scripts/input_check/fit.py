@@ -99,8 +99,11 @@ def _synthetic_films(count: int, seed: int) -> list[Image.Image]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    (parsed,) = HfArgumentParser(FitArguments, prog=command_name()).parse_args_into_dataclasses(arguments)
-    weights = fit(parsed)
+    try:
+        (parsed,) = HfArgumentParser(FitArguments, prog=command_name()).parse_args_into_dataclasses(arguments)
+        weights = fit(parsed)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
     Path(parsed.out).write_text(json.dumps(weights) + "\n")
     print(f"weights of {len(CLASSES)} classes in {parsed.out}")
 
