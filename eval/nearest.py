@@ -135,7 +135,8 @@ def embed_query(file: Path, arguments: NearestArguments) -> Tensor:
 
 def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
-    parser = HfArgumentParser(NearestArguments, prog=command_name())
+    usage = "%(prog)s FILE (--id ID | --film FILM | --text TEXT) [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(NearestArguments, prog=command_name(), usage=usage)
     parser.add_argument("file", type=Path, metavar="FILE", help="Of eval.embed.")
     try:
         given, named = parser.parse_args_into_dataclasses(arguments)

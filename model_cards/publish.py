@@ -150,7 +150,8 @@ def _refuse(heading: list[str], problems: list[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = HfArgumentParser(PublishArguments, prog=command_name())
+    usage = "%(prog)s RUN_OR_DATASET --repo REPO [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(PublishArguments, prog=command_name(), usage=usage)
     parser.add_argument("folder", type=Path, metavar="RUN_OR_DATASET", help="Folder of what is published.")
     try:
         parsed, named = parser.parse_args_into_dataclasses(arguments)

@@ -100,7 +100,8 @@ def _merged(problems: list[Problem]) -> list[Problem]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = HfArgumentParser(CheckArguments, prog=command_name())
+    usage = "%(prog)s DIR [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(CheckArguments, prog=command_name(), usage=usage)
     parser.add_argument("folder", metavar="DIR", help="A prepared folder.")
     quiet_libraries()
     try:

@@ -119,7 +119,8 @@ def table(judged: list[Judged]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = HfArgumentParser(JudgeArguments, prog=command_name())
+    usage = "%(prog)s DIR [DIR ...] [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(JudgeArguments, prog=command_name(), usage=usage)
     parser.add_argument("folders", nargs="+", metavar="DIR", help="Prepared folders.")
     quiet_libraries()
     results = {}

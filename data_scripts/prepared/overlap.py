@@ -99,7 +99,8 @@ def _share_films(first: str, second: str) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = HfArgumentParser(OverlapArguments, prog=command_name())
+    usage = "%(prog)s DIR DIR [DIR ...] [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(OverlapArguments, prog=command_name(), usage=usage)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="Prepared folders, two or more.")
     try:
         given, named = parser.parse_args_into_dataclasses(arguments)

@@ -175,7 +175,8 @@ def write_subsets(folders: Sequence[str], arguments: SubsetArguments) -> list[Su
 
 def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
-    parser = HfArgumentParser(SubsetArguments, prog=command_name())
+    usage = "%(prog)s DIR [DIR ...] --out OUT [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(SubsetArguments, prog=command_name(), usage=usage)
     parser.add_argument("folders", nargs="+", metavar="DIR", help="Prepared folders.")
     try:
         parsed, named = parser.parse_args_into_dataclasses(arguments)

@@ -254,7 +254,8 @@ def _card(settings: dict, arguments: SpaceArguments, sources: list[str]) -> Spac
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = HfArgumentParser(SpaceArguments, prog=command_name())
+    usage = "%(prog)s DIR --model MODEL [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(SpaceArguments, prog=command_name(), usage=usage)
     parser.add_argument("folder", type=Path, metavar="DIR", help="Where the Space is made.")
     try:
         parsed, named = parser.parse_args_into_dataclasses(arguments)
