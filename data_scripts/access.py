@@ -25,7 +25,7 @@ def may_be_shown(dataset: Dataset, folders: Sequence[str]) -> bool:
     """
     if "source" not in dataset.column_names:
         return False
-    makers = [*dataset.unique("source"), *(_prepared_by(Path(folder)) for folder in folders)]
+    makers = [*dataset.unique("source"), *(loader_of(folder) for folder in folders)]
     return bool(folders) and all(access_of(maker) in PUBLIC for maker in makers)
 
 
@@ -34,6 +34,7 @@ def access_of(loader: str | None) -> str | None:
     return load_loader(loader).SOURCE.access if loader in LOADERS else None
 
 
-def _prepared_by(folder: Path) -> str | None:
-    summary = folder / "summary.json"
+def loader_of(folder: str | Path) -> str | None:
+    """The loader that made a prepared folder, by its `summary.json`; None where there is none or it does not say."""
+    summary = Path(folder) / "summary.json"
     return json.loads(summary.read_text()).get("loader") if summary.is_file() else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
+from pathlib import Path
 
 
 def split_positional(arguments: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
@@ -19,10 +21,26 @@ def split_positional(arguments: Sequence[str] | None = None) -> tuple[list[str],
     return positional, words[len(positional) :]
 
 
-def command_name() -> str | None:
-    """The module that was started, for usages; argparse alone (None) would name its file, such as `__main__.py`."""
+def command_name() -> str:
+    """What was typed, for usages: `python -m MODULE`, of which argparse alone would name the file (`__main__.py`)."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return None if spec is None else spec.name.removesuffix(".__main__")
+    return Path(sys.argv[0]).name if spec is None else f"python -m {spec.name.removesuffix('.__main__')}"
+
+
+def positive(word: str) -> int:
+    """A number of argparse's that counts something (its `type`)."""
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"it is {number}, it must be at least 1")
+    return number
+
+
+def check_at_least_one(arguments: object, *names: str) -> None:
+    """Raise ValueError for a number among these attributes that is below 1; None is none."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}, it must be at least 1")
 
 
 def print_long(text: str) -> None:

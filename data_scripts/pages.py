@@ -16,8 +16,9 @@ from types import ModuleType
 from jinja2 import Environment
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from data_scripts.loaders import LOADERS, load_loader, parts_of, sharing_films
-from data_scripts.schema import DataError, Source
+from data_scripts.schema import Source
 
 #: What each kind of access asks of a user.
 ACCESS = {
@@ -167,10 +168,10 @@ def _option(option: dataclasses.Field) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    (parsed,) = HfArgumentParser(PagesArguments, prog="data_scripts.pages").parse_args_into_dataclasses(arguments)
     try:
+        (parsed,) = HfArgumentParser(PagesArguments, prog=command_name()).parse_args_into_dataclasses(arguments)
         paths = write_pages(Path(parsed.out), tuple(parsed.loaders) or LOADERS)
-    except (DataError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     print(f"{len(paths) - 1} corpora: {paths[-1]}")
 

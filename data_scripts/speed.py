@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
 
+from data_scripts.command_line import command_name, positive
 from data_scripts.extraction.rules import extract_findings, judge_sentence
 from data_scripts.synthetic import SyntheticOptions, draw_film, make_case, write_report
 
@@ -46,11 +47,15 @@ def time_ratios(works: dict[str, Callable[[], None]], reference: Callable[[], No
 
 
 class Ratio(NamedTuple):
-    """How many times the processor time of ours another way takes: median, lowest and highest of the turns."""
+    """How many times the time of one piece of work another takes: median, lowest and highest of the turns."""
 
     median: float
     lowest: float
     highest: float
+
+    @classmethod
+    def of(cls, turns: Sequence[float]) -> Ratio:
+        return cls(median(turns), min(turns), max(turns))
 
     def __str__(self) -> str:
         return f"{self.median:.2f} [{self.lowest:.2f}, {self.highest:.2f}]"
@@ -65,8 +70,7 @@ def compare(
         units: of work that `ours` and `peer` do in a turn, where they differ: films, resamples.
     """
     turns = [(_processor_seconds(ours) / units[0], _processor_seconds(peer) / units[1]) for _ in range(repeats + 1)]
-    ratios = [of_peer / max(own, 1e-9) for own, of_peer in turns[1:]]
-    return Ratio(median(ratios), min(ratios), max(ratios))
+    return Ratio.of([of_peer / max(own, 1e-9) for own, of_peer in turns[1:]])
 
 
 def _processor_seconds(work: Callable[[], object]) -> float:
@@ -107,12 +111,10 @@ def measure(films: int, repeats: int) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="data_scripts.speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--films", type=int, default=200, help="Films rendered in a turn.")
-    parser.add_argument("--repeats", type=int, default=5, help="Turns; the medians are shown.")
+    parser = argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0])
+    parser.add_argument("--films", type=positive, default=200, help="Films rendered in a turn.")
+    parser.add_argument("--repeats", type=positive, default=5, help="Turns; the medians are shown.")
     parsed = parser.parse_args(arguments)
-    if parsed.films < 1 or parsed.repeats < 1:
-        parser.error("--films and --repeats must be at least 1")
     for work, ratio in measure(parsed.films, parsed.repeats).items():
         print(f"{work}: {ratio:.2f} times the fixed numpy work")
 

@@ -24,6 +24,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.labels import chosen_labels, fingerprint, label_matrix, label_targets
@@ -282,7 +283,7 @@ def run(arguments: CalibrationArguments) -> str:
 def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     try:
-        parser = HfArgumentParser(CalibrationArguments, prog="eval.calibrate")
+        parser = HfArgumentParser(CalibrationArguments, prog=command_name())
         (parsed,) = parser.parse_args_into_dataclasses(arguments)
         # Joins the processes of torchrun; without a GPU that has to be asked for.
         state = PartialState(cpu=not torch.cuda.is_available())

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from transformers import HfArgumentParser
 
-from data_scripts.command_line import split_positional
+from data_scripts.command_line import command_name
 from data_scripts.progress import quiet_libraries
 from data_scripts.schema import Skipped
 from eval.films.files import FilmFile, FilmPixels, FilmRules, Films
@@ -135,13 +135,12 @@ def embed_query(file: Path, arguments: NearestArguments) -> Tensor:
 
 def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
-    files, options = split_positional(arguments)
-    parser = HfArgumentParser(NearestArguments, prog="eval.nearest", usage="%(prog)s FILE (--id | --film | --text) ...")
+    usage = "%(prog)s FILE (--id ID | --film FILM | --text TEXT) [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(NearestArguments, prog=command_name(), usage=usage)
+    parser.add_argument("file", type=Path, metavar="FILE", help="Of eval.embed.")
     try:
-        (given,) = parser.parse_args_into_dataclasses(options)
-        if len(files) != 1:
-            parser.error("name one file of eval.embed")
-        file = Path(files[0])
+        given, named = parser.parse_args_into_dataclasses(arguments)
+        file = named.file
         if given.id is not None:
             # One more, since the row itself is the nearest.
             found = nearest(file, embedding_of(file, given.id), given.top + 1)

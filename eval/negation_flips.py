@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from data_scripts.command_line import command_name
 from eval.tasks.optional_text_metrics import attempt, meteor
 from eval.tasks.text_conventions import R2GEN, R2GenScores, R2GenTexts
 from eval.tasks.text_metrics import (
@@ -132,5 +133,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(prog="eval.negation_flips", description=__doc__.splitlines()[0]).parse_args()
+    argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0]).parse_args()
     print(page())

@@ -20,12 +20,13 @@ import sys
 
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from eval.arguments import EvaluationArguments
 
 
 def main(arguments: list[str] | None = None) -> None:
     try:
-        (parsed,) = HfArgumentParser(EvaluationArguments, prog="eval.run").parse_args_into_dataclasses(arguments)
+        (parsed,) = HfArgumentParser(EvaluationArguments, prog=command_name()).parse_args_into_dataclasses(arguments)
         # Here, so that neither `--help` nor a wrong argument waits for what the work imports.
         from eval.side_by_side import evaluate, show
 

@@ -29,6 +29,7 @@ from accelerate import PartialState
 from sklearn.metrics import average_precision_score, roc_auc_score
 from transformers import CLIPImageProcessorPil, ImageFeatureExtractionPipeline, Pipeline, pipeline
 
+from data_scripts.command_line import command_name, positive
 from data_scripts.prepare.speed import write_film
 from data_scripts.progress import quiet_libraries
 from data_scripts.speed import Ratio, compare
@@ -215,22 +216,18 @@ def read_by_kind(parsed: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="eval.speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--films", type=int, default=FILMS, help="Films of the intervals.")
-    parser.add_argument("--patients", type=int, default=PATIENTS, help="Patients whose films they are.")
-    parser.add_argument("--resamples", type=int, default=1000, help="Resamples of ours.")
-    parser.add_argument("--looped", type=int, default=20, help="Resamples of the loop.")
-    parser.add_argument("--pairs", type=int, default=20_000, help="Films, and texts, of retrieval.")
-    parser.add_argument("--sorted_pairs", type=int, default=4_000, help="Films, and texts, whose matrix is sorted.")
+    parser = argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0])
+    parser.add_argument("--films", type=positive, default=FILMS, help="Films of the intervals.")
+    parser.add_argument("--patients", type=positive, default=PATIENTS, help="Patients whose films they are.")
+    parser.add_argument("--resamples", type=positive, default=1000, help="Resamples of ours.")
+    parser.add_argument("--looped", type=positive, default=20, help="Resamples of the loop.")
+    parser.add_argument("--pairs", type=positive, default=20_000, help="Films, and texts, of retrieval.")
+    parser.add_argument("--sorted_pairs", type=positive, default=4_000, help="Of a matrix that is sorted.")
     parser.add_argument("--model", help="Model whose tower sees films; without it none are read.")
-    parser.add_argument("--read", type=int, default=64, help="Films that are embedded and scored.")
-    parser.add_argument("--film_size", type=int, nargs=2, default=(1024, 1024), help="Height and width of the films.")
-    parser.add_argument("--repeats", type=int, default=5, help="Turns; medians and ranges are shown.")
+    parser.add_argument("--read", type=positive, default=64, help="Films that are embedded and scored.")
+    parser.add_argument("--film_size", type=positive, nargs=2, default=(1024, 1024), help="Their height and width.")
+    parser.add_argument("--repeats", type=positive, default=5, help="Turns; medians and ranges are shown.")
     parsed = parser.parse_args(arguments)
-    numbers = ("films", "patients", "resamples", "looped", "pairs", "sorted_pairs", "read", "film_size", "repeats")
-    wrong = [name for name in numbers if np.min(getattr(parsed, name)) < 1]
-    if wrong:
-        parser.error(f"{' and '.join('--' + name for name in wrong)} must be at least 1")
     ratio, peak = interval_ratio(parsed.films, parsed.patients, parsed.resamples, parsed.looped, parsed.repeats)
     print(
         f"intervals of {parsed.films:,} films: a loop takes {ratio} times ours, which takes {peak / 1e6:,.0f} MB",

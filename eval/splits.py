@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
+from data_scripts.access import loader_of
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.prepared.labels import label_matrix
@@ -48,8 +48,7 @@ def find_folders(benchmark: Benchmark, data: Path, alone: bool) -> list[Path] | 
 
 def names_of_data(folder: Path) -> tuple[str, str]:
     """What a prepared folder is called in names of results, and the dataset that it was prepared from."""
-    summary = folder / "summary.json"
-    loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
+    loader = loader_of(folder)
     name = folder.resolve().name if loader in (None, OWN) else loader
     return name, loader or name
 
@@ -62,8 +61,7 @@ def other_data(benchmark: Benchmark, folders: list[Path]) -> list[str]:
     """
     notes = []
     for folder, wanted in zip(folders, (benchmark.dataset, benchmark.train_dataset), strict=False):
-        summary = folder / "summary.json"
-        loader = json.loads(summary.read_text()).get("loader") if summary.is_file() else None
+        loader = loader_of(folder)
         # Of one's own films, any corpus is.
         if loader in (None, wanted) or wanted == OWN:
             continue

@@ -16,13 +16,13 @@ the card, and asks the network nothing.
 from __future__ import annotations
 
 import dataclasses
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from model_cards.assemble import assemble
 from model_cards.publication import Publication, PublishError, read_source
 from model_cards.refusals import refusals
@@ -150,18 +150,17 @@ def _refuse(heading: list[str], problems: list[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    words = sys.argv[1:] if arguments is None else arguments
-    parser = HfArgumentParser(PublishArguments, prog="model_cards.publish RUN_OR_DATASET")
-    if not words or words[0].startswith("-"):
-        if "--help" in words or "-h" in words:
-            parser.print_help()
-            return
-        raise SystemExit("usage: python -m model_cards.publish RUN_OR_DATASET --repo ORG/NAME [--dry_run] ...")
-    (parsed,) = parser.parse_args_into_dataclasses(words[1:])
+    usage = "%(prog)s RUN_OR_DATASET --repo REPO [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(PublishArguments, prog=command_name(), usage=usage)
+    parser.add_argument("folder", type=Path, metavar="RUN_OR_DATASET", help="Folder of what is published.")
     try:
-        address = publish(Path(words[0]), parsed)
+        parsed, named = parser.parse_args_into_dataclasses(arguments)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
+    try:
+        address = publish(named.folder, parsed)
     except EXPECTED as error:
-        raise SystemExit(explain(error, Path(words[0]))) from error
+        raise SystemExit(explain(error, named.folder)) from error
     if address is not None:
         print(f"published: {address}")
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors import SafetensorError, safe_open
 
+from data_scripts.command_line import command_name
 from eval.records.runs import PretrainRun
 from model_cards.adapted import render_adapted_card
 from model_cards.corpora import counts_of_folders, hub_licence, population, read_curation, training_sources
@@ -116,7 +117,7 @@ def pretrained_towers(settings: dict) -> list[str] | None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="model_cards.render", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="Folder of the run.")
     parser.add_argument("--results", type=Path, help="Folder of its results (eval.run --out); default: results/ in it.")
     parsed = parser.parse_args(arguments)

@@ -625,8 +625,8 @@ def test_infinite_gradients_in_fp16_are_left_to_the_scaler(resnet, discs, tmp_pa
     parameter = next(one for one in trainer.model.parameters() if one.requires_grad)
     parameter.grad = torch.full_like(parameter, torch.inf)
     trainer.args.fp16 = True
-    assert not torch.isfinite(trainer._check_gradients(trainer.model))
+    assert not torch.isfinite(trainer._get_grad_norm(trainer.model))
     assert not torch.isfinite(parameter.grad).any()
     trainer.args.fp16 = False
     with pytest.raises(NonFiniteError):
-        trainer._check_gradients(trainer.model)
+        trainer._get_grad_norm(trainer.model)

@@ -55,7 +55,7 @@ def test_rows_give_judged_findings_in_order():
 
 
 def test_lists_make_the_rest_absent():
-    labels = listed_labels([" Mass", "", "normal"], ("Mass", "Nodule"), ignored=("normal",))
+    labels = listed_labels([" Mass", ""], ("Mass", "Nodule"))
     assert labels == [Label("Mass", 1), Label("Nodule", 0)]
     with pytest.raises(DataError, match=r"unknown finding \['Nodul'\]"):
         listed_labels(["Nodul"], ("Mass", "Nodule"))

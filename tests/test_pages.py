@@ -25,6 +25,8 @@ def test_every_corpus_has_a_page_that_says_what_its_loader_knows(tmp_path, capsy
     assert "| `--split_seed` | `0` |" in siim
     with pytest.raises(SystemExit, match="unknown loader 'nih'"):
         main(["--out", str(tmp_path), "--loaders", "nih"])
+    with pytest.raises(SystemExit, match=r"^error: .* not used .*--loader_names"):
+        main(["--out", str(tmp_path), "--loader_names", "nih"])
 
 
 def test_the_corpora_that_share_films_are_there_and_agree_with_the_benchmarks():

@@ -224,6 +224,9 @@ def test_overlap_of_two_folders(raw, tmp_path, capsys):
         overlap_main([str(first), str(first)])
     with pytest.raises(SystemExit, match="no such folder"):
         overlap_main([str(first), str(tmp_path / "nothing")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match=r"empty.* doesn't contain any data files"):
+        overlap_main(["--exact_only", "true", str(first), str(tmp_path / "empty")])
 
 
 def test_overlap_finds_negatives(tmp_path):

@@ -44,7 +44,6 @@ def test_the_text_is_impression_then_findings_with_single_spaces():
     rows = {"findings": ["Clear\n lungs. ", "", None], "impression": [" Normal.", "  ", "Nodule."]}
     dataset = Dataset.from_dict(rows)
     assert evaluation_texts(dataset) == ["Normal. Clear lungs.", "", "Nodule."]
-    assert evaluation_texts(dataset, ("findings", "impression"))[0] == "Clear lungs. Normal."
 
 
 def test_equal_texts_and_films_of_a_study_are_right():

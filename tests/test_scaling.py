@@ -194,10 +194,14 @@ def test_what_is_written_says_so(found):
     paragraph = out.with_suffix(".txt").read_text()
     assert "## zero_shot_findings: error = 1 - macro AUROC" in text
     assert text.endswith(paragraph)
-    assert "reports and labels (UniCL) scales better than reports" in paragraph
-    assert "films needed to beat the start: " in paragraph
-    assert "fitted on the sizes up to 10,000, the error at 30,000 is predicted as" in paragraph
-    assert "equal compute for all sizes" in paragraph
+    which, figures, claims, conditions = paragraph.splitlines()
+    assert which.startswith("- Continue reports and labels (UniCL): surely the best on zero_shot_findings")
+    last = {curve["arm"]: curve["points"][-1]["error"] for curve in found[0]["curves"]}["reports"]
+    told = f"{1 - last['value']:.3f} [{1 - last['high']:.3f}, {1 - last['low']:.3f}]"
+    assert f"- zero_shot_findings, macro AUROC: reports {told} with 30,000 films, " in figures
+    assert figures.count("with 300 (more films surely help)") == 2
+    assert "reports and labels (UniCL) are better than reports alone: holds in 1 of 1" in claims
+    assert "equal compute for all sizes" in conditions
     assert "nan" not in text.lower().replace("finance", "")
     assert image.imread(out.with_suffix(".png")).std() > 0.05
 
@@ -215,7 +219,7 @@ def test_every_arm_has_to_beat_the_start_of_its_own_paradigm(paradigms, tmp_path
         assert curves[benchmark, dino]["reference"] != curves[benchmark, clip[0]]["reference"]
     of_tubes = curves["tubes", dino]
     assert of_tubes["points"][0]["below_reference"]["high"] < 0 < of_tubes["films_to_beat"]["value"]
-    assert "films needed to beat its start: " in (tmp_path / "out.txt").read_text()
+    assert "| films to beat its start |" in (tmp_path / "out.md").read_text()
     assert image.imread(tmp_path / "out.png").std() > 0.05
     # One reference is for all of them; of several, one must be where an arm started.
     result = run(arms, tmp_path / "out", "--reference", str(paradigms / "clip"))
@@ -245,8 +249,9 @@ def test_published_claims_are_said_as_found(paradigms, tmp_path):
     assert found["start", "tubes", films]["holds"] is False
     assert found["start", "tubes", films]["figure"] == "error of the reference minus that with 3,000 films"
     paragraph, text = (tmp_path / "out.txt").read_text(), (tmp_path / "out.md").read_text()
-    assert "That images alone are stronger on lines and tubes (arXiv 2509.12818): holds in 2 of 2 (tubes, " in paragraph
-    assert "is contradicted in 1 of 6" in paragraph
+    assert len(paragraph.splitlines()) == 5, "for a card: not every pair and claim of six curves"
+    assert "images alone are stronger on lines and tubes: holds in 2 of 2" in paragraph
+    assert "the opposite in 1" in paragraph
     assert "## Published claims (arXiv 2509.12818): do they hold here?" in text
     assert text.count("| no: the opposite |") == sum(claim["holds"] is False for claim in result["claims"])
 
@@ -305,9 +310,11 @@ def test_flat_curves_are_said_to_be_flat(tmp_path):
     assert rising["state"] == "rises"
     (pair,) = result["pairs"]
     assert pair["exponent"] is pair["crossing"] is None
-    paragraph = (tmp_path / "out.txt").read_text()
-    assert "does not surely change with the films, so nothing is fitted" in paragraph
-    assert "the error rises with the films" in paragraph
+    text, card = (tmp_path / "out.md").read_text(), (tmp_path / "out.txt").read_text()
+    assert "does not surely change with the films, so nothing is fitted" in text
+    assert "the error rises with the films" in text
+    assert "(no sure change); " in card
+    assert "(more films surely harm)." in card
 
 
 def test_three_sizes_are_fitted_without_a_check_and_two_are_refused(tmp_path):

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser, set_seed
 
+from data_scripts.command_line import check_at_least_one, command_name
 from data_scripts.progress import quiet_libraries
 from eval.benchmarks import BENCHMARKS, Benchmark
 from eval.models.hog import HOG, HogEncoder
@@ -53,8 +54,7 @@ class BaselineArguments:
     num_runs: int = field(default=3, metadata={"help": "Runs of each kind, of the seeds from --seed on."})
 
     def __post_init__(self):
-        if self.num_runs < 1:
-            raise ValueError(f"num_runs is {self.num_runs}, it must be at least 1")
+        check_at_least_one(self, "num_runs")
 
 
 @dataclass
@@ -260,8 +260,8 @@ def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        usage = "python -m train.baselines [RECIPE.yaml] [--num_runs N] [--ARGUMENT_OF_TRAIN_ADAPT VALUE ...]"
-        parser = HfArgumentParser(BaselineArguments, usage=usage)
+        usage = "%(prog)s [RECIPE.yaml] [--num_runs N] [--ARGUMENT_OF_TRAIN_ADAPT VALUE ...]"
+        parser = HfArgumentParser(BaselineArguments, prog=command_name(), usage=usage)
         own, words = parser.parse_args_into_dataclasses(words, return_remaining_strings=True, look_for_args_file=False)
         adaptation = Arguments(*parse_recipe(ARGUMENTS, words))
         result = compare_with_baselines(words, adaptation, own)

@@ -19,7 +19,6 @@ allocated, above the weights and their gradients. Writes JSON with `--out`.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -31,7 +30,9 @@ import torch
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments, VisionTextDualEncoderModel
 
+from data_scripts.command_line import check_at_least_one
 from data_scripts.progress import progress
+from data_scripts.speed import Ratio
 from modeling_chexficient import CheXficientModel, normalise_pixels
 from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
 from train.objectives.batch import PairBatch
@@ -42,7 +43,7 @@ from train.objectives.modes import has_dropout
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.model import build_model
 from train.runs.memory import peak_bytes
-from train.runs.timings import time_command
+from train.runs.timings import seconds_on, time_command
 from train.speed import Vocabulary, random_batch
 
 #: Relative differences up to this count as the same gradient.
@@ -66,9 +67,7 @@ class PeerArguments:
     out: str | None = field(default=None, metadata={"help": "JSON file to write."})
 
     def __post_init__(self):
-        for name in ("batch_size", "chunk_size", "text_length", "repeats"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        check_at_least_one(self, "batch_size", "chunk_size", "text_length", "repeats")
         if min(self.chunks_in_memory, default=0) < 1:
             raise ValueError(f"chunks_in_memory is {self.chunks_in_memory}, all must be at least 1")
 
@@ -230,26 +229,19 @@ def measure(bench: Bench, folder: str) -> tuple[dict[str, dict], dict[str, str]]
         ratios = [turn[name] / turn[ours] for turn in turns]
         results[name] |= {
             "seconds": median(turn[name] for turn in turns),
-            "ratio": median(ratios),
-            "ratio_lowest": min(ratios),
-            "ratio_highest": max(ratios),
+            "ratio": Ratio.of(ratios)._asdict(),
         }
     return results, absent
 
 
 def _seconds(step: Callable[[], Tensor], bench: Bench) -> float:
-    """Of one step: of the processor on the CPU, where other work would count otherwise; of the clock on a GPU."""
-    now = time.process_time if bench.images.device.type == "cpu" else _now_on_gpu
-    started = now()
+    """Of one step, by `seconds_on`."""
+    device = bench.images.device
+    started = seconds_on(device)
     step()
-    seconds = now() - started
+    seconds = seconds_on(device) - started
     bench.model.zero_grad()
     return seconds
-
-
-def _now_on_gpu() -> float:
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def format_table(report: dict) -> str:
@@ -265,9 +257,8 @@ def format_table(report: dict) -> str:
         difference, ratio = step["gradient_difference"], step["temperature_gradient_ratio"]
         same = "the same" if difference < SAME else "another"
         lines.append(
-            f"| {name} | {step['seconds']:.2f} | {step['ratio']:.2f} [{step['ratio_lowest']:.2f}, "
-            f"{step['ratio_highest']:.2f}] | {step['peak_bytes'] / 2**30:.2f} | {step['loss']:.4f} | "
-            f"{same} ({difference:.0e}) | x {ratio:.3f} |"
+            f"| {name} | {step['seconds']:.2f} | {Ratio(**step['ratio'])} | {step['peak_bytes'] / 2**30:.2f} | "
+            f"{step['loss']:.4f} | {same} ({difference:.0e}) | x {ratio:.3f} |"
         )
     lines += [f"left out: {name}: {why}" for name, why in report["absent"].items()]
     return "\n".join(lines)

@@ -21,6 +21,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from data_scripts.command_line import check_at_least_one
+from data_scripts.speed import Ratio
 from modeling_chexficient import CheXficientModel
 from modeling_chexficient.image_processing_chexficient import CLIP_MEAN, CLIP_STD
 from train.objectives.batch import PairBatch, text_keys
@@ -69,9 +71,7 @@ class BenchmarkArguments:
     out: str | None = field(default=None, metadata={"help": "JSON file to write."})
 
     def __post_init__(self):
-        for name in ("super_batch_size", "chunk_size", "repeats", "text_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        check_at_least_one(self, "super_batch_size", "chunk_size", "repeats", "text_length")
 
 
 class Vocabulary:
@@ -259,9 +259,7 @@ def time_steps(bench: Bench) -> dict[str, dict]:
         flops = turns[0][name]["flops"]
         results[name] = {
             "seconds": median(seconds),
-            "ratio": median(ratios),
-            "ratio_lowest": min(ratios),
-            "ratio_highest": max(ratios),
+            "ratio": Ratio.of(ratios)._asdict(),
             "pairs_scored_per_second": arguments.super_batch_size / median(seconds),
             "pairs_trained_per_second": 0.0 if name == "scoring alone" else kept / median(seconds),
             "flops": flops,
@@ -288,9 +286,9 @@ def format_table(report: dict) -> str:
     for name, step in report["steps"].items():
         peak = "unknown" if step["share_of_peak"] is None else f"{step['share_of_peak']:.0%}"
         lines.append(
-            f"| {name} | {step['seconds']:.3f} | {step['ratio']:.2f} [{step['ratio_lowest']:.2f}, "
-            f"{step['ratio_highest']:.2f}] | {step['flops_ratio']:.2f} | {step['pairs_trained_per_second']:.1f} / "
-            f"{step['pairs_scored_per_second']:.1f} | {peak} | {step['selecting_share']:.2%} |"
+            f"| {name} | {step['seconds']:.3f} | {Ratio(**step['ratio'])} | {step['flops_ratio']:.2f} | "
+            f"{step['pairs_trained_per_second']:.1f} / {step['pairs_scored_per_second']:.1f} | {peak} | "
+            f"{step['selecting_share']:.2%} |"
         )
     lines.append(f"peak memory of the process: {report['peak_resident_gib']:.2f} GiB")
     return "\n".join(lines)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-from data_scripts.command_line import print_long, split_positional
+from data_scripts.command_line import check_at_least_one, command_name, print_long, split_positional
 from train.studies import processes
 from train.studies.plan import Cell, Study
 from train.studies.reading import check_known, read_options, read_study
@@ -55,8 +55,7 @@ class StudyArguments:
     )
 
     def __post_init__(self):
-        if self.jobs < 1:
-            raise ValueError(f"jobs is {self.jobs}, it must be at least 1")
+        check_at_least_one(self, "jobs")
         if self.trial_steps is not None and self.trial_steps < 4:
             raise ValueError(f"trial_steps is {self.trial_steps}, it must be at least 4: the first ones are slower")
 
@@ -217,7 +216,7 @@ def parse_study(files: Sequence[str], named: list[str]) -> tuple[Study, StudyArg
         (name, str | None if value is None else type(value), field(default=value, metadata={"help": "Of the study."}))
         for name, value in options.items()
     ]
-    parser = HfArgumentParser((StudyArguments, make_dataclass("Options", kinds)), prog="train.study STUDY.yaml")
+    parser = HfArgumentParser((StudyArguments, make_dataclass("Options", kinds)), prog=f"{command_name()} STUDY.yaml")
     parsed, given = parser.parse_args_into_dataclasses(named)
     if len(files) != 1:
         raise ValueError("name one study: python -m train.study STUDY.yaml [--only ARM,...] [--jobs N] [--dry_run]")

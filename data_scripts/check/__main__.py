@@ -20,11 +20,11 @@ from transformers import HfArgumentParser
 
 from data_scripts.check import films, tables
 from data_scripts.check.problem import Problem, error, warning
-from data_scripts.command_line import split_positional
+from data_scripts.command_line import command_name
 from data_scripts.prepared.duplicates import exact_groups, read_fingerprints
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.progress import progress, quiet_libraries
-from data_scripts.schema import TEXT_ALONE, DataError
+from data_scripts.schema import TEXT_ALONE
 
 
 @dataclass
@@ -100,23 +100,22 @@ def _merged(problems: list[Problem]) -> list[Problem]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    folders, options = split_positional(arguments)
-    parser = HfArgumentParser(CheckArguments, prog="data_scripts.check", usage="%(prog)s DIR [--out check.json]")
-    (given,) = parser.parse_args_into_dataclasses(options)
-    if len(folders) != 1:
-        parser.error("name one prepared folder")
+    usage = "%(prog)s DIR [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(CheckArguments, prog=command_name(), usage=usage)
+    parser.add_argument("folder", metavar="DIR", help="A prepared folder.")
     quiet_libraries()
     try:
-        problems = check_folder(Path(folders[0]), given.num_workers)
-    except DataError as problem:
+        given, named = parser.parse_args_into_dataclasses(arguments)
+        problems = check_folder(Path(named.folder), given.num_workers)
+    except ValueError as problem:
         parser.exit(2, f"error: {problem}\n")
     for problem in problems:
         level = "error  " if problem.is_error else "warning"
         print(f"{level} {len(problem.records):>9,}  {problem.kind}: {problem.advice}")
     errors = sum(problem.is_error for problem in problems)
-    print(f"{folders[0]}: {errors} kinds of errors, {len(problems) - errors} of warnings")
+    print(f"{named.folder}: {errors} kinds of errors, {len(problems) - errors} of warnings")
     if given.out:
-        found = {"folder": folders[0], "problems": [dataclasses.asdict(problem) for problem in problems]}
+        found = {"folder": named.folder, "problems": [dataclasses.asdict(problem) for problem in problems]}
         Path(given.out).write_text(json.dumps(found, indent=1) + "\n")
     raise SystemExit(1 if errors else 0)
 

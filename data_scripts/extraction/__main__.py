@@ -10,6 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
+from data_scripts.command_line import command_name
 from data_scripts.extraction.measure import HALVES, count_sections, format_table, measure, read_half
 from data_scripts.extraction.rules import extract_findings, judge_sentence, report_text
 from data_scripts.loaders.open_i import read_reports
@@ -17,7 +18,7 @@ from data_scripts.schema import DataError, Skipped
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="data_scripts.extraction", description="Findings from report text.")
+    parser = argparse.ArgumentParser(prog=command_name(), description="Findings from report text.")
     commands = parser.add_subparsers(dest="command", required=True)
     measuring = commands.add_parser("measure", help="Precision and recall against the MeSH headings of Open-I.")
     measuring.add_argument("--xml", required=True, help="Folder that holds ecgen-radiology/.")

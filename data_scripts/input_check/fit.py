@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from data_scripts.input_check.drawings import draw
 from data_scripts.input_check.examples import SPOILERS, no_chest, photograph, photographs, varied
 from data_scripts.progress import progress
@@ -98,10 +99,11 @@ def _synthetic_films(count: int, seed: int) -> list[Image.Image]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    (parsed,) = HfArgumentParser(FitArguments, prog="data_scripts.input_check.fit").parse_args_into_dataclasses(
-        arguments
-    )
-    weights = fit(parsed)
+    try:
+        (parsed,) = HfArgumentParser(FitArguments, prog=command_name()).parse_args_into_dataclasses(arguments)
+        weights = fit(parsed)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
     Path(parsed.out).write_text(json.dumps(weights) + "\n")
     print(f"weights of {len(CLASSES)} classes in {parsed.out}")
 

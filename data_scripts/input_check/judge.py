@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.stats import binomtest
 from transformers import HfArgumentParser
 
-from data_scripts.command_line import split_positional
+from data_scripts.command_line import command_name
 from data_scripts.input_check.examples import SPOILERS, no_chest, photograph, photographs
 from data_scripts.prepared.folder import load_prepared
 from data_scripts.progress import progress, quiet_libraries
@@ -119,20 +119,17 @@ def table(judged: list[Judged]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    folders, options = split_positional(arguments)
-    parser = HfArgumentParser(
-        JudgeArguments, prog="data_scripts.input_check.judge", usage="%(prog)s DIR [DIR ...] [--out judged.json]"
-    )
-    (given,) = parser.parse_args_into_dataclasses(options)
-    if not folders:
-        parser.error("name one prepared folder or more")
+    usage = "%(prog)s DIR [DIR ...] [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(JudgeArguments, prog=command_name(), usage=usage)
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="Prepared folders.")
     quiet_libraries()
     results = {}
     try:
-        for folder in folders:
+        given, named = parser.parse_args_into_dataclasses(arguments)
+        for folder in named.folders:
             results[folder] = judge(folder, given.seed)
             print(f"{folder}\n\n{table(results[folder])}\n")
-    except DataError as error:
+    except ValueError as error:
         raise SystemExit(f"error: {error}") from error
     if given.out:
         plain = {folder: [asdict(row) for row in judged] for folder, judged in results.items()}

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
+from data_scripts.command_line import command_name
 from data_scripts.loaders import LOADERS, load_loader
 from data_scripts.prepare.arguments import PrepareArguments
 from data_scripts.prepare.mapping import read_mapping
@@ -30,10 +31,10 @@ from data_scripts.progress import quiet_libraries
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0].startswith("-"):
-        raise SystemExit(f"usage: python -m data_scripts.prepare LOADER --out DIR ...; LOADER is one of {LOADERS}")
+        raise SystemExit(f"usage: {command_name()} LOADER --out DIR ...; LOADER is one of {LOADERS}")
     try:
         loader = load_loader(arguments[0])
-        parser = HfArgumentParser((PrepareArguments, loader.Options), prog=f"data_scripts.prepare {arguments[0]}")
+        parser = HfArgumentParser((PrepareArguments, loader.Options), prog=f"{command_name()} {arguments[0]}")
         mapping = parser.parse_known_args(arguments[1:])[0].mapping
         if mapping:
             parser.set_defaults(**read_mapping(Path(mapping), loader.Options))

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data_scripts.command_line import command_name, positive
 from data_scripts.features import FEATURES
 from data_scripts.films.images import open_image, prepare_film
 from data_scripts.own_files.films import find_films
@@ -174,12 +175,12 @@ def loader_ratio(folder: Path, films: int, repeats: int) -> Ratio:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="data_scripts.prepare.speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--films", type=int, default=4, help="Films prepared in a turn; 32 times as many are loaded.")
-    parser.add_argument("--size", type=int, nargs=2, default=(3000, 2500), help="Height and width of the films.")
+    parser = argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0])
+    parser.add_argument("--films", type=positive, default=4, help="Prepared in a turn; 32 times as many are loaded.")
+    parser.add_argument("--size", type=positive, nargs=2, default=(3000, 2500), help="Height and width of the films.")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS, help="Kinds of files.")
     parser.add_argument("--films_of", help="Folder of films whose greys are compared.")
-    parser.add_argument("--repeats", type=int, default=5, help="Turns; medians and ranges are shown.")
+    parser.add_argument("--repeats", type=positive, default=5, help="Turns; medians and ranges are shown.")
     parsed = parser.parse_args(arguments)
     if parsed.films_of:
         differences = grey_differences(Path(parsed.films_of), SIZE)
@@ -188,8 +189,6 @@ def main(arguments: list[str] | None = None) -> None:
         mean, most = np.mean(differences), max(differences)
         print(f"{len(differences)} films at {SIZE} px: greys are off by {mean:.2f} of 255, by {most:.2f} at worst")
         return
-    if min(parsed.films, parsed.repeats, *parsed.size) < 1:
-        parser.error("--films, --size and --repeats must be at least 1")
     datasets.disable_progress_bars()
     torch.set_num_threads(1)
     ways = [(kind, False) for kind in parsed.kinds] + [(kind, True) for kind in parsed.kinds if kind in REDUCED]

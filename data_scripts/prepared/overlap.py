@@ -10,7 +10,6 @@ the pairs of corpora whose publishers say that they share films or patients. Ids
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from pathlib import Path
 import pandas as pd
 from transformers import HfArgumentParser
 
+from data_scripts.access import loader_of
+from data_scripts.command_line import command_name
 from data_scripts.loaders import sharing_films
 from data_scripts.prepared.duplicates import exact_groups, near_pairs, read_fingerprints
 from data_scripts.schema import DataError
@@ -52,9 +53,8 @@ KNOWN_OVERLAPS = {
 
 @dataclass
 class OverlapArguments:
-    """Arguments of `data_scripts.prepared.overlap`."""
+    """Arguments of `data_scripts.prepared.overlap`, beside the folders."""
 
-    folders: list[str] = field(default_factory=list, metadata={"help": "Prepared dataset folders, two or more."})
     out: str | None = field(default=None, metadata={"help": "JSON file to write all pairs into, with their ids."})
     exact_only: bool = field(default=False, metadata={"help": "Equal pixels only, no look-alikes."})
 
@@ -64,7 +64,8 @@ def find_overlaps(folders: list[Path], exact_only: bool = False) -> pd.DataFrame
     which their difference hashes differ, -1 where all pixels are equal; `inverted`: one is like the other's negative.
 
     Raises:
-        DataError: a folder is given twice or holds no dataset.
+        DataError: a folder is given twice or does not exist.
+        FileNotFoundError: a folder holds no dataset.
     """
     if len({folder.resolve() for folder in folders}) < len(folders) or len(folders) < 2:
         raise DataError(f"name two or more different prepared folders, got {[str(folder) for folder in folders]}")
@@ -98,17 +99,13 @@ def _share_films(first: str, second: str) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    # Folders come first, without a name.
-    if words and not words[0].startswith("-"):
-        words = ["--folders", *words]
-    (given,) = HfArgumentParser(OverlapArguments, prog="data_scripts.prepared.overlap").parse_args_into_dataclasses(
-        words
-    )
-    folders = [Path(folder) for folder in given.folders]
+    usage = "%(prog)s DIR DIR [DIR ...] [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(OverlapArguments, prog=command_name(), usage=usage)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="Prepared folders, two or more.")
     try:
-        overlaps = find_overlaps(folders, given.exact_only)
-    except ValueError as error:
+        given, named = parser.parse_args_into_dataclasses(arguments)
+        overlaps = find_overlaps(named.folders, given.exact_only)
+    except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     rows = overlaps[["folder_a", "split_a", "folder_b", "split_b"]].itertuples(index=False, name=None)
     kinds = [
@@ -120,16 +117,15 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{folder_a} {split_a} | {folder_b} {split_b} | {kind}: {count:,} pairs")
     if overlaps.empty:
         print("no film of one folder was found in another")
-    for warning in known_overlaps(loaders_of(folders)):
+    for warning in known_overlaps(loaders_of(named.folders)):
         print(f"known: {warning}")
     if given.out:
         Path(given.out).write_text(json.dumps(overlaps.to_dict("records"), indent=1) + "\n")
 
 
 def loaders_of(folders: Iterable[str | Path]) -> set[str]:
-    """Names of the loaders that made the folders, as far as they have a summary."""
-    summaries = [Path(folder) / "summary.json" for folder in folders]
-    return {json.loads(path.read_text())["loader"] for path in summaries if path.is_file()}
+    """Names of the loaders that made the folders, as far as they are known."""
+    return {loader for folder in folders if (loader := loader_of(folder))}
 
 
 if __name__ == "__main__":

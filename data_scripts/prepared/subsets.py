@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from transformers import HfArgumentParser
 
-from data_scripts.command_line import split_positional
+from data_scripts.command_line import command_name
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.id_files import write_ids
 from data_scripts.prepared.mixture import Mixture, Part, load_mixture
@@ -175,13 +175,12 @@ def write_subsets(folders: Sequence[str], arguments: SubsetArguments) -> list[Su
 
 def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
-    folders, named = split_positional(arguments)
+    usage = "%(prog)s DIR [DIR ...] --out OUT [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(SubsetArguments, prog=command_name(), usage=usage)
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="Prepared folders.")
     try:
-        parser = HfArgumentParser(SubsetArguments, prog="data_scripts.prepared.subsets DATA [DATA ...]")
-        (parsed,) = parser.parse_args_into_dataclasses(named)
-        if not folders:
-            raise DataError("no prepared folder: python -m data_scripts.prepared.subsets DATA [DATA ...] --out DIR ...")
-        subsets = write_subsets(folders, parsed)
+        parsed, named = parser.parse_args_into_dataclasses(arguments)
+        subsets = write_subsets(named.folders, parsed)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     for subset in subsets:

@@ -89,17 +89,16 @@ def row_labels(
     return labels
 
 
-def listed_labels(present: Iterable[str], vocabulary: Sequence[str], ignored: Iterable[str] = ()) -> list[Label]:
+def listed_labels(present: Iterable[str], vocabulary: Sequence[str]) -> list[Label]:
     """Labels of a film whose table lists the findings present: all others of the vocabulary are absent.
 
     Args:
         present: names as listed; spaces around them and blank names do not count.
-        ignored: listed names that are no labels.
 
     Raises:
         DataError: a listed name is not in the vocabulary.
     """
-    found = {name.strip() for name in present} - {""} - set(ignored)
+    found = {name.strip() for name in present} - {""}
     unknown = sorted(found - set(vocabulary))
     if unknown:
         raise DataError(f"unknown finding {unknown}, expected some of {list(vocabulary)}", "unknown finding")

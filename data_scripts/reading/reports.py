@@ -114,8 +114,7 @@ def synthesise_report(
     labels: Sequence[Label],
     record_id: str,
     seed: int = 1,
-    max_negatives: int | None = None,
-    drop_negatives: int | None = None,
+    drop_negatives: int = 0,
 ) -> str:
     """One sentence a label, in the order of `labels`; a single sentence where nothing is found.
 
@@ -123,32 +122,22 @@ def synthesise_report(
 
     Args:
         labels: 1 present, 0 absent, -1 uncertain.
-        max_negatives: keep at most so many absent findings, chosen at random (None: all).
         drop_negatives: leave out so many absent findings, chosen at random, or all if there are fewer.
 
     Raises:
         DataError: a label has another value.
-        ValueError: both numbers are given, or a negative one.
+        ValueError: drop_negatives is negative.
     """
+    if drop_negatives < 0:
+        raise ValueError(f"drop_negatives is {drop_negatives}, it must be at least 0")
     chooser = random.Random(f"{seed}/{record_id}")
     normal = any(tells_normal(label.name) and label.value == 1 for label in labels)
     findings = [label for label in labels if not tells_normal(label.name)]
     if normal and all(label.value == 0 for label in findings):
         return chooser.choice(_SENTENCES["no finding"])
-    dropped = _dropped([label.name for label in findings if label.value == 0], chooser, max_negatives, drop_negatives)
+    negatives = [label.name for label in findings if label.value == 0]
+    dropped = set(chooser.sample(negatives, min(drop_negatives, len(negatives))))
     return " ".join(_sentence(label, chooser) for label in findings if label.name not in dropped)
-
-
-def _dropped(negatives: list[str], chooser: random.Random, maximum: int | None, drop: int | None) -> set[str]:
-    """The absent findings that are left out of the text."""
-    if maximum is not None and drop is not None:
-        raise ValueError("max_negatives and drop_negatives say the same thing in two ways: give one of them")
-    number = drop or 0
-    if maximum is not None:
-        number = max(len(negatives) - maximum, 0)
-    if number < 0 or (maximum or 0) < 0:
-        raise ValueError("max_negatives and drop_negatives count findings: they must be at least 0")
-    return set(chooser.sample(negatives, min(number, len(negatives))))
 
 
 def _sentence(label: Label, chooser: random.Random) -> str:

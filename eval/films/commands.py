@@ -11,7 +11,7 @@ import torch
 from accelerate import PartialState
 from transformers import HfArgumentParser
 
-from data_scripts.command_line import command_name
+from data_scripts.command_line import check_at_least_one, command_name
 from data_scripts.progress import quiet_libraries
 from eval.films.files import FilmRules
 from eval.models.encoders import EvaluationModel
@@ -69,8 +69,7 @@ class FilmTableArguments(FilmArguments):
 
     def __post_init__(self):
         _ = self.settings
-        if self.part_size < 1:
-            raise ValueError(f"part_size is {self.part_size}, it must be at least 1")
+        check_at_least_one(self, "part_size")
         if Path(self.out).suffix != ".parquet":
             raise ValueError(f"--out {self.out}: the file is Parquet, let its name end in .parquet")
         if Path(self.out).is_dir():

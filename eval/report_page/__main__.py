@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from data_scripts.command_line import command_name
 from eval.report_page.page import PAGE_FILE, write_page
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval.report_page", description="One page of results, with pictures."
-    )
+    parser = argparse.ArgumentParser(prog=command_name(), description="One page of results, with pictures.")
     parser.add_argument("results", type=Path, help="folder of results of eval.run")
     parser.add_argument("--out", type=Path, help=f"the page; default: {PAGE_FILE} in the folder")
     parser.add_argument("--show_films", action="store_true", help="show films and texts also of data that are not open")

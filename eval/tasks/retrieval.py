@@ -5,7 +5,7 @@ What counts as right, and how ties do, is said in `eval.tasks.ranking`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -78,16 +78,16 @@ def run(
     )
 
 
-def evaluation_texts(dataset: Dataset, sections: Sequence[str] = PUBLISHED_SECTIONS) -> list[str]:
-    """The text of every film: its sections in this order, white space normalised; empty where it has none.
+def evaluation_texts(dataset: Dataset) -> list[str]:
+    """The text of every film: its `PUBLISHED_SECTIONS` in their order, white space normalised; empty where it has none.
 
     Raises:
         ValueError: a section is no column of the data.
     """
-    missing = [name for name in sections if name not in dataset.column_names]
+    missing = [name for name in PUBLISHED_SECTIONS if name not in dataset.column_names]
     if missing:
         raise ValueError(f"column(s) {missing} are missing, there are {dataset.column_names}: retrieval needs reports")
-    columns = [dataset.select_columns([name])[name] for name in sections]
+    columns = [dataset.select_columns([name])[name] for name in PUBLISHED_SECTIONS]
     return [" ".join(" ".join(part or "" for part in parts).split()) for parts in zip(*columns, strict=True)]
 
 

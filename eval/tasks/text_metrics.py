@@ -135,13 +135,13 @@ def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
     return len(second) - column.bit_count()
 
 
-def finding_matrix(texts: Sequence[str], names: Sequence[str] = FINDINGS) -> np.ndarray:
+def finding_matrix(texts: Sequence[str]) -> np.ndarray:
     """Which findings each text tells of as present or possible, bool [texts, findings], by `data_scripts.extraction`.
 
     Possible ones count as present, as in the customary CheXbert F1 (package f1chexbert).
     """
-    found = [extract_findings(text) for text in texts]
-    return np.array([[row.get(name, 0) != 0 for name in names] for row in found], dtype=bool).reshape(-1, len(names))
+    rows = [[found.get(name, 0) != 0 for name in FINDINGS] for found in map(extract_findings, texts)]
+    return np.array(rows, dtype=bool).reshape(len(texts), len(FINDINGS))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from huggingface_hub import SpaceCard, SpaceCardData
 from transformers import AutoImageProcessor, AutoModel, HfArgumentParser, PreTrainedModel
 
 import modeling_chexficient
+from data_scripts.command_line import command_name
 from eval.records.runs import adaptation_behind, weights_folder
 from model_cards.corpora import hub_licence, training_sources
 from model_cards.space.reports import frequent_labels, load_public, write_reports
@@ -120,7 +121,7 @@ def build_space(out: Path, arguments: SpaceArguments) -> Path:
         head, image_processor = heads["classification"]
         outputs = [head.config.id2label[number] for number in range(head.config.num_labels)]
         copy_points(out, "classification", str(arguments.classification), image_processor, outputs)
-    settings = _settings(arguments, model)
+    settings = _settings(arguments)
     if data is not None:
         settings |= write_reports(out, data, model, processor, arguments.reports, arguments.reference_films)
     (out / "space.json").write_text(json.dumps(settings, indent=1))
@@ -195,7 +196,7 @@ def load_head(path: str, task: str, base: str) -> tuple[PreTrainedModel, object]
     return model.eval(), AutoImageProcessor.from_pretrained(folder)
 
 
-def _settings(arguments: SpaceArguments, model: CheXficientModel) -> dict:
+def _settings(arguments: SpaceArguments) -> dict:
     """What `space_app.models` reads. No path of this machine is in it."""
     local = Path(arguments.model).is_dir()
     labels = (arguments.data and frequent_labels(arguments.data)) or FINDINGS
@@ -253,18 +254,14 @@ def _card(settings: dict, arguments: SpaceArguments, sources: list[str]) -> Spac
 
 
 def main(arguments: list[str] | None = None) -> None:
-    words = sys.argv[1:] if arguments is None else arguments
-    parser = HfArgumentParser(SpaceArguments, prog="model_cards.space DIR")
-    if not words or words[0].startswith("-"):
-        if "--help" in words or "-h" in words:
-            parser.print_help()
-            return
-        sys.exit("usage: python -m model_cards.space DIR --model MODEL [--data PREPARED] [--segmentation RUN] ...")
+    usage = "%(prog)s DIR --model MODEL [--ARGUMENT VALUE ...]"
+    parser = HfArgumentParser(SpaceArguments, prog=command_name(), usage=usage)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="Where the Space is made.")
     try:
-        (parsed,) = parser.parse_args_into_dataclasses(words[1:])
+        parsed, named = parser.parse_args_into_dataclasses(arguments)
         if parsed.launch and importlib.util.find_spec("gradio") is None:
             raise ValueError(f'--launch needs gradio: pip install "gradio>={GRADIO},<7", or run without --launch')
-        out = build_space(Path(words[0]), parsed)
+        out = build_space(named.folder, parsed)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"Space in {out}; start it with: cd {out} && python app.py")

@@ -13,7 +13,6 @@ The base itself is never changed. With `--save_strategy steps --save_steps 0.1` 
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -279,7 +278,7 @@ def plain_message(error: Exception) -> str:
 def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     try:
-        adapt(Arguments(*parse_recipe(ARGUMENTS, sys.argv[1:] if arguments is None else arguments)))
+        adapt(Arguments(*parse_recipe(ARGUMENTS, arguments)))
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"error: {plain_message(error)}") from error
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from transformers.training_args import OptimizerNames
 
+from data_scripts.command_line import check_at_least_one
 from modeling_chexficient.configuration_chexficient import DECODERS, IMAGE_POOLINGS
 from modeling_chexficient.precision_chexficient import PRECISIONS, QUANTISED
 from modeling_chexficient.tasks_chexficient import TASKS
@@ -121,8 +122,7 @@ class TaskArguments:
             raise ValueError(
                 f"oversample_foreground is {self.oversample_foreground}, it must lie in [0, 1) (a share of the batch)"
             )
-        if self.max_pos_weight < 1:
-            raise ValueError(f"max_pos_weight is {self.max_pos_weight}, it must be at least 1")
+        check_at_least_one(self, "max_pos_weight")
         if self.class_balance == "none" and self.max_pos_weight != TaskArguments.max_pos_weight:
             raise ValueError("max_pos_weight limits the weights of class_balance: give pos_weight or effective as well")
         for name in ("labels", "structures"):
@@ -202,8 +202,7 @@ class MethodArguments:
             raise ValueError(f"base_precision {self.base_precision}: peft has no HiRA on quantised layers: take lora")
         if self.head_learning_rate is not None and self.head_learning_rate <= 0:
             raise ValueError(f"head_learning_rate is {self.head_learning_rate}, it must be above 0")
-        if self.rank < 1:
-            raise ValueError(f"rank is {self.rank}, it must be at least 1")
+        check_at_least_one(self, "rank")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, it must lie in [0, 1)")
         if not 0 < self.layer_decay <= 1:
@@ -281,8 +280,7 @@ class AdaptTrainingArguments(RunArguments):
         super().__post_init__()
         if self.eval_strategy == "no":
             raise ValueError("eval_strategy no would leave nothing to choose the best weights by: give steps or epoch")
-        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
-            raise ValueError(f"early_stopping_patience is {self.early_stopping_patience}, it must be at least 1")
+        check_at_least_one(self, "early_stopping_patience")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is {self.momentum}, it must lie in [0, 1)")
         if self.momentum and self.optim != OptimizerNames.SGD:

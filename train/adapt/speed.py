@@ -24,6 +24,8 @@ from PIL import Image as Films
 from torch import Tensor
 from transformers import set_seed
 
+from data_scripts.command_line import check_at_least_one
+from data_scripts.speed import Ratio
 from modeling_chexficient import CheXficientConfig, CheXficientForImageClassification, CheXficientImageProcessor
 from modeling_chexficient.configuration_chexficient import tower_config
 from modeling_chexficient.tasks_chexficient import TASKS
@@ -81,9 +83,7 @@ class StepArguments:
     out: str | None = field(default=None, metadata={"help": "JSON file to write."})
 
     def __post_init__(self):
-        for name in ("image_size", "batch_size", "num_labels", "repeats"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        check_at_least_one(self, "image_size", "batch_size", "num_labels", "repeats")
 
 
 def random_task(arguments: StepArguments) -> FindingsTask:
@@ -182,9 +182,7 @@ def measure(arguments: StepArguments) -> dict[str, dict]:
         model, state, step = memory[name]
         results[name] = {
             "seconds": median(turn[name] for turn in turns),
-            "seconds_ratio": median(ratios),
-            "seconds_ratio_lowest": min(ratios),
-            "seconds_ratio_highest": max(ratios),
+            "seconds_ratio": Ratio.of(ratios)._asdict(),
             "peak_bytes": sum(memory[name]),
             "peak_ratio": sum(memory[name]) / sum(memory[reference]),
             "model_bytes": model,
@@ -209,9 +207,8 @@ def format_table(report: dict) -> str:
     for name, one in report["steps"].items():
         parts = ", ".join(f"{one[part] / 2**30:.2f}" for part in ("model_bytes", "optimizer_bytes", "step_bytes"))
         lines.append(
-            f"| {name} | {one['seconds']:.2f} | {one['seconds_ratio']:.2f} [{one['seconds_ratio_lowest']:.2f}, "
-            f"{one['seconds_ratio_highest']:.2f}] | {one['peak_bytes'] / 2**30:.2f} | {one['peak_ratio']:.2f} | "
-            f"{one['above_model_ratio']:.2f} | {parts} |"
+            f"| {name} | {one['seconds']:.2f} | {Ratio(**one['seconds_ratio'])} | {one['peak_bytes'] / 2**30:.2f} | "
+            f"{one['peak_ratio']:.2f} | {one['above_model_ratio']:.2f} | {parts} |"
         )
     return "\n".join(lines)
 

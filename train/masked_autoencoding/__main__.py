@@ -12,7 +12,6 @@ Writes into `output_dir`: `model/` (the encoder, a plain `ViTModel` that `AutoMo
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from pathlib import Path
 
@@ -92,7 +91,7 @@ def autoencode(arguments: Arguments) -> None:
 def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     try:
-        autoencode(Arguments(*parse_recipe(ARGUMENTS, sys.argv[1:] if arguments is None else arguments)))
+        autoencode(Arguments(*parse_recipe(ARGUMENTS, arguments)))
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"error: {error}") from error
 

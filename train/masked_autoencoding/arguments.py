@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from data_scripts.command_line import check_at_least_one
 from train.runs.arguments import RunArguments
 from train.runs.recipes import as_mapping
 
@@ -42,10 +43,7 @@ class AutoencoderArguments:
             raise ValueError(
                 f"give one of vision_model (pretrained) and vision_config (a new autoencoder), not {given}"
             )
-        for name in ("image_size", "decoder_width", "decoder_layers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, it must be at least 1")
+        check_at_least_one(self, "image_size", "decoder_width", "decoder_layers")
 
 
 @dataclass

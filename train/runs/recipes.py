@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -79,7 +80,7 @@ RecipeLoader.add_implicit_resolver(
 
 class _Parser(HfArgumentParser):
     def __init__(self, dataclasses: tuple[type, ...], **options):
-        usage = "python -m %(prog)s [RECIPE.yaml] [--ARGUMENT VALUE ...]"
+        usage = "%(prog)s [RECIPE.yaml] [--ARGUMENT VALUE ...]"
         super().__init__(dataclasses, prog=command_name(), usage=usage, **options)
 
     def add_argument(self, *names: str, **options):
@@ -93,13 +94,17 @@ class _Parser(HfArgumentParser):
         raise ValueError(message)
 
 
-def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str]) -> tuple:
+def parse_recipe(dataclasses: tuple[type, ...], arguments: list[str] | None = None) -> tuple:
     """Dataclasses from `[RECIPE.yaml] [--name value ...]`; what the command line names overrides the recipe.
+
+    Args:
+        arguments: None takes the process'.
 
     Raises:
         ValueError: the recipe cannot be read, names an argument that does not exist (with the closest one that
             does), or a value is of the wrong type or none of the choices.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = _Parser(dataclasses)
     if HELP_ALL in arguments:
         parser.print_help()

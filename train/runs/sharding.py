@@ -17,7 +17,6 @@ from accelerate.utils import DistributedType, parse_flag_from_env
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy
-from torch.distributed.tensor import DTensor
 from transformers import TrainingArguments
 
 #: Of accelerate's plugin: what is refused, how it is recognised, and what to do. Names are those of `fsdp_config`.
@@ -129,19 +128,6 @@ def with_group_of_its_own(optimizer: torch.optim.Optimizer, kept_whole: nn.Param
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in whole]
             optimizer.add_param_group({**group, "params": apart})
     return optimizer
-
-
-def gradient_norm(model: nn.Module) -> Tensor:
-    """The norm of all gradients, sharded ones and others; all processes must call it."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    sharded = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
-    whole = nn.utils.get_total_norm([gradient for gradient in gradients if not isinstance(gradient, DTensor)])
-    if not sharded:
-        return whole
-    of_shards = nn.utils.get_total_norm(sharded)
-    assert isinstance(of_shards, DTensor)
-    gathered = of_shards.full_tensor()
-    return torch.linalg.vector_norm(torch.stack([gathered, whole.to(gathered.device)]))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,7 @@ def time_command(
         SystemExit: an argument is wrong, or what is to be timed cannot run; with the reason.
     """
     try:
-        parsed = parse_recipe(kinds, sys.argv[1:] if arguments is None else arguments)
+        parsed = parse_recipe(kinds, arguments)
         report = run(*parsed)
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error

@@ -12,6 +12,7 @@ from typing import ClassVar, NoReturn
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer, TrainerState
 from transformers.trainer import FSDP_MODEL_NAME, TRAINER_STATE_NAME, TRAINING_ARGS_NAME
@@ -23,7 +24,7 @@ from train.runs.checkpoints import RUN_STATE_FILE, STAGING, check_same_run, fini
 from train.runs.distributed import rank, sum_over_processes, wait_for_all, world_size
 from train.runs.flops import Spent
 from train.runs.nonfinite import NonFiniteError
-from train.runs.sharding import as_before_sharding, gather_weights, gradient_norm, load_weights, refuse_launched
+from train.runs.sharding import as_before_sharding, gather_weights, load_weights, refuse_launched
 
 
 class RunTrainer(Trainer):
@@ -166,24 +167,19 @@ class RunTrainer(Trainer):
         if sum_over_processes(~torch.isfinite(loss.detach())) > 0:
             self.handle_nonfinite(f"step {self.state.global_step}: the loss is NaN or infinite")
 
-    def _check_gradients(self, model: nn.Module) -> Tensor:
-        """The norm of all gradients, which are the same on all processes; a step with NaN or infinity is not taken.
+    def _get_grad_norm(self, model, grad_norm=None):
+        """The norm of all gradients, the same on all processes; a step with NaN or infinity is not taken.
 
-        In fp16 infinite gradients are usual, and GradScaler leaves those steps out by itself.
+        Trainer calls this before each step, after clipping, which may have made NaN of other gradients by then. In fp16
+        infinite gradients are usual, and GradScaler leaves those steps out by itself.
         """
-        norm = gradient_norm(model)
+        norm = super()._get_grad_norm(model, grad_norm)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
         if not self.args.fp16 and not torch.isfinite(norm):
             self.handle_nonfinite(f"step {self.state.global_step}: a gradient is NaN or infinite")
             model.zero_grad()
         return norm
-
-    def _clip_grad_norm(self, model):
-        self._check_gradients(model)
-        return super()._clip_grad_norm(model)
-
-    def _get_grad_norm(self, model, grad_norm=None):
-        # Trainer's own way scales by infinity over the norm, which makes NaN of gradients where one is infinite.
-        return self._check_gradients(model) if grad_norm is None else grad_norm
 
     # Checkpoints.
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from data_scripts.command_line import command_name
 from data_scripts.prepared.films import COLUMNS, PairDataset
 from data_scripts.prepared.mixture import Mixture, load_mixture
 from data_scripts.progress import progress
@@ -98,7 +99,7 @@ def measure(run_dir: Path, sizes: list[int], super_batches: int, seed: int, batc
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m train.selection.agreement", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0])
     parser.add_argument("run_dir", type=Path, help="a finished run of train.pretrain")
     parser.add_argument("--sizes", type=int, nargs="+", required=True, help="smaller image sides, in pixels")
     parser.add_argument("--super_batches", type=int, default=10, help="how many are chosen from")

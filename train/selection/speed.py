@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data_scripts.command_line import command_name, positive
 from data_scripts.speed import time_ratios
 from train.runs.memory import peak_memory
 from train.selection.outcome import Role, Selection
@@ -52,9 +53,9 @@ def measure(num_pairs: int, repeats: int) -> dict[str, float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="train.selection.speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, nargs="+", default=[1_000_000, 10_000_000], help="Sizes of the corpus.")
-    parser.add_argument("--repeats", type=int, default=5, help="Turns; the medians are shown.")
+    parser = argparse.ArgumentParser(prog=command_name(), description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=positive, nargs="+", default=[1_000_000, 10_000_000], help="Of the corpus.")
+    parser.add_argument("--repeats", type=positive, default=5, help="Turns; the medians are shown.")
     parsed = parser.parse_args(arguments)
     peak = partial(peak_memory, torch.device("cpu"))
     before, sizes, ratios, memory = peak(), sorted(parsed.pairs), [], 0

@@ -12,7 +12,6 @@ a run that was stopped goes on by `--resume_from_checkpoint last`.
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def self_supervise(arguments: Arguments) -> None:
 def main(arguments: list[str] | None = None) -> None:
     quiet_libraries()
     try:
-        self_supervise(Arguments(*parse_recipe(ARGUMENTS, sys.argv[1:] if arguments is None else arguments)))
+        self_supervise(Arguments(*parse_recipe(ARGUMENTS, arguments)))
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"error: {error}") from error
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from transformers import SchedulerType
 
+from data_scripts.command_line import check_at_least_one
 from train.objectives.self_distillation import CENTRINGS, Weights
 from train.runs.arguments import RunArguments
+from train.runs.recipes import as_mapping
 
 #: Of the default schedule. One object, by which a value that nobody gave is known.
 _KEYWORDS = {"min_lr": 1e-6}
@@ -48,18 +49,14 @@ class TowerArguments:
     )
 
     def __post_init__(self):
-        if isinstance(self.vision_config, str):
-            self.vision_config = json.loads(self.vision_config)
+        self.vision_config = as_mapping("vision_config", self.vision_config)
         given = [name for name in ("vision_model", "model", "vision_config") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
                 "give one of vision_model (a pretrained tower), model (a CheXficient model) and vision_config (a new "
                 f"tower), not {' and '.join(given) or 'none'}"
             )
-        for name in ("image_size", "prototypes", "head_hidden", "head_bottleneck"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, it must be at least 1")
+        check_at_least_one(self, "image_size", "prototypes", "head_hidden", "head_bottleneck")
 
 
 @dataclass

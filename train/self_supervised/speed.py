@@ -26,7 +26,9 @@ from PIL import Image as Films
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
+from data_scripts.command_line import check_at_least_one
 from data_scripts.prepared.films import FilmDataset
+from data_scripts.speed import Ratio
 from data_scripts.synthetic import SyntheticOptions, draw_film, make_case
 from modeling_chexficient.towers_chexficient import feature_size
 from train.film_runs.crops import CropArguments, Crops
@@ -75,9 +77,7 @@ class StepArguments:
     out: str | None = field(default=None, metadata={"help": "JSON file to write."})
 
     def __post_init__(self):
-        for name in ("batch_size", "repeats"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        check_at_least_one(self, "batch_size", "repeats")
 
 
 def synthetic_films(count: int, size: int, seed: int) -> FilmDataset:
@@ -242,7 +242,7 @@ def measure(trainer: SelfDistillationTrainer) -> dict:
     ratios = {}
     for name, parts in SUMS.items():
         values = [turn[STEP] / sum(turn.get(part, 0.0) for part in parts) for turn in turns]
-        ratios[name] = {"median": median(values), "lowest": min(values), "highest": max(values)}
+        ratios[name] = Ratio.of(values)._asdict()
     return {
         "ratios": ratios,
         "films_per_second": len(trainer.train_dataset) / seconds[STEP],

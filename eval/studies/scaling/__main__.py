@@ -8,7 +8,7 @@ the headline figure of each benchmark) are fitted by a n^-b + c. An arm needs th
 is also predicted from the others. A curve that does not surely fall is said to be flat and is not fitted. Of the claims
 of arXiv 2509.12818 it is said whether each holds here.
 
-Writes `OUT.md` (which arm to continue and what more films would bring; tables; a paragraph for a card), `OUT.json`
+Writes `OUT.md` (which arm to continue and what more films would bring; tables; a few lines for a card), `OUT.json`
 (the same figures), `OUT.txt` (the paragraph alone) and `OUT.png`. Runs of one arm must have cost the same (`max_steps`,
 within 10 %); for equally many passes over every size (`num_train_epochs`), say `--unequal_compute true`.
 """
@@ -27,7 +27,7 @@ from eval.studies.scaling.curves import scale
 from eval.studies.scaling.figure import plot_scaling
 from eval.studies.scaling.results import WORTH, Scaling
 from eval.studies.scaling.runs import check_runs, load_reference, load_scaling_run
-from eval.studies.scaling.text import card_paragraph, format_markdown
+from eval.studies.scaling.text import card_text, format_markdown
 
 
 @dataclass
@@ -89,12 +89,12 @@ def study_scaling(folders: list[Path], arguments: ScalingArguments) -> Scaling:
 
 
 def write_scaling(scaling: Scaling, out: str) -> list[str]:
-    """Tables, figures, the paragraph and the picture; returns the paths written."""
+    """Tables, figures, the lines for a card and the picture; returns the paths written."""
     paths = [f"{out}.md", f"{out}.json", f"{out}.txt", f"{out}.png"]
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(paths[0]).write_text(format_markdown(scaling) + "\n")
     write_json(scaling, Path(paths[1]))
-    Path(paths[2]).write_text(card_paragraph(scaling) + "\n")
+    Path(paths[2]).write_text(card_text(scaling) + "\n")
     plot_scaling(scaling, Path(paths[3]))
     return paths
 

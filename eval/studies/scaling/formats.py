@@ -6,8 +6,8 @@ from eval.records.estimates import Estimate
 from eval.studies.scaling.results import Films
 
 
-def value_text(value: float | None, places: int = 3) -> str:
-    return "not defined" if value is None else f"{value:.{places}f}"
+def value_text(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.3f}"
 
 
 def estimate_text(estimate: Estimate, sign: bool = False, places: int = 3) -> str:
@@ -17,12 +17,6 @@ def estimate_text(estimate: Estimate, sign: bool = False, places: int = 3) -> st
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:{form}} [no interval]"
     return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
-
-
-def interval_text(estimate: Estimate, places: int) -> str:
-    if estimate.low is None or estimate.high is None:
-        return "without an interval"
-    return f"between {estimate.low:.{places}f} and {estimate.high:.{places}f}"
 
 
 def films_text(films: Films, least: str = "any number") -> str:

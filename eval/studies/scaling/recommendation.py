@@ -11,10 +11,9 @@ from eval.studies.scaling.results import Curve, Scaling
 
 def recommend(scaling: Scaling) -> list[str]:
     """Sentences: which arm to continue over all benchmarks, then what each benchmark says, then how far to trust it."""
-    names = list(dict.fromkeys(curve.benchmark for curve in scaling.curves))
-    by_name = {name: [curve for curve in scaling.curves if curve.benchmark == name] for name in names}
-    sentences = [_which(scaling, by_name)] if any(len(curves) > 1 for curves in by_name.values()) else []
-    for curves in by_name.values():
+    which = which_to_continue(scaling)
+    sentences = [which] if which else []
+    for curves in by_benchmark(scaling).values():
         sentences += [_of_arm(curve, scaling) for curve in curves]
     if all(len(point.by_seed) == 1 for curve in scaling.curves for point in curve.points):
         sentences.append("Every size was trained with one seed: no interval here knows what another seed would change.")
@@ -24,6 +23,13 @@ def recommend(scaling: Scaling) -> list[str]:
             "patients and steps the study decides nothing."
         )
     return sentences
+
+
+def by_benchmark(scaling: Scaling) -> dict[str, list[Curve]]:
+    curves: dict[str, list[Curve]] = {}
+    for curve in scaling.curves:
+        curves.setdefault(curve.benchmark, []).append(curve)
+    return curves
 
 
 def best_arms(scaling: Scaling, curves: Sequence[Curve]) -> list[str]:
@@ -38,15 +44,18 @@ def best_arms(scaling: Scaling, curves: Sequence[Curve]) -> list[str]:
     return [curve.arm for curve in sorted(standing, key=lambda curve: curve.points[-1].error.value or 0.0)]
 
 
-def _which(scaling: Scaling, by_name: dict[str, list[Curve]]) -> str:
-    several = {name: curves for name, curves in by_name.items() if len(curves) > 1}
+def which_to_continue(scaling: Scaling) -> str | None:
+    """The arm to continue, over all benchmarks; None where none has several."""
+    several = {name: curves for name, curves in by_benchmark(scaling).items() if len(curves) > 1}
+    if not several:
+        return None
     standing = {name: best_arms(scaling, curves) for name, curves in several.items()}
     # Where an arm is surely beaten, the benchmark says something.
     decided = {name: arms for name, arms in standing.items() if len(arms) < len(several[name])}
     open_ones = [name for name in standing if len(standing[name]) > 1]
     undecided = f" On {', '.join(open_ones)} no arm is surely the best." if open_ones else ""
     if not decided:
-        costs = {curve.arm: curve.flops for curves in by_name.values() for curve in curves}
+        costs = {curve.arm: curve.flops for curve in scaling.curves}
         told = "; ".join(f"{arm}: {flops / 1e15:,.3g} PFLOP a run" for arm, flops in costs.items() if flops)
         return f"Which to continue is not decided:{undecided} What they cost: {told or 'was not counted'}."
     # What is best for one task may be the worst for another.

@@ -1,22 +1,23 @@
-"""A scaling study as Markdown, and as a paragraph for the card of a model."""
+"""A scaling study as Markdown, and as a few lines for the card of a model."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from eval.records.estimates import Estimate
 from eval.studies.scaling.claims import CLAIMS
-from eval.studies.scaling.formats import estimate_text, films_text, interval_text, value_text
-from eval.studies.scaling.recommendation import recommend
+from eval.studies.scaling.formats import estimate_text, films_text, value_text
+from eval.studies.scaling.recommendation import by_benchmark, recommend, which_to_continue
 from eval.studies.scaling.results import REACH, Claim, Curve, Pair, Scaling
 
 
 def format_markdown(scaling: Scaling) -> str:
-    """What to do; three tables for each benchmark (sizes, fits, pairs), one of claims, how to read them, a card's
-    paragraph.
+    """What to do; three tables for each benchmark (sizes, fits, pairs), one of claims, how to read them, a few
+    lines for a card.
     """
     parts = ["## Which one to continue, and how many more films", "", *(f"- {line}" for line in recommend(scaling)), ""]
-    for name in dict.fromkeys(curve.benchmark for curve in scaling.curves):
-        curves = [curve for curve in scaling.curves if curve.benchmark == name]
+    for name, curves in by_benchmark(scaling).items():
         parts += [f"## {name}: error = 1 - {curves[0].metric}", "", *_sizes(curves, scaling), ""]
         parts += [*_fits(curves, scaling), ""]
         pairs = [pair for pair in scaling.pairs if pair.benchmark == name]
@@ -32,64 +33,42 @@ def format_markdown(scaling: Scaling) -> str:
         "",
         "For a card:",
         "",
-        card_paragraph(scaling),
+        card_text(scaling),
     ]
     return "\n".join(parts)
 
 
-def card_paragraph(scaling: Scaling) -> str:
-    """What the study says in plain sentences; a reader of a card has not seen the tables."""
-    sentences = [_curve_sentence(curve, scaling.reference) for curve in scaling.curves]
-    sentences += [_pair_sentence(pair) for pair in scaling.pairs]
-    sentences += _claim_sentences(scaling.claims)
+def card_text(scaling: Scaling) -> str:
+    """What the study says in a few lines; a reader of a card has not seen the tables.
+
+    Which arm to continue, a line for each benchmark, one for the published claims, and how far all this holds.
+    """
+    lines = [which_to_continue(scaling), *map(_figures, by_benchmark(scaling).values()), _verdicts(scaling.claims)]
     compute = "equally many passes" if scaling.unequal_compute else "equal compute"
-    sentences.append(
-        f"All at {compute} for all sizes, with 95 % intervals over patients and seeds; the curves hold for these "
+    lines.append(
+        f"All at {compute} for all sizes, with 95 % intervals over patients and seeds; the figures hold for these "
         "films, this start and this setting."
     )
-    return " ".join(sentences)
+    return "\n".join(f"- {line}" for line in lines if line)
 
 
-def _curve_sentence(curve: Curve, reference: str | None) -> str:
-    first, last = curve.points[0], curve.points[-1]
-    figure = f"{curve.metric} {value_text(1 - last.error.value)}"
-    where = f"On {curve.benchmark}, {curve.arm}: {figure} with {last.films:,} films"
-    change = f"({value_text(1 - first.error.value)} with {first.films:,})"
-    if curve.fit is None:
-        return f"{where} {change}; {curve.reason}."
-    fit = curve.fit
-    text = (
-        f"{where} {change}; the error follows {fit.amplitude.value:.3g} n^-{fit.exponent.value:.2f} + "
-        f"{fit.floor.value:.3f} (exponent {interval_text(fit.exponent, 2)}), and twice the films would lower it by "
-        f"{estimate_text(fit.gain_of_doubling)}"
-    )
-    held = curve.extrapolation
-    if held is not None:
-        text += (
-            f"; fitted on the sizes up to {held.fitted_on[-1]:,}, the error at {held.films:,} is predicted as "
-            f"{value_text(held.predicted.value)} and was {value_text(held.found.value)} "
-            f"(off by {estimate_text(held.difference, sign=True)})"
+_CHANGES = {"falls": "more films surely help", "flat": "no sure change", "rises": "more films surely harm"}
+
+
+def _figures(curves: Sequence[Curve]) -> str:
+    """The figure of each arm with all films and with the fewest."""
+    said = []
+    for curve in curves:
+        first, last = curve.points[0], curve.points[-1]
+        said.append(
+            f"{curve.arm} {estimate_text(_figure(last.error))} with {last.films:,} films, "
+            f"{value_text(_figure(first.error).value)} with {first.films:,} ({_CHANGES[curve.state]})"
         )
-    if curve.films_to_beat is not None:
-        text += f"; films needed to beat {reference}: {films_text(curve.films_to_beat)}"
-    return f"{text}."
+    return f"{curves[0].benchmark}, {curves[0].metric}: {'; '.join(said)}."
 
 
-def _pair_sentence(pair: Pair) -> str:
-    low, high = pair.slope.low, pair.slope.high
-    text = f"On {pair.benchmark}, "
-    if pair.exponent is None:
-        # One of them does not fall: it does not scale at all.
-        return f"{text}the slopes of {pair.first} and {pair.second} differ by {estimate_text(pair.slope, sign=True)}."
-    if low is None or high is None or low <= 0 <= high:
-        text += f"neither {pair.first} nor {pair.second} surely scales better (slopes differ by "
-    else:
-        better, worse = (pair.first, pair.second) if low > 0 else (pair.second, pair.first)
-        text += f"{better} scales better than {worse} (slopes of {pair.first} and {pair.second} differ by "
-    text += f"{estimate_text(pair.slope, sign=True)})"
-    if pair.crossing is not None:
-        text += f"; their curves cross at {films_text(pair.crossing)} films"
-    return f"{text}."
+def _figure(error: Estimate) -> Estimate:
+    return Estimate(*(None if value is None else 1 - value for value in (error.value, error.high, error.low)))
 
 
 def _sizes(curves: Sequence[Curve], scaling: Scaling) -> list[str]:
@@ -153,24 +132,18 @@ def _claims(claims: Sequence[Claim]) -> list[str]:
 
 
 _VERDICTS = {True: "yes", False: "no: the opposite", None: "not decided"}
+_CASES = {True: "holds in", False: "the opposite in", None: "not decided in"}
 
 
-def _claim_sentences(claims: Sequence[Claim]) -> list[str]:
-    """A sentence for each claim: where it holds, where the opposite does, where neither is sure."""
-    sentences = []
+def _verdicts(claims: Sequence[Claim]) -> str | None:
+    """Of each claim, in how many cases it holds, the opposite does, or neither is sure."""
+    said = []
     for key, words in CLAIMS.items():
-        of_claim = [claim for claim in claims if claim.claim == key]
-        said = []
-        for verdict, word in {True: "holds", False: "is contradicted", None: "is not decided"}.items():
-            found = [claim for claim in of_claim if claim.holds is verdict]
-            listed = "; ".join(
-                f"{claim.benchmark}, {claim.arms}, {claim.figure}: {estimate_text(claim.estimate, sign=True)}"
-                for claim in found
-            )
-            said += [f"{word} in {len(found)} of {len(of_claim)} ({listed})"] if found else []
-        if said:
-            sentences.append(f"That {words} (arXiv 2509.12818): {', '.join(said)}.")
-    return sentences
+        counts = Counter(claim.holds for claim in claims if claim.claim == key)
+        if counts:
+            cases = [f"{word} {counts[verdict]}" for verdict, word in _CASES.items() if counts[verdict]]
+            said.append(f"{words}: {', '.join(cases)} of {counts.total()}")
+    return f"Published claims (arXiv 2509.12818): {'; '.join(said)}." if said else None
 
 
 def _row(*cells) -> str:

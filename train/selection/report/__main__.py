@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from data_scripts.command_line import command_name
 from train.selection.report.page import load_corpus, load_run, write_report
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m train.selection.report", description="Write the page and the numbers of what a run chose."
+        prog=command_name(), description="Write the page and the numbers of what a run chose."
     )
     parser.add_argument("run_dir", type=Path, help="a finished run of train.pretrain")
     parser.add_argument("--dataset_dir", nargs="+", help="its prepared data, if they are no longer where they were")
