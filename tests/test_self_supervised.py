@@ -10,13 +10,18 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, Dinov2Config, Dinov2Model, ViTConfig
 
 from modeling_chexficient.towers_chexficient import without_pooling_layer
-from tests.published_dinov2 import load_published_backbone
 from tests.training import assert_same_weights, run_recipe
 from train.film_runs.crops import Boxes, cut, resizing
 from train.objectives.self_distillation import Weights, loss_terms, patch_weights
 from train.self_supervised.__main__ import main
-from train.self_supervised.head import HEAD_FILE, DinoHead, head_from_published
+from train.self_supervised.head import HEAD_FILE, DinoHead
 from train.self_supervised.network import Network, Teacher
+from train.self_supervised.published_names import (
+    backbone_to_published,
+    head_from_published,
+    head_to_parametrized,
+    load_published_backbone,
+)
 from train.self_supervised.towers import check_masks, give_mask_token, load_tower
 
 GOLDEN = Path(__file__).parent / "golden" / "dinov2_objective.safetensors"
@@ -36,7 +41,7 @@ def part(golden: dict, prefix: str) -> dict[str, torch.Tensor]:
 
 def network(golden: dict, who: str) -> Network:
     published = part(golden, f"weights.{who}.backbone.")
-    backbone = load_published_backbone(Dinov2Config(**CONFIG), published)
+    backbone = load_published_backbone(Dinov2Model, Dinov2Config(**CONFIG), published)
     head = DinoHead(48, 96, 64, 24)
     head.load_state_dict(head_from_published(part(golden, f"weights.{who}.dino_head.")))
     return Network(backbone, head)
@@ -74,13 +79,14 @@ def test_terms_targets_gradients_and_centres_are_the_published_ones(golden, cent
         torch.testing.assert_close(teacher.patch_center, golden["center_after.patch"][0, 0], atol=1e-5, rtol=0)
 
 
-def test_a_head_by_the_names_of_torchs_new_weight_normalisation(golden):
+def test_published_names_go_both_ways(golden):
+    student = network(golden, "student")
+    published = part(golden, "weights.student.backbone.")
+    back = backbone_to_published(student.backbone)
+    assert back.keys() == published.keys()
+    assert all(torch.equal(back[name], published[name]) for name in back)
     head = part(golden, "weights.student.dino_head.")
-    layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(24, 96, bias=False))
-    new = dict(zip(("last_layer.weight_g", "last_layer.weight_v"), layer.state_dict(), strict=True))
-    renamed = {f"dino_head.{name}": value for name, value in head.items() if name not in new}
-    renamed |= {f"dino_head.last_layer.{name}": head[old] for old, name in new.items()}
-    again = head_from_published(renamed)
+    again = head_from_published({f"dino_head.{name}": value for name, value in head_to_parametrized(head).items()})
     assert again.keys() == head.keys()
     assert all(torch.equal(again[name], head[name]) for name in head)
 

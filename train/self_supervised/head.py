@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import torch
@@ -10,15 +9,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from train.self_supervised.published_names import head_from_published
+
 #: The file of a head, as RAD-DINO publishes it.
 HEAD_FILE = "dino_head.safetensors"
-#: Weight normalisation as torch's new way names its parts, and as the old one does.
-_NEW_TO_OLD = {
-    "parametrizations.weight.original0": "weight_g",
-    "parametrizations.weight.original1": "weight_v",
-}
-#: What files put before the names of a head.
-_HEAD_PREFIX = re.compile(r"^(module\.|teacher\.|student\.)?(dino_head\.|head\.)?")
 
 
 class Prototypes(nn.Module):
@@ -64,17 +58,6 @@ class DinoHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         bottleneck = F.normalize(self.mlp(features), dim=-1, eps=1e-6 if features.dtype == torch.float16 else 1e-12)
         return self.last_layer(bottleneck)
-
-
-def head_from_published(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a published head by our names; a prefix and both ways of weight normalisation are taken."""
-    renamed = {}
-    for name, tensor in tensors.items():
-        plain = _HEAD_PREFIX.sub("", name)
-        for new, old in _NEW_TO_OLD.items():
-            plain = plain.replace(new, old)
-        renamed[plain] = tensor
-    return renamed
 
 
 def load_head(file: Path, width: int) -> DinoHead:
