@@ -22,7 +22,15 @@ from modeling_chexficient.modeling_chexficient_heads import CheXficientForImageC
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.adapt.arguments import TaskArguments
 from train.adapt.augmentation import Augmentation
-from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head, unlearnable
+from train.adapt.base import (
+    check_names,
+    form_of_head,
+    load_config,
+    load_head,
+    load_image_processor,
+    names_of_head,
+    unlearnable,
+)
 from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
 from train.adapt.tasks import Task, rows_of
@@ -113,8 +121,9 @@ def build_findings(
     """The task of a run, whose base is loaded for `precision`.
 
     Raises:
-        ValueError: no such base, labels that its head lacks, or (DataError) that the data lack, data without labels, or
-            no label that is both present and absent where the best weights are chosen.
+        ValueError: no such base, labels that its head lacks, a head of another form (`form_of_head`), or (DataError)
+            labels that the data lack, data without labels, or no label that is both present and absent where the best
+            weights are chosen.
     """
     config = load_config(arguments.model, arguments.revision)
     of_head = names_of_head(config, CheXficientForImageClassification)
@@ -145,7 +154,7 @@ def build_findings(
         "id2label": dict(enumerate(labels)),
         "label2id": {name: number for number, name in enumerate(labels)},
         "problem_type": "multi_label_classification",
-        "image_pooling": arguments.image_pooling,
+        "image_pooling": form_of_head(config, of_head, arguments, "image_pooling"),
     }
     return FindingsTask(
         name=TASKS["classification"].hub_name,
