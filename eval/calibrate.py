@@ -26,8 +26,9 @@ from transformers import HfArgumentParser
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
-from data_scripts.prepared.labels import chosen_labels, fingerprint, label_matrix, label_targets
+from data_scripts.prepared.labels import chosen_labels, find_label, fingerprint, label_matrix, label_targets
 from data_scripts.progress import quiet_libraries
+from data_scripts.schema import VIEWS
 from eval.calibration.operating_points import (
     LEAST_FILMS,
     PointCheck,
@@ -175,7 +176,7 @@ def _findings_of_head(model: FindingsModel, films: Dataset, arguments: Calibrati
         raise ValueError(f"{model.name} has no output for {unknown}, it has {model.label_names}")
     names = arguments.findings or model.label_names
     known, _ = label_matrix(films, arguments.unlisted_is_absent)
-    if not set(names) & set(known):
+    if all(find_label(name, known) is None for name in names):
         raise ValueError(f"no film has a label of {names}: the data have {known}")
     return names
 

@@ -16,7 +16,8 @@ from transformers import HfArgumentParser
 
 from data_scripts.access import may_be_shown
 from data_scripts.prepare import PrepareArguments
-from data_scripts.prepared.labels import chosen_labels, label_targets, prevalences
+from data_scripts.prepared.labels import chosen_labels, label_matrix, label_targets, prevalences
+from data_scripts.schema import DataError
 from eval.arguments import folder_names
 from eval.artifacts import load_artifact, save_artifact
 from eval.benchmarks import BENCHMARKS, OWN, SUITES, TASKS, Benchmark
@@ -295,6 +296,22 @@ def test_benchmarks_that_do_not_fit_the_data_are_refused(clip, data, tmp_path, c
 def small_split(labels: list[dict], **columns) -> datasets.Dataset:
     rows = [[{"name": name, "value": value} for name, value in one.items()] for one in labels]
     return datasets.Dataset.from_dict({"labels": rows, **columns})
+
+
+def test_a_label_that_two_corpora_write_in_two_ways_is_one():
+    """As PadChest's pneumonia and NIH's Pneumonia: a mixture had two, each judged on the films of one corpus."""
+    split = small_split(
+        [{"pneumonia": 1}, {"Pneumonia": 0}, {"Pneumonia": 1, "Pleural_Effusion": 0}, {"pleural effusion": 1}]
+    )
+    names, values = label_matrix(split)
+    assert names == ["pneumonia", "Pleural_Effusion"]
+    np.testing.assert_array_equal(values, [[1, np.nan], [0, np.nan], [1, 0], [np.nan, 1]])
+    asked, of_asked = chosen_labels(split, ["Pleural Effusion", "Pneumonia"])
+    assert asked == ["Pleural Effusion", "Pneumonia"]
+    np.testing.assert_array_equal(of_asked, values[:, ::-1])
+    np.testing.assert_array_equal(label_targets(split, ["Edema", "PNEUMONIA"])[:, 1], values[:, 0])
+    with pytest.raises(DataError, match=r"a film has a label twice, written in two ways, one of them \['edema'\]"):
+        label_matrix(small_split([{"Edema": 1}, {"Edema": 1, "edema": 0}]))
 
 
 def short(labels: list[dict]) -> list[dict]:

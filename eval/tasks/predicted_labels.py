@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
-from data_scripts.prepared.labels import chosen_labels
+from data_scripts.prepared.labels import chosen_labels, find_label
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
 from eval.models.encoders import EvaluationModel
@@ -43,7 +43,7 @@ def judge_head(
     evaluated = _shared_labels(benchmark, model, names)
     studies = Studies.of(dataset, settings.study_rule)
     logits = image_embeddings(model, dataset, settings, "predict_labels")
-    columns = [model.label_names.index(name) for name in evaluated]
+    columns = [find_label(name, model.label_names) for name in evaluated]
     scores = ZeroShotScores(
         evaluated,
         np.ascontiguousarray(_of_studies(model, logits, studies)[:, columns]),
@@ -83,8 +83,8 @@ def _of_studies(model: EvaluationModel, logits: Tensor, studies: Studies) -> np.
 
 def _shared_labels(benchmark: Benchmark, model: EvaluationModel, names: list[str]) -> list[str]:
     """The evaluated labels, in the benchmark's order: those asked for, else all of the data that the head has."""
-    evaluated = [name for name in names if name in model.label_names]
-    missing = [name for name in names if name not in model.label_names]
+    evaluated = [name for name in names if find_label(name, model.label_names) is not None]
+    missing = [name for name in names if name not in evaluated]
     if not evaluated or (benchmark.labels and missing):
         raise ValueError(
             f"the head of {model.name} does not give {missing}, which {benchmark.name} evaluates: its labels are "

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from data_scripts.prepared.films import FilmDataset, film_pixels
-from data_scripts.prepared.labels import label_matrix
+from data_scripts.prepared.labels import find_label, label_matrix, merge_spellings
 from data_scripts.prepared.mixture import Mixture
 from eval.benchmarks import Benchmark
 from eval.statistics.metrics import label_aurocs
@@ -98,7 +98,7 @@ class FindingsTask(Task):
 
     def benchmark(self, name: str, dataset: str, test: Dataset) -> Benchmark:
         known, _ = label_matrix(test)
-        evaluated = tuple(label for label in self.labels if label in known)
+        evaluated = tuple(label for label in self.labels if find_label(label, known) is not None)
         # A rare finding that no test film lists must not cost the figures of all others.
         if 0 < len(evaluated) < len(self.labels):
             unlisted = [label for label in self.labels if label not in evaluated]
@@ -134,9 +134,8 @@ def build_findings(
         for split in (train, validation)
         if split is not None
     }
-    labels = tuple(
-        arguments.labels or of_head or dict.fromkeys(name for names, _ in matrices.values() for name in names)
-    )
+    known = [name for names, _ in matrices.values() for name in names]
+    labels = tuple(arguments.labels or of_head or merge_spellings(known)[0])
     augmentation.check_names(labels)
     targets = {split: pick_labels(*matrix, labels) for split, matrix in matrices.items()}
     check_judged(labels, targets[id(train)], matrices[id(train)][0])
@@ -185,7 +184,8 @@ def build_findings(
 
 def pick_labels(known: Sequence[str], values: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """Targets [films, L] of `labels` from `label_matrix`; one that a split does not know is judged nowhere in it."""
-    columns = [values[:, known.index(name)] if name in known else np.full(len(values), np.nan) for name in labels]
+    places = [find_label(name, known) for name in labels]
+    columns = [np.full(len(values), np.nan) if place is None else values[:, place] for place in places]
     return np.stack(columns, axis=1) if columns else np.empty((len(values), 0))
 
 
