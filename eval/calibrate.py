@@ -103,6 +103,10 @@ class CalibrationArguments:
             raise ValueError(f"--{', --'.join(chosen)} choose points, and --check takes those that are there")
         if len(set(self.findings)) < len(self.findings):
             raise ValueError(f"--findings names one twice: {self.findings}")
+        unknown = [view for view in self.views if view not in VIEWS]
+        if unknown:
+            # Beside one that there is, it would leave its films out without a word.
+            raise ValueError(f"--views {' '.join(unknown)}: there are {', '.join(VIEWS)}")
         if not self.check and self.out is None and not Path(self.model).is_dir():
             raise ValueError(f"{self.model} is not a folder: say with --out where the points go")
         find_prompts(self.prompts or _PROMPTS)

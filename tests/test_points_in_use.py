@@ -94,6 +94,7 @@ def test_what_cannot_be_chosen_or_checked_is_refused(base, zero_shot, tiny_corpu
         calibrate, *common, "--findings", "Cardiomegaly", "--out", str(tmp_path / "p")
     )
     assert "no film is of views ['OBLIQUE']" in refused(calibrate, *common, "--views", "OBLIQUE")
+    assert "--views pa: there are PA, AP, LATERAL" in refused(calibrate, *common, "--views", "pa", "AP")
     assert "--rule choose points" in refused(calibrate, *common, "--rule", "youden", "--check")
     assert "rule 'best' is unknown" in refused(calibrate, *common, "--rule", "best")
     other = save_base(tmp_path / "other", seed=1)
