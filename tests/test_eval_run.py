@@ -433,6 +433,12 @@ def test_a_number_of_films_that_is_not_the_published_one_is_seen():
         (["--benchmark", "synthetic_probe", "synthetic_probe"], "names one twice"),
         (["--threshold", "best"], "threshold rule 'best'"),
         (["--prompts", "no_such_file.yaml"], "neither a file nor one of"),
+        (["--label_shares", "0.1"], "--label_shares is of benchmarks of disease_prediction, which none of zero_shot_"),
+        (["--benchmark", "synthetic_retrieval", "--study_rule", "max_score"], "--study_rule is of benchmarks of zero"),
+        (["--benchmark", "synthetic_probe", "--prompts", "report"], "--prompts is of benchmarks of zero_shot and"),
+        (["--benchmark", "synthetic_reports", "--decoder_epochs", "2"], "--decoder_epochs is of benchmarks of segment"),
+        (["--suite", "grounding", "--threshold", "sensitivity=0.9"], "leave it out"),
+        (["--predictions", __file__], "--predictions is of benchmarks of report_generation"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(clip, tiny_corpus, tmp_path, words, message):
