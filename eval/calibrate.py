@@ -47,6 +47,7 @@ from eval.records.runs import weights_folder
 from eval.scores import ZeroShotScores
 from eval.settings import EvaluationSettings
 from eval.splits import names_of_data
+from eval.tasks.predicted_labels import patients_adapted_to
 from modeling_chexficient.operating_points_chexficient import (
     DO_NOT_TRAVEL,
     POINTS_FILE,
@@ -164,12 +165,23 @@ def calibrate(model: EvaluationModel, arguments: CalibrationArguments) -> Operat
     scores = score_films(model, films, targets, names, arguments.settings, family)
     data, _ = names_of_data(Path(arguments.data))
     notes = ["A label that a film does not list counted as absent."] if absent else []
+    notes += notes_on_training(model, films, arguments.split)
     points = describe_points(
         model, films, scores, arguments.rules, data, arguments.split, family, arguments.views, notes
     )
     if not points.points:
         raise ValueError(f"no finding has enough films, so there are no points:\n{_refusals(points)}")
     return points
+
+
+def notes_on_training(model: EvaluationModel, films: Dataset, split: str) -> list[str]:
+    """What a reader must know of points that were chosen on films which the model was trained on, or may have been."""
+    notes = patients_adapted_to(films, model)
+    sources = set(films.unique("source")) if "source" in films.column_names else set()
+    seen = sorted(sources.intersection(model.pretraining_sources))
+    if split == "train" and seen:
+        notes.append(f"The model was pretrained on training films of {', '.join(seen)}, as these are.")
+    return [*notes, "Of films that a model has learnt from, it knows more than of others."] if notes else []
 
 
 def _findings_of_head(model: FindingsModel, films: Dataset, arguments: CalibrationArguments) -> list[str]:

@@ -182,23 +182,27 @@ def adaptation_notes(benchmark: Benchmark, model: EvaluationModel) -> list[str]:
 
 def training_notes(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict) -> list[str]:
     """`adaptation_notes`, and whether the evaluated patients were among those that the model was adapted to."""
-    notes = adaptation_notes(benchmark, model)
     evaluated = splits[benchmark.split]
-    found = [folder for folder in model.training_folders if Path(folder).is_dir()]
-    for folder in found:
-        trained = load_prepared(folder, ("patient_id",)).get("train")
-        patients = _people(evaluated)
+    notes = adaptation_notes(benchmark, model) + patients_adapted_to(evaluated, model)
+    if any(Path(folder).is_dir() for folder in model.training_folders):
+        return notes
+    # The data of the adaptation are not recorded: the benchmark's own data are the likeliest.
+    others = {name: splits[name] for name in ("train", "validation") if name in splits}
+    return notes + patients_on_both_sides(evaluated, others, benchmark.split)
+
+
+def patients_adapted_to(evaluated: Dataset, model: EvaluationModel) -> list[str]:
+    """How many patients of these films the model was adapted to, by the folders that it records."""
+    notes, patients = [], _people(evaluated)
+    for folder in filter(Path.is_dir, map(Path, model.training_folders)):
+        trained = load_prepared(str(folder), ("patient_id",)).get("train")
         shared = patients & _people(trained) if trained is not None else ()
         if shared:
             notes.append(
                 f"{len(shared):,} of {len(patients):,} evaluated patients have films in the split that the model was "
                 "adapted to."
             )
-    if found:
-        return notes
-    # The data of the adaptation are not recorded: the benchmark's own data are the likeliest.
-    others = {name: splits[name] for name in ("train", "validation") if name in splits}
-    return notes + patients_on_both_sides(evaluated, others, benchmark.split)
+    return notes
 
 
 def _people(films: Dataset) -> set[tuple[str, str]]:
