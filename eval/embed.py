@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from data_scripts.reading.tables import read_table, require_columns
 from data_scripts.schema import DataError, Skipped
 from eval.features import embed_texts
 from eval.films.commands import FilmTableArguments, describe_model, run_command
-from eval.films.files import Films, film_outputs, ids_of
+from eval.films.files import FilmRules, Films, film_outputs, ids_of
 from eval.films.parts import PartedTable
 from eval.models.encoders import EvaluationModel
 from eval.settings import PROBE_FEATURES
@@ -59,8 +59,9 @@ class EmbedArguments(FilmTableArguments):
             raise ValueError("name either --films or --texts")
         if self.texts is not None and self.features != "embedding":
             raise ValueError("--features are of films: texts have their embedding alone")
-        if self.texts is not None and self.reduced_decoding:
-            raise ValueError("--reduced_decoding is of films, not of --texts")
+        if self.texts is not None and self.rules != FilmRules():
+            named = ", ".join(f"--{rule.name}" for rule in fields(FilmRules))
+            raise ValueError(f"{named} say how films are read: leave them out with --texts")
 
 
 def embed(model: EvaluationModel, arguments: EmbedArguments) -> tuple[int, dict[str, int]]:

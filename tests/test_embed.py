@@ -142,6 +142,12 @@ def test_a_line_of_a_text_file_ends_where_editors_end_it(tmp_path):
             read_texts(texts)
 
 
+@pytest.mark.parametrize("given", [{"reduced_decoding": True}, {"multi_frame": "first"}, {"modalities": ["CT"]}])
+def test_rules_of_films_are_refused_with_texts(given):
+    with pytest.raises(ValueError, match="say how films are read: leave them out with --texts"):
+        embed.EmbedArguments(model="m", out="o.parquet", texts="t.txt", **given)
+
+
 def ask(capsys, *words: str) -> list[list[str]]:
     capsys.readouterr()
     nearest.main(list(words))
