@@ -11,6 +11,8 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from transformers import HfArgumentParser
 
@@ -26,7 +28,7 @@ from eval.prompts import find_prompts
 from eval.records.results import Estimate, ZeroShotResult, load_result
 from eval.run import main as run_main
 from eval.settings import EvaluationSettings
-from eval.splits import load_splits
+from eval.splits import files_fingerprint, load_splits
 from eval.statistics.subgroups import subgroups
 from eval.studies.models import compare_folders, compare_results, format_differences
 from eval.suite import judge, judge_model
@@ -164,6 +166,22 @@ def test_what_is_finished_is_not_run_again(clip, data, tmp_path, monkeypatch):
     assert load_result(path).provenance.model_sha256 == other.weights_sha256 != model.weights_sha256
     again = judge(model, benchmark, folders, settings, again=True)
     assert again.labels == first.labels
+
+
+def test_other_labels_in_files_of_the_same_size_are_other_data(tiny_corpus, tmp_path):
+    """Those of training decide a probe, and nothing else of a finished result would tell that they changed."""
+    folders = [shutil.copytree(tiny_corpus, tmp_path / name) for name in ("before", "after")]
+    copied = [files_fingerprint([folder]) for folder in folders]
+    assert copied[0] == copied[1]
+    for folder, value in zip(folders, (0, 1), strict=True):
+        (file,) = folder.glob("data/train-*.parquet")
+        table = pq.read_table(file)
+        rows = table.to_pylist()
+        rows[0]["labels"][0]["value"] = value
+        changed = pa.Table.from_pylist(rows, schema=table.schema)
+        pq.write_table(changed, file, use_dictionary=False, compression="none")
+    assert len({file.stat().st_size for folder in folders for file in folder.glob("data/train-*.parquet")}) == 1
+    assert files_fingerprint(folders[:1]) != files_fingerprint(folders[1:])
 
 
 def test_an_edited_file_of_prompts_or_processor_makes_another_result(clip, data, tmp_path):
