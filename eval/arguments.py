@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eval.benchmarks import BENCHMARKS, SUITES
 from eval.prompts import PROMPT_FAMILIES, find_prompts
-from eval.settings import MAP_METHODS, NONE, PRECISIONS, PROBE_FEATURES, STUDY_RULES, EvaluationSettings
+from eval.settings import MAP_METHODS, NONE, OF_TASKS, PRECISIONS, PROBE_FEATURES, STUDY_RULES, EvaluationSettings
 from eval.tasks.radeval_metrics import INSTALL, check_radeval
 from eval.tasks.text_conventions import CONVENTIONS
 from eval.tasks.thresholds import parse_rule
@@ -114,7 +114,17 @@ class EvaluationArguments:
             check_radeval()
         if len(set(self.radeval_metrics)) < len(self.radeval_metrics):
             raise ValueError(f"--radeval_metrics names one twice: {self.radeval_metrics}")
-        self.settings(Path())
+        self._refuse_what_does_nothing(self.settings(Path()))
+
+    def _refuse_what_does_nothing(self, settings: EvaluationSettings) -> None:
+        tasks = {BENCHMARKS[name].task for name in self.benchmarks}
+        for setting, readers in OF_TASKS.items():
+            given = getattr(settings, setting) != getattr(EvaluationSettings(), setting)
+            if given and tasks.isdisjoint(readers):
+                raise ValueError(
+                    f"--{setting} is of benchmarks of {' and '.join(readers)}, which none of "
+                    f"{', '.join(self.benchmarks)} is: leave it out"
+                )
 
     @property
     def benchmarks(self) -> tuple[str, ...]:

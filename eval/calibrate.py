@@ -27,8 +27,9 @@ from transformers import HfArgumentParser
 from data_scripts.command_line import command_name
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
-from data_scripts.prepared.labels import chosen_labels, fingerprint, label_matrix, label_targets
+from data_scripts.prepared.labels import chosen_labels, find_label, fingerprint, label_matrix, label_targets
 from data_scripts.progress import quiet_libraries
+from data_scripts.schema import VIEWS
 from eval.calibration.operating_points import (
     LEAST_FILMS,
     PointCheck,
@@ -47,6 +48,7 @@ from eval.records.runs import weights_folder
 from eval.scores import ZeroShotScores
 from eval.settings import EvaluationSettings
 from eval.splits import names_of_data
+from eval.tasks.predicted_labels import patients_adapted_to
 from modeling_chexficient.operating_points_chexficient import (
     DO_NOT_TRAVEL,
     POINTS_FILE,
@@ -103,6 +105,10 @@ class CalibrationArguments:
             raise ValueError(f"--{', --'.join(chosen)} choose points, and --check takes those that are there")
         if len(set(self.findings)) < len(self.findings):
             raise ValueError(f"--findings names one twice: {self.findings}")
+        unknown = [view for view in self.views if view not in VIEWS]
+        if unknown:
+            # Beside one that there is, it would leave its films out without a word.
+            raise ValueError(f"--views {' '.join(unknown)}: there are {', '.join(VIEWS)}")
         if not self.check and self.out is None and not Path(self.model).is_dir():
             raise ValueError(f"{self.model} is not a folder: say with --out where the points go")
         find_prompts(self.prompts or _PROMPTS)
@@ -160,12 +166,23 @@ def calibrate(model: EvaluationModel, arguments: CalibrationArguments) -> Operat
     scores = score_films(model, films, targets, names, arguments.settings, family)
     data, _ = names_of_data(Path(arguments.data))
     notes = ["A label that a film does not list counted as absent."] if absent else []
+    notes += notes_on_training(model, films, arguments.split)
     points = describe_points(
         model, films, scores, arguments.rules, data, arguments.split, family, arguments.views, notes
     )
     if not points.points:
         raise ValueError(f"no finding has enough films, so there are no points:\n{_refusals(points)}")
     return points
+
+
+def notes_on_training(model: EvaluationModel, films: Dataset, split: str) -> list[str]:
+    """What a reader must know of points that were chosen on films which the model was trained on, or may have been."""
+    notes = patients_adapted_to(films, model)
+    sources = set(films.unique("source")) if "source" in films.column_names else set()
+    seen = sorted(sources.intersection(model.pretraining_sources))
+    if split == "train" and seen:
+        notes.append(f"The model was pretrained on training films of {', '.join(seen)}, as these are.")
+    return [*notes, "Of films that a model has learnt from, it knows more than of others."] if notes else []
 
 
 def _findings_of_head(model: FindingsModel, films: Dataset, arguments: CalibrationArguments) -> list[str]:
@@ -176,7 +193,7 @@ def _findings_of_head(model: FindingsModel, films: Dataset, arguments: Calibrati
         raise ValueError(f"{model.name} has no output for {unknown}, it has {model.label_names}")
     names = arguments.findings or model.label_names
     known, _ = label_matrix(films, arguments.unlisted_is_absent)
-    if not set(names) & set(known):
+    if all(find_label(name, known) is None for name in names):
         raise ValueError(f"no film has a label of {names}: the data have {known}")
     return names
 

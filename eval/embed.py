@@ -12,8 +12,9 @@ that cannot be read are listed in `films.skipped.jsonl`. Nearest neighbours in s
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from data_scripts.reading.encodings import decode_text
 from data_scripts.reading.tables import read_table, require_columns
 from data_scripts.schema import DataError, Skipped
 from eval.features import embed_texts
 from eval.films.commands import FilmTableArguments, describe_model, run_command
-from eval.films.files import Films, film_outputs, ids_of
+from eval.films.files import FilmRules, Films, film_outputs, ids_of
 from eval.films.parts import PartedTable
 from eval.models.encoders import EvaluationModel
 from eval.settings import PROBE_FEATURES
@@ -57,8 +59,9 @@ class EmbedArguments(FilmTableArguments):
             raise ValueError("name either --films or --texts")
         if self.texts is not None and self.features != "embedding":
             raise ValueError("--features are of films: texts have their embedding alone")
-        if self.texts is not None and self.reduced_decoding:
-            raise ValueError("--reduced_decoding is of films, not of --texts")
+        if self.texts is not None and self.rules != FilmRules():
+            named = ", ".join(f"--{rule.name}" for rule in fields(FilmRules))
+            raise ValueError(f"{named} say how films are read: leave them out with --texts")
 
 
 def embed(model: EvaluationModel, arguments: EmbedArguments) -> tuple[int, dict[str, int]]:
@@ -135,12 +138,13 @@ def read_texts(source: Path) -> tuple[list[str], list[str]]:
     """Ids and texts of a table, or of a .txt file with one text a line, whose ids are the numbers of the lines.
 
     Raises:
-        DataError: there is no such file, no text, or a blank one; ids of a table are missing or there twice.
+        DataError: there is no such file, no text, or a blank one, its encoding is not known (`decode_text`); ids of a
+            table are missing or there twice.
     """
     if source.suffix.lower() == ".txt":
         if not source.is_file():
             raise DataError(f"{source}: there is no such file")
-        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines()]
+        lines = _lines(decode_text(source.read_bytes(), str(source)))
         blank = next((number for number, line in enumerate(lines, start=1) if not line), None)
         if blank is not None or not lines:
             raise DataError(f"{source} line {blank or 1} is blank: write one text a line")
@@ -152,6 +156,12 @@ def read_texts(source: Path) -> tuple[list[str], list[str]]:
     if "id" not in table.columns:
         table["id"] = [str(number) for number in range(1, len(table) + 1)]
     return ids_of(table, "text", source), table["text"].tolist()
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text without white space around them. A page break is none, nor is what else Python parts by."""
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
+    return lines if lines[-1] else lines[:-1]
 
 
 def _embedding_field(store: str, width: int) -> pa.Field:

@@ -52,7 +52,7 @@ def draw_maps(model: EvaluationModel, arguments: HeatMapArguments) -> tuple[int,
 
     Raises:
         ValueError: the model cannot be asked for the phrases, or has no spatial features (`EvaluationModel.heat_maps`);
-            see `eval.films.files.Films.of`.
+            `out` holds maps already; see `eval.films.files.Films.of`.
     """
     phrases = arguments.phrases or (model.label_names if isinstance(model, FindingsModel) else [])
     if not (model.sees_text or isinstance(model, FindingsModel)):
@@ -60,6 +60,9 @@ def draw_maps(model: EvaluationModel, arguments: HeatMapArguments) -> tuple[int,
     if not phrases:
         raise ValueError(f"{model.name} compares films with texts: say with --phrases what to look for")
     films, out = Films.of(Path(arguments.films)), Path(arguments.out)
+    if next(out.glob("[0-9]*.npz"), None) is not None:
+        # Its maps would stand among these, as those of other phrases.
+        raise ValueError(f"--out {out} holds maps of an earlier run: delete it, or choose another --out")
     share, skipped = seen_share(model), list(films.skipped)
     out.mkdir(parents=True, exist_ok=True)
     rows = []

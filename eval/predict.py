@@ -11,7 +11,7 @@ scores them: above 0 the positive prompt is closer. That orders films but is no 
 are listed in `scores.skipped.jsonl` with the cause. Killed and started again, it goes on and ends in the same file.
 
 A table may have the column `study`: with `--study_rule mean_score` (or max_score) `scores.studies.parquet` holds a row
-for each study, the scores of its films pooled, and how many films could be read.
+for each study, the scores of its films pooled, and how many films could be read; without any the scores are null.
 
 With `--check_input` the column `input_check` says what speaks against a film being a whole upright frontal chest film
 (kinds of `modeling_chexficient.input_check_chexficient`; "" where nothing does), and their numbers are printed. Such
@@ -248,7 +248,8 @@ def predict(model: EvaluationModel, arguments: PredictArguments) -> tuple[int, d
 
 
 def write_studies(out: Path, films: Sequence[FilmFile], findings: dict[str, str], rule: str) -> Path:
-    """Beside the scores of films in `out`, those of their studies by `rule`: one row a study that has a film there.
+    """Beside the scores of films in `out`, those of their studies by `rule`: one row a study; of one whose films could
+    not be read the scores are null.
 
     Args:
         findings: whose scores are pooled, by column. Operating points are of films, so none is pooled.
@@ -260,12 +261,16 @@ def write_studies(out: Path, films: Sequence[FilmFile], findings: dict[str, str]
     whole = np.stack([scores[name].to_numpy() for name in findings], axis=1)
     groups, first = group_rows(names)
     pooled = pool_scores(whole, groups, rule, list(findings.values())) if names else whole
-    counts = np.bincount(groups) if names else []
-    patients, studies = zip(*(names[row] for row in first), strict=True) if names else ((), ())
+    place_of = {name: place for place, name in enumerate(dict.fromkeys(study_of.values()))}
+    read = [place_of[names[row]] for row in first]
+    counts, of_studies = np.zeros(len(place_of), np.int64), np.zeros((len(place_of), len(findings)), np.float32)
+    counts[read], of_studies[read] = np.bincount(groups) if names else 0, pooled
+    patients, studies = zip(*place_of, strict=True) if place_of else ((), ())
     # Where the table tells patients, studies of one name of two of them are two.
     told = {} if all(patient is None for patient in patients) else {"patient": pa.array(patients, pa.string())}
     table = {**told, "study": pa.array(studies, pa.string()), "films": pa.array(counts, pa.int64())}
-    table |= {name: pa.array(pooled[:, place], pa.float32()) for place, name in enumerate(findings)}
+    unread = counts == 0
+    table |= {name: pa.array(of_studies[:, place], mask=unread) for place, name in enumerate(findings)}
     path = out.with_suffix(".studies.parquet")
     unfinished = path.with_suffix(".unfinished")
     metadata = {METADATA: json.dumps({**read_job(out), "study_rule": rule}, sort_keys=True)}

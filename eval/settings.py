@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 #: Settings that change how long a run takes or what is shown, never a figure.
 _WITHOUT_EFFECT = ("cache", "out", "show_films", "num_workers")
 #: Settings that only the named tasks read; all tasks read the others.
-_OF_TASK = {
+OF_TASKS: dict[str, tuple[str, ...]] = {
     "prompts": ("zero_shot", "grounding"),
     "map_method": ("grounding",),
     "threshold": ("zero_shot",),
     "label_shares": ("disease_prediction",),
     "num_seeds": ("disease_prediction",),
     "probe_features": ("disease_prediction",),
-    "decoder_epochs": ("segmentation", "report_generation"),
+    "decoder_epochs": ("segmentation",),
     "predictions": ("report_generation",),
     "text_conventions": ("report_generation",),
     "radeval_metrics": ("report_generation",),
@@ -59,7 +59,7 @@ class EvaluationSettings:
         num_seeds: samples of each label share below 1.
         probe_features: what probes see of a film, of unit length: "tower" (the tower's pooled feature, for a ViT the
             CLS token, as published) or "embedding" (what a dual encoder compares with texts).
-        decoder_epochs: passes over the training films of a decoder (segmentation, reports); None: the runner's.
+        decoder_epochs: passes over the training films of a decoder (segmentation); None: the runner's.
         predictions: file of generated reports (JSON lines with record_id and report) to score in place of the model's.
         text_conventions: of BLEU and ROUGE-L, reported beside that of words: "r2gen_iu", "r2gen_mimic", or "r2gen",
             that of the benchmark's corpus (`eval.tasks.text_conventions`).
@@ -127,11 +127,13 @@ class EvaluationSettings:
                 del values[name]
         if self.study_rule == NONE:
             del values["study_rule"]
+        # Results of reports name it, from when a decoder wrote them.
+        of_old = {"decoder_epochs": None} if task == "report_generation" else {}
         if self.predictions is not None:
             # Its content counts, wherever it lies.
             values["predictions"] = hashlib.sha256(self.predictions.read_bytes()).hexdigest()
-        return {
+        return of_old | {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
-            if task in _OF_TASK.get(name, (task,))
+            if task in OF_TASKS.get(name, (task,))
         }

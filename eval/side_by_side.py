@@ -95,7 +95,20 @@ def _tables(arguments: EvaluationArguments, rows: list[Row]) -> str:
     """The table of all models, and where there are several the paired differences; saved, too."""
     text = format_rows(rows)
     out = arguments.results_folder
-    differences = compare_folders(arguments.folders, arguments.resamples, arguments.seed)
+    # All rows of a model, then those of the next. Other results in these folders may be of weights that it had before.
+    of_model = zip(*[iter(rows)] * len(arguments.benchmarks), strict=True)
+    judged = {
+        (row.benchmark, name)
+        for folder, of_one in zip(arguments.folders, of_model, strict=True)
+        for row in of_one
+        if row.status == "judged"
+        for name in (row.model, str(folder))
+    }
+    differences = [
+        pair
+        for pair in compare_folders(arguments.folders, arguments.resamples, arguments.seed)
+        if judged >= {(pair.benchmark, pair.first), (pair.benchmark, pair.second)}
+    ]
     if differences:
         text = f"{text}\n\n{format_differences(differences)}"
         write_json(

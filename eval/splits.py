@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from data_scripts.access import loader_of
@@ -138,12 +140,27 @@ def of_these_data(benchmark: Benchmark, splits: DatasetDict) -> Benchmark:
 
 
 def files_fingerprint(folders: list[Path]) -> str:
-    """Hash of the names and sizes of the files of prepared folders: differs once they were prepared in another way."""
+    """Hash of the files of prepared folders: of their names and sizes, and of what they hold beside images, as it is
+    stored. Differs once they were prepared in another way; a label or an id that is another need not change a size.
+    """
     digest = hashlib.sha256()
     for folder in folders:
         for file in sorted(folder.rglob("*.parquet")):
             digest.update(f"{file.relative_to(folder)} {file.stat().st_size}\n".encode())
+            for column in _stored_beside_images(file):
+                digest.update(column)
     return digest.hexdigest()[:16]
+
+
+def _stored_beside_images(path: Path) -> Iterator[bytes]:
+    """The columns of a Parquet file as they are stored, apart from the bytes of images."""
+    about = pq.read_metadata(path)
+    with path.open("rb") as file:
+        for group in map(about.row_group, range(about.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                if not column.path_in_schema.endswith(".bytes"):
+                    file.seek(column.dictionary_page_offset or column.data_page_offset)
+                    yield file.read(column.total_compressed_size)
 
 
 def _narrow(split: Dataset, benchmark: Benchmark) -> Dataset:

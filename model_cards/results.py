@@ -65,7 +65,7 @@ def headline(result: TaskResult) -> tuple[str, Estimate]:
 
 def check_model(results: dict[str, TaskResult], weights: Path, outputs: list[str] | None) -> None:
     """Raise ValueError if a result was measured on another model than the one in the folder `weights`: on other
-    weights, by other pixels of the films, or with other names of what it tells.
+    weights, by other pixels of the films, with other names of what it tells, or on reports that it did not write.
 
     Args:
         outputs: names of its head's outputs, in their order; None without a head.
@@ -83,6 +83,8 @@ def check_model(results: dict[str, TaskResult], weights: Path, outputs: list[str
             differs.append(f"with another image processor than that in {weights}")
         if None not in (measured.outputs, outputs) and measured.outputs != outputs:
             differs.append(f"when its outputs were {measured.outputs}, in {weights} they are {outputs}")
+        if measured.settings.get("predictions") is not None:
+            differs.append("on the reports of a file (--predictions), not on those of the model")
         if differs:
             raise ValueError(
                 f"{name}: {result.benchmark} was measured {', and '.join(differs)}: evaluate them again with "

@@ -441,6 +441,48 @@ def test_labels_that_the_head_lacks_are_refused(resnet, discs, tmp_path):
     assert json.loads((tmp_path / "second" / "run.json").read_text())["labels"] == ["Disc"]
 
 
+def test_a_finding_that_two_corpora_write_in_two_ways_is_one_output(base, tmp_path):
+    parts = [
+        write_corpus(
+            tmp_path / name,
+            train=[film(first + number, {name: number % 2}) for number in range(8)],
+            validation=[film(first + number, {name: number % 2}) for number in range(8, 12)],
+        )
+        for first, name in ((0, "Round_Disc"), (100, "round disc"))
+    ]
+    command = words("classification", base, parts[0], tmp_path / "run", "--dataset_dir", *map(str, parts))
+    for more, labels in (([], ("Round_Disc",)), (["--labels", "Round disc"], ("Round disc",))):
+        task = task_of(*command, *more)
+        assert task.labels == labels
+        assert task.train_dataset.targets[:, 0].tolist() == 8 * [0, 1]
+        assert task.validation_dataset.targets[:, 0].tolist() == 4 * [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("task", "argument", "field", "own", "other"),
+    [
+        ("classification", "image_pooling", "image_pooling", "patches", "normalized"),
+        ("segmentation", "decoder", "mask_decoder", "image_unet", "linear"),
+    ],
+)
+def test_a_head_that_the_base_brings_keeps_its_form(task, argument, field, own, other, base, discs, tmp_path):
+    """Its weights were put on another feature, or left for a new decoder of random weights, without a word."""
+    more = ["--method", "full", "--max_steps", "1", "--eval_steps", "1"]
+    main(words(task, base, discs, tmp_path / "first", *more, f"--{argument}", own))
+    head = tmp_path / "first" / "model"
+    command = words(task, head, discs, tmp_path / "run")
+    model = task_of(*command).model
+    assert getattr(model.config, field) == own
+    trained, loaded = load_file(head / "model.safetensors"), model.state_dict()
+    of_head = {name for name in loaded if not name.startswith("vision_model.")}
+    assert of_head
+    assert all(torch.equal(loaded[name], trained[name]) for name in of_head)
+    refuse(f"the head of .* was trained with {argument} {own}, not {other}", *command, f"--{argument}", other)
+    config = json.loads((head / "config.json").read_text())
+    (head / "config.json").write_text(json.dumps(config | {"problem_type": "single_label_classification"}))
+    refuse("was trained as single_label_classification, and here each of", *command)
+
+
 def test_masks_that_cannot_be_learnt_are_refused(base, discs, tmp_path):
     run = tmp_path / "run"
     match = r"masks \['dics'\] are in no training film. 'dics': did you mean 'disc'\? There are: \['box', 'disc'\]"

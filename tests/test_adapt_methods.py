@@ -24,7 +24,7 @@ from modeling_chexficient.modeling_chexficient_heads import (
     CheXficientForSemanticSegmentation,
 )
 from tests.adaptation import SIDE, TOWERS
-from train.adapt.arguments import METHODS, TUNERS, MethodArguments
+from train.adapt.arguments import AUTO, METHODS, TUNERS, MethodArguments
 from train.adapt.learning_rates import depth_of_parameters_in, parameter_groups
 from train.adapt.methods import Parts, apply_method, count_trainable, hold_frozen, unwrapped
 
@@ -72,13 +72,18 @@ def base_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def rank(method: str) -> dict:
+    """A small one, for the methods that have any."""
+    return {"rank": 2} if method in TUNERS else {}
+
+
 @pytest.mark.parametrize("kind", sorted(OTHERS))
 @pytest.mark.parametrize("method", ["lora", "hira", "linear"])
 @pytest.mark.parametrize("segments", [False, True])
 def test_the_base_stays_bit_by_bit(kind, method, segments):
     model = head(kind, segments)
     before = copy.deepcopy(model.state_dict())
-    adapted = apply_method(model, STRUCTURES if segments else FINDINGS, MethodArguments(method=method, rank=2))
+    adapted = apply_method(model, STRUCTURES if segments else FINDINGS, MethodArguments(method=method, **rank(method)))
     untrained = copy.deepcopy(adapted.state_dict())
     train_a_little(adapted, segments)
     after = base_tensors(adapted)
@@ -189,7 +194,7 @@ def test_what_lora_cannot_do_is_refused():
         apply_method(head("dinov2"), FINDINGS, MethodArguments(target_modules=["mlp"]))
     with pytest.raises(ValueError, match="use_dora belong to method lora, this is full"):
         MethodArguments(method="full", use_dora=True)
-    with pytest.raises(ValueError, match="use_rslora, alpha belong to method lora, this is hira"):
+    with pytest.raises(ValueError, match="alpha, use_rslora belong to method lora, this is hira"):
         MethodArguments(method="hira", use_rslora=True, alpha=16)
     with pytest.raises(ValueError, match="target_modules belong to method lora or hira, this is linear"):
         MethodArguments(method="linear", target_modules=["fc1"])
@@ -201,6 +206,13 @@ def test_what_lora_cannot_do_is_refused():
         MethodArguments(method="linear", layer_decay=0.5)
     with pytest.raises(ValueError, match="freeze_tower belong to method full, this is lora"):
         MethodArguments(freeze_tower=True)
+
+
+@pytest.mark.parametrize("method", ["linear", "full", AUTO])
+@pytest.mark.parametrize("given", [{"rank": 32}, {"dropout": 0.0}])
+def test_what_only_adapters_have_is_refused_of_other_methods(method, given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))} belong to method lora or hira, this is {method}"):
+        MethodArguments(method=method, **given)
 
 
 @pytest.mark.parametrize("kind", ["dinov2", "resnet"])
@@ -225,7 +237,7 @@ def test_learning_rates_fall_towards_the_pixels(kind):
 @pytest.mark.parametrize("method", TUNERS)
 def test_learning_rates_of_adapters_fall_towards_the_pixels(method):
     """As published for CXR-MAE: the layers of an adapter have the rate of the block that they are in."""
-    model = apply_method(head("vit"), FINDINGS, MethodArguments(method=method, rank=2, layer_decay=0.5))
+    model = apply_method(head("vit"), FINDINGS, MethodArguments(method=method, **rank(method), layer_decay=0.5))
     decayed = {name for name, one in model.named_parameters() if one.ndim > 1}
     groups = parameter_groups(model, FINDINGS, 0.1, None, 0.5, 0.3, decayed)
     found = {id(one): (group["lr"], group["weight_decay"]) for group in groups for one in group["params"]}

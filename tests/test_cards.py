@@ -11,16 +11,17 @@ from huggingface_hub import DatasetCard, ModelCard
 from huggingface_hub.repocard import metadata_load
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
-from eval.records.results import RESULTS, load_results
+from eval.records.results import RESULTS, load_result, load_results
 from eval.run import main as judge
 from model_cards.corpora import counts_of_folders, hub_licence, training_sources
 from model_cards.datasets import read_dataset, render_dataset_card
 from model_cards.filling import flops, hours, number, percent
 from model_cards.render import main as render
 from model_cards.render import render_base_card
-from model_cards.results import TASKS, exposure, headline
+from model_cards.results import TASKS, check_model, exposure, headline
 from model_cards.runs import read_run
 from modeling_chexficient import CheXficientModel
+from modeling_chexficient.base_identity_chexficient import weights_sha256
 from tests.published_runs import adapt, pretrain
 
 
@@ -29,9 +30,9 @@ def finished(tiny_corpus, tmp_path_factory) -> Path:
     """A run judged on all kinds of task."""
     run = pretrain(tiny_corpus, tmp_path_factory.mktemp("runs") / "base")
     quick = ["--resamples", "20", "--decoder_epochs", "1", "--num_seeds", "1", "--label_shares", "0.5", "1"]
-    words = ["--model", str(run / "model"), "--data", str(tiny_corpus), "--out", str(run / "results"), *quick]
-    judge([*words, "--suite", "synthetic"])
-    judge([*words, "--benchmark", "synthetic_grounding"])
+    words = ["--model", str(run / "model"), "--data", str(tiny_corpus), "--out", str(run / "results")]
+    judge([*words, *quick, "--suite", "synthetic"])
+    judge([*words, "--resamples", "20", "--benchmark", "synthetic_grounding"])
     return run
 
 
@@ -174,6 +175,17 @@ def test_the_name_of_the_repository_is_how_it_is_loaded(finished):
     assert "hf auth login" in private
     assert str(finished) not in private
     assert "hf auth login" not in str(render_base_card(read_run(finished), "ward/model"))
+
+
+def test_reports_that_a_file_brought_are_not_those_of_the_model(tmp_path):
+    """They were evaluated beside a model, and its card gave their clinical F1 as its own."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    result = load_result(Path(__file__).parent / "records_version_1" / "report_generation.json")
+    measured = replace(result.provenance, model_sha256=weights_sha256(tmp_path))
+    check_model({"reports": replace(result, provenance=measured)}, tmp_path, None)
+    of_file = replace(measured, settings=measured.settings | {"predictions": "0" * 64})
+    with pytest.raises(ValueError, match=r"was measured on the reports of a file \(--predictions\), not on"):
+        check_model({"reports": replace(result, provenance=of_file)}, tmp_path, None)
 
 
 def test_closed_corpora_change_licence_and_limits(run):

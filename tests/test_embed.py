@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from data_scripts.films.images import open_image
+from data_scripts.schema import DataError
 from eval import embed, nearest, speed
+from eval.embed import read_texts
 from eval.films import parts
 from eval.models.load import load_evaluation_model
 from tests.adapter_files import save_base
@@ -125,6 +127,25 @@ def test_texts_are_embedded_by_line_or_by_id(base, tmp_path):
         embed.main(["--model", str(base), "--out", str(tmp_path / "x.parquet"), "--texts", str(tmp_path / "texts.csv")])
     with pytest.raises(SystemExit, match="hog has no text tower"):
         embed.main(["--model", "hog", "--out", str(tmp_path / "x.parquet"), "--texts", str(tmp_path / "texts.txt")])
+
+
+def test_a_line_of_a_text_file_ends_where_editors_end_it(tmp_path):
+    """A report with a page break in it was two, and all after it had the ids of others."""
+    texts = tmp_path / "texts.txt"
+    texts.write_bytes("\ufeffno edema\x0cno effusion\u2028\x85heart normal\x0c\r\nödem\rclear\n".encode())
+    assert read_texts(texts) == (["1", "2", "3"], ["no edema\x0cno effusion\u2028\x85heart normal", "ödem", "clear"])
+    texts.write_bytes("Lungenödem\nfrei\n".encode("cp1252"))
+    assert read_texts(texts) == (["1", "2"], ["Lungenödem", "frei"])
+    for content in ("edema\n\nclear\n", "edema\n\x0c\nclear"):
+        texts.write_text(content)
+        with pytest.raises(DataError, match="line 2 is blank"):
+            read_texts(texts)
+
+
+@pytest.mark.parametrize("given", [{"reduced_decoding": True}, {"multi_frame": "first"}, {"modalities": ["CT"]}])
+def test_rules_of_films_are_refused_with_texts(given):
+    with pytest.raises(ValueError, match="say how films are read: leave them out with --texts"):
+        embed.EmbedArguments(model="m", out="o.parquet", texts="t.txt", **given)
 
 
 def ask(capsys, *words: str) -> list[list[str]]:

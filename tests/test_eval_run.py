@@ -11,12 +11,15 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from transformers import HfArgumentParser
 
 from data_scripts.access import may_be_shown
 from data_scripts.prepare import PrepareArguments
-from data_scripts.prepared.labels import chosen_labels, label_targets, prevalences
+from data_scripts.prepared.labels import chosen_labels, label_matrix, label_targets, prevalences
+from data_scripts.schema import DataError
 from eval.arguments import folder_names
 from eval.artifacts import load_artifact, save_artifact
 from eval.benchmarks import BENCHMARKS, OWN, SUITES, TASKS, Benchmark
@@ -25,7 +28,7 @@ from eval.prompts import find_prompts
 from eval.records.results import Estimate, ZeroShotResult, load_result
 from eval.run import main as run_main
 from eval.settings import EvaluationSettings
-from eval.splits import load_splits
+from eval.splits import files_fingerprint, load_splits
 from eval.statistics.subgroups import subgroups
 from eval.studies.models import compare_folders, compare_results, format_differences
 from eval.suite import judge, judge_model
@@ -112,6 +115,11 @@ def test_models_side_by_side(clip, dinov2, tiny_corpus, tmp_path, capsys):
     assert difference["difference"]["macro"]["value"] == pytest.approx(expected)
     rows = json.loads((tmp_path / "out" / "artifacts" / "table.json").read_text())
     assert [row["status"] for row in rows] == ["judged", "refused", "judged"]
+    # Results of an earlier run lie there, of weights that a model may not have any more.
+    words = ["--benchmark", "zero_shot_findings_validation", "--out", str(tmp_path / "out"), *QUICK]
+    run_main(["--model", clip, dinov2, other, "--data", str(tiny_corpus), *words])
+    compared = json.loads((tmp_path / "out" / "artifacts" / "differences.json").read_text())
+    assert [pair["benchmark"] for pair in compared] == ["zero_shot_findings_validation"]
 
 
 def test_benchmarks_are_run_in_the_order_named(clip, tiny_corpus, tmp_path, capsys):
@@ -163,6 +171,22 @@ def test_what_is_finished_is_not_run_again(clip, data, tmp_path, monkeypatch):
     assert load_result(path).provenance.model_sha256 == other.weights_sha256 != model.weights_sha256
     again = judge(model, benchmark, folders, settings, again=True)
     assert again.labels == first.labels
+
+
+def test_other_labels_in_files_of_the_same_size_are_other_data(tiny_corpus, tmp_path):
+    """Those of training decide a probe, and nothing else of a finished result would tell that they changed."""
+    folders = [shutil.copytree(tiny_corpus, tmp_path / name) for name in ("before", "after")]
+    copied = [files_fingerprint([folder]) for folder in folders]
+    assert copied[0] == copied[1]
+    for folder, value in zip(folders, (0, 1), strict=True):
+        (file,) = folder.glob("data/train-*.parquet")
+        table = pq.read_table(file)
+        rows = table.to_pylist()
+        rows[0]["labels"][0]["value"] = value
+        changed = pa.Table.from_pylist(rows, schema=table.schema)
+        pq.write_table(changed, file, use_dictionary=False, compression="none")
+    assert len({file.stat().st_size for folder in folders for file in folder.glob("data/train-*.parquet")}) == 1
+    assert files_fingerprint(folders[:1]) != files_fingerprint(folders[1:])
 
 
 def test_an_edited_file_of_prompts_or_processor_makes_another_result(clip, data, tmp_path):
@@ -297,6 +321,22 @@ def small_split(labels: list[dict], **columns) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"labels": rows, **columns})
 
 
+def test_a_label_that_two_corpora_write_in_two_ways_is_one():
+    """As PadChest's pneumonia and NIH's Pneumonia: a mixture had two, each judged on the films of one corpus."""
+    split = small_split(
+        [{"pneumonia": 1}, {"Pneumonia": 0}, {"Pneumonia": 1, "Pleural_Effusion": 0}, {"pleural effusion": 1}]
+    )
+    names, values = label_matrix(split)
+    assert names == ["pneumonia", "Pleural_Effusion"]
+    np.testing.assert_array_equal(values, [[1, np.nan], [0, np.nan], [1, 0], [np.nan, 1]])
+    asked, of_asked = chosen_labels(split, ["Pleural Effusion", "Pneumonia"])
+    assert asked == ["Pleural Effusion", "Pneumonia"]
+    np.testing.assert_array_equal(of_asked, values[:, ::-1])
+    np.testing.assert_array_equal(label_targets(split, ["Edema", "PNEUMONIA"])[:, 1], values[:, 0])
+    with pytest.raises(DataError, match=r"a film has a label twice, written in two ways, one of them \['edema'\]"):
+        label_matrix(small_split([{"Edema": 1}, {"Edema": 1, "edema": 0}]))
+
+
 def short(labels: list[dict]) -> list[dict]:
     return [{name: one[name] for name in ("name", "value")} for one in labels]
 
@@ -416,6 +456,12 @@ def test_a_number_of_films_that_is_not_the_published_one_is_seen():
         (["--benchmark", "synthetic_probe", "synthetic_probe"], "names one twice"),
         (["--threshold", "best"], "threshold rule 'best'"),
         (["--prompts", "no_such_file.yaml"], "neither a file nor one of"),
+        (["--label_shares", "0.1"], "--label_shares is of benchmarks of disease_prediction, which none of zero_shot_"),
+        (["--benchmark", "synthetic_retrieval", "--study_rule", "max_score"], "--study_rule is of benchmarks of zero"),
+        (["--benchmark", "synthetic_probe", "--prompts", "report"], "--prompts is of benchmarks of zero_shot and"),
+        (["--benchmark", "synthetic_reports", "--decoder_epochs", "2"], "--decoder_epochs is of benchmarks of segment"),
+        (["--suite", "grounding", "--threshold", "sensitivity=0.9"], "leave it out"),
+        (["--predictions", __file__], "--predictions is of benchmarks of report_generation"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(clip, tiny_corpus, tmp_path, words, message):

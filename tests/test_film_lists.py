@@ -167,6 +167,15 @@ def test_a_preparation_to_numbers_of_films(nih, tmp_path, capsys):
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["split_counts"] == {"test": 1}
 
 
+def test_shares_that_lists_or_numbers_take_the_place_of_are_refused(nih, tmp_path):
+    command = ["nih_chestxray14", "--raw", str(nih), "--out", str(tmp_path / "out"), "--validation_share", "0.3"]
+    train = write(tmp_path, train="00000002_000.png\n")["train"]
+    for words in (["--split_lists", f"train={train}"], ["--split_counts", "test=1"]):
+        message = f"validation_share would do nothing beside {words[0].removeprefix('--')}: leave one of them out"
+        with pytest.raises(SystemExit, match=message):
+            prepare([*command, *words])
+
+
 def test_labels_of_the_test_films_of_rsna(tmp_path):
     raw = load_raw_tree("rsna_pneumonia").build(tmp_path)
     labels = tmp_path / "test_list.txt"

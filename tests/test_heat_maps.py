@@ -312,7 +312,10 @@ def test_the_command_writes_arrays_and_overlays(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "2 films in" in said
     assert "1 left out" in said
-    run(1, "--model", model, "--films", films, "--phrases", "bright", "--out", out, "--strict")
+    run(1, "--model", model, "--films", films, "--phrases", "bright", "--out", tmp_path / "others", "--strict")
+    # Overlays of the second phrase would have stayed beside those of one phrase alone.
+    with pytest.raises(SystemExit, match="maps holds maps of an earlier run: delete it, or choose another --out"):
+        main(["--model", str(model), "--films", str(films), "--phrases", "bright", "--out", str(out)])
 
 
 def test_the_command_on_a_single_film_with_a_head(tmp_path):

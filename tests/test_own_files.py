@@ -12,7 +12,7 @@ from PIL import Image
 from data_scripts.loaders import folder
 from data_scripts.prepare import PrepareArguments, prepare
 from data_scripts.prepare.__main__ import main
-from data_scripts.schema import DataError, Record, Skipped
+from data_scripts.schema import DataError, Label, Record, Skipped
 from tests.dicom_files import ramp, write_dicom
 from tests.film_files import write_film
 
@@ -309,6 +309,37 @@ def test_reports_in_one_folder_are_found_by_name_if_one_film_has_it(tmp_path):
     records, skipped = read(raw, image_root="films", reports="texts")
     assert not records
     assert [one.kind for one in skipped] == ["name is not unique", "name is not unique", "report without a film"]
+
+
+def test_columns_without_a_table_are_refused(tmp_path):
+    """A table that was not named, and is not called metadata.csv: its labels were lost, and patients crossed splits."""
+    raw = tmp_path / "raw"
+    film(raw / "a.png")
+    (raw / "texts").mkdir()
+    (raw / "texts" / "a.txt").write_text("Clear.")
+    (raw / "films.csv").write_text("image,patient,Edema\na.png,P1,1\n")
+    named = {"reports": "texts", "patient_column": "patient", "label_columns": ["Edema"]}
+    with pytest.raises(DataError, match="label_columns and patient_column name what is in a table, and there is none"):
+        read(raw, **named)
+    (record,), _ = read(raw, table="films.csv", **named)
+    assert (record.patient_id, record.labels) == ("P1", [Label("Edema", 1)])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"label_separator": ";"}, "label_separator does nothing without labels_column: give that, too"),
+        ({"label_columns": ["Edema"], "unlabelled_values": ["todo"]}, "does nothing without labels_column"),
+        ({"identity_columns": ["nurse"]}, "identity_columns does nothing without hash_ids"),
+        ({"image_column": "file", "match_column": "accession"}, "image_column does nothing beside match_column"),
+        ({"patient_column": "p", "patient_pattern": "(P)"}, "patient_pattern does nothing beside patient_column"),
+        ({"split_column": "split", "test_share": 0.3}, "test_share does nothing beside split_column: leave one of"),
+        ({"label_columns": ["Chest Tube", "Mass", "chest_tube"]}, "label_columns name one finding twice, capitals"),
+    ],
+)
+def test_arguments_that_do_nothing_or_mean_one_finding_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        folder.Options(**given)
 
 
 def own_table(raw: Path, *rows: str) -> dict:

@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from transformers import pipeline
 
 from eval.calibrate import main as calibrate
+from eval.calibrate import notes_on_training
 from eval.calibration.operating_points import choose_point
 from eval.models.load import load_evaluation_model
 from eval.predict import main as predict
@@ -27,7 +29,7 @@ from modeling_chexficient.operating_points_chexficient import (
     ScoreCalibration,
 )
 from modeling_chexficient.peft_folders_chexficient import RECORD_FILE
-from tests.adaptation import words
+from tests.adaptation import film, words, write_corpus
 from tests.adapter_files import SIDE, in_the_cache, make_adapter, save_base
 from tests.test_operating_points import RULES, points_of, simulated
 from train.adapt.__main__ import main as adapt
@@ -90,12 +92,31 @@ def test_the_command_tells_what_was_chosen_and_how_it_does_elsewhere(zero_shot, 
     assert "Inside the stated interval: sensitivity" in said
 
 
+def test_points_chosen_on_what_a_model_was_trained_on_say_so(tmp_path):
+    """Nothing told it: figures of films that a head knows by heart stood in its card."""
+    rows = {
+        split: [film(first + number) for number in range(6)] for split, first in (("train", 0), ("validation", 100))
+    }
+    corpus = write_corpus(tmp_path / "corpus", **rows)
+    splits = datasets.load_dataset(str(corpus))
+    too_good = "Of films that a model has learnt from, it knows more than of others."
+    adapted = SimpleNamespace(training_folders=[str(corpus), str(tmp_path / "gone")], pretraining_sources=[])
+    told = "3 of 3 evaluated patients have films in the split that the model was adapted to."
+    assert notes_on_training(adapted, splits["train"], "train") == [told, too_good]
+    assert notes_on_training(adapted, splits["validation"], "validation") == []
+    pretrained = SimpleNamespace(training_folders=[], pretraining_sources=["discs", "others"])
+    told = "The model was pretrained on training films of discs, as these are."
+    assert notes_on_training(pretrained, splits["train"], "train") == [told, too_good]
+    assert notes_on_training(pretrained, splits["validation"], "validation") == []
+
+
 def test_what_cannot_be_chosen_or_checked_is_refused(base, zero_shot, tiny_corpus, tmp_path):
     common = ["--model", str(base), "--data", str(tiny_corpus)]
     assert "no point for Cardiomegaly:" in refused(
         calibrate, *common, "--findings", "Cardiomegaly", "--out", str(tmp_path / "p")
     )
     assert "no film is of views ['OBLIQUE']" in refused(calibrate, *common, "--views", "OBLIQUE")
+    assert "--views pa: there are PA, AP, LATERAL" in refused(calibrate, *common, "--views", "pa", "AP")
     assert "--rule choose points" in refused(calibrate, *common, "--rule", "youden", "--check")
     assert "rule 'best' is unknown" in refused(calibrate, *common, "--rule", "best")
     other = save_base(tmp_path / "other", seed=1)
@@ -274,8 +295,8 @@ def test_points_of_a_model_of_the_hub_are_of_the_weights_of_a_commit(base, tiny_
 
 def test_predictions_have_columns_of_the_points(zero_shot, base, head, films, tmp_path, capsys):
     (tmp_path / "films").mkdir()
-    for number, film in enumerate(films):
-        film.save(tmp_path / "films" / f"{number}.png")
+    for number, image in enumerate(films):
+        image.save(tmp_path / "films" / f"{number}.png")
 
     def table(model: Path, *more: str) -> pd.DataFrame:
         out = tmp_path / f"{model.name}.parquet"

@@ -152,6 +152,12 @@ def test_malformed_predictions_are_refused(tmp_path, lines, message):
         read_predictions(path, ["a", "b"])
 
 
+def test_predictions_may_hold_any_character(tmp_path):
+    report = "clear\u2028\x85no effusion"
+    (tmp_path / "p.jsonl").write_text(f'\ufeff{{"record_id": "a", "report": "{report}"}}\n', encoding="utf-8")
+    assert read_predictions(tmp_path / "p.jsonl", ["a"]) == [report]
+
+
 def test_what_cannot_be_scored_is_refused(encoder, splits, tmp_path):
     settings = EvaluationSettings(resamples=5)
     with pytest.raises(ValueError, match=r"--predictions .*none.jsonl: there is no such file"):

@@ -20,6 +20,7 @@ from eval.report_page.__main__ import main
 from eval.report_page.figures import _share_name, draw_label_shares, roc_points
 from eval.report_page.galleries import draw_masks
 from eval.report_page.page import (
+    Section,
     find_results,
     format_estimate,
     make_section,
@@ -121,6 +122,29 @@ def test_a_page_without_artifacts_says_so(results, tmp_path):
     assert "No curves:" in page
     assert page.count("No films are shown") == 4
     assert 'alt="film' not in page
+
+
+def test_results_of_other_weights_of_a_model_are_marked(results, tmp_path):
+    """A model that was trained anew in its place, and evaluated on one benchmark since, had one column of both."""
+    names = ("synthetic_probe", "synthetic_segmentation")
+    old, new = (load_result(results / f"{name}.json") for name in names)
+    old.provenance = replace(old.provenance, model="m", model_sha256="0123456789")
+    for sha256, marked in (
+        ("0123456789", []),
+        ("abcdefabcdef", ["of the weights 01234567", "of the weights abcdefab"]),
+    ):
+        new.provenance = replace(new.provenance, model="m", model_sha256=sha256)
+        sections = [Section(result, None) for result in (old, new)]
+        mark_unlike(sections)
+        assert [mark for section in sections for mark in section.marks] == marked
+        for name, result in zip(names, (old, new), strict=True):
+            result.save(tmp_path / f"{name}.json")
+    assert "of the weights abcdefab" in write_page(tmp_path).read_text()
+    of_file = replace(old.provenance, settings={**old.provenance.settings, "predictions": "0" * 64})
+    old.provenance = of_file
+    section = Section(old, None)
+    mark_unlike([section])
+    assert section.marks == ["reports of a file"]
 
 
 def test_names_are_escaped(results, tmp_path):

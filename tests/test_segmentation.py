@@ -169,6 +169,22 @@ def test_what_a_missing_mask_means():
     assert (read_masks(doubtful, 0, structures, no_mask_is_empty=True)[0] == 0).all()
 
 
+def test_what_is_there_by_its_label_and_has_no_mask_was_not_outlined():
+    """It counted as absent: decoders learnt that the film does not show it, and finding it was a false alarm."""
+    structures = {"disc": ("disc",), "either": ("disc", "box")}
+    box = np.zeros((32, 32), np.uint8)
+    box[:4] = 255
+    shown = row(0, masks={"box": box}, labels={"disc": 1})
+    for no_mask_is_empty in (True, False):
+        disc, either = read_masks(shown, 0, structures, no_mask_is_empty)
+        assert (disc == 127).all()
+        assert (either == np.where(box == 255, 255, 127)).all()
+    bare, absent = row(1, masks={}, labels={"disc": 1}), row(2, masks={}, labels={"disc": 0})
+    dataset = films([shown, bare, absent])
+    assert judged_rows(dataset, {"disc": ("disc",)}, no_mask_is_empty=True) == [2]
+    assert judged_rows(dataset, structures, no_mask_is_empty=True) == [0, 2]
+
+
 def test_structures_may_overlap_and_unions_are_made():
     disc, box = np.zeros((2, 32, 32), np.uint8)
     disc[:, :20], box[:, 10:] = 255, 255

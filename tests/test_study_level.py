@@ -148,8 +148,9 @@ def test_predict_writes_a_table_of_studies(base, tmp_path):
     assert ended.value.code == 0
     scores = pd.read_parquet(out)["logit_difference_edema"]
     studies = pd.read_parquet(tmp_path / "scores.studies.parquet")
-    assert (studies["study"].tolist(), studies["films"].tolist()) == (["07", "8", "5"], [2, 1, 1])
-    expected = [(scores[0] + scores[2]) / 2, scores[1], scores[0]]
+    # Also the one of which no film could be read.
+    assert (studies["study"].tolist(), studies["films"].tolist()) == (["07", "8", "9", "5"], [2, 1, 0, 1])
+    expected = [(scores[0] + scores[2]) / 2, scores[1], np.nan, scores[0]]
     np.testing.assert_allclose(studies["logit_difference_edema"], expected, rtol=1e-5)
     assert read_job(tmp_path / "scores.studies.parquet")["study_rule"] == "mean_score"
     # Two patients' studies of one name are two.
@@ -157,9 +158,11 @@ def test_predict_writes_a_table_of_studies(base, tmp_path):
     with pytest.raises(SystemExit):
         predict([*words, str(tmp_path / "films.csv")])
     apart = pd.read_parquet(tmp_path / "scores.studies.parquet")
-    assert apart["patient"].tolist() == ["x", "x", "y", "x"]
-    assert (apart["study"].tolist(), apart["films"].tolist()) == (["07", "8", "07", "5"], [1, 1, 1, 1])
-    np.testing.assert_allclose(apart["logit_difference_edema"], scores[[0, 1, 2, 3]], rtol=1e-5)
+    assert apart["patient"].tolist() == ["x", "x", "y", "y", "x"]
+    assert (apart["study"].tolist(), apart["films"].tolist()) == (["07", "8", "07", "9", "5"], [1, 1, 1, 0, 1])
+    of_read = apart["logit_difference_edema"].dropna()
+    assert of_read.index.tolist() == [0, 1, 2, 4]
+    np.testing.assert_allclose(of_read, scores[[0, 1, 2, 3]], rtol=1e-5)
     out.unlink()
     with pytest.raises(SystemExit, match="does not tell studies: give a table with the columns path and study"):
         predict([*words, str(tmp_path)])

@@ -12,9 +12,11 @@ from data_scripts.prepared.id_files import check_nested, read_ids, rows_of_ids, 
 from data_scripts.prepared.mixture import Mixture, Part, load_mixture
 from data_scripts.prepared.subsets import main, nested_rows, spaced_sizes
 from data_scripts.schema import DataError
+from tests.adaptation import film, write_corpus
 from tests.training import RECIPE
 from train.adapt.__main__ import main as adapt
 from train.pretrain.__main__ import main as pretrain
+from train.runs.recipes import DataArguments
 
 
 def test_each_size_is_the_shortest_run_of_whole_patients_that_reaches_it():
@@ -120,6 +122,25 @@ def test_only_the_training_split_is_limited_and_ids_that_are_not_there_are_refus
     with pytest.raises(DataError, match="holds no ids"):
         read_ids(tmp_path / "empty.txt")
     assert rows_of_ids(["a", "b", "a"], ["a"], "file").tolist() == [0, 2]
+
+
+def test_ids_that_two_folders_share_are_refused(tmp_path):
+    """Two hospitals' folders, each with a 1.png: the subset of one had the films of both."""
+    one, other = (
+        str(write_corpus(tmp_path / name, train=[film(number) for number in range(first, first + 6)]))
+        for name, first in (("one", 0), ("other", 4))
+    )
+    write_ids(["discs/0", "discs/5"], tmp_path / "ids.txt")
+    mixture = Mixture((Part(one), Part(other)), subset=str(tmp_path / "ids.txt"))
+    with pytest.raises(DataError, match=r"'discs/5' is a film of .*one and one of .*other, which a file of ids cannot"):
+        load_mixture(mixture, "train", ("record_id",))
+    write_ids(["discs/0", "discs/9"], tmp_path / "ids.txt")
+    assert load_mixture(mixture, "train", ("record_id",))["record_id"][:] == ["discs/0", "discs/9"]
+    for folders in ((one, other), (one, one)):
+        with pytest.raises(SystemExit, match="prepare one of the folders with another --source_name"):
+            main([*folders, "--out", str(tmp_path / "out"), "--sizes", "2", "8"])
+    with pytest.raises(ValueError, match=r"dataset_dir names .* twice, whose films would count twice"):
+        DataArguments([one, other, one])
 
 
 def test_a_run_trains_on_its_subset_alone_and_another_is_another_run(tiny_corpus, tmp_path, subsets):

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoProcessor, HfArgumentParser, set_seed
 
+from data_scripts.child_processes import run_apart
 from data_scripts.command_line import check_at_least_one, command_name
 from data_scripts.progress import quiet_libraries
 from eval.benchmarks import BENCHMARKS, Benchmark
@@ -40,6 +40,7 @@ from eval.statistics.significance import mean_statistics, paired_differences, re
 from eval.suite import judge
 from eval.tables import format_difference, format_estimate
 from train.adapt.__main__ import ARGUMENTS, Arguments
+from train.adapt.__main__ import main as adaptation
 from train.adapt.arguments import AUTO
 from train.runs.recipes import as_words, parse_recipe
 
@@ -115,7 +116,7 @@ def run_adaptations(words: Sequence[str], arguments: Arguments, seeds: Sequence[
             if kind == RANDOM:
                 save_random_weights(arguments.task.model, base, seed)
             print(f"{WORDS[kind]}, seed {seed}: {folder}", flush=True)
-            if subprocess.run([sys.executable, "-m", "train.adapt", *command]).returncode != 0:
+            if run_apart(adaptation, command) != 0:
                 raise ValueError(f"the run in {folder} failed; what it said is above")
     return folders
 

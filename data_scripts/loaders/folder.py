@@ -68,6 +68,11 @@ def _read_all(raw: Path, options: Options) -> Iterator[Record | Skipped]:
     name = options.table or ("metadata.csv" if (raw / "metadata.csv").is_file() else None)
     if name is None and options.reports is None and not options.text_optional:
         raise DataError(f"{raw}: nothing tells the reports; name a table (--table) or a folder of texts (--reports)")
+    if name is None and (columns := options.of_table()):
+        raise DataError(
+            f"{raw}: {' and '.join(columns)} name what is in a table, and there is none: name it with --table (only a "
+            "metadata.csv is found by itself)"
+        )
     table = None if name is None else open_table(raw / name, options)
     found = [] if name and not (raw / options.image_root).is_dir() else list(find_films(raw, options.image_root))
     masks = set() if table is None else mask_paths(table, options)

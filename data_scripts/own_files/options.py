@@ -10,11 +10,24 @@ from typing import ClassVar
 from data_scripts.films.files import FRAMES
 from data_scripts.own_files.ids import Names
 from data_scripts.reading.encodings import check_encoding
+from data_scripts.reading.labels import plain_name
 from data_scripts.schema import REPORT_ORIGINS, VIEWS, Skipped
 
 _COLUMN_ARGUMENTS = ("findings", "impression", "report", "labels", "patient", "study", "view", "split")
 _COLUMN_ARGUMENTS += ("sex", "age", "licence", "id")
 _SHORTEST_SALT = 8
+#: Arguments that do nothing without another one, and those that do nothing beside another one.
+_ONLY_WITH = {
+    "label_separator": "labels_column",
+    "unlabelled_values": "labels_column",
+    "identity_columns": "hash_ids",
+}
+_NOT_WITH = {
+    "image_column": "match_column",
+    "patient_pattern": "patient_column",
+    "validation_share": "split_column",
+    "test_share": "split_column",
+}
 
 
 @dataclass
@@ -145,6 +158,10 @@ class Options:
         check_encoding(self.encoding)
         if self.label_separator == "":
             raise ValueError("label_separator is empty: give the character between two findings")
+        self._refuse_what_does_nothing()
+        if len({plain_name(column) for column in self.label_columns}) < len(self.label_columns):
+            # Later they would be one label (`data_scripts.prepared.labels`).
+            raise ValueError(f"label_columns name one finding twice, capitals and _ aside: {self.label_columns}")
         if self.hash_ids is not None and len(self.hash_ids) < _SHORTEST_SALT:
             raise ValueError(f"hash_ids: a salt of less than {_SHORTEST_SALT} characters can be guessed")
         for name, allowed in (("multi_frame", (None, *FRAMES)), ("report_origin", REPORT_ORIGINS)):
@@ -162,6 +179,27 @@ class Options:
             raise ValueError(f"patient_pattern {self.patient_pattern!r} is no regular expression ({error})") from error
         if groups < 1:
             raise ValueError(f"patient_pattern {self.patient_pattern!r} has no group: put the patient in brackets")
+
+    def _refuse_what_does_nothing(self) -> None:
+        given = self._given()
+        for name in sorted(given & {*_ONLY_WITH, *_NOT_WITH}):
+            needed, other = _ONLY_WITH.get(name), _NOT_WITH.get(name)
+            if needed is not None and needed not in given:
+                raise ValueError(f"{name} does nothing without {needed}: give that, too, or leave {name} out")
+            if other in given:
+                raise ValueError(f"{name} does nothing beside {other}: leave one of them out")
+
+    def _given(self) -> set[str]:
+        """The arguments that differ from their defaults."""
+        defaults = {
+            option.name: option.default if option.default_factory is dataclasses.MISSING else option.default_factory()
+            for option in dataclasses.fields(self)
+        }
+        return {name for name, default in defaults.items() if getattr(self, name) != default}
+
+    def of_table(self) -> list[str]:
+        """The arguments given that name a column of the table."""
+        return sorted(name for name in self._given() if name.endswith(("_column", "_columns")))
 
     def conceal(self, skipped: Skipped) -> Skipped:
         """What may be written of it where ids are hashed: names of files hold them, and messages name files."""

@@ -47,8 +47,9 @@ def split_records(
 ) -> Iterator[Record | Skipped]:
     """`usable_records` in the splits that the arguments ask for, training reports without comparisons where asked.
 
-    `priors` counts these. Raises DataError where lists or counts do not fit.
+    `priors` counts these. Raises DataError where lists or counts do not fit, or are not alone in saying the splits.
     """
+    _check_shares(options, arguments)
     outcomes = usable_records(loader, raw, options, arguments)
     if arguments.lists:
         outcomes = assign_listed(outcomes, arguments.lists)
@@ -57,6 +58,18 @@ def split_records(
     if arguments.drop_priors:
         return drop_priors(outcomes, arguments.allow_empty_reports, Counter() if priors is None else priors)
     return outcomes
+
+
+def _check_shares(options, arguments) -> None:
+    """Raise DataError for shares of the splits that lists or counts take the place of."""
+    replaced = {"validation_share"} if arguments.counts else set()
+    if arguments.lists or "test" in arguments.counts:
+        replaced |= {"validation_share", "test_share"}
+    defaults = {option.name: option.default for option in dataclasses.fields(options) if option.name in replaced}
+    idle = sorted(name for name, default in defaults.items() if getattr(options, name) != default)
+    if idle:
+        given = "split_lists" if arguments.lists else "split_counts"
+        raise DataError(f"{' and '.join(idle)} would do nothing beside {given}: leave one of them out")
 
 
 def usable_records(loader: ModuleType, raw: Path, options, arguments) -> Iterator[Record | Skipped]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,20 @@ def rows_of_ids(record_ids: Sequence[str], wanted: Sequence[str], name: str) -> 
         )
     kept = set(wanted)
     return np.flatnonzero([record_id in kept for record_id in record_ids])
+
+
+def check_told_apart(folders: Sequence[str], ids: Sequence[Collection[str]]) -> None:
+    """Raise DataError where films of two of the `folders` have one of the `ids` of each, so that a file of ids would
+    mean both.
+    """
+    folder_of: dict[str, str] = {}
+    for folder, of_folder in zip(folders, ids, strict=True):
+        for record_id in set(of_folder).intersection(folder_of):
+            raise DataError(
+                f"{record_id!r} is a film of {folder_of[record_id]} and one of {folder}, which a file of ids cannot "
+                "tell apart: prepare one of the folders with another --source_name"
+            )
+        folder_of |= dict.fromkeys(of_folder, folder)
 
 
 def check_nested(files: Sequence[Path]) -> None:

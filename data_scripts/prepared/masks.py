@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset
 from PIL import Image
 
+from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.films import FilmDataset
 from data_scripts.schema import INSIDE, NOT_JUDGED, DataError
 
@@ -29,7 +30,8 @@ def read_masks(row: Mapping, number: int, structures: Mapping[str, tuple[str, ..
     """The masks of a film, uint8 [height, width] each: 255 inside, 0 outside, 127 not judged.
 
     A structure is the union of the masks it names. One without any mask is empty where `no_mask_is_empty` or where
-    the film's labels say that all it names are absent; else nobody outlined it, and it is 127 throughout.
+    the film's labels say that all it names are absent; else nobody outlined it, and it is 127 throughout. What the
+    labels say is there without a mask was not outlined in any case: its structure is 127 outside of its other masks.
 
     Args:
         row: of a dataset, with `image`, `masks` and, perhaps, `labels`.
@@ -51,15 +53,30 @@ def read_masks(row: Mapping, number: int, structures: Mapping[str, tuple[str, ..
         if not np.isin(pixels, (0, NOT_JUDGED, INSIDE)).all():
             raise DataError(f"row {number}: the mask {mask['name']!r} has values other than 0, {NOT_JUDGED}, {INSIDE}")
         given[mask["name"]] = pixels
-    absent = {label["name"] for label in row.get("labels") or () if label["value"] == 0}
+    labels = row.get("labels") or ()
     masks = []
     for names in structures.values():
         found = [given[name] for name in names if name in given]
-        empty = no_mask_is_empty or absent.issuperset(names)
-        blank = np.full(row["image"].size[::-1], 0 if empty else NOT_JUDGED, dtype=np.uint8)
+        if not found or not_outlined(names, given, labels):
+            empty = is_empty(names, given, labels, no_mask_is_empty)
+            found.append(np.full(row["image"].size[::-1], 0 if empty else NOT_JUDGED, dtype=np.uint8))
         # A pixel inside one mask is inside, even where nobody judged it in the others.
-        masks.append(np.maximum.reduce(found) if found else blank)
+        masks.append(np.maximum.reduce(found))
     return masks
+
+
+def not_outlined(names: Sequence[str], outlined: Collection[str], labels: Sequence[Mapping]) -> bool:
+    """Whether labels of a film say that one of `names` is there which has no mask."""
+    return any(label["value"] == 1 and label["name"] in names and label["name"] not in outlined for label in labels)
+
+
+def is_empty(
+    names: Sequence[str], outlined: Collection[str], labels: Sequence[Mapping], no_mask_is_empty: bool
+) -> bool:
+    """Whether a film of which none of `names` is outlined shows none of them; else nobody judged it."""
+    if not_outlined(names, outlined, labels):
+        return False
+    return no_mask_is_empty or {label["name"] for label in labels if label["value"] == 0}.issuperset(names)
 
 
 def judged_rows(dataset: Dataset, structures: Mapping[str, tuple[str, ...]], no_mask_is_empty: bool) -> list[int]:
@@ -70,16 +87,14 @@ def judged_rows(dataset: Dataset, structures: Mapping[str, tuple[str, ...]], no_
     """
     if "masks" not in dataset.column_names:
         raise DataError(f"column 'masks' is missing, there are {dataset.column_names}: segmentation needs masks")
-    if no_mask_is_empty:
-        return list(range(len(dataset)))
     wanted = {name for names in structures.values() for name in names}
-    labels = dataset["labels"] if "labels" in dataset.column_names else [()] * len(dataset)
-    rows = []
-    for number, (names, judged) in enumerate(zip(mask_names(dataset), labels, strict=True)):
-        absent = {label["name"] for label in judged if label["value"] == 0}
-        if names & wanted or any(absent.issuperset(of_one) for of_one in structures.values()):
-            rows.append(number)
-    return rows
+    labels = read_column(dataset, "labels") if "labels" in dataset.column_names else [()] * len(dataset)
+    return [
+        number
+        for number, (outlined, told) in enumerate(zip(mask_names(dataset), labels, strict=True))
+        if outlined & wanted
+        or any(is_empty(names, outlined, told or (), no_mask_is_empty) for names in structures.values())
+    ]
 
 
 def shown_structures(dataset: Dataset, rows: Sequence[int], structures: Mapping[str, tuple[str, ...]]) -> np.ndarray:

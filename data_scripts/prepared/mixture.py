@@ -27,7 +27,7 @@ from datasets import Dataset
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
-from data_scripts.prepared.id_files import read_ids, rows_of_ids
+from data_scripts.prepared.id_files import check_told_apart, read_ids, rows_of_ids
 from data_scripts.prepared.overlap import known_overlaps, loaders_of
 from data_scripts.schema import DataError
 
@@ -130,9 +130,9 @@ def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Data
 
     Raises:
         DataError: a folder is no prepared dataset (see `load_prepared`), none has the split, or the subset has ids that
-            the training split has not.
+            the training split has not, or that films of two folders have.
     """
-    loaded = []
+    loaded, folders = [], []
     pairs = 0
     for number, part in enumerate(mixture.parts):
         splits = load_prepared(part.folder, columns)
@@ -143,6 +143,7 @@ def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Data
                 whole = whole.add_column(PAIR, np.arange(pairs, pairs + len(whole)))
                 pairs += len(whole)
             loaded.append(whole.select(rows) if split == "train" else whole)
+            folders.append(part.folder)
     if split == "train":
         for warning in known_overlaps(loaders_of(mixture.folders)):
             warnings.warn(f"parts of the mixture share films: {warning}", stacklevel=2)
@@ -150,7 +151,8 @@ def load_mixture(mixture: Mixture, split: str, columns: tuple[str, ...]) -> Data
         raise DataError(f"none of the dataset folders {mixture.folders} has a split {split!r}")
     whole = datasets.concatenate_datasets(loaded)
     if split == "train" and mixture.subset is not None:
-        return whole.select(
-            rows_of_ids(read_column(whole, "record_id"), read_ids(Path(mixture.subset)), mixture.subset)
-        )
+        ids = read_ids(Path(mixture.subset))
+        known = [set(read_column(part, "record_id")).intersection(ids) for part in loaded]
+        check_told_apart(folders, known)
+        return whole.select(rows_of_ids(read_column(whole, "record_id"), ids, mixture.subset))
     return whole

@@ -31,7 +31,7 @@ from transformers import HfArgumentParser
 
 from data_scripts.command_line import command_name
 from data_scripts.prepared.columns import read_column
-from data_scripts.prepared.id_files import write_ids
+from data_scripts.prepared.id_files import check_told_apart, write_ids
 from data_scripts.prepared.mixture import Mixture, Part, load_mixture
 from data_scripts.progress import quiet_libraries
 from data_scripts.reading.film_lists import by_last_parts, read_film_list
@@ -146,14 +146,18 @@ def write_subsets(folders: Sequence[str], arguments: SubsetArguments) -> list[Su
     """Write the files of ids, and `subsets.json` last.
 
     Raises:
-        DataError: see `nested_rows` and `listed_rows`; no prepared data; `out` holds subsets already, which runs may
-            know.
+        DataError: see `nested_rows` and `listed_rows`; no prepared data; films of two folders have one id; `out` holds
+            subsets already, which runs may know.
     """
     out = Path(arguments.out)
     if (out / LIST_FILE).exists():
         raise DataError(f"{out} holds subsets already, which are written once: choose another --out")
-    corpus = load_mixture(Mixture(tuple(map(Part, folders))), "train", ("record_id", "patient_id"))
-    patients, ids = (np.asarray(read_column(corpus, name)) for name in ("patient_id", "record_id"))
+    columns = ("record_id", "patient_id")
+    corpus = load_mixture(Mixture(tuple(map(Part, folders))), "train", columns)
+    patients, ids = (np.asarray(read_column(corpus, name)) for name in columns[::-1])
+    if len(np.unique(ids)) < len(ids):
+        parts = [load_mixture(Mixture((Part(folder),)), "train", columns) for folder in folders]
+        check_told_apart(folders, [read_column(part, "record_id") for part in parts])
     if arguments.lists:
         names = [Path(file).name for file in arguments.lists]
         sizes, chosen = zip(*(listed_rows(ids.tolist(), Path(file)) for file in arguments.lists), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,12 +85,22 @@ def find_results(folder: Path) -> list[Path]:
 
 
 def mark_unlike(sections: list[Section]) -> None:
-    """Mark results that do not compare with the first of their benchmark on the page, or with today's benchmark."""
+    """Mark results that do not compare with the first of their benchmark on the page, or with today's benchmark, and
+    the weights of each where a model has results of several: it was trained anew, and not all of it evaluated. Also
+    those of reports that a file brought, which are not the model's.
+    """
     first: dict[str, TaskResult] = {}
+    weights = defaultdict(set)
+    for section in sections:
+        weights[section.result.provenance.model].add(section.result.provenance.model_sha256)
     for section in sections:
         result = section.result
         own, reference = _conditions(result), _conditions(first.setdefault(result.benchmark, result))
         section.marks = [f"other {name}" for name, value in own.items() if value != reference[name]]
+        if result.provenance.settings.get("predictions") is not None:
+            section.marks.append("reports of a file")
+        if len(weights[result.provenance.model]) > 1:
+            section.marks.append(f"of the weights {str(result.provenance.model_sha256)[:8]}")
         if section.benchmark is not None and section.benchmark.version != result.benchmark_version:
             section.marks.append(f"version {result.benchmark_version}, now {section.benchmark.version}")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data_scripts.prepared.columns import read_column
 from data_scripts.prepared.folder import load_prepared
-from data_scripts.prepared.labels import chosen_labels
+from data_scripts.prepared.labels import chosen_labels, find_label
 from eval.benchmarks import Benchmark
 from eval.features import image_embeddings
 from eval.models.encoders import EvaluationModel
@@ -43,7 +43,7 @@ def judge_head(
     evaluated = _shared_labels(benchmark, model, names)
     studies = Studies.of(dataset, settings.study_rule)
     logits = image_embeddings(model, dataset, settings, "predict_labels")
-    columns = [model.label_names.index(name) for name in evaluated]
+    columns = [find_label(name, model.label_names) for name in evaluated]
     scores = ZeroShotScores(
         evaluated,
         np.ascontiguousarray(_of_studies(model, logits, studies)[:, columns]),
@@ -83,8 +83,8 @@ def _of_studies(model: EvaluationModel, logits: Tensor, studies: Studies) -> np.
 
 def _shared_labels(benchmark: Benchmark, model: EvaluationModel, names: list[str]) -> list[str]:
     """The evaluated labels, in the benchmark's order: those asked for, else all of the data that the head has."""
-    evaluated = [name for name in names if name in model.label_names]
-    missing = [name for name in names if name not in model.label_names]
+    evaluated = [name for name in names if find_label(name, model.label_names) is not None]
+    missing = [name for name in names if name not in evaluated]
     if not evaluated or (benchmark.labels and missing):
         raise ValueError(
             f"the head of {model.name} does not give {missing}, which {benchmark.name} evaluates: its labels are "
@@ -182,23 +182,27 @@ def adaptation_notes(benchmark: Benchmark, model: EvaluationModel) -> list[str]:
 
 def training_notes(benchmark: Benchmark, model: EvaluationModel, splits: DatasetDict) -> list[str]:
     """`adaptation_notes`, and whether the evaluated patients were among those that the model was adapted to."""
-    notes = adaptation_notes(benchmark, model)
     evaluated = splits[benchmark.split]
-    found = [folder for folder in model.training_folders if Path(folder).is_dir()]
-    for folder in found:
-        trained = load_prepared(folder, ("patient_id",)).get("train")
-        patients = _people(evaluated)
+    notes = adaptation_notes(benchmark, model) + patients_adapted_to(evaluated, model)
+    if any(Path(folder).is_dir() for folder in model.training_folders):
+        return notes
+    # The data of the adaptation are not recorded: the benchmark's own data are the likeliest.
+    others = {name: splits[name] for name in ("train", "validation") if name in splits}
+    return notes + patients_on_both_sides(evaluated, others, benchmark.split)
+
+
+def patients_adapted_to(evaluated: Dataset, model: EvaluationModel) -> list[str]:
+    """How many patients of these films the model was adapted to, by the folders that it records."""
+    notes, patients = [], _people(evaluated)
+    for folder in filter(Path.is_dir, map(Path, model.training_folders)):
+        trained = load_prepared(str(folder), ("patient_id",)).get("train")
         shared = patients & _people(trained) if trained is not None else ()
         if shared:
             notes.append(
                 f"{len(shared):,} of {len(patients):,} evaluated patients have films in the split that the model was "
                 "adapted to."
             )
-    if found:
-        return notes
-    # The data of the adaptation are not recorded: the benchmark's own data are the likeliest.
-    others = {name: splits[name] for name in ("train", "validation") if name in splits}
-    return notes + patients_on_both_sides(evaluated, others, benchmark.split)
+    return notes
 
 
 def _people(films: Dataset) -> set[tuple[str, str]]:

@@ -143,7 +143,8 @@ def read_predictions(path: Path, record_ids: Sequence[str]) -> list[str]:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file of predictions")
     reports: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not by `splitlines`: JSON may hold what else Python parts lines by, as a page break.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from transformers.training_args import OptimizerNames
@@ -32,6 +32,13 @@ _OF_TASK = {
     ),
 }
 CLASS_BALANCES = ("none", "pos_weight", "effective")
+#: Arguments that some methods alone read.
+_OF_METHODS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("rank", "dropout", "target_modules", "adapt_tower"), TUNERS),
+    **dict.fromkeys(("alpha", "use_rslora", "use_dora"), ("lora",)),
+    "layer_decay": (*TUNERS, "full"),
+    "freeze_tower": ("full",),
+}
 
 
 @dataclass
@@ -77,7 +84,8 @@ class TaskArguments:
     image_pooling: str = field(
         default="pooled",
         metadata={
-            "help": "Feature of findings: the tower's pooled one, its L2-normalised one, or the mean of the patches.",
+            "help": "Feature of findings: the tower's pooled one, its L2-normalised one, or the mean of the patches; "
+            "default: pooled, or that of the head which the base brings.",
             "choices": list(IMAGE_POOLINGS),
         },
     )
@@ -92,7 +100,7 @@ class TaskArguments:
         default="unet",
         metadata={
             "help": "Decoder of structures; image_unet sees the film's pixels beside the tower's maps and is for lines "
-            "and tubes.",
+            "and tubes. Default: unet, or that which the base brings.",
             "choices": list(DECODERS),
         },
     )
@@ -187,11 +195,7 @@ class MethodArguments:
     adapt_tower: bool = field(default=False, metadata={"help": "LoRA, HiRA of reports: in the vision tower, too."})
 
     def __post_init__(self):
-        self._refuse(TUNERS, [name for name in ("target_modules", "adapt_tower") if getattr(self, name)])
-        of_lora = {"use_rslora": self.use_rslora, "use_dora": self.use_dora, "alpha": self.alpha != 32}
-        self._refuse(("lora",), [name for name, given in of_lora.items() if given])
-        self._refuse((*TUNERS, "full"), ["layer_decay"] if self.layer_decay != 1 else [])
-        self._refuse(("full",), ["freeze_tower"] if self.freeze_tower else [])
+        self._refuse_what_does_nothing()
         if self.method == "full" and self.base_precision not in (None, "fp32"):
             raise ValueError(
                 f"base_precision {self.base_precision} is of a frozen base (lora, hira, linear): full trains the "
@@ -208,11 +212,17 @@ class MethodArguments:
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay is {self.layer_decay}, it must lie in (0, 1]")
 
-    def _refuse(self, methods: tuple[str, ...], given: list[str]) -> None:
-        if given and self.method not in methods:
-            raise ValueError(
-                f"{', '.join(given)} belong to method {' or '.join(methods)}, this is {self.method}: leave them out"
-            )
+    def _refuse_what_does_nothing(self) -> None:
+        given = [
+            argument.name for argument in fields(self) if getattr(self, argument.name) not in ([], argument.default)
+        ]
+        for methods in dict.fromkeys(_OF_METHODS.values()):
+            foreign = [name for name in given if _OF_METHODS.get(name) == methods and self.method not in methods]
+            if foreign:
+                raise ValueError(
+                    f"{', '.join(foreign)} belong to method {' or '.join(methods)}, this is {self.method}: leave them "
+                    "out"
+                )
 
 
 @dataclass

@@ -9,7 +9,12 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoImageProcessor, Pretrain
 
 from data_scripts.schema import DataError
 from modeling_chexficient import CheXficientConfig, CheXficientImageProcessor
+from modeling_chexficient.modeling_chexficient_losses import MULTI
 from modeling_chexficient.precision_chexficient import loading_arguments
+from train.adapt.arguments import TaskArguments
+
+#: Fields of `CheXficientConfig` of other names than the arguments.
+_FIELDS = {"decoder": "mask_decoder"}
 
 
 def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
@@ -50,6 +55,32 @@ def check_names(kind: str, wanted: Sequence[str], of_head: Sequence[str], name: 
         )
     if of_head and wanted and list(wanted) != list(of_head):
         raise ValueError(f"the head of {name} has the {kind} {list(of_head)}, in this order: leave {kind} out")
+
+
+def form_of_head(config: PretrainedConfig, of_head: Sequence[str], task: TaskArguments, argument: str) -> str:
+    """The `argument` of a head: as asked for; of a head that the base brings, as it was trained.
+
+    Its weights are for that alone: on another feature, or as another decoder, they would be as good as random.
+
+    Raises:
+        ValueError: another was asked for, or the base's head gives one class of several, not findings or structures of
+            which each is a question of its own.
+    """
+    asked, default = getattr(task, argument), TaskArguments.__dataclass_fields__[argument].default
+    if not of_head:
+        return asked
+    if config.problem_type not in (None, MULTI):
+        raise ValueError(
+            f"the head of {task.model} was trained as {config.problem_type}, and here each of {list(of_head)} is a "
+            "question of its own: start from a base without a head"
+        )
+    own = getattr(config, _FIELDS.get(argument, argument))
+    if asked not in (default, own):
+        raise ValueError(
+            f"the head of {task.model} was trained with {argument} {own}, not {asked}: leave {argument} out, or start "
+            "from a base without a head"
+        )
+    return own
 
 
 def unlearnable(problem: str, missing: Sequence[str], known: Sequence[str]) -> DataError:

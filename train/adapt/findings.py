@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import set_seed
 
 from data_scripts.prepared.films import FilmDataset, film_pixels
-from data_scripts.prepared.labels import label_matrix
+from data_scripts.prepared.labels import find_label, label_matrix, merge_spellings
 from data_scripts.prepared.mixture import Mixture
 from eval.benchmarks import Benchmark
 from eval.statistics.metrics import label_aurocs
@@ -22,7 +22,15 @@ from modeling_chexficient.modeling_chexficient_heads import CheXficientForImageC
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.adapt.arguments import TaskArguments
 from train.adapt.augmentation import Augmentation
-from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head, unlearnable
+from train.adapt.base import (
+    check_names,
+    form_of_head,
+    load_config,
+    load_head,
+    load_image_processor,
+    names_of_head,
+    unlearnable,
+)
 from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
 from train.adapt.tasks import Task, rows_of
@@ -90,7 +98,7 @@ class FindingsTask(Task):
 
     def benchmark(self, name: str, dataset: str, test: Dataset) -> Benchmark:
         known, _ = label_matrix(test)
-        evaluated = tuple(label for label in self.labels if label in known)
+        evaluated = tuple(label for label in self.labels if find_label(label, known) is not None)
         # A rare finding that no test film lists must not cost the figures of all others.
         if 0 < len(evaluated) < len(self.labels):
             unlisted = [label for label in self.labels if label not in evaluated]
@@ -113,8 +121,9 @@ def build_findings(
     """The task of a run, whose base is loaded for `precision`.
 
     Raises:
-        ValueError: no such base, labels that its head lacks, or (DataError) that the data lack, data without labels, or
-            no label that is both present and absent where the best weights are chosen.
+        ValueError: no such base, labels that its head lacks, a head of another form (`form_of_head`), or (DataError)
+            labels that the data lack, data without labels, or no label that is both present and absent where the best
+            weights are chosen.
     """
     config = load_config(arguments.model, arguments.revision)
     of_head = names_of_head(config, CheXficientForImageClassification)
@@ -125,9 +134,8 @@ def build_findings(
         for split in (train, validation)
         if split is not None
     }
-    labels = tuple(
-        arguments.labels or of_head or dict.fromkeys(name for names, _ in matrices.values() for name in names)
-    )
+    known = [name for names, _ in matrices.values() for name in names]
+    labels = tuple(arguments.labels or of_head or merge_spellings(known)[0])
     augmentation.check_names(labels)
     targets = {split: pick_labels(*matrix, labels) for split, matrix in matrices.items()}
     check_judged(labels, targets[id(train)], matrices[id(train)][0])
@@ -145,7 +153,7 @@ def build_findings(
         "id2label": dict(enumerate(labels)),
         "label2id": {name: number for number, name in enumerate(labels)},
         "problem_type": "multi_label_classification",
-        "image_pooling": arguments.image_pooling,
+        "image_pooling": form_of_head(config, of_head, arguments, "image_pooling"),
     }
     return FindingsTask(
         name=TASKS["classification"].hub_name,
@@ -176,7 +184,8 @@ def build_findings(
 
 def pick_labels(known: Sequence[str], values: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """Targets [films, L] of `labels` from `label_matrix`; one that a split does not know is judged nowhere in it."""
-    columns = [values[:, known.index(name)] if name in known else np.full(len(values), np.nan) for name in labels]
+    places = [find_label(name, known) for name in labels]
+    columns = [np.full(len(values), np.nan) if place is None else values[:, place] for place in places]
     return np.stack(columns, axis=1) if columns else np.empty((len(values), 0))
 
 

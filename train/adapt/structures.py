@@ -31,7 +31,15 @@ from modeling_chexficient.modeling_chexficient_losses import entropy_and_dice, j
 from modeling_chexficient.tasks_chexficient import TASKS
 from train.adapt.arguments import TaskArguments
 from train.adapt.augmentation import Augmentation, move_masks
-from train.adapt.base import check_names, load_config, load_head, load_image_processor, names_of_head, unlearnable
+from train.adapt.base import (
+    check_names,
+    form_of_head,
+    load_config,
+    load_head,
+    load_image_processor,
+    names_of_head,
+    unlearnable,
+)
 from train.adapt.films import choose_films, load_splits
 from train.adapt.methods import Parts
 from train.adapt.tasks import Task, rows_of
@@ -131,8 +139,9 @@ def build_structures(
     """The task of a run, whose base is loaded for `precision`.
 
     Raises:
-        ValueError: no such base, structures that its head lacks, or (DataError) masks that no training film has, or no
-            film that shows a structure where the best weights are chosen.
+        ValueError: no such base, structures that its head lacks, a head of another form (`form_of_head`), or
+            (DataError) masks that no training film has, or no film that shows a structure where the best weights are
+            chosen.
     """
     config = load_config(arguments.model, arguments.revision)
     of_head = names_of_head(config, CheXficientForSemanticSegmentation)
@@ -164,7 +173,7 @@ def build_structures(
         "id2label": dict(enumerate(structures)),
         "label2id": {name: number for number, name in enumerate(structures)},
         "problem_type": "multi_label_classification",
-        "mask_decoder": arguments.decoder,
+        "mask_decoder": form_of_head(config, of_head, arguments, "decoder"),
         "semantic_loss_ignore_index": _IGNORED,
     }
     return StructuresTask(

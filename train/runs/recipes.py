@@ -54,6 +54,9 @@ class DataArguments:
     def __post_init__(self):
         if isinstance(self.dataset_dir, str):
             self.dataset_dir = [self.dataset_dir]
+        twice = sorted({folder for folder in self.dataset_dir if self.dataset_dir.count(folder) > 1})
+        if twice:
+            raise ValueError(f"dataset_dir names {twice} twice, whose films would count twice: leave one out")
         if self.dataset_dir and self.mixture:
             raise ValueError("give dataset_dir or mixture, not both")
         if not self.dataset_dir and not self.mixture:
