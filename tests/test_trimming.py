@@ -26,7 +26,18 @@ from train.pretrain.__main__ import main
 
 BATCH = yaml.safe_load(Path(RECIPE).read_text())["per_device_train_batch_size"]
 #: A checkpoint on the way and one at the end.
-RUN = ["--selection", "none", "--trim_wrong_above", "0.5", "--max_steps", "8", "--save_strategy", "steps"]
+RUN = [
+    "--selection",
+    "none",
+    "--trim_wrong_above",
+    "0.5",
+    "--trim_from",
+    "0",
+    "--max_steps",
+    "8",
+    "--save_strategy",
+    "steps",
+]
 RUN += ["--save_steps", "4", "--logging_steps", "4"]
 
 
@@ -210,8 +221,26 @@ def test_an_interrupted_run_goes_on_to_the_same_counts(one_process, tiny_corpus,
         main([*words, "--trim_wrong_above", "0.6", "--resume_from_checkpoint", "last"])
 
 
+def test_a_run_begins_without(tiny_corpus, tmp_path, monkeypatch):
+    """Of eight steps none of the first four is judged."""
+    monkeypatch.setattr(trimming, "MOST_WRONG", 0.99)
+    words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), *RUN, "--trim_from", "0.5"]
+    main(words)
+    assert counts(tmp_path)["judged"].sum() == 4 * BATCH
+    assert load_file(tmp_path / "checkpoint-4" / TRIMMING_FILE)["judged"].sum() == 0
+    log = [entry for entry in json.loads((tmp_path / "log.json").read_text()) if "loss" in entry]
+    assert log[0]["left_out_share"] == 0
+    assert log[1]["left_out_share"] > 0
+
+
 def test_a_share_that_cannot_be_is_refused(tiny_corpus, tmp_path):
     words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path)]
     for share in ("0", "1.1"):
         with pytest.raises(SystemExit, match=rf"trim_wrong_above is {float(share)}, it must lie in \(0, 1\]"):
             main([*words, "--trim_wrong_above", share])
+    for given, message in (
+        (["--trim_wrong_above", "0.5", "--trim_from", "1"], r"trim_from is 1.0, it must lie in \[0, 1\)"),
+        (["--trim_from", "0"], "trim_from 0.0 does nothing without trim_wrong_above"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main([*words, *given])

@@ -4,7 +4,8 @@ A trimmed loss: what fits worst is left out of every step anew, by the model as 
 minimisation, Shen and Sanghavi, arXiv 1810.11874; of mismatched images and texts, Huang et al., Learning with Noisy
 Correspondence for Cross-modal Matching, NeurIPS 2021). How many are left out is told by the pairs that are known to be
 mismatched, those of a film with the report of another one (`train.objectives.agreement`), so no share of wrong reports
-need be given. Nothing is scored for it: these are the embeddings of the step.
+need be given. Nothing is scored for it: these are the embeddings of the step. To a model that has learnt little much that
+is right looks wrong, and what is left out is not learnt, so a run from scratch begins without.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class TrimmedObjective(Objective):
         num_rows: of the corpus.
 
     Attributes:
+        active: whether pairs are left out now; else none is judged.
         judged, left_out: [num_rows] int32, how often each pair was in a batch, and was left out of it.
     """
 
@@ -71,11 +73,14 @@ class TrimmedObjective(Objective):
         nn.Module.__init__(self)
         self.objective = objective
         self.wrong_above = wrong_above
+        self.active = True
         self.judged = torch.zeros(num_rows, dtype=torch.int32)
         self.left_out = torch.zeros(num_rows, dtype=torch.int32)
         self._since_log = (0, 0)
 
     def forward(self, model, image_embeds: Tensor, text_embeds: Tensor, batch: PairBatch) -> Tensor:
+        if not self.active:
+            return self.objective(model, image_embeds, text_embeds, batch)
         right = self._seem_right(image_embeds.detach(), text_embeds.detach(), batch)
         return self.objective(model, image_embeds, text_embeds, replace(batch, valid=batch.valid & right))
 

@@ -72,6 +72,13 @@ class PretrainingArguments(ViewArguments, SelectionArguments):
             f"(train.objectives.trimming). Which ones, stands in {LEFT_OUT_FILE}. Default: none is."
         },
     )
+    trim_from: float = field(
+        default=0.3,
+        metadata={
+            "help": "With trim_wrong_above: the share of the run after which pairs are left out; 0 for a model that knows "
+            "such films. To one that has learnt little much that is right looks wrong."
+        },
+    )
     label_record_share: float = field(
         default=0.0,
         metadata={
@@ -181,6 +188,11 @@ class PretrainingArguments(ViewArguments, SelectionArguments):
 
         if self.trim_wrong_above is not None and not 0 < self.trim_wrong_above <= 1:
             raise ValueError(f"trim_wrong_above is {self.trim_wrong_above}, it must lie in (0, 1], such as 0.5")
+
+        if not 0 <= self.trim_from < 1:
+            raise ValueError(f"trim_from is {self.trim_from}, it must lie in [0, 1), a share of the run")
+        if self.trim_wrong_above is None and self.trim_from != PretrainingArguments.trim_from:
+            raise ValueError(f"trim_from {self.trim_from} does nothing without trim_wrong_above: give it, such as 0.5")
 
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}, it must lie between 0 and 1, such as 0.999")

@@ -257,6 +257,8 @@ class CuratedTrainer(RunTrainer):
             except NonFiniteError as error:
                 return self._skip(str(error))
         batch = self._with_seen_patches(batch, number)
+        if self.trimming is not None:
+            self.trimming.active = number >= self.args.trim_from * self.schedule.total_steps
         try:
             with without_dropout(self.model, active=curating):
                 loss = self._backward(model, batch, cached, number, embedded)
