@@ -4,8 +4,8 @@ A trimmed loss: what fits worst is left out of every step anew, by the model as 
 minimisation, Shen and Sanghavi, arXiv 1810.11874; of mismatched images and texts, Huang et al., Learning with Noisy
 Correspondence for Cross-modal Matching, NeurIPS 2021). How many are left out is told by the pairs that are known to be
 mismatched, those of a film with the report of another one (`train.objectives.agreement`), so no share of wrong reports
-need be given. Nothing is scored for it: these are the embeddings of the step. To a model that has learnt little much that
-is right looks wrong, and what is left out is not learnt, so a run from scratch begins without.
+need be given. Nothing is scored for it: these are the embeddings of the step. To a model that has learnt little much
+that is right looks wrong, and what is left out is not learnt, so a run from scratch begins without.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ class PretrainingArguments(ViewArguments, SelectionArguments):
     trim_from: float = field(
         default=0.3,
         metadata={
-            "help": "With trim_wrong_above: the share of the run after which pairs are left out; 0 for a model that knows "
-            "such films. To one that has learnt little much that is right looks wrong."
+            "help": "With trim_wrong_above: the share of the run after which pairs are left out; 0 for a model that "
+            "knows such films. To one that has learnt little much that is right looks wrong."
         },
     )
     label_record_share: float = field(
