@@ -105,9 +105,7 @@ PROMPT_FAMILIES: dict[str, PromptFamily] = {
             "There is no {}.",
             {"no finding": ("The heart and lungs are normal.", "There is an abnormality of the heart or lungs.")},
         ),
-        PromptFamily(
-            "contrast", "{}", "no {}", _PUBLISHED, tuple(name for name in FINDING_NAMES if name != NO_FINDING)
-        ),
+        PromptFamily("contrast", "{}", "no {}", _PUBLISHED, _KNOWN_FINDINGS),
     )
 }
 

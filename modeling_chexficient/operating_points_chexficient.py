@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from transformers.utils import cached_file
 
 POINTS_FILE = "operating_points.json"
-FORMAT_VERSION = 1
+#: Files that earlier versions of this package would read otherwise, with points of several prompts, are of version 2.
+FORMAT_VERSION, FORMAT_OF_ONE_PAIR = 2, 1
 # What a score is.
 LOGIT, DIFFERENCE = "logit", "logit_difference"
 # Of a processor, what says nothing about pixels.
@@ -142,7 +143,7 @@ class OperatingPoints:
     notes: list[str] = field(default_factory=list)
     preprocessing: dict = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
-    format_version: int = FORMAT_VERSION
+    format_version: int = FORMAT_OF_ONE_PAIR
 
     @property
     def chosen_on(self) -> str:

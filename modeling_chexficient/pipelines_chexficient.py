@@ -165,7 +165,7 @@ class CheXficientZeroShotImageClassificationPipeline(_KnowsPoints, _ScalesFilms,
 
     With `threshold="validated"` the candidate labels are findings with an operating point (default: all of them), each
     asked for by the prompts that its point was chosen with. Each comes with `above_threshold` and `probability`, which
-    is calibrated or None; `score`, the softmax of two prompts, orders films and is no probability.
+    is calibrated or None; `score`, the sigmoid of a difference of logits, orders films and is none.
     """
 
     score_kind = DIFFERENCE

@@ -186,7 +186,7 @@ def test_points_come_back_from_json_as_they_were(tmp_path):
         again.point("rickets")
     with pytest.raises(ValueError, match=r"other weights \(SHA-256 abcd\.\.\., these are ef01"):
         again.check_model("M", "ef01")
-    for content in ("[]", "{", json.dumps({"format_version": 2}), json.dumps({"format_version": 1})):
+    for content in ("[]", "{", json.dumps({"format_version": 3}), json.dumps({"format_version": 1})):
         (tmp_path / "points.json").write_text(content)
         with pytest.raises(ValueError, match=r"points\.json cannot be read as operating points"):
             OperatingPoints.load(tmp_path / "points.json")

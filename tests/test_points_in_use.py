@@ -176,6 +176,8 @@ def test_points_by_contrast_score_alike_in_pipeline_and_evaluation(base, films, 
     )
     points = OperatingPoints.load(file)
     assert len(points.points["Cardiomegaly"].prompts) > 30
+    # Code of before would take the first comparison for the score.
+    assert points.format_version == 2
     found = {
         one["label"]: one["score"]
         for one in pipeline("zero-shot-image-classification", model=str(base))(films[0], threshold=str(file))

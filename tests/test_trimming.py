@@ -82,6 +82,11 @@ def test_another_film_with_the_same_words_is_no_mismatched_pair():
     agreement = better_than_mismatched(images, texts)
     assert agreement.min() > 0.9, "none is a mismatched pair"
     assert better_than_mismatched(images[:150], texts[:150]).tolist() == [0.0] * 150, "nothing to compare with"
+    # With dropout the same words have other embeddings each time.
+    texts[:150] = F.normalize(texts[:150] + 0.5 * unit(150, 4), dim=1)
+    keys = torch.arange(200).clamp(min=149)
+    assert wrong_share(better_than_mismatched(images, texts)) > 0.1
+    assert wrong_share(better_than_mismatched(images, texts, text_keys=keys)) < 0.05
 
 
 @pytest.mark.parametrize("wrong", [30, 200, 500])
@@ -147,19 +152,19 @@ def test_parts_of_a_large_batch_are_judged_apart_whatever_their_order(monkeypatc
     images, texts, is_wrong = pairs(400, 80)
     rows = torch.randperm(400, generator=torch.Generator().manual_seed(0)) + 1000
     monkeypatch.setattr(trimming, "JUDGED_TOGETHER", 150)
-    right = judge(images, texts, rows, 0.5)
+    right = judge(images, texts, rows, rows, 0.5)
     part = rows.argsort()[1::3]
     assert torch.equal(right[part], seem_right(better_than_mismatched(images[part], texts[part]), 0.5, MOST_WRONG)[0])
     assert (~right[is_wrong]).float().mean() > 0.6
     assert right[~is_wrong].float().mean() > 0.95
     other = torch.randperm(400, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(judge(images[other], texts[other], rows[other], 0.5), right[other])
+    assert torch.equal(judge(images[other], texts[other], rows[other], rows[other], 0.5), right[other])
 
 
 def test_pairs_that_are_not_finite_are_left_to_the_loss():
     images, texts, _ = pairs(40, 10)
     images[3] = torch.nan
-    assert judge(images, texts, torch.arange(40), 0.5).all()
+    assert judge(images, texts, torch.arange(40), torch.arange(40), 0.5).all()
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from eval.tasks.thresholds import choose_step, judge_threshold, parse_rule, thre
 from eval.tasks.zero_shot import pair_embeddings, pair_scores, prompt_embeddings
 from modeling_chexficient.operating_points_chexficient import (
     DIFFERENCE,
+    FORMAT_OF_ONE_PAIR,
+    FORMAT_VERSION,
     LOGIT,
     OperatingPoint,
     OperatingPoints,
@@ -241,6 +243,7 @@ def describe_points(
 ) -> OperatingPoints:
     """The points of `choose_points` with all that they were chosen by."""
     points, refused = choose_points(scores, rules, family)
+    means = any(len(point.prompts) > 1 and not point.from_others for point in points.values())
     return OperatingPoints(
         score=LOGIT if family is None else DIFFERENCE,
         rule=rules.rule,
@@ -257,6 +260,7 @@ def describe_points(
         notes=list(notes),
         preprocessing=preprocessing_of(model.image_processor),
         outputs=model.outputs or [],
+        format_version=FORMAT_VERSION if means else FORMAT_OF_ONE_PAIR,
     )
 
 

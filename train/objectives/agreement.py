@@ -29,16 +29,25 @@ def relative_agreement(image_embeds: Tensor, text_embeds: Tensor, scale: float) 
     return logits.diagonal() - (logits.logsumexp(dim=1) + logits.logsumexp(dim=0)) / 2
 
 
-def better_than_mismatched(image_embeds: Tensor, text_embeds: Tensor, scale: float = AGREEMENT_SCALE) -> Tensor:
+def better_than_mismatched(
+    image_embeds: Tensor, text_embeds: Tensor, scale: float = AGREEMENT_SCALE, text_keys: Tensor | None = None
+) -> Tensor:
     """[B] in [0, 1]: the share of the mismatched pairs of the batch (i's film with another report) that agree less.
 
     A wrong report is a mismatched pair, so of wrong reports a share t lies below t, whatever their number is. For that
     the agreement of a film with a report is taken beside the mismatched pairs of both alone: beside their own partners,
     which a wrong pair has not in the batch, all mismatched pairs would seem worse than wrong ones. A film with a report
     of the same words as its own is no mismatched pair. Zeros where there is none.
+
+    Args:
+        image_embeds, text_embeds: [B, D] of unit norm.
+        scale: the inverse temperature.
+        text_keys: [B] int64, equal for equal texts: under dropout their embeddings differ.
     """
     logits, same_text = scale * image_embeds @ text_embeds.T, text_embeds @ text_embeds.T >= _SAME_TEXT
     same_text.fill_diagonal_(True)
+    if text_keys is not None:
+        same_text |= text_keys[:, None] == text_keys
     if same_text.all():
         return torch.zeros_like(logits[0])
     others = logits.masked_fill(same_text, -torch.inf)

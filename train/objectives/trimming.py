@@ -35,7 +35,7 @@ JUDGED_TOGETHER = 1024
 TRIMMING_FILE = "trimming.safetensors"
 
 
-def judge(images: Tensor, texts: Tensor, rows: Tensor, wrong_above: float) -> Tensor:
+def judge(images: Tensor, texts: Tensor, rows: Tensor, text_keys: Tensor, wrong_above: float) -> Tensor:
     """Which pairs of a batch seem right, bool [B]; all of them where embeddings are not finite.
 
     Of a large batch equal parts of it are judged apart, the same ones in whatever order the pairs are given.
@@ -43,14 +43,15 @@ def judge(images: Tensor, texts: Tensor, rows: Tensor, wrong_above: float) -> Te
     Args:
         images, texts: [B, D] of unit norm.
         rows: [B] int64, of the pairs in the corpus.
+        text_keys: [B] int64, of `PairBatch`.
         wrong_above: see `seem_right`.
     """
     right, order = torch.ones_like(rows, dtype=torch.bool), rows.argsort(stable=True)
     parts = max(1, math.ceil(len(rows) / JUDGED_TOGETHER))
     for part in (order[first::parts] for first in range(parts)):
-        agreement = better_than_mismatched(images[part], texts[part])
         # What is not finite is told by the loss.
-        if agreement.isfinite().all():
+        if images[part].isfinite().all() and texts[part].isfinite().all():
+            agreement = better_than_mismatched(images[part], texts[part], text_keys=text_keys[part])
             right[part] = seem_right(agreement, wrong_above, MOST_WRONG)[0]
     return right
 
@@ -65,7 +66,7 @@ class TrimmedObjective(Objective):
 
     Attributes:
         active: whether pairs are left out now; else none is judged.
-        judged, left_out: [num_rows] int32, how often each pair was in a batch, and was left out of it.
+        judged, left_out: [num_rows] int32, in how many batches each pair was judged, and was left out.
     """
 
     def __init__(self, objective: Objective, wrong_above: float, num_rows: int):
@@ -90,7 +91,8 @@ class TrimmedObjective(Objective):
         images, texts, all_valid = gather_rows(image_embeds), gather_rows(text_embeds), gather_uneven(valid)
         rows = gather_uneven(batch.rows.to(image_embeds.device))[all_valid]
         right = torch.ones_like(all_valid)
-        right[all_valid] = judge(images[all_valid], texts[all_valid], rows, self.wrong_above)
+        keys = gather_uneven(batch.text_keys.to(image_embeds.device))[all_valid]
+        right[all_valid] = judge(images[all_valid], texts[all_valid], rows, keys, self.wrong_above)
         agree(right)
         # A mixture may repeat a pair within a batch.
         self.judged.index_add_(0, rows.cpu(), torch.ones(len(rows), dtype=torch.int32))
@@ -115,8 +117,8 @@ class TrimmedObjective(Objective):
         self._since_log = int(self.judged.sum()), int(self.left_out.sum())
 
     def table(self, record_ids: list[str]) -> pd.DataFrame:
-        """The pairs that were ever left out, those first that were in the largest share of their batches: of what
-        always is, the report is probably of another film.
+        """The pairs that were ever left out, those first that were in the largest share of the batches that judged
+        them: of what always is, the report is probably of another film.
 
         Args:
             record_ids: of all rows.
@@ -124,8 +126,8 @@ class TrimmedObjective(Objective):
         # Here, so that the arguments of a run do not wait for it.
         import pandas as pd
 
-        counts = {"batches": self.judged.numpy(), "left_out": self.left_out.numpy()}
+        counts = {"judged": self.judged.numpy(), "left_out": self.left_out.numpy()}
         table = pd.DataFrame({"record_id": record_ids, **counts})
         table = table[table.left_out > 0]
-        share = table.left_out / table.batches
+        share = table.left_out / table.judged
         return table.assign(share=share.round(3)).sort_values(["share", "left_out"], ascending=False, kind="stable")

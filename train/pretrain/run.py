@@ -176,8 +176,8 @@ def save_run(
     if trainer.trimming is not None:
         table = trainer.trimming.table(read_column(dataset, "record_id"))
         table.to_csv(output_dir / LEFT_OUT_FILE, index=False)
-        always = int((table.share == 1).sum())
-        print(f"left {len(table):,} pairs out of batches, {always:,} out of all that they were in: {LEFT_OUT_FILE}")
+        always = int((table.left_out == table.judged).sum())
+        print(f"left {len(table):,} pairs out of batches, {always:,} whenever they were judged: {LEFT_OUT_FILE}")
     write_log(trainer.state.log_history, output_dir)
     run.weights_sha256 = weights_sha256(output_dir / MODEL)
     run.write(output_dir)

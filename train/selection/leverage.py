@@ -176,6 +176,6 @@ LEVERAGE = SelectionRule(
         Role.OUTLIER: "dropped: broken, or no better than mismatched",
     },
     note="Clusters are those of each super-batch, by a k-means of its own, so their numbers mean nothing across them. "
-    "Where more than half of the reports of a super-batch (leverage_most_wrong) seem wrong, the model cannot tell them "
+    "Where more reports of a super-batch than leverage_most_wrong seem wrong, the model cannot tell them "
     "apart, and none is dropped as mismatched: it needs a longer warm-up (curation_warmup_share), or another start.",
 )
