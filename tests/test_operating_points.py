@@ -80,7 +80,7 @@ def test_a_threshold_does_not_flatter_itself():
 @pytest.mark.parametrize(("rule", "per_patient"), [("youden", 1), ("sensitivity=0.95", 2)])
 def test_intervals_hold_what_they_state(rule, per_patient):
     """Of fifty positive films, the fewest; what is meant to be 95 % (standard error 1.5 points of 200 draws)."""
-    words = {"rule": rule, "per_patient": per_patient, "check_at_least_ones": [50, 500], "draws": 200, "resamples": 100}
+    words = {"rule": rule, "per_patient": per_patient, "check_positives": [50, 500], "draws": 200, "resamples": 100}
     found = measure(CoverageArguments(**words), positives=50)
     assert (found.truth >= 0.91).all(), found.truth
     assert all((shares >= 0.91).all() for shares in found.level.values()), found.level

@@ -38,7 +38,7 @@ class CoverageArguments:
     rule: str = field(default="youden", metadata={"help": "youden, or sensitivity=0.95."})
     distance: float = field(default=1.5, metadata={"help": "Between the classes; 1.5 is an AUROC of 0.856."})
     positives: list[int] = field(default_factory=lambda: [50, 200], metadata={"help": "Positive films that choose."})
-    check_at_least_ones: list[int] = field(
+    check_positives: list[int] = field(
         default_factory=lambda: [50, 500], metadata={"help": "Positive films that points are checked on."}
     )
     per_patient: int = field(default=1, metadata={"help": "Films of a patient, all of one class."})
@@ -50,7 +50,7 @@ class CoverageArguments:
         for name, least in (("per_patient", 1), ("draws", 1), ("resamples", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, it must be at least {least}")
-        for count in (*self.positives, *self.check_at_least_ones):
+        for count in (*self.positives, *self.check_positives):
             if count < self.per_patient or count % self.per_patient:
                 raise ValueError(f"{count} positive films are no whole patients of {self.per_patient} films")
 
@@ -84,7 +84,7 @@ def draw_films(
 def measure(arguments: CoverageArguments, positives: int) -> Coverage:
     """Choose a point on `positives` positive films, and check it, as often as the arguments say."""
     truth, width = np.zeros(2), np.zeros(2)
-    inside, level = ({count: np.zeros(2) for count in arguments.check_at_least_ones} for _ in range(2))
+    inside, level = ({count: np.zeros(2) for count in arguments.check_positives} for _ in range(2))
     for draw in range(arguments.draws):
         generator = np.random.default_rng((arguments.seed, positives, draw))
         films = partial(draw_films, generator, distance=arguments.distance, per_patient=arguments.per_patient)
@@ -93,7 +93,7 @@ def measure(arguments: CoverageArguments, positives: int) -> Coverage:
         known = norm.sf(threshold - arguments.distance), norm.cdf(threshold)
         truth += [share.low <= value <= share.high for share, value in zip(stated, known, strict=True)]
         width += [share.high - share.low for share in stated]
-        for count in arguments.check_at_least_ones:
+        for count in arguments.check_positives:
             scores, targets, patients = films(count)
             rates = partial(threshold_rates, threshold, scores, targets)
             values = resample_by_patient(rates, patients, arguments.resamples, draw)
@@ -116,7 +116,7 @@ def measure(arguments: CoverageArguments, positives: int) -> Coverage:
 
 def page(arguments: CoverageArguments) -> str:
     """The table of all numbers of positive films, as Markdown; in each cell that of the sensitivity / specificity."""
-    checked = arguments.check_at_least_ones
+    checked = arguments.check_positives
     heads = ["positives that chose", "width of the interval", "all films inside"]
     heads += [f"{count} others inside" for count in checked] + [f"{count} others as stated" for count in checked]
     lines = [f"| {' | '.join(heads)} |", "|" + "---:|" * len(heads)]

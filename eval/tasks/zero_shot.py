@@ -140,8 +140,8 @@ def score_split(
         raise ValueError("the split is empty: there is nothing to evaluate on")
     names, targets = chosen_labels(dataset, labels)
     family = find_prompts(prompts)
-    prompts = prompt_embeddings(model, family, names)
-    scores = family.without_others(pair_scores(model, image_embeddings(model, dataset, settings), prompts), names)
+    embedded = prompt_embeddings(model, family, names)
+    scores = family.without_others(pair_scores(model, image_embeddings(model, dataset, settings), embedded), names)
     return ZeroShotScores(names, scores, targets, np.asarray(read_column(dataset, "patient_id")))
 
 
