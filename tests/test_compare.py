@@ -339,10 +339,10 @@ def test_without_rare_findings_there_is_no_figure_for_them(tmp_path):
             {
                 "selection": "leverage",
                 "keep_share_asked": 0.6,
-                "settings": {"curation_trains_on": "all", "trim_wrong_above": 0.5},
+                "settings": {"curation_trains_on": "all", "discount_wrong_reports": True},
             },
             (),
-            "leverage 60.0% (after a pass over all; trimmed above 0.5)",
+            "leverage 60.0% (after a pass over all; wrong reports discounted)",
         ),
     ],
 )

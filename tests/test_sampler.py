@@ -137,6 +137,8 @@ def test_plan_takes_what_curation_leaves_of_max_steps(tmp_path):
         # Kept pairs of the curation pass; all are scored.
         ("quantile", 200 + 0.3 * 1000),
         ("semdedup", 0.3 * 1000),
+        # Chosen before training, by what is known of the films: nothing is spent on that.
+        ("gated_random", 0),
     ],
 )
 def test_plan_spends_what_passes_over_all_pairs_would_cost(tmp_path, selection, spent):

@@ -309,6 +309,14 @@ def test_a_part_of_a_study_has_all_arms_of_its_seeds_and_is_compared(place, caps
         main([study, "--only", "size=smal"])
 
 
+def test_an_arm_of_one_grid_can_be_named(place, capsys):
+    grid = {"command": "stub_trainer", "arms": {"slow": {"rate": 0.5}, "fast": {"rate": 2.0}}, "seeds": [0, 1]}
+    study = write_study(place, grids={"low": grid, "high": grid})
+    main([study, "--dry_run", "--only", "high,fast"])
+    folders = [line.split("--output_dir ")[1].split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert folders == ["out/high/fast-0", "out/high/fast-1"]
+
+
 def test_steps_are_made_once_and_refused_if_changed(place, capsys):
     step = {
         "command": "stub_trainer",
@@ -439,7 +447,7 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
             parse_recipe(parsers[module], words)
     folders = {str(cell.folder) for cell in cells}
     expected = {
-        "selection": (400, {"runs/selection/low/full-0.5-0", "runs/selection/high/leverage_most-4-4"}),
+        "selection": (480, {"runs/selection/low/full-0.5-0", "runs/selection/high/leverage_most-4-4"}),
         "selection_demo": (15, {"runs/selection_demo/two_passes/full-0"}),
         "selection_noise": (216, {"runs/selection_noise/wrong_3/full-1-0", "runs/selection_noise/wrong_50/random-8-2"}),
         "selection_small": (64, {"runs/study/low/full-1-0", "runs/study/high/leverage_all-2-1"}),

@@ -42,7 +42,9 @@ class StudyArguments:
 
     only: str | None = field(
         default=None,
-        metadata={"help": "Only these arms, grids or values of axes: full,random,compute_passes=1,seed=0,seed=1."},
+        metadata={
+            "help": "Only these grids, arms and values of axes: high,full,random,compute_passes=1,seed=0,seed=1."
+        },
     )
     jobs: int = field(default=1, metadata={"help": "Cells that run at a time, which share the cores."})
     dry_run: bool = field(default=False, metadata={"help": "Print the commands that are left, and run nothing."})
@@ -63,28 +65,29 @@ class StudyArguments:
 def choose_cells(study: Study, only: str | None) -> list[Cell]:
     """The cells of the arms, grids and values of axes named, all where none is; those of the first seed come first.
 
-    Names of arms and grids are one choice, each axis is another: `full,random,seed=0,seed=1` are two arms of two seeds.
+    Names of grids are one choice, those of arms another, and so is each axis: `high,full,random,seed=0,seed=1` are two
+    arms of two seeds of one grid. Where a grid and an arm have one name, it is the grid's.
 
     Raises:
         ValueError: there is no such arm, grid, axis or value; the closest is named.
     """
     cells = study.cells()
     names = [name.strip() for name in only.split(",")] if only is not None else []
+    known = {name: choice for cell in cells for name, choice in _names(cell)}
     wanted: dict[str, set[str]] = {}
     for name in names:
-        known = [known for cell in cells for known in _names(cell)]
-        check_known(name, dict.fromkeys(known), "--only")
-        wanted.setdefault(name.partition("=")[0] if "=" in name else "", set()).add(name)
-    chosen = [cell for cell in cells if all(choice & set(_names(cell)) for choice in wanted.values())]
+        check_known(name, known, "--only")
+        wanted.setdefault(known[name], set()).add(name)
+    chosen = [cell for cell in cells if all(choice & {name for name, _ in _names(cell)} for choice in wanted.values())]
     # A study that is run in parts has all its arms after each part.
     order = list(dict.fromkeys(cell.place.get("seed") for cell in chosen))
     return sorted(chosen, key=lambda cell: order.index(cell.place.get("seed")))
 
 
-def _names(cell: Cell) -> list[str]:
-    """What `--only` may call a cell by."""
-    arm = [cell.arm] if cell.arm is not None else []
-    return [cell.grid, *arm, *(f"{axis}={value}" for axis, value in cell.place.items() if axis != "arm")]
+def _names(cell: Cell) -> list[tuple[str, str]]:
+    """What `--only` may call a cell by, each with what it is a value of: an axis (arms are one), or the grids."""
+    values = [(cell.arm if axis == "arm" else f"{axis}={value}", axis) for axis, value in cell.place.items()]
+    return [*values, (cell.grid, "grid")]
 
 
 def cells_left(cells: Sequence[Cell]) -> dict[Path, list[list[str]]]:

@@ -22,7 +22,7 @@ _VARIANTS = {
     "patch_drop_share": "first trained without {} of the patches",
     "patch_drop_steps_share": "so in {} of the steps",
     "curation_trains_on": "after a pass over {}",
-    "trim_wrong_above": "trimmed above {}",
+    "discount_wrong_reports": "wrong reports discounted",
     "objective": "{}",
 }
 #: How the name of an arm says other settings that arms are told apart by; those not listed come by their name.

@@ -13,6 +13,8 @@ from torch import Tensor
 AGREEMENT_SCALE = 100.0
 #: To a model that has learnt nothing all reports seem wrong: of a batch of a hundred, a share of 0.8 to 1.
 MOST_WRONG = 0.75
+#: Of two levels of agreement, so that pairs of one level have a density.
+_SMALLEST_GAP = 1e-9
 #: Texts of at least this cosine are the same to the text tower.
 _SAME_TEXT = 1 - 1e-4
 
@@ -68,25 +70,42 @@ def wrong_share(agreement: Tensor) -> float:
     return min(1.0, 2 * float((agreement < 0.5).double().mean()))
 
 
-def seem_right(agreement: Tensor, wrong_above: float, most_wrong: float) -> tuple[Tensor, bool]:
-    """Which pairs seem to belong together, bool [B], and whether the model can tell at all.
+def wrong_probability(agreement: Tensor, most_wrong: float) -> tuple[Tensor, bool]:
+    """The probability of every pair to be of different films, [B] fp32, and whether the model can tell at all.
 
-    Of all pairs a share F(t) lies below the agreement t, of the wrong ones a share t. With w the share of wrong ones
-    (`wrong_share`), the gate is where w t - p F(t) is highest, p being `wrong_above`: what lies below it just there is
-    wrong with the probability p (a local false discovery rate; Efron et al., JASA 96(456), 2001). So more is left out
-    the more reports are wrong, and nothing where none is. To a model that cannot tell reports apart all pairs are
-    mismatched: where it would find more wrong reports than the share `most_wrong`, nothing is known of them and none is
-    left out.
+    Of the wrong pairs, a share w of all (`wrong_share`), the agreement is uniform on [0, 1]; of right ones the density
+    rises. With f the density of all, it is w / f, a local false discovery rate (Efron et al., JASA 96(456), 2001); f is
+    the rising density of highest likelihood (Grenander, Skandinavisk Aktuarietidskrift 39, 1956), by isotonic
+    regression. So nothing has to be given, and where nothing is wrong all are about 0. To a model that cannot tell
+    reports apart all pairs are mismatched: where it would find more wrong reports than the share `most_wrong`, nothing
+    is known of them, and all are 0.
 
     Args:
         agreement: [B], of `better_than_mismatched`.
-        wrong_above: p, in (0, 1]: the higher, the fewer are left out.
         most_wrong: in [0, 1).
     """
+    # Here, since the help of training lists all rules.
+    from scipy.optimize import isotonic_regression
+
     wrong = wrong_share(agreement)
     if wrong > most_wrong:
-        return torch.ones_like(agreement, dtype=torch.bool), False
-    levels = agreement.double().sort().values
-    gain = wrong * levels - wrong_above * torch.arange(len(levels), device=levels.device) / len(levels)
-    # The first value is 0 or above, as nothing is left out there.
-    return agreement >= levels[gain.argmax()].to(agreement.dtype), True
+        return torch.zeros(len(agreement), device=agreement.device), False
+    levels, order = agreement.double().sort(stable=True)
+    # Pairs of one level share the way to the next one; that of the highest is to 1.
+    gaps = torch.diff(levels, append=levels.new_ones(1)).clamp(min=_SMALLEST_GAP).cpu().numpy()
+    density = isotonic_regression(1 / (len(gaps) * gaps), weights=gaps).x
+    probability = torch.empty(len(agreement), device=agreement.device)
+    probability[order] = torch.from_numpy((wrong / density).clip(max=1)).float().to(agreement.device)
+    return probability, True
+
+
+def seem_right(agreement: Tensor, wrong_above: float, most_wrong: float) -> tuple[Tensor, bool]:
+    """Which pairs seem to belong together, bool [B], and whether the model can tell at all (`wrong_probability`).
+
+    Args:
+        agreement: [B], of `better_than_mismatched`.
+        wrong_above: those of a higher probability to be wrong do not, in (0, 1]: the higher, the fewer.
+        most_wrong: in [0, 1).
+    """
+    probability, knows = wrong_probability(agreement, most_wrong)
+    return probability <= wrong_above, knows

@@ -40,6 +40,7 @@ class PairBatch:
         pixel_values: [B, 1 or 3, size, size] uint8, grey films with one channel.
         seen_patches: [B, n] int64, the patches of each image that the image tower sees; None: all.
         input_ids, attention_mask, token_type_ids: [B, width] int64 of the tokenizer; the last one where it has any.
+        weights: [B] fp32, 0 or above, how much the loss of each pair counts; on the CPU. None: all alike.
         extra: further tensors [B, ...] of each pair by name, as an objective asks for them (see
             `Objective.collate`). They are never padded or cut: their other dimensions are equal on all processes.
     """
@@ -53,6 +54,7 @@ class PairBatch:
     attention_mask: Tensor = field(metadata=_TEXT)
     token_type_ids: Tensor | None = field(default=None, metadata=_TEXT)
     seen_patches: Tensor | None = field(default=None, metadata=_PATCHES)
+    weights: Tensor | None = field(default=None, metadata=_KNOWN)
     extra: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -15,7 +15,11 @@ MASKED = -1e4
 
 
 def contrastive_loss(
-    image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, valid: Tensor | None = None
+    image_embeds: Tensor,
+    text_embeds: Tensor,
+    logit_scale: Tensor,
+    valid: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Symmetric InfoNCE loss over the pairs of all processes.
 
@@ -26,6 +30,7 @@ def contrastive_loss(
         image_embeds, text_embeds: [n, D] of unit norm; n is equal on all processes.
         logit_scale: scalar, the logarithm of the inverse temperature.
         valid: [n] bool; padding rows are False, and are neither positives nor negatives.
+        weights: [n], how much each pair counts as a positive; as negatives all count alike.
     """
     count = len(image_embeds)
     if valid is None:
@@ -42,11 +47,26 @@ def contrastive_loss(
         F.cross_entropy(logits.masked_fill(~all_valid, MASKED), positives, reduction="none")
         for logits in (logits_per_image, logits_per_text)
     )
-    return (losses * valid).sum() / 2 * world_size() / all_valid.sum()
+    weights, total = weigh(valid, all_valid, weights)
+    return (losses * weights).sum() / 2 * world_size() / total
+
+
+def weigh(valid: Tensor, all_valid: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The weights [n] of this process's pairs, 0 where they are not valid, and their sum over all processes.
+
+    Args:
+        valid, all_valid: bool, [n] of this process and [N] of all.
+        weights: [n]; None: all alike.
+    """
+    if weights is None:
+        return valid.float(), all_valid.sum()
+    weights = weights.to(valid.device) * valid
+    # Of pairs that all count for nothing the loss is 0.
+    return weights, gather_rows(weights).detach().sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 class ContrastiveObjective(Objective):
     """`contrastive_loss` at the temperature of the model (source: arXiv 2602.22843)."""
 
     def forward(self, model, image_embeds: Tensor, text_embeds: Tensor, batch: PairBatch) -> Tensor:
-        return contrastive_loss(image_embeds, text_embeds, model.logit_scale, batch.valid)
+        return contrastive_loss(image_embeds, text_embeds, model.logit_scale, batch.valid, batch.weights)

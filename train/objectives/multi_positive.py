@@ -11,13 +11,18 @@ import torch
 from torch import Tensor
 
 from train.objectives.batch import PairBatch
-from train.objectives.contrastive import MASKED
+from train.objectives.contrastive import MASKED, weigh
 from train.objectives.objective import Objective
 from train.runs.distributed import gather_rows, gather_uneven, world_size
 
 
 def multi_positive_loss(
-    image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, identities: Tensor, valid: Tensor | None = None
+    image_embeds: Tensor,
+    text_embeds: Tensor,
+    logit_scale: Tensor,
+    identities: Tensor,
+    valid: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Bidirectional cross entropy against targets spread evenly over all positives of a row.
 
@@ -30,20 +35,24 @@ def multi_positive_loss(
         logit_scale: scalar, the logarithm of the inverse temperature.
         identities: [n] int64.
         valid: [n] bool; padding rows are False, and are neither positives nor negatives.
+        weights: [n], how much each pair counts, as a positive of others, too; as negatives all count alike.
     """
     if valid is None:
         valid = torch.ones(len(image_embeds), dtype=torch.bool)
     valid, identities = valid.to(image_embeds.device), identities.to(image_embeds.device)
     image_embeds, text_embeds = image_embeds.float(), text_embeds.float()
     all_valid = gather_rows(valid.float()).detach() > 0
-    positive = (identities[:, None] == gather_uneven(identities)) & all_valid
-    targets = positive / positive.sum(dim=1, keepdim=True).clamp(min=1)
+    positive = ((identities[:, None] == gather_uneven(identities)) & all_valid).float()
+    if weights is not None:
+        positive = positive * gather_rows(weights.to(positive.device)).detach()
+    targets = positive / positive.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     scale = logit_scale.float().exp()
     losses = torch.zeros(len(image_embeds), device=image_embeds.device)
     for own, others in ((image_embeds, text_embeds), (text_embeds, image_embeds)):
         logits = (scale * own @ gather_rows(others).T).masked_fill(~all_valid, MASKED)
         losses = losses - (targets * logits.log_softmax(dim=1)).sum(dim=1)
-    return (losses * valid).sum() / 2 * world_size() / all_valid.sum().clamp(min=1)
+    weights, total = weigh(valid, all_valid, weights)
+    return (losses * weights).sum() / 2 * world_size() / total.clamp(min=torch.finfo(torch.float32).tiny)
 
 
 class MultiPositiveObjective(Objective):
@@ -52,4 +61,6 @@ class MultiPositiveObjective(Objective):
     takes_label_records = True
 
     def forward(self, model, image_embeds: Tensor, text_embeds: Tensor, batch: PairBatch) -> Tensor:
-        return multi_positive_loss(image_embeds, text_embeds, model.logit_scale, batch.text_keys, batch.valid)
+        return multi_positive_loss(
+            image_embeds, text_embeds, model.logit_scale, batch.text_keys, batch.valid, batch.weights
+        )

@@ -19,7 +19,12 @@ from train.runs.distributed import rank
 
 
 def unicl_loss(
-    image_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, classes: Tensor, valid: Tensor | None = None
+    image_embeds: Tensor,
+    text_embeds: Tensor,
+    logit_scale: Tensor,
+    classes: Tensor,
+    valid: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The loss over the pairs of all processes; the mean over processes is that of the whole batch.
 
@@ -28,11 +33,13 @@ def unicl_loss(
         logit_scale: scalar, the logarithm of the inverse temperature.
         classes: [n] int64: 0 a report of its own, k > 0 a class, below 0 left out.
         valid: [n] bool; padding rows are False, and are neither positives nor negatives.
+        weights: [n], see `multi_positive_loss`.
     """
     count = len(classes)
     own = -1 - rank() * count - torch.arange(count, device=classes.device)
     counts = classes >= 0 if valid is None else (classes >= 0) & valid.to(classes.device)
-    return multi_positive_loss(image_embeds, text_embeds, logit_scale, torch.where(classes > 0, classes, own), counts)
+    identities = torch.where(classes > 0, classes, own)
+    return multi_positive_loss(image_embeds, text_embeds, logit_scale, identities, counts, weights)
 
 
 class UniCLObjective(Objective):
@@ -46,4 +53,4 @@ class UniCLObjective(Objective):
 
     def forward(self, model, image_embeds: Tensor, text_embeds: Tensor, batch: PairBatch) -> Tensor:
         classes = batch.extra["text_class"]
-        return unicl_loss(image_embeds, text_embeds, model.logit_scale, classes, batch.valid)
+        return unicl_loss(image_embeds, text_embeds, model.logit_scale, classes, batch.valid, batch.weights)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from train.objectives import OBJECTIVES
-from train.objectives.trimming import LEFT_OUT_FILE
+from train.objectives.discounting import SUSPECTED_FILE
 from train.pretrain.views import ViewArguments
 from train.runs.field_metadata import UNSET
 from train.runs.recipes import as_mapping
@@ -64,19 +64,19 @@ class PretrainingArguments(ViewArguments, SelectionArguments):
         default="contrastive",
         metadata={"help": "What is learnt from a batch (train.objectives).", "choices": OBJECTIVES.keys()},
     )
-    trim_wrong_above: float | None = field(
-        default=None,
+    discount_wrong_reports: bool = field(
+        default=False,
         metadata={
-            "help": "Leave pairs out of every batch whose film and report seem not to belong together with more than "
-            "this probability, such as 0.5, told by the embeddings of the step and so at no cost "
-            f"(train.objectives.trimming). Which ones, stands in {LEFT_OUT_FILE}. Default: none is."
+            "help": "Let every pair count by the probability that film and report belong together, told by the "
+            "embeddings of the step and so at no cost (train.objectives.discounting). The pairs that are rather wrong "
+            f"than right stand in {SUSPECTED_FILE}."
         },
     )
-    trim_from: float = field(
+    discount_from: float = field(
         default=0.3,
         metadata={
-            "help": "With trim_wrong_above: the share of the run after which pairs are left out; 0 for a model that "
-            "knows such films. To one that has learnt little much that is right looks wrong."
+            "help": "With discount_wrong_reports: the share of the run after which pairs are discounted; 0 for a model "
+            "that knows such films. To one that has learnt little much that is right looks wrong."
         },
     )
     label_record_share: float = field(
@@ -186,13 +186,12 @@ class PretrainingArguments(ViewArguments, SelectionArguments):
                 "run to the first block: leave one of them out"
             )
 
-        if self.trim_wrong_above is not None and not 0 < self.trim_wrong_above <= 1:
-            raise ValueError(f"trim_wrong_above is {self.trim_wrong_above}, it must lie in (0, 1], such as 0.5")
-
-        if not 0 <= self.trim_from < 1:
-            raise ValueError(f"trim_from is {self.trim_from}, it must lie in [0, 1), a share of the run")
-        if self.trim_wrong_above is None and self.trim_from != PretrainingArguments.trim_from:
-            raise ValueError(f"trim_from {self.trim_from} does nothing without trim_wrong_above: give it, such as 0.5")
+        if not 0 <= self.discount_from < 1:
+            raise ValueError(f"discount_from is {self.discount_from}, it must lie in [0, 1), a share of the run")
+        if not self.discount_wrong_reports and self.discount_from != PretrainingArguments.discount_from:
+            raise ValueError(
+                f"discount_from {self.discount_from} does nothing without discount_wrong_reports: give that, too"
+            )
 
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}, it must lie between 0 and 1, such as 0.999")

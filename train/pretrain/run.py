@@ -19,7 +19,7 @@ from modeling_chexficient import CheXficientImageProcessor, CheXficientProcessor
 from modeling_chexficient.base_identity_chexficient import weights_sha256
 from train.objectives import OBJECTIVES
 from train.objectives.collator import PairCollator
-from train.objectives.trimming import LEFT_OUT_FILE
+from train.objectives.discounting import SUSPECTED_FILE
 from train.pretrain.arguments import ModelArguments
 from train.pretrain.label_records import LabelledPairs, read_label_records
 from train.pretrain.model import build_model, build_tokenizer, freeze_blocks
@@ -37,7 +37,7 @@ from train.selection.subset import SUBSET_FILE, check_target, save_curated_datas
 
 ARGUMENTS = (ModelArguments, DataArguments, CuratedTrainingArguments)
 #: What a run writes, beside its model and its record.
-_WRITTEN = (LOG_FILE, SUBSET_FILE, STATE_FILE, LEFT_OUT_FILE, "curation_report.html", "curation_report.json")
+_WRITTEN = (LOG_FILE, SUBSET_FILE, STATE_FILE, SUSPECTED_FILE, "curation_report.html", "curation_report.json")
 
 
 def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data: DataArguments) -> PretrainRun:
@@ -173,11 +173,10 @@ def save_run(
     if trainer.schedule.selects:
         save_curated_subset(dataset, trainer.curation.kept_rows, output_dir / SUBSET_FILE)
         trainer.curation.save(output_dir)
-    if trainer.trimming is not None:
-        table = trainer.trimming.table(read_column(dataset, "record_id"))
-        table.to_csv(output_dir / LEFT_OUT_FILE, index=False)
-        always = int((table.left_out == table.judged).sum())
-        print(f"left {len(table):,} pairs out of batches, {always:,} whenever they were judged: {LEFT_OUT_FILE}")
+    if trainer.discounting is not None:
+        table = trainer.discounting.table(read_column(dataset, "record_id"))
+        table.to_csv(output_dir / SUSPECTED_FILE, index=False)
+        print(f"{len(table):,} pairs seem rather to have the report of another film than their own: {SUSPECTED_FILE}")
     write_log(trainer.state.log_history, output_dir)
     run.weights_sha256 = weights_sha256(output_dir / MODEL)
     run.write(output_dir)

@@ -24,10 +24,10 @@ from eval.tasks.zero_shot import judge, score_split
 from train.objectives import OBJECTIVES
 from train.objectives.batch import PairBatch
 from train.objectives.collator import PairCollator
+from train.objectives.discounting import DiscountedObjective
 from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.objectives.modes import evaluation_mode, has_dropout, without_dropout
-from train.objectives.trimming import TrimmedObjective
 from train.pretrain.label_records import LabelledPairs
 from train.pretrain.schedule import plan, relative_costs
 from train.pretrain.training_arguments import CuratedTrainingArguments
@@ -79,7 +79,7 @@ class CuratedTrainer(RunTrainer):
         encoder: embeds, and counts FLOP.
         average: of the weights over the steps (`ema_decay`); None: not kept.
         objective: the loss, with parameters of its own that are trained and kept in checkpoints.
-        trimming: the objective, where pairs are left out of it that seem wrong; None: none are.
+        discounting: the objective, where pairs count less in it that seem wrong; None: all count alike.
         batches_done: of all phases; `gradient_accumulation_steps` of them are a step.
         skipped_batches: left out because their loss was not finite (`on_nonfinite` "skip").
     """
@@ -133,11 +133,9 @@ class CuratedTrainer(RunTrainer):
         )
         self.flops = self.encoder.spent
         self.objective = OBJECTIVES[args.objective](model.config).to(args.device)
-        self.trimming = None
-        if args.trim_wrong_above is not None:
-            self.objective = self.trimming = TrimmedObjective(
-                self.objective, args.trim_wrong_above, self.schedule.num_rows
-            )
+        self.discounting = None
+        if args.discount_wrong_reports:
+            self.objective = self.discounting = DiscountedObjective(self.objective, self.schedule.num_rows)
         self._kept_whole = prepare_sharding(args, self.accelerator, model)
         self._shards = sharding_is_asked_for(args)
         if self._shards:
@@ -257,8 +255,8 @@ class CuratedTrainer(RunTrainer):
             except NonFiniteError as error:
                 return self._skip(str(error))
         batch = self._with_seen_patches(batch, number)
-        if self.trimming is not None:
-            self.trimming.active = number >= self.args.trim_from * self.schedule.total_steps
+        if self.discounting is not None:
+            self.discounting.active = number >= self.args.discount_from * self.schedule.total_steps
         try:
             with without_dropout(self.model, active=curating):
                 loss = self._backward(model, batch, cached, number, embedded)
@@ -366,8 +364,8 @@ class CuratedTrainer(RunTrainer):
             logs["data_wait_share"], self._seconds_waited = self._seconds_waited / (now - started), 0.0
             logs["petaflops"] = spent.flops.total / 1e15
             self._since_log = (now, total)
-            if self.trimming is not None:
-                logs["left_out_share"] = self.trimming.share_since_log()
+            if self.discounting is not None:
+                logs["wrong_share"] = self.discounting.share_since_log()
             if self.schedule.selects:
                 logs["kept_share"] = self.curation.kept_share
             if self.curation.prototypes is not None:
@@ -383,14 +381,14 @@ class CuratedTrainer(RunTrainer):
             super().save_whole(folder, weights)
 
     def save_state(self, folder: Path) -> dict:
-        """What was scored, kept and left out, the average, and the objective's own parameters, where it has any."""
+        """What was scored, kept and judged, the average, and the objective's own parameters, where it has any."""
         self.curation.save(folder)
         if self.average is not None:
             self.average.save(folder)
         if self.objective.state_dict():
             save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
-        if self.trimming is not None:
-            self.trimming.save(folder)
+        if self.discounting is not None:
+            self.discounting.save(folder)
         return {"skipped_batches": self.skipped_batches, "pairs_scored": self.curator.pairs_scored}
 
     def load_state(self, folder: Path, state: dict) -> None:
@@ -399,8 +397,8 @@ class CuratedTrainer(RunTrainer):
             self.average.load(folder)
         if self.objective.state_dict():
             self.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE))
-        if self.trimming is not None:
-            self.trimming.load(folder)
+        if self.discounting is not None:
+            self.discounting.load(folder)
         self.skipped_batches, self.curator.pairs_scored = state["skipped_batches"], state["pairs_scored"]
         self.batches_done = self.state.global_step * self.schedule.accumulate
         self._since_log = (time.perf_counter(), self.spent().samples + self.curator.pairs_scored)

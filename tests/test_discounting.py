@@ -1,4 +1,4 @@
-"""Pairs that seem wrong: told on made-up embeddings whose truth is known, and left out of whole runs alike."""
+"""Pairs that seem wrong: told on made-up embeddings whose truth is known, and discounted in whole runs alike."""
 
 import json
 import shutil
@@ -12,21 +12,22 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from tests.training import RECIPE, assert_same_weights, make_batch, make_trainer, run_recipe
-from train.objectives import trimming
+from train.objectives import discounting
 from train.objectives.agreement import (
     MOST_WRONG,
     better_than_mismatched,
     seem_right,
+    wrong_probability,
     wrong_share,
 )
 from train.objectives.contrastive import contrastive_loss
+from train.objectives.discounting import DISCOUNTING_FILE, SUSPECTED_FILE, judge
 from train.objectives.multi_positive import multi_positive_loss
-from train.objectives.trimming import LEFT_OUT_FILE, TRIMMING_FILE, judge
 from train.pretrain.__main__ import main
 
 BATCH = yaml.safe_load(Path(RECIPE).read_text())["per_device_train_batch_size"]
 #: A checkpoint on the way and one at the end.
-RUN = ["--selection", "none", "--trim_wrong_above", "0.5", "--trim_from", "0", "--max_steps", "8"]
+RUN = ["--selection", "none", "--discount_wrong_reports", "true", "--discount_from", "0", "--max_steps", "8"]
 RUN += ["--save_strategy", "steps", "--save_steps", "4", "--logging_steps", "4"]
 
 
@@ -90,33 +91,47 @@ def test_another_film_with_the_same_words_is_no_mismatched_pair():
 
 
 @pytest.mark.parametrize("wrong", [30, 200, 500])
-def test_what_is_left_out_is_rather_wrong_than_right(wrong):
-    """About as well as somebody would do who knew the truth: the fewest pairs judged wrongly."""
+def test_the_probability_is_as_often_right_as_it_says(wrong):
     images, texts, is_wrong = pairs(1000, wrong, noise=1.8)
     agreement = better_than_mismatched(images, texts)
     assert wrong_share(agreement) == pytest.approx(wrong / 1000, abs=0.06)
-    mistakes = {}
-    for wrong_above in (0.3, 0.5, 0.8):
-        right, knows = seem_right(agreement, wrong_above, MOST_WRONG)
-        assert knows
-        mistakes[wrong_above] = int((~right & ~is_wrong).sum()), int((right & is_wrong).sum())
+    probability, knows = wrong_probability(agreement, MOST_WRONG)
+    assert knows
+    assert 0 <= probability.min() <= probability.max() <= 1
+    # The better a pair agrees, the less likely it is wrong.
+    assert (probability[agreement.argsort()].diff() <= 0).all()
+    for low, high in ((0.0, 0.2), (0.2, 0.7), (0.7, 1.0)):
+        those = (probability >= low) & (probability <= high)
+        # Of few pairs the share says little.
+        assert those.sum() < 50 or float(is_wrong[those].float().mean()) == pytest.approx(
+            float(probability[those].mean()), abs=0.15
+        )
+    # About as well as somebody would do who knew the truth: the fewest pairs judged wrongly.
     best = min(int(((agreement < level) != is_wrong).sum()) for level in agreement)
-    assert sum(mistakes[0.5]) <= best + 15
-    # The surer it must be, the fewer right ones are lost and the more wrong ones stay.
-    lost, stay = zip(*mistakes.values(), strict=True)
-    assert list(lost) == sorted(lost, reverse=True)
-    assert list(stay) == sorted(stay)
+    right, _ = seem_right(agreement, 0.5, MOST_WRONG)
+    assert int((right == is_wrong).sum()) <= best + 15
+    # The surer it must be, the fewer right ones are lost.
+    lost = [int((~seem_right(agreement, above, MOST_WRONG)[0] & ~is_wrong).sum()) for above in (0.3, 0.5, 0.8)]
+    assert lost == sorted(lost, reverse=True)
     assert lost[0] > lost[2]
 
 
-def test_nothing_is_left_out_where_nothing_is_wrong():
+def test_pairs_of_one_agreement_are_judged_alike():
+    agreement = torch.tensor([0.1, 0.1, 0.4, 0.4, 0.7, 1.0, 1.0, 1.0, 1.0, 1.0])
+    probability, _ = wrong_probability(agreement, 0.9)
+    # Four pairs below a half: 0.8 are wrong. The density of the first two is 2/10 over 0.3, of the next 2/10 over 0.3,
+    # then 1/10 over 0.3, which is pooled with them: 5/10 over 0.9.
+    assert probability.tolist() == pytest.approx([1.0] * 5 + [0.0] * 5, abs=1e-6)
+
+
+def test_nothing_is_discounted_where_nothing_is_wrong():
     images, texts, _ = pairs(1000, 0)
-    right, knows = seem_right(better_than_mismatched(images, texts), 0.5, MOST_WRONG)
+    probability, knows = wrong_probability(better_than_mismatched(images, texts), MOST_WRONG)
     assert knows
-    assert right.all()
+    assert probability.max() < 0.05
 
 
-def test_a_model_that_cannot_tell_reports_apart_leaves_none_out():
+def test_a_model_that_cannot_tell_reports_apart_discounts_none():
     agreement = better_than_mismatched(unit(100, 0), unit(100, 1))
     assert wrong_share(agreement) > MOST_WRONG
     right, knows = seem_right(agreement, 0.5, MOST_WRONG)
@@ -125,113 +140,124 @@ def test_a_model_that_cannot_tell_reports_apart_leaves_none_out():
     assert seem_right(better_than_mismatched(unit(1, 0), unit(1, 1)), 0.5, MOST_WRONG)[0].tolist() == [True]
 
 
-def test_the_loss_is_that_of_the_pairs_that_seem_right(tiny_corpus, tmp_path):
-    for name, loss in (("contrastive", None), ("multi_positive", multi_positive_loss)):
+def test_a_pair_counts_by_its_probability_and_is_a_negative_of_all(tiny_corpus, tmp_path):
+    for name in ("contrastive", "multi_positive"):
         trainer = make_trainer(tiny_corpus, tmp_path / name, *RUN, "--objective", name)
         batch = make_batch(trainer, range(40))
         images, texts, is_wrong = pairs(40, 10, noise=0.3)
-        right, _ = seem_right(better_than_mismatched(images, texts), 0.5, MOST_WRONG)
-        assert (~right[is_wrong]).sum() >= 5
-        scale = trainer.model.logit_scale
+        wrong, _ = wrong_probability(better_than_mismatched(images, texts, text_keys=batch.text_keys), MOST_WRONG)
+        assert wrong[is_wrong].mean() > 0.5 > wrong[~is_wrong].mean()
         found = trainer.objective(trainer.model, images, texts, batch)
-        if loss is None:
-            expected = contrastive_loss(images[right], texts[right], scale)
-        else:
-            expected = loss(images[right], texts[right], scale, batch.text_keys[right])
-        torch.testing.assert_close(found, expected)
-        assert torch.equal(trainer.trimming.left_out[:40].bool(), ~right)
-        assert trainer.trimming.judged.sum() == 40
-        assert trainer.trimming.share_since_log() == pytest.approx(float((~right).float().mean()))
-        assert trainer.trimming.share_since_log() == 0
-        table = trainer.trimming.table(trainer.train_dataset.record_ids(range(len(trainer.train_dataset))))
-        assert len(table) == (~right).sum()
-        assert (table.share == 1).all()
+        logits = trainer.model.logit_scale.exp() * images @ texts.T
+        assert len(batch.text_keys.unique()) == 40, "so both objectives are one"
+        each = -(logits.log_softmax(dim=1).diagonal() + logits.log_softmax(dim=0).diagonal()) / 2
+        torch.testing.assert_close(found, (each * (1 - wrong)).sum() / (1 - wrong).sum())
+        discounting = trainer.discounting
+        torch.testing.assert_close(discounting.wrong[:40], wrong)
+        assert discounting.judged.sum() == 40
+        assert discounting.share_since_log() == pytest.approx(float(wrong.mean()))
+        assert discounting.share_since_log() == 0
+        table = discounting.table(trainer.train_dataset.record_ids(range(len(trainer.train_dataset))))
+        assert len(table) == (wrong.numpy().round(3) > 0.5).sum()
+        assert table.wrong_probability.is_monotonic_decreasing
+
+
+def test_equal_texts_are_positives_by_the_weight_of_their_pairs():
+    images, texts = unit(4, 0), unit(4, 1)
+    texts[1] = texts[0]
+    identities, weights = torch.tensor([5, 5, 6, 7]), torch.tensor([1.0, 0.25, 1.0, 0.0])
+    scale = torch.tensor(2.0)
+    found = multi_positive_loss(images, texts, scale, identities, weights=weights)
+    logits = scale.exp() * images @ texts.T
+    targets = torch.tensor([[0.8, 0.2, 0, 0], [0.8, 0.2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
+    each = -(targets * (logits.log_softmax(dim=1) + logits.T.log_softmax(dim=1))).sum(dim=1) / 2
+    torch.testing.assert_close(found, (each * weights).sum() / weights.sum())
+    # Equal weights are none.
+    for loss in (contrastive_loss, lambda *given, **words: multi_positive_loss(*given, identities, **words)):
+        torch.testing.assert_close(
+            loss(images, texts, scale, weights=torch.full((4,), 0.3)), loss(images, texts, scale)
+        )
+        assert loss(images, texts, scale, weights=torch.zeros(4)) == 0
 
 
 def test_parts_of_a_large_batch_are_judged_apart_whatever_their_order(monkeypatch):
     images, texts, is_wrong = pairs(400, 80)
     rows = torch.randperm(400, generator=torch.Generator().manual_seed(0)) + 1000
-    monkeypatch.setattr(trimming, "JUDGED_TOGETHER", 150)
-    right = judge(images, texts, rows, rows, 0.5)
+    monkeypatch.setattr(discounting, "JUDGED_TOGETHER", 150)
+    wrong = judge(images, texts, rows, rows)
     part = rows.argsort()[1::3]
-    assert torch.equal(right[part], seem_right(better_than_mismatched(images[part], texts[part]), 0.5, MOST_WRONG)[0])
-    assert (~right[is_wrong]).float().mean() > 0.6
-    assert right[~is_wrong].float().mean() > 0.95
+    expected, _ = wrong_probability(better_than_mismatched(images[part], texts[part]), MOST_WRONG)
+    assert torch.equal(wrong[part], expected)
+    assert wrong[is_wrong].mean() > 0.6
+    assert wrong[~is_wrong].mean() < 0.05
     other = torch.randperm(400, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(judge(images[other], texts[other], rows[other], rows[other], 0.5), right[other])
+    assert torch.equal(judge(images[other], texts[other], rows[other], rows[other]), wrong[other])
 
 
 def test_pairs_that_are_not_finite_are_left_to_the_loss():
     images, texts, _ = pairs(40, 10)
     images[3] = torch.nan
-    assert judge(images, texts, torch.arange(40), torch.arange(40), 0.5).all()
+    assert not judge(images, texts, torch.arange(40), torch.arange(40)).any()
 
 
 @pytest.fixture(scope="module")
 def one_process(tiny_corpus, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trimming, "MOST_WRONG", 0.99)
+        patch.setattr(discounting, "MOST_WRONG", 0.99)
         main([RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(out), *RUN])
     return out
 
 
 def counts(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "checkpoint-8" / TRIMMING_FILE)
+    return load_file(run / "checkpoint-8" / DISCOUNTING_FILE)
 
 
-def test_a_run_says_what_it_left_out(one_process, tiny_corpus):
-    told, table = counts(one_process), pd.read_csv(one_process / LEFT_OUT_FILE)
+def test_a_run_says_what_it_suspects(one_process, tiny_corpus):
+    told, table = counts(one_process), pd.read_csv(one_process / SUSPECTED_FILE)
     assert told["judged"].sum() == 8 * BATCH
-    assert 0 < told["left_out"].sum() < told["judged"].sum()
-    assert len(table) == (told["left_out"] > 0).sum()
-    assert table.left_out.sum() == told["left_out"].sum()
-    assert table.share.is_monotonic_decreasing
-    logged = [
-        entry["left_out_share"] for entry in json.loads((one_process / "log.json").read_text()) if "loss" in entry
-    ]
-    assert sum(logged) / len(logged) == pytest.approx(float(told["left_out"].sum() / told["judged"].sum()))
+    assert 0 < told["wrong"].sum() < told["judged"].sum()
+    assert len(table) == (told["wrong"] / told["judged"].clamp(min=1) > 0.5005).sum()
+    assert table.wrong_probability.is_monotonic_decreasing
+    logged = [entry["wrong_share"] for entry in json.loads((one_process / "log.json").read_text()) if "loss" in entry]
+    assert sum(logged) / len(logged) == pytest.approx(float(told["wrong"].sum() / told["judged"].sum()))
 
 
-def test_two_processes_leave_out_what_one_does(one_process, tiny_corpus, tmp_path):
+def test_two_processes_discount_as_one_does(one_process, tiny_corpus, tmp_path):
     half = ["--per_device_train_batch_size", str(BATCH // 2), "--chunk_size", "5"]
-    program = [str(Path(__file__).with_name("trimming_program.py"))]
+    program = [str(Path(__file__).with_name("discounting_program.py"))]
     two = run_recipe(tiny_corpus, tmp_path / "two", *RUN, *half, processes=2, program=program)
     assert_same_weights(one_process, two)
-    for name, values in counts(one_process).items():
-        assert torch.equal(counts(two)[name], values), name
-    assert (two / LEFT_OUT_FILE).read_text() == (one_process / LEFT_OUT_FILE).read_text()
+    assert torch.equal(counts(two)["judged"], counts(one_process)["judged"])
+    torch.testing.assert_close(counts(two)["wrong"], counts(one_process)["wrong"], atol=1e-3, rtol=0)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_counts(one_process, tiny_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(trimming, "MOST_WRONG", 0.99)
+    monkeypatch.setattr(discounting, "MOST_WRONG", 0.99)
     shutil.copytree(one_process, tmp_path / "part")
     shutil.rmtree(tmp_path / "part" / "checkpoint-8")
     words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path / "part"), *RUN]
     main([*words, "--resume_from_checkpoint", "last"])
     assert_same_weights(tmp_path / "part", one_process, atol=0)
-    assert (tmp_path / "part" / LEFT_OUT_FILE).read_text() == (one_process / LEFT_OUT_FILE).read_text()
-    with pytest.raises(SystemExit, match=r"would not be the same any more: trim_wrong_above"):
-        main([*words, "--trim_wrong_above", "0.6", "--resume_from_checkpoint", "last"])
+    assert (tmp_path / "part" / SUSPECTED_FILE).read_text() == (one_process / SUSPECTED_FILE).read_text()
+    with pytest.raises(SystemExit, match=r"would not be the same any more: discount_from"):
+        main([*words, "--discount_from", "0.6", "--resume_from_checkpoint", "last"])
 
 
 def test_a_run_begins_without(tiny_corpus, tmp_path, monkeypatch):
     """Of eight steps none of the first four is judged."""
-    monkeypatch.setattr(trimming, "MOST_WRONG", 0.99)
-    words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), *RUN, "--trim_from", "0.5"]
+    monkeypatch.setattr(discounting, "MOST_WRONG", 0.99)
+    words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), *RUN, "--discount_from", "0.5"]
     main(words)
     assert counts(tmp_path)["judged"].sum() == 4 * BATCH
-    assert load_file(tmp_path / "checkpoint-4" / TRIMMING_FILE)["judged"].sum() == 0
+    assert load_file(tmp_path / "checkpoint-4" / DISCOUNTING_FILE)["judged"].sum() == 0
 
 
 def test_a_share_that_cannot_be_is_refused(tiny_corpus, tmp_path):
     words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path)]
-    for share in ("0", "1.1"):
-        with pytest.raises(SystemExit, match=rf"trim_wrong_above is {float(share)}, it must lie in \(0, 1\]"):
-            main([*words, "--trim_wrong_above", share])
     for given, message in (
-        (["--trim_wrong_above", "0.5", "--trim_from", "1"], r"trim_from is 1.0, it must lie in \[0, 1\)"),
-        (["--trim_from", "0"], "trim_from 0.0 does nothing without trim_wrong_above"),
+        (["--discount_wrong_reports", "--discount_from", "1"], r"discount_from is 1.0, it must lie in \[0, 1\)"),
+        (["--discount_from", "0"], "discount_from 0.0 does nothing without discount_wrong_reports"),
     ):
         with pytest.raises(SystemExit, match=message):
             main([*words, *given])
