@@ -317,6 +317,14 @@ def test_an_arm_of_one_grid_can_be_named(place, capsys):
     assert folders == ["out/high/fast-0", "out/high/fast-1"]
 
 
+def test_a_name_of_a_grid_and_an_arm_is_the_grids(place, capsys):
+    grid = {"command": "stub_trainer", "arms": {"slow": {"rate": 0.5}, "fast": {"rate": 2.0}}}
+    study = write_study(place, grids={"fast": grid, "other": grid})
+    main([study, "--dry_run", "--only", "fast"])
+    folders = [line.split("--output_dir ")[1].split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert folders == ["out/fast/slow", "out/fast/fast"]
+
+
 def test_steps_are_made_once_and_refused_if_changed(place, capsys):
     step = {
         "command": "stub_trainer",

@@ -73,12 +73,13 @@ def choose_cells(study: Study, only: str | None) -> list[Cell]:
     """
     cells = study.cells()
     names = [name.strip() for name in only.split(",")] if only is not None else []
-    known = {name: choice for cell in cells for name, choice in _names(cell)}
-    wanted: dict[str, set[str]] = {}
+    # Grids last, whose names win.
+    known = {name: choice for cell in cells for name, choice in _names(cell)} | {cell.grid: "grid" for cell in cells}
+    wanted: dict[str, set[tuple[str, str]]] = {}
     for name in names:
         check_known(name, known, "--only")
-        wanted.setdefault(known[name], set()).add(name)
-    chosen = [cell for cell in cells if all(choice & {name for name, _ in _names(cell)} for choice in wanted.values())]
+        wanted.setdefault(known[name], set()).add((name, known[name]))
+    chosen = [cell for cell in cells if all(choice & set(_names(cell)) for choice in wanted.values())]
     # A study that is run in parts has all its arms after each part.
     order = list(dict.fromkeys(cell.place.get("seed") for cell in chosen))
     return sorted(chosen, key=lambda cell: order.index(cell.place.get("seed")))
