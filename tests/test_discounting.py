@@ -156,7 +156,7 @@ def test_a_pair_counts_by_its_probability_and_is_a_negative_of_all(tiny_corpus, 
         torch.testing.assert_close(discounting.wrong[:40], wrong)
         assert discounting.judged.sum() == 40
         assert discounting.share_since_log() == pytest.approx(float(wrong.mean()))
-        assert discounting.share_since_log() == 0
+        assert discounting.share_since_log() is None
         table = discounting.table(trainer.train_dataset.record_ids(range(len(trainer.train_dataset))))
         assert len(table) == (wrong.numpy().round(3) > 0.5).sum()
         assert table.wrong_probability.is_monotonic_decreasing
@@ -197,7 +197,18 @@ def test_parts_of_a_large_batch_are_judged_apart_whatever_their_order(monkeypatc
 def test_pairs_that_are_not_finite_are_left_to_the_loss():
     images, texts, _ = pairs(40, 10)
     images[3] = torch.nan
-    assert not judge(images, texts, torch.arange(40), torch.arange(40)).any()
+    assert judge(images, texts, torch.arange(40), torch.arange(40)).isnan().all()
+
+
+def test_what_a_model_cannot_tell_is_not_judged(tiny_corpus, tmp_path, capsys):
+    """A model that has learnt nothing learns as if nothing were discounted, and the run says so."""
+    words = [RECIPE, "--dataset_dir", str(tiny_corpus), *RUN, "--output_dir"]
+    main([*words, str(tmp_path / "discounted")])
+    assert "discount_wrong_reports changed nothing" in capsys.readouterr().out
+    assert counts(tmp_path / "discounted")["judged"].sum() == 0
+    assert not any("wrong_share" in entry for entry in json.loads((tmp_path / "discounted" / "log.json").read_text()))
+    main([*words, str(tmp_path / "plain"), "--discount_wrong_reports", "false", "--discount_from", "0.3"])
+    assert_same_weights(tmp_path / "discounted", tmp_path / "plain")
 
 
 @pytest.fixture(scope="module")

@@ -39,22 +39,25 @@ DISCOUNTING_FILE = "discounting.safetensors"
 
 
 def judge(images: Tensor, texts: Tensor, rows: Tensor, text_keys: Tensor) -> Tensor:
-    """[B] fp32, the probability of every pair of a batch to be wrong; zeros where embeddings are not finite.
+    """[B] fp32, the probability of every pair of a batch to be wrong; NaN where the model cannot tell.
 
-    Of a large batch equal parts of it are judged apart, the same ones in whatever order the pairs are given.
+    It cannot where too many would be wrong (`MOST_WRONG`), or where embeddings are not finite. Of a large batch equal
+    parts of it are judged apart, the same ones in whatever order the pairs are given.
 
     Args:
         images, texts: [B, D] of unit norm.
         rows: [B] int64, of the pairs in the corpus.
         text_keys: [B] int64, of `PairBatch`.
     """
-    wrong, order = torch.zeros(len(rows), device=images.device), rows.argsort(stable=True)
+    wrong, order = torch.full((len(rows),), torch.nan, device=images.device), rows.argsort(stable=True)
     parts = max(1, math.ceil(len(rows) / JUDGED_TOGETHER))
     for part in (order[first::parts] for first in range(parts)):
         # What is not finite is told by the loss.
         if images[part].isfinite().all() and texts[part].isfinite().all():
             agreement = better_than_mismatched(images[part], texts[part], text_keys=text_keys[part])
-            wrong[part] = wrong_probability(agreement, MOST_WRONG)[0]
+            probability, knows = wrong_probability(agreement, MOST_WRONG)
+            if knows:
+                wrong[part] = probability
     return wrong
 
 
@@ -67,7 +70,8 @@ class DiscountedObjective(Objective):
 
     Attributes:
         active: whether pairs are discounted now; else none is judged.
-        judged: [num_rows] int32, in how many batches each pair was judged.
+        judged: [num_rows] int32, in how many batches each pair was judged; those where the model could not tell do not
+            count.
         wrong: [num_rows] fp32, the sum of its probabilities to be wrong in them.
     """
 
@@ -83,29 +87,31 @@ class DiscountedObjective(Objective):
     def forward(self, model, image_embeds: Tensor, text_embeds: Tensor, batch: PairBatch) -> Tensor:
         if self.active:
             wrong = self._judge(image_embeds.detach(), text_embeds.detach(), batch)
-            batch = replace(batch, weights=1 - wrong)
+            # Where the model cannot tell, all pairs count alike.
+            batch = replace(batch, weights=1 - wrong.nan_to_num())
         return self.objective(model, image_embeds, text_embeds, batch)
 
     def _judge(self, image_embeds: Tensor, text_embeds: Tensor, batch: PairBatch) -> Tensor:
-        """[b] on the CPU, of this process's pairs; all processes judge all pairs alike."""
+        """[b] on the CPU, of this process's pairs, as `judge` has it; all processes judge all pairs alike."""
         valid = batch.valid.to(image_embeds.device)
         images, texts, all_valid = gather_rows(image_embeds), gather_rows(text_embeds), gather_uneven(valid)
         rows = gather_uneven(batch.rows.to(image_embeds.device))[all_valid]
         keys = gather_uneven(batch.text_keys.to(image_embeds.device))[all_valid]
         wrong = torch.zeros(len(all_valid), device=image_embeds.device)
         wrong[all_valid] = judge(images[all_valid], texts[all_valid], rows, keys)
-        wrong = agree(wrong).cpu()
+        wrong, rows = agree(wrong).cpu(), rows.cpu()
+        told = wrong[all_valid.cpu()]
         # A mixture may repeat a pair within a batch.
-        self.judged.index_add_(0, rows.cpu(), torch.ones(len(rows), dtype=torch.int32))
-        self.wrong.index_add_(0, rows.cpu(), wrong[all_valid.cpu()])
+        self.judged.index_add_(0, rows, told.isfinite().int())
+        self.wrong.index_add_(0, rows, told.nan_to_num())
         return wrong[rank() * len(valid) :][: len(valid)]
 
-    def share_since_log(self) -> float:
-        """The share of pairs that seem wrong, of those judged since this was last asked."""
+    def share_since_log(self) -> float | None:
+        """The share of pairs that seem wrong, of those judged since this was last asked; None where none was."""
         now = int(self.judged.sum()), float(self.wrong.double().sum())
         judged, wrong = (new - old for new, old in zip(now, self._since_log, strict=True))
         self._since_log = now
-        return wrong / max(1, judged)
+        return wrong / judged if judged else None
 
     def save(self, folder: Path) -> None:
         """Write the counts into a checkpoint."""

@@ -176,7 +176,13 @@ def save_run(
     if trainer.discounting is not None:
         table = trainer.discounting.table(read_column(dataset, "record_id"))
         table.to_csv(output_dir / SUSPECTED_FILE, index=False)
-        print(f"{len(table):,} pairs seem rather to have the report of another film than their own: {SUSPECTED_FILE}")
+        judged = int((trainer.discounting.judged > 0).sum())
+        print(
+            f"{len(table):,} of {judged:,} pairs that could be judged seem rather to have the report of another film "
+            f"than their own: {SUSPECTED_FILE}"
+        )
+        if judged == 0:
+            print("discount_wrong_reports changed nothing: this model could not tell reports apart in any batch")
     write_log(trainer.state.log_history, output_dir)
     run.weights_sha256 = weights_sha256(output_dir / MODEL)
     run.write(output_dir)

@@ -364,8 +364,9 @@ class CuratedTrainer(RunTrainer):
             logs["data_wait_share"], self._seconds_waited = self._seconds_waited / (now - started), 0.0
             logs["petaflops"] = spent.flops.total / 1e15
             self._since_log = (now, total)
-            if self.discounting is not None:
-                logs["wrong_share"] = self.discounting.share_since_log()
+            wrong_share = None if self.discounting is None else self.discounting.share_since_log()
+            if wrong_share is not None:
+                logs["wrong_share"] = wrong_share
             if self.schedule.selects:
                 logs["kept_share"] = self.curation.kept_share
             if self.curation.prototypes is not None:
