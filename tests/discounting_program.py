@@ -5,5 +5,5 @@ import sys
 from train.objectives import discounting
 from train.pretrain.__main__ import main
 
-discounting.MOST_WRONG = 0.99
+discounting.MOST_WRONG = 1.0
 main(sys.argv[1:])

@@ -215,7 +215,7 @@ def test_what_a_model_cannot_tell_is_not_judged(tiny_corpus, tmp_path, capsys):
 def one_process(tiny_corpus, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("one")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discounting, "MOST_WRONG", 0.99)
+        patch.setattr(discounting, "MOST_WRONG", 1.0)
         main([RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(out), *RUN])
     return out
 
@@ -244,7 +244,7 @@ def test_two_processes_discount_as_one_does(one_process, tiny_corpus, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_to_the_same_counts(one_process, tiny_corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(discounting, "MOST_WRONG", 0.99)
+    monkeypatch.setattr(discounting, "MOST_WRONG", 1.0)
     shutil.copytree(one_process, tmp_path / "part")
     shutil.rmtree(tmp_path / "part" / "checkpoint-8")
     words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path / "part"), *RUN]
@@ -257,7 +257,7 @@ def test_an_interrupted_run_goes_on_to_the_same_counts(one_process, tiny_corpus,
 
 def test_a_run_begins_without(tiny_corpus, tmp_path, monkeypatch):
     """Of eight steps none of the first four is judged."""
-    monkeypatch.setattr(discounting, "MOST_WRONG", 0.99)
+    monkeypatch.setattr(discounting, "MOST_WRONG", 1.0)
     words = [RECIPE, "--dataset_dir", str(tiny_corpus), "--output_dir", str(tmp_path), *RUN, "--discount_from", "0.5"]
     main(words)
     assert counts(tmp_path)["judged"].sum() == 4 * BATCH

@@ -11,7 +11,7 @@ import torch
 from train.adapt.__main__ import ARGUMENTS as ADAPTING
 from train.masked_autoencoding.__main__ import ARGUMENTS as AUTOENCODING
 from train.pretrain.arguments import ModelArguments
-from train.pretrain.schedule import RelativeCosts, plan
+from train.pretrain.schedule import RelativeCosts, foreseen_share, plan
 from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.pretrain.views import View
 from train.runs.recipes import DataArguments, parse_recipe
@@ -146,6 +146,21 @@ def test_plan_spends_what_passes_over_all_pairs_would_cost(tmp_path, selection, 
     schedule = plan(arguments(tmp_path, compute_passes=1.5, **given), 1000, RelativeCosts(scored=0.3))
     left = 1500 - spent
     assert left - 10 < schedule.subset_steps * 10 <= left
+
+
+def test_plan_counts_passes_over_what_a_gate_lets_pass(tmp_path):
+    """It is known before training, so nothing is trained on before it, and the super-batch does not matter."""
+    given = {"selection": "gated_random", "curation_warmup_share": 0.1, "super_batch_size": 2000, "num_train_epochs": 4}
+    args = arguments(tmp_path, keep_share=1.0, **given)
+    known = {"sound": torch.arange(1000) >= 200}
+    share = foreseen_share(args, 1000, known)
+    assert share == 0.8
+    schedule = plan(args, 1000, kept_share=share)
+    assert (schedule.warmup_steps, schedule.curation_epochs, schedule.subset_steps) == (0, 0, 4 * 80)
+    assert foreseen_share(arguments(tmp_path, keep_share=0.002, **given), 1000, known) == 0.002
+    with pytest.raises(ValueError, match="selection gated_random keeps 1 of 1000 pairs: raise keep_share"):
+        foreseen_share(args, 1000, {"sound": torch.arange(1000) == 3})
+    assert foreseen_share(arguments(tmp_path), 1000, {}) is None
 
 
 @pytest.mark.parametrize("selection", ["quantile", "random"])

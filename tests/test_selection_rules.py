@@ -157,6 +157,11 @@ def test_an_unknown_rule_is_refused(tmp_path):
         toy_arguments(tmp_path, tmp_path)
 
 
+def test_a_rule_that_scores_cannot_choose_before_training():
+    with pytest.raises(ValueError, match="rule toy scores pairs, so it cannot choose before training"):
+        dataclasses.replace(TOY, when=When.BEFORE)
+
+
 def test_prototypes_are_for_online_rules_that_score():
     for wrong in ({"scores": False}, {"when": When.OFFLINE}):
         with pytest.raises(ValueError, match="rule toy uses prototypes"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from data_scripts.prepared.columns import read_column
@@ -15,6 +17,7 @@ from train.pretrain.views import View
 from train.runs.distributed import world_size
 from train.runs.flops import Cost, PairFlops
 from train.runs.patch_dropping import count_patches, count_seen
+from train.selection.curator import choose_before
 from train.selection.knowledge import REFERENCE
 from train.selection.rule import When
 from train.selection.sampler import Schedule, round_up
@@ -66,7 +69,28 @@ def relative_costs(
     return RelativeCosts(scored.forward / trained, subset / trained)
 
 
-def plan(args: CuratedTrainingArguments, num_rows: int, costs: RelativeCosts | None = None) -> Schedule:
+def foreseen_share(args: CuratedTrainingArguments, num_rows: int, known: Mapping[str, Tensor]) -> float | None:
+    """The share of the corpus that a rule will keep which chooses before training; None for other rules.
+
+    Raises:
+        ValueError: it keeps less than two pairs.
+    """
+    if args.rule.when is not When.BEFORE:
+        return None
+    kept = int(choose_before(args, num_rows, known).kept.sum())
+    if kept < 2:
+        raise ValueError(
+            f"selection {args.selection} keeps {kept} of {num_rows} pairs: raise keep_share or choose another selection"
+        )
+    return kept / num_rows
+
+
+def plan(
+    args: CuratedTrainingArguments,
+    num_rows: int,
+    costs: RelativeCosts | None = None,
+    kept_share: float | None = None,
+) -> Schedule:
     """The batches of a run over `num_rows` pairs.
 
     The subset phase takes what curation leaves: of `max_steps`, of what `compute_passes` passes over all pairs would
@@ -76,6 +100,7 @@ def plan(args: CuratedTrainingArguments, num_rows: int, costs: RelativeCosts | N
 
     Args:
         costs: of a pair, for `compute_passes`.
+        kept_share: what will be kept, where it is known; None: what is asked for.
 
     Raises:
         ValueError: the super-batch is larger than the corpus, or the run ends before curation does.
@@ -85,7 +110,8 @@ def plan(args: CuratedTrainingArguments, num_rows: int, costs: RelativeCosts | N
     selects, online = args.rule.selects, args.rule.when is When.ONLINE
     if online and args.super_batch_size > num_rows:
         raise ValueError(f"super_batch_size is {args.super_batch_size} but the corpus has {num_rows} pairs: lower it")
-    warmup_steps = math.ceil(args.curation_warmup_share * num_rows / batch_size) if selects else 0
+    warms_up = selects and args.rule.when is not When.BEFORE
+    warmup_steps = math.ceil(args.curation_warmup_share * num_rows / batch_size) if warms_up else 0
     phases = {
         "num_rows": num_rows,
         "super_batch_size": args.super_batch_size,
@@ -108,7 +134,8 @@ def plan(args: CuratedTrainingArguments, num_rows: int, costs: RelativeCosts | N
         given, subset_steps = f"compute_passes {args.compute_passes}", _affordable(args, schedule, costs)
     else:
         given = f"num_train_epochs {args.num_train_epochs}"
-        steps_per_pass = max(1, round(_kept_share(args) * num_rows) // batch_size)
+        share = _kept_share(args) if kept_share is None else kept_share
+        steps_per_pass = max(1, round(share * num_rows) // batch_size)
         subset_steps = round_up(round((args.num_train_epochs - phases["curation_epochs"]) * steps_per_pass), accumulate)
     if subset_steps < 0:
         raise ValueError(

@@ -29,7 +29,7 @@ from train.objectives.encoding import Encoder
 from train.objectives.gradient_cache import backward_in_chunks
 from train.objectives.modes import evaluation_mode, has_dropout, without_dropout
 from train.pretrain.label_records import LabelledPairs
-from train.pretrain.schedule import plan, relative_costs
+from train.pretrain.schedule import foreseen_share, plan, relative_costs
 from train.pretrain.training_arguments import CuratedTrainingArguments
 from train.pretrain.views import View
 from train.runs.averaging import WeightAverage
@@ -57,7 +57,7 @@ class _ChooseOffline(TrainerCallback):
     def on_epoch_begin(self, args, state, control, **kwargs):
         trainer = self.trainer
         due = trainer.schedule.curation_epochs == 0 and trainer.batches_done >= trainer.schedule.curation_end
-        if args.rule.when is When.OFFLINE and due and not trainer.curation.seen.any():
+        if args.rule.when in (When.BEFORE, When.OFFLINE) and due and not trainer.curation.seen.any():
             trainer.curator.choose_offline(trainer.model)
 
 
@@ -101,7 +101,7 @@ class CuratedTrainer(RunTrainer):
         dropping = PatchDropping(model.vision_model) if args.patch_drop_share else None
         flops = PairFlops(model, recomputes=args.gradient_checkpointing)
         costs = relative_costs(args, flops, model.vision_model, train_dataset, data_collator)
-        self.schedule = plan(args, len(train_dataset), costs)
+        self.schedule = plan(args, len(train_dataset), costs, foreseen_share(args, len(train_dataset), known or {}))
         args.max_steps = self.schedule.total_steps // self.schedule.accumulate
         super().__init__(
             model,

@@ -55,7 +55,10 @@ class SelectionArguments(constants_of(RULES)):
     )
     curation_warmup_share: float = field(
         default=0.01,
-        metadata={"help": "Plain training before the first selection, as a share of the corpus (published: 0.01)."},
+        metadata={
+            "help": "Plain training before the first selection, as a share of the corpus (published: 0.01); none with "
+            "rules that choose before training."
+        },
     )
     prototype_momentum: float = field(default=0.9, metadata={"help": "EMA momentum of the prototypes."})
     sinkhorn_temperature: float = field(default=0.5, metadata={"help": "Temperature of the Sinkhorn assignment."})
@@ -144,7 +147,7 @@ class SelectionArguments(constants_of(RULES)):
         rule = self.rule
         if self.keep_share is None and rule.selects and not rule.has_published_constants:
             raise ValueError(f"selection {rule.name!r} has no published constants: give keep_share")
-        if self.keep_share is not None and rule.selects and self.keep_share * self.super_batch_size < 2:
+        if self.keep_share is not None and rule.when is When.ONLINE and self.keep_share * self.super_batch_size < 2:
             raise ValueError(
                 f"keep_share {self.keep_share} of super_batch_size {self.super_batch_size} keeps less than 2 pairs a "
                 "step, too few for a contrastive loss: raise one of them"

@@ -58,6 +58,16 @@ def _padded(batch: PairBatch, count: int) -> PairBatch:
     return replace(batch.select(index.clamp(max=len(batch) - 1)), valid=index < len(batch))
 
 
+def choose_before(args: SelectionArguments, num_rows: int, known: Mapping[str, Tensor]) -> Selection:
+    """What a rule that chooses before training keeps of the whole corpus.
+
+    Args:
+        known: [num_rows, ...] of all pairs, what the rule needs to know.
+    """
+    pairs, generator = Candidates(torch.arange(num_rows), known=known), torch.Generator().manual_seed(args.seed)
+    return args.rule.choose(pairs, args.keep_share, generator, args.rule.constants.of(vars(args)))
+
+
 class Curator:
     """Selects from the corpus by the rule of `args`, keeping `state`.
 
@@ -269,10 +279,11 @@ class Curator:
     def choose_offline(self, model: torch.nn.Module) -> None:
         """Choose from the whole corpus at once, on embeddings of the model as it is now if the rule scores pairs."""
         rows = torch.arange(len(self.dataset))
-        pairs = Candidates(rows, known=self.known)
-        if self.args.rule.scores:
-            embeds = self.embed_rows(model, rows, "embedding the corpus", lambda *both: torch.cat(both, dim=1))
-            pairs = Candidates(rows, *embeds.chunk(2, dim=1), known=self.known)
+        if not self.args.rule.scores:
+            self.state.record(rows, choose_before(self.args, len(rows), self.known), None)
+            return
+        embeds = self.embed_rows(model, rows, "embedding the corpus", lambda *both: torch.cat(both, dim=1))
+        pairs = Candidates(rows, *embeds.chunk(2, dim=1), known=self.known)
         finite = self._finite(pairs, 0)
         # Rank 0 chooses for all, the other ranks wait for what it kept.
         selection = Selection(torch.full((len(rows),), int(Role.OUTLIER), dtype=torch.int8))

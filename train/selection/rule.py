@@ -20,6 +20,8 @@ class When(Enum):
 
     #: From every super-batch of the curation epoch.
     ONLINE = "in the curation epoch"
+    #: From the whole corpus at once, by what is known of the pairs without a model.
+    BEFORE = "before training"
     #: From the whole corpus at once.
     OFFLINE = "once, after the warm-up"
     NEVER = "no choice"
@@ -123,6 +125,8 @@ class SelectionRule:
     def __post_init__(self):
         if self.uses_prototypes and not (self.scores and self.when is When.ONLINE):
             raise ValueError(f"rule {self.name} uses prototypes, so it must score pairs, and choose online")
+        if self.scores and self.when is When.BEFORE:
+            raise ValueError(f"rule {self.name} scores pairs, so it cannot choose before training")
 
     @property
     def selects(self) -> bool:
