@@ -203,7 +203,8 @@ def test_a_row_alone_is_as_in_a_batch(name):
         alone = [outcome(name, model(**{key: one[row : row + 1] for key, one in batch.items()})) for row in range(3)]
     for row, one in enumerate(alone):
         expected = together[row, row].reshape(1, 1) if name.startswith("dual") else together[row : row + 1]
-        torch.testing.assert_close(one, expected, rtol=1e-4, atol=1e-5)
+        # A batch of another size may be summed in another order, which processors differ in.
+        torch.testing.assert_close(one, expected, rtol=1e-4, atol=3e-5)
 
 
 @cases("generation")
