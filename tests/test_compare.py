@@ -182,6 +182,21 @@ def test_paired_interval_covers_the_truth_about_as_often_as_it_says():
     assert 88 <= covered <= 99
 
 
+def test_differences_are_those_of_the_seeds_that_both_have(tmp_path):
+    """Seed 2 of full data was lucky, which says nothing of an arm that was not run with it."""
+    for seed, strength in {0: 1.0, 1: 1.0, 2: 3.0}.items():
+        write_run(tmp_path / f"full-{seed}", made_scores(strength, seed), seed)
+    write_run(tmp_path / "random-1", made_scores(1.0, 1), 1, "random")
+    write_run(tmp_path / "quantile-7", made_scores(1.0, 7), 7, "quantile")
+    arms = compare(sorted(tmp_path.glob("*-?")), tmp_path / "c")["arms"]
+    assert arms["full data"]["seeds"] == [0, 1, 2]
+    nothing = {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert differences(arms["random 25.0%"]) == dict.fromkeys(("macro", "macro_common", "macro_rare"), nothing)
+    # No seed in common: there is no difference of arms alone.
+    assert set(differences(arms["quantile 25.0%"]).values()) == {None}
+    assert arms["quantile 25.0%"]["figures"]["macro"]["p_value"] is None
+
+
 def test_identical_runs_differ_by_exactly_nothing(tmp_path):
     for selection in ("none", "random"):
         for seed in range(3):

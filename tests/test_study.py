@@ -317,6 +317,46 @@ def test_an_arm_of_one_grid_can_be_named(place, capsys):
     assert folders == ["out/high/fast-0", "out/high/fast-1"]
 
 
+def test_numbers_may_be_written_otherwise(place, capsys):
+    study = write_study(place, {"axes": {"rate": [0.002, 1.0]}, "arms": {}, "seeds": []})
+    for name, folder in {"rate=2e-3": "0.002", "rate=1": "1.0"}.items():
+        main([study, "--dry_run", "--only", name])
+        trainings = [line for line in capsys.readouterr().out.splitlines() if "trainer" in line]
+        assert [line.rsplit("/", 1)[1] for line in trainings] == [folder]
+    with pytest.raises(SystemExit, match="'rate=2e-4' is unknown"):
+        main([study, "--only", "rate=2e-4"])
+
+
+def test_a_part_of_a_study_makes_what_it_needs(place, capsys):
+    """Corpora of other grids are not prepared; a step of a step is, and one that nothing names."""
+    steps = {
+        "films": {"arguments": {"output_dir": "out/films/data"}, "makes": "out/films/data/run.json"},
+        "base": {"arguments": {"output_dir": "out/base", "data": ["out/films/data"]}, "makes": "out/base/run.json"},
+        "low_data": {"arguments": {"output_dir": "out/low/data"}, "makes": "out/low/data/run.json"},
+        "high_data": {"arguments": {"output_dir": "out/high/data"}, "makes": "out/high/data/run.json"},
+        "judged_by": {"arguments": {"output_dir": "out/test"}, "makes": "out/test/run.json"},
+        "of_all": {"arguments": {"output_dir": "of_all"}, "makes": "of_all/run.json"},
+    }
+    judged = {"command": "stub_others", "arguments": {"data": "out/test"}, "results": []}
+    grids = {
+        name: {"command": "stub_trainer", "arguments": {"data": f"out/{name}/data", "model": "out/base/model"}}
+        for name in ("low", "high")
+    }
+    grids["low"]["evaluate"] = judged
+    prepare = {name: {"command": "stub_trainer", **step} for name, step in steps.items()}
+    study = write_study(place, grids=grids, prepare=prepare)
+
+    def made(*only: str) -> list[str]:
+        main([study, "--dry_run", *only])
+        lines = capsys.readouterr().out.splitlines()
+        places = [line.split("--output_dir ")[1].split()[0] for line in lines if "--output_dir" in line]
+        return [name for name, step in steps.items() if step["arguments"]["output_dir"] in places]
+
+    assert made("--only", "low") == ["films", "base", "low_data", "judged_by", "of_all"]
+    assert made("--only", "high") == ["films", "base", "high_data", "of_all"]
+    assert made() == list(steps)
+
+
 def test_a_name_of_a_grid_and_an_arm_is_the_grids(place, capsys):
     grid = {"command": "stub_trainer", "arms": {"slow": {"rate": 0.5}, "fast": {"rate": 2.0}}}
     study = write_study(place, grids={"fast": grid, "other": grid})

@@ -29,7 +29,7 @@ from data_scripts.command_line import check_at_least_one, command_name, print_lo
 from train.studies import processes
 from train.studies.plan import Cell, Study
 from train.studies.reading import check_known, read_options, read_study
-from train.studies.running import LOG_FILE, as_command, commands_left, run_cell, run_step, step_left
+from train.studies.running import LOG_FILE, as_command, commands_left, needed_steps, run_cell, run_step, step_left
 from train.studies.trial import format_prices, try_out
 
 #: Comparisons print into what the study prints into.
@@ -43,7 +43,8 @@ class StudyArguments:
     only: str | None = field(
         default=None,
         metadata={
-            "help": "Only these grids, arms and values of axes: high,full,random,compute_passes=1,seed=0,seed=1."
+            "help": "Only these grids, arms and values of axes, and the steps that they need: "
+            "high,full,random,compute_passes=1,seed=0,seed=1."
         },
     )
     jobs: int = field(default=1, metadata={"help": "Cells that run at a time, which share the cores."})
@@ -77,6 +78,7 @@ def choose_cells(study: Study, only: str | None) -> list[Cell]:
     known = {name: choice for cell in cells for name, choice in _names(cell)} | {cell.grid: "grid" for cell in cells}
     wanted: dict[str, set[tuple[str, str]]] = {}
     for name in names:
+        name = next((other for other in known if _says_the_same(name, other)), name)
         check_known(name, known, "--only")
         wanted.setdefault(known[name], set()).add((name, known[name]))
     chosen = [cell for cell in cells if all(choice & set(_names(cell)) for choice in wanted.values())]
@@ -89,6 +91,15 @@ def _names(cell: Cell) -> list[tuple[str, str]]:
     """What `--only` may call a cell by, each with what it is a value of: an axis (arms are one), or the grids."""
     values = [(cell.arm if axis == "arm" else f"{axis}={value}", axis) for axis, value in cell.place.items()]
     return [*values, (cell.grid, "grid")]
+
+
+def _says_the_same(name: str, other: str) -> bool:
+    """Whether two names are one, or one value of an axis written otherwise: rate=2e-3 and rate=0.002."""
+    (axis, _, value), (other_axis, _, other_value) = name.partition("="), other.partition("=")
+    try:
+        return axis == other_axis and float(value) == float(other_value)
+    except ValueError:
+        return name == other
 
 
 def cells_left(cells: Sequence[Cell]) -> dict[Path, list[list[str]]]:
@@ -119,8 +130,9 @@ def run_study(study: Study, arguments: StudyArguments) -> list[str]:
         ValueError: what the study needs is missing, a cell or step was made with other arguments, or a step failed.
     """
     records = {name: Path(study.output_dir) / "steps" / f"{name}.json" for name in study.prepare}
-    steps = {name: step for name, step in study.prepare.items() if step_left(step, records[name])}
     cells = choose_cells(study, arguments.only)
+    needed = needed_steps(study, cells) if arguments.only is not None else study.prepare
+    steps = {name: step for name, step in needed.items() if step_left(step, records[name])}
     left, environment = cells_left(cells), threads(study, arguments.jobs)
     if arguments.dry_run:
         commands = [as_command(step.command, step.arguments) for step in steps.values()]

@@ -11,7 +11,7 @@ import numpy as np
 from eval.benchmarks import RARE_BELOW
 from eval.records.results import Estimate
 from eval.records.runs import AdaptRun
-from eval.statistics.significance import bootstrap_p_value, mean_statistics, paired_differences, resample_statistics
+from eval.statistics.significance import bootstrap_p_value, mean_statistics, resample_statistics
 from eval.studies.arms import CellKey, group_runs
 from eval.studies.runs import JudgedRun
 
@@ -32,7 +32,8 @@ class Figure:
         by_seed: of every run, with its 95 % interval by patient.
         mean, lowest, highest: over the seeds; None where no label can be evaluated.
         interval: of the mean over seeds; over patients and seeds.
-        difference: the mean minus that of the reference at the same level, paired by film and seed; None without one.
+        difference: the mean minus that of the reference at the same level, paired by film and seed, over the seeds that
+            both have; None without any.
         p_value: two-sided, of the difference.
     """
 
@@ -195,15 +196,14 @@ def _summarise(
     groups: dict[CellKey, list[JudgedRun]],
 ) -> Cell:
     """The cell `key`; `against` is that of the reference at the same level, which may not be there."""
-    own = mean_statistics(resampled[key])
-    compared = mean_statistics(resampled[against]) if against in resampled else None
+    own, difference = mean_statistics(resampled[key]), _difference(key, against, groups, resampled)
     flops, of_reference = _mean_flops(members), _mean_flops(groups.get(against or key, ()))
     by_seed = [run.flops and run.flops["total"] for run in members]
     return Cell(
         arm=key[0],
         level=key[1],
         seeds=[run.seed for run in members],
-        figures={name: _figure(name, resampled[key], own, compared) for name in own},
+        figures={name: _figure(name, resampled[key], own, difference) for name in own},
         seconds=mean(run.record.seconds for run in members),
         flops=flops,
         flops_by_seed=None if flops is None else by_seed,
@@ -212,18 +212,41 @@ def _summarise(
     )
 
 
+def _difference(
+    key: CellKey,
+    against: CellKey | None,
+    groups: dict[CellKey, list[JudgedRun]],
+    resampled: dict[CellKey, list[dict[str, np.ndarray]]],
+) -> dict[str, np.ndarray] | None:
+    """Figures of the cell `key` minus those of `against` [1 + resamples], over the seeds that both have.
+
+    What the other seeds of either were by chance is no difference of arms. None where they have no seed in common.
+    """
+    if against not in groups:
+        return None
+    common = {run.seed for run in groups[key]} & {run.seed for run in groups[against]}
+    if not common:
+        return None
+    first, second = (
+        mean_statistics([run for run, member in zip(resampled[of], groups[of], strict=True) if member.seed in common])
+        for of in (key, against)
+    )
+    return {name: first[name] - second[name] for name in first}
+
+
 def _figure(
-    name: str, runs: Sequence[dict[str, np.ndarray]], own: dict[str, np.ndarray], compared: dict[str, np.ndarray] | None
+    name: str,
+    runs: Sequence[dict[str, np.ndarray]],
+    own: dict[str, np.ndarray],
+    difference: dict[str, np.ndarray] | None,
 ) -> Figure:
     by_seed = [Estimate.of_resamples(run[name]) for run in runs]
     values = [estimate.value for estimate in by_seed]
     spread = (None, None, None) if None in values else (mean(values), min(values), max(values))
-    if compared is None:
-        return Figure(by_seed, *spread, Estimate.of_resamples(own[name]), None, None)
-    difference = paired_differences(own, compared)[name]
-    return Figure(
-        by_seed, *spread, Estimate.of_resamples(own[name]), difference, bootstrap_p_value(own[name] - compared[name])
-    )
+    told = (None, None)
+    if difference is not None:
+        told = Estimate.of_resamples(difference[name]), bootstrap_p_value(difference[name])
+    return Figure(by_seed, *spread, Estimate.of_resamples(own[name]), *told)
 
 
 def _mean_flops(runs: Sequence[JudgedRun]) -> dict[str, float] | None:

@@ -38,7 +38,7 @@ def _pretraining_heading(comparison: Comparison) -> str:
         rare = f" Rare: below {comparison.rare_below:.0%} of {films} films."
     return (
         f"{metric} on {comparison.films:,} held-out films ({comparison.patients:,} patients){prompts}.{rare}\n\n"
-        "AUROC: mean over seeds [lowest, highest seed]. Difference: mean over seeds, minus that of "
+        "AUROC: mean over seeds [lowest, highest seed]. Difference: mean over the seeds that both have, minus that of "
         f"`{comparison.reference}`{at_budget}, with the 95 % interval of a paired bootstrap over patients and seeds "
         f"({comparison.resamples:,} resamples). With few seeds the interval is too narrow (of n seeds by "
         "sqrt(1 - 1/n)), and a single seed says nothing of others."
@@ -89,7 +89,7 @@ def _adaptation_heading(comparison: Comparison) -> str:
         f"`{comparison.base['name']}`.\n\n"
         "Figures are means over seeds [lowest, highest seed]; intervals are of 95 %, by bootstrap over patients "
         f"and seeds ({comparison.resamples:,} resamples, the same for all). "
-        f"Differences are to `{comparison.reference}` at the same share, on the same films."
+        f"Differences are to `{comparison.reference}` at the same share, on the same films, over the seeds of both."
     )
 
 

@@ -11,16 +11,16 @@ import fcntl
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from eval.records.json_values import write_json
 from eval.records.runs import RUN_FILE, Run
 from train.runs.recipes import as_words
-from train.studies.plan import Cell, Step
+from train.studies.plan import Cell, Step, Study
 from train.studies.processes import run_module
 from train.studies.reading import read_yaml
 
@@ -171,6 +171,42 @@ def _files(cell: Cell) -> list[Path]:
 def _results(cell: Cell) -> list[Path]:
     names = cell.evaluate.results if cell.evaluate else ()
     return [cell.folder / "results" / f"{name}.json" for name in names]
+
+
+def needed_steps(study: Study, cells: Sequence[Cell]) -> dict[str, Step]:
+    """The steps that cells need: whose folder they, their evaluation or comparison, or a step that is needed name.
+
+    A step whose folder nothing in the study names is needed by all.
+    """
+    folders = {name: PurePath(step.makes).parent for name, step in study.prepare.items()}
+    needs = {name: _paths(Record.of(step).arguments) for name, step in study.prepare.items()}
+    of_cells = {cell.folder: _paths_of_cell(study, cell) for cell in study.cells()}
+    named = [*needs.values(), *of_cells.values()]
+    waiting = [of_cells[cell.folder] for cell in cells]
+    needed = {name for name, folder in folders.items() if not any(_touches(folder, paths) for paths in named)}
+    waiting += [needs[name] for name in needed]
+    while waiting:
+        paths = waiting.pop()
+        found = {name for name, folder in folders.items() if name not in needed and _touches(folder, paths)}
+        needed |= found
+        waiting += [needs[name] for name in found]
+    return {name: step for name, step in study.prepare.items() if name in needed}
+
+
+def _paths_of_cell(study: Study, cell: Cell) -> set[PurePath]:
+    record, compare = Record.of(cell), study.grids[cell.grid].compare
+    return _paths([record.arguments, record.evaluate, compare.arguments if compare is not None else {}])
+
+
+def _paths(value: Any) -> set[PurePath]:
+    """All texts in arguments, as the paths that they may be."""
+    if isinstance(value, dict | list):
+        return set().union(*map(_paths, value.values() if isinstance(value, dict) else value))
+    return {PurePath(value)} if isinstance(value, str) else set()
+
+
+def _touches(folder: PurePath, paths: Iterable[PurePath]) -> bool:
+    return any(folder.is_relative_to(path) or path.is_relative_to(folder) for path in paths)
 
 
 def step_left(step: Step, record: Path) -> bool:
