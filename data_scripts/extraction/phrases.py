@@ -142,32 +142,44 @@ BORDERLINE: dict[str, str] = {
     "upper limits of normal or|to mildly|slightly|borderline|minimally? enlarged": "Cardiomegaly",
 }
 
-#: What is abnormal and none of the findings above: a report that asserts one of these is not one of "No Finding".
-OTHER_ABNORMALITIES = (
-    "free|intraperitoneal|subdiaphragmatic|extraluminal ~ air|gas",
-    "air|gas under|beneath|below ~ diaphragm*|hemidiaphragm*",
-    "pneumoperitone*|pneumomediastin*|pneumopericard*|pneumatocele*|pneumoretroperitone*",
-    "subcutaneous|soft ~ emphysema|air|gas",
-    "dextrocardia|dextroposition|levocardia|situs|heterotaxy",
-    "cavit*|abscess*|cyst|cysts|cystic|honeycomb*|bronchiecta*|bronchitis|bronchiolectasis",
-    "peribronchial|bronchial ~ cuffing|thickening",
-    "air fluid level*",
-    "volume loss",
-    "loss of volume",
-    "aneurysm*|dissection|pseudoaneurysm*|coarctation",
-    "dislocat*|subluxat*|luxat*|displaced|displacement|deviat*|herniat*|hernia*|rotator",
-    "lytic|blastic|sclerotic|erosi*|destruct*|lesion|lesions|lucen*",
-    "foreign bod*",
-    "bullet*|shrapnel|ingested|retained",
-    "goiter|thyromegaly|hepatomegaly|splenomegaly|organomegaly|hepatosplenomegaly|ascites",
-    "dilat*|distend*|distention|distension|obstruct*|ileus",
-    "cervical|absent|missing|bifid rib*",
-    "pectus|deformit*|malformation*|anomal*|agenesis|hypoplas*",
-    "hemorrhage|contusion*|laceration*|infarct*|embol*|hematoma*|sarcoid*|pneumoconio*|silico*|asbesto*",
-    "elevat*|enlarg*|widen*|blunt*|thicken*|asymmetr*|abnormal|abnormality|abnormalities|malposition*",
-    "postsurgical|postoperative|mastectomy|lobectomy|pneumonectomy|resection|resected",
-    "post surgical|operative",
-)
+#: What is abnormal and none of the findings above: a report that asserts one of these is not one of "No Finding". They
+#: are groups of phrases rather than findings: good enough to tell what is rare, not to label films by.
+OTHER_ABNORMALITIES: dict[str, tuple[str, ...]] = {
+    "Free Air": (
+        "free|intraperitoneal|subdiaphragmatic|extraluminal ~ air|gas",
+        "air|gas under|beneath|below ~ diaphragm*|hemidiaphragm*",
+        "pneumoperitone*|pneumoretroperitone*",
+    ),
+    "Pneumomediastinum": ("pneumomediastin*|pneumopericard*",),
+    "Subcutaneous Emphysema": ("subcutaneous|soft ~ emphysema|air|gas",),
+    "Situs Anomaly": ("dextrocardia|dextroposition|levocardia|situs|heterotaxy",),
+    "Cavity or Cyst": ("cavit*|abscess*|cyst|cysts|cystic|honeycomb*|pneumatocele*", "air fluid level*"),
+    "Airway Disease": (
+        "bronchiecta*|bronchitis|bronchiolectasis",
+        "peribronchial|bronchial ~ cuffing|thickening",
+    ),
+    "Volume Loss": ("volume loss", "loss of volume"),
+    "Aortic Disease": ("aneurysm*|dissection|pseudoaneurysm*|coarctation",),
+    "Displacement": ("dislocat*|subluxat*|luxat*|displaced|displacement|deviat*|rotator",),
+    "Hernia": ("herniat*|hernia*",),
+    "Lesion": ("lytic|blastic|sclerotic|erosi*|destruct*|lesion|lesions|lucen*",),
+    "Foreign Body": ("foreign bod*", "bullet*|shrapnel|ingested|retained"),
+    "Enlarged Organ": ("goiter|thyromegaly|hepatomegaly|splenomegaly|organomegaly|hepatosplenomegaly|ascites",),
+    "Distension": ("dilat*|distend*|distention|distension|obstruct*|ileus",),
+    "Deformity": (
+        "cervical|absent|missing|bifid rib*",
+        "pectus|deformit*|malformation*|anomal*|agenesis|hypoplas*",
+    ),
+    "Haemorrhage or Embolism": ("hemorrhage|contusion*|laceration*|infarct*|embol*|hematoma*",),
+    "Sarcoidosis or Dust Disease": ("sarcoid*|pneumoconio*|silico*|asbesto*",),
+    "Other Change": (
+        "elevat*|enlarg*|widen*|blunt*|thicken*|asymmetr*|abnormal|abnormality|abnormalities|malposition*",
+    ),
+    "Surgery": (
+        "postsurgical|postoperative|mastectomy|lobectomy|pneumonectomy|resection|resected",
+        "post surgical|operative",
+    ),
+}
 
 #: Phrases that look like a finding but are none; they are blotted out first.
 NO_FINDINGS_AT_ALL = (

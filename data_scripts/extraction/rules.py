@@ -24,6 +24,8 @@ _WEIGHT = {PRESENT: 2, UNCERTAIN: 1, ABSENT: 0}
 NO_FINDING = "No Finding"
 #: All findings that can be told, in the order of the tables.
 FINDING_NAMES = (NO_FINDING, *phrases.FINDINGS)
+#: What `present_abnormalities` can tell.
+ABNORMALITY_NAMES = (*phrases.FINDINGS, *phrases.OTHER_ABNORMALITIES)
 #: Says nothing about health.
 _DEVICES = "Support Devices"
 
@@ -126,7 +128,7 @@ for _number, _phrase in enumerate(_PHRASES):
 _WORD = re.compile(r"\w+")
 _EXCEPTIONS = {finding: _any_of(table) for finding, table in phrases.EXCEPTIONS.items()}
 _NO_FINDINGS_AT_ALL = _any_of(phrases.NO_FINDINGS_AT_ALL)
-_OTHER_ABNORMALITY = _any_of(phrases.OTHER_ABNORMALITIES)
+_OTHER_ABNORMALITIES = {name: _any_of(table) for name, table in phrases.OTHER_ABNORMALITIES.items()}
 _ALL_IS_WELL, _NOT_WELL = _any_of(phrases.ALL_IS_WELL), _any_of(phrases.NOT_WELL)
 _NOT_DENIALS = _any_of(phrases.NOT_DENIALS)
 _DENIED_AFTER, _DENIED_BEFORE = _any_of(phrases.DENIED_AFTER), _any_of(phrases.DENIED_BEFORE)
@@ -237,14 +239,32 @@ def judge_sentence(sentence: str) -> tuple[tuple[str, int], ...]:
 
 
 @lru_cache(maxsize=1 << 16)
+def judge_other_abnormalities(sentence: str) -> tuple[tuple[str, int], ...]:
+    """What a sentence names that is abnormal and none of the findings, and what it says of it: 1, 0 or -1."""
+    sentence = _blot(_NO_FINDINGS_AT_ALL, sentence)
+    mentions = [
+        Mention(name, PRESENT, *match.span())
+        for name, pattern in _OTHER_ABNORMALITIES.items()
+        for match in pattern.finditer(sentence)
+    ]
+    if not mentions:
+        return ()
+    cues = _find_cues(sentence)
+    valued = ((mention.finding, _mention_value(mention, cues)) for mention in mentions)
+    return tuple((name, value) for name, value in valued if value is not None)
+
+
 def tells_other_abnormality(sentence: str) -> bool:
     """Whether a sentence asserts, or thinks possible, something abnormal that has no name among the findings."""
-    sentence = _blot(_NO_FINDINGS_AT_ALL, sentence)
-    mentions = [Mention("", PRESENT, *match.span()) for match in _OTHER_ABNORMALITY.finditer(sentence)]
-    if not mentions:
-        return False
-    cues = _find_cues(sentence)
-    return any(_mention_value(mention, cues) in (PRESENT, UNCERTAIN) for mention in mentions)
+    return any(value in (PRESENT, UNCERTAIN) for _, value in judge_other_abnormalities(sentence))
+
+
+def present_abnormalities(text: str) -> set[str]:
+    """What a report says is there: of `ABNORMALITY_NAMES`, findings but "No Finding" and other abnormalities."""
+    found = {name for name, value in extract_findings(text).items() if value == PRESENT and name != NO_FINDING}
+    for sentence in split_sentences(text):
+        found |= {name for name, value in judge_other_abnormalities(sentence) if value == PRESENT}
+    return found
 
 
 def _find_cues(sentence: str) -> dict[str, list[_Cue]]:

@@ -23,6 +23,7 @@ _VARIANTS = {
     "patch_drop_steps_share": "so in {} of the steps",
     "curation_trains_on": "after a pass over {}",
     "discount_wrong_reports": "wrong reports discounted",
+    "balance_findings": "findings balanced by {}",
     "objective": "{}",
 }
 #: How the name of an arm says other settings that arms are told apart by; those not listed come by their name.

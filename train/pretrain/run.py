@@ -44,6 +44,9 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
     """The record of a run: the settings, and what was spent (over all processes, also before a resumption)."""
     args, selects, pairs = trainer.args, trainer.schedule.selects, trainer.train_dataset
     spent = trainer.spent()
+    notes = [pairs.records.note()] if isinstance(pairs, LabelledPairs) else []
+    if trainer.balance is not None:
+        notes.append(f"{trainer.balance}.")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return PretrainRun(
         selection=args.selection,
@@ -70,7 +73,7 @@ def describe_run(trainer: CuratedTrainer, model_arguments: ModelArguments, data:
         settings=changed_settings(model_arguments, args),
         git_commit=git_commit(),
         packages=package_versions(),
-        notes=[pairs.records.note()] if isinstance(pairs, LabelledPairs) else [],
+        notes=notes,
     )
 
 
@@ -91,7 +94,7 @@ def build_trainer(
     with args.main_process_first(desc="loading the dataset"):
         dataset = load_mixture(mixture, "train", columns)
         validation = load_mixture(mixture, "validation", COLUMNS) if args.eval_strategy != "no" else None
-        known = know(args.rule.needs, dataset)
+        known = know(args.needs, dataset)
     records = read_label_records(dataset, source, share, args.seed) if share else None
     texts = chain(iterate_column(dataset, "report"), records.texts() if records is not None else ())
     tokenizer = build_tokenizer(model_arguments, texts)

@@ -39,6 +39,7 @@ from train.runs.nonfinite import NonFiniteError
 from train.runs.patch_dropping import PatchDropping, count_patches, draw_seen
 from train.runs.sharding import prepare_sharding, sharding_is_asked_for, with_group_of_its_own
 from train.runs.trainer import RunTrainer
+from train.selection.balance import describe_balance
 from train.selection.curator import Curator
 from train.selection.rule import When
 from train.selection.sampler import CurationBatchSampler
@@ -77,6 +78,7 @@ class CuratedTrainer(RunTrainer):
         curation: what was scored and kept.
         curator: chooses, and keeps `curation`.
         encoder: embeds, and counts FLOP.
+        balance: what `balance_findings` changes, in words; None without it.
         average: of the weights over the steps (`ema_decay`); None: not kept.
         objective: the loss, with parameters of its own that are trained and kept in checkpoints.
         discounting: the objective, where pairs count less in it that seem wrong; None: all count alike.
@@ -102,6 +104,7 @@ class CuratedTrainer(RunTrainer):
         flops = PairFlops(model, recomputes=args.gradient_checkpointing)
         costs = relative_costs(args, flops, model.vision_model, train_dataset, data_collator)
         self.schedule = plan(args, len(train_dataset), costs, foreseen_share(args, len(train_dataset), known or {}))
+        self.balance = self._check_balance(args, known or {})
         args.max_steps = self.schedule.total_steps // self.schedule.accumulate
         super().__init__(
             model,
@@ -154,6 +157,17 @@ class CuratedTrainer(RunTrainer):
         if self.average is not None:
             self.add_callback(self.average)
 
+    def _check_balance(self, args: CuratedTrainingArguments, known: dict[str, Tensor]) -> str | None:
+        """What balancing findings will change; None without it. Raises ValueError where that would be nothing."""
+        if not args.balance_findings:
+            return None
+        if not self.schedule.warmup_steps and not self.schedule.subset_steps:
+            raise ValueError(
+                f"balance_findings {args.balance_findings} does nothing in a run that ends with curation, which sees "
+                "every pair once: train for more epochs, or leave it out"
+            )
+        return describe_balance(known["concepts"], args.balance_findings)
+
     def _check_sharding(self) -> None:
         """Raise ValueError for what does not go with sharded weights."""
         if self.args.eval_strategy != "no":
@@ -173,7 +187,9 @@ class CuratedTrainer(RunTrainer):
         return self.curator.state
 
     def train(self, resume_from_checkpoint=None, **kwargs) -> TrainOutput:
-        """As `RunTrainer` does; says where the result depends on the number of processes."""
+        """As `RunTrainer` does; says what is balanced, and where the result depends on the number of processes."""
+        if self.balance is not None and rank() == 0:
+            print(self.balance)
         if world_size() > 1 and rank() == 0 and has_dropout(self.model):
             print(
                 f"The towers have dropout, and {world_size()} processes train: another number of them would keep other "
@@ -185,8 +201,12 @@ class CuratedTrainer(RunTrainer):
         """Super-batches while curating, batches of all or of the kept pairs else."""
         pairs = self.train_dataset
         draw = pairs.records.draw if isinstance(pairs, LabelledPairs) else None
+        exponent = self.args.balance_findings
+        concepts = self.curator.known["concepts"] if exponent else None
         return self.loader_of(
-            CurationBatchSampler(self.schedule, self.curation, self.data_seed, rank(), world_size(), draw)
+            CurationBatchSampler(
+                self.schedule, self.curation, self.data_seed, rank(), world_size(), draw, concepts, exponent
+            )
         )
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):

@@ -63,6 +63,16 @@ class SelectionArguments(constants_of(RULES)):
     prototype_momentum: float = field(default=0.9, metadata={"help": "EMA momentum of the prototypes."})
     sinkhorn_temperature: float = field(default=0.5, metadata={"help": "Temperature of the Sinkhorn assignment."})
     sinkhorn_iterations: int = field(default=3, metadata={"help": "Iterations of the Sinkhorn assignment."})
+    balance_findings: float = field(
+        default=0.0,
+        metadata={
+            "help": "How much more often pairs with rare findings are seen, in [0, 1]: a pass over all or kept pairs "
+            "stays as long, and sees a pair in proportion to (1 / share of the pairs with its rarest finding) to this "
+            "power, at most eight times. 0: every pair once; 0.5: as repeat factor sampling does; 1: all findings "
+            "alike. Findings are read from English reports; where the rules understand nothing of a report, its labels "
+            "count. The curation epoch sees every pair once."
+        },
+    )
     reference_model: str | None = field(
         default=None,
         # It may have been moved: the hash of its weights must be equal.
@@ -104,6 +114,12 @@ class SelectionArguments(constants_of(RULES)):
         """The record of `selection`."""
         return rule_named(self.selection)
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What must be known of pairs beside their embeddings, see `train.selection.knowledge`."""
+        balances = "concepts" not in self.rule.needs and self.balance_findings > 0
+        return (*self.rule.needs, "concepts") if balances else self.rule.needs
+
     def check_selection(self) -> None:
         """Raise ValueError where a value cannot be, or does nothing with the rule chosen; it says what to do."""
         if self.keep_share is not None and not 0 < self.keep_share <= 1:
@@ -126,6 +142,8 @@ class SelectionArguments(constants_of(RULES)):
             raise ValueError(f"prototype_momentum is {self.prototype_momentum}, it must lie in [0, 1)")
         if self.sinkhorn_temperature <= 0:
             raise ValueError(f"sinkhorn_temperature is {self.sinkhorn_temperature}, it must be above 0")
+        if not 0 <= self.balance_findings <= 1:
+            raise ValueError(f"balance_findings is {self.balance_findings}, it must lie in [0, 1]")
         if self.map_sample_size < 0:
             raise ValueError(f"map_sample_size is {self.map_sample_size}, it must not be negative")
 

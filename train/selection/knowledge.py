@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from data_scripts.extraction import FINDING_NAMES, NO_FINDING, extract_findings
+from data_scripts.extraction import ABNORMALITY_NAMES, extract_findings, present_abnormalities
 
 if TYPE_CHECKING:
     # A second of importing, for a name.
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """One thing to know of every pair: the prepared column that it comes from, and how, from the values of a batch."""
+    """One thing to know of every pair: the prepared columns that it comes from, and how, from the values of a batch."""
 
-    column: str
-    of: Callable[[list], list]
+    columns: tuple[str, ...]
+    of: Callable[..., list]
     advice: str
 
 
-_ABNORMAL = [name for name in FINDING_NAMES if name != NO_FINDING]
+#: What `concepts` are told apart. The last one is that of pairs without any other.
+CONCEPT_NAMES = (*ABNORMALITY_NAMES, "none")
 
 
 def _are_sound(qualities: list) -> list[bool]:
@@ -35,11 +36,17 @@ def _are_sound(qualities: list) -> list[bool]:
     return [not FilmQuality(**quality).looks_broken() for quality in qualities]
 
 
-def _concepts(reports: list[str]) -> list[list[bool]]:
-    """Findings that the extractor says are present; a report without any has the last concept."""
-    found = [extract_findings(report) for report in reports]
-    present = [[findings.get(name) == 1 for name in _ABNORMAL] for findings in found]
-    return [[*row, not any(row)] for row in present]
+def _concepts(reports: list[str], labels: list[list[dict]]) -> list[list[bool]]:
+    present = [_abnormalities(report, of_pair) for report, of_pair in zip(reports, labels, strict=True)]
+    return [[*(name in found for name in ABNORMALITY_NAMES), found.isdisjoint(ABNORMALITY_NAMES)] for found in present]
+
+
+def _abnormalities(report: str, labels: list[dict]) -> set[str]:
+    """What the report says is there; where the rules understand nothing of it (another language), what labels say."""
+    found = present_abnormalities(report)
+    if found or extract_findings(report):
+        return found
+    return {label["name"] for label in labels if label["value"] == 1}
 
 
 def _have_no_defect(flags: list[list[str]]) -> list[bool]:
@@ -50,11 +57,11 @@ def _have_no_defect(flags: list[list[str]]) -> list[bool]:
 _WORTHLESS = frozenset(("wrong_report", "broken_image"))
 #: By the name that a rule's `needs` have for it: `sound` [N] bool, whether a film passes the gate on broken ones;
 #: `no_defect` [N] bool, whether the corpus knows of no defect of the pair;
-#: `concepts` [N, abnormal findings + 1] bool, the findings that the report says are present, the last one "none".
+#: `concepts` [N, len(CONCEPT_NAMES)] bool, what the report says is there, the last one "none".
 KNOWLEDGE = {
-    "sound": Knowledge("quality", _are_sound, "prepare the data again, which measures the quality of every film"),
-    "no_defect": Knowledge("flags", _have_no_defect, "prepare the data again"),
-    "concepts": Knowledge("report", _concepts, "prepare the data with their reports"),
+    "sound": Knowledge(("quality",), _are_sound, "prepare the data again, which measures the quality of every film"),
+    "no_defect": Knowledge(("flags",), _have_no_defect, "prepare the data again"),
+    "concepts": Knowledge(("report", "labels"), _concepts, "prepare the data with their reports"),
 }
 
 
@@ -75,18 +82,20 @@ def know(names: Sequence[str], dataset: Dataset) -> dict[str, Tensor]:
         if name == REFERENCE:
             continue
         source = KNOWLEDGE[name]
-        if source.column not in dataset.column_names:
-            raise ValueError(f"the data have no column {source.column!r}, from which {name} is told: {source.advice}")
-        columns = dataset.select_columns([source.column])
+        for column in source.columns:
+            if column not in dataset.column_names:
+                raise ValueError(f"the data have no column {column!r}, from which {name} is told: {source.advice}")
+        columns = dataset.select_columns(list(source.columns))
         # Empty where a part of a mixture was prepared before there was such a column.
-        empty = sum(column.null_count for column in columns.with_format("arrow")[:].columns)
-        if empty:
-            raise ValueError(f"{empty} pairs have no {source.column!r}, from which {name} is told: {source.advice}")
+        table = columns.with_format("arrow")[:]
+        for column in source.columns:
+            if empty := table[column].null_count:
+                raise ValueError(f"{empty} pairs have no {column!r}, from which {name} is told: {source.advice}")
         told = columns.map(
-            lambda batch, source=source: {"known": source.of(batch[source.column])},
+            lambda batch, source=source: {"known": source.of(*(batch[column] for column in source.columns))},
             batched=True,
             remove_columns=columns.column_names,
-            desc=f"reading {source.column}",
+            desc=f"reading {' and '.join(source.columns)}",
         )
         known[name] = torch.as_tensor(told.with_format("numpy")["known"][:]).bool()
     return known

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import Sampler
 
+from train.selection.balance import MOST_VISITS, draw_pass, visit_rates
 from train.selection.state import CurationState
 
 
@@ -70,6 +72,9 @@ class CurationBatchSampler(Sampler[list[int]]):
     Args:
         change: what the rows of a batch of all processes become, in the same order, given the epoch and the number of
             the batch in it; outside of curation alone. None: they stay.
+        concepts: [num_rows, C] bool of the corpus, by which passes outside of curation are balanced. None: they see
+            every pair once.
+        exponent: of `visit_rates`, for balancing.
     """
 
     def __init__(
@@ -80,7 +85,11 @@ class CurationBatchSampler(Sampler[list[int]]):
         rank: int,
         world_size: int,
         change: Callable[[np.ndarray, int, int], np.ndarray] | None = None,
+        concepts: Tensor | None = None,
+        exponent: float = 0.0,
     ):
+        self.concepts = concepts
+        self.exponent = exponent
         self.change = change
         self.schedule = schedule
         self.state = state
@@ -123,22 +132,37 @@ class CurationBatchSampler(Sampler[list[int]]):
     def _stream(self, rows: np.ndarray | int, steps: int, phase: int, skip: int = 0) -> Iterator[np.ndarray]:
         """Batches `skip` to `skip + steps` of an endless sequence of shuffled passes over `rows`, or so many.
 
-        A pass leaves out the remainder of rows by batch size. Fewer rows than a batch make smaller batches, equal on
-        all processes, as the loss needs them.
+        A pass is as long as there are rows, balanced or not, and leaves out the remainder by batch size. Fewer rows
+        than a batch make smaller batches, equal on all processes, as the loss needs them.
         """
         count = rows if isinstance(rows, int) else len(rows)
         size = min(self.schedule.batch_size, count) // self.world_size * self.world_size
         if size == 0:
             raise ValueError(f"{count} pairs are too few for {self.world_size} processes: raise keep_share")
         steps_per_pass = count // size
+        rates = self._rates(rows, steps_per_pass)
         order, current = None, -1
         for step in range(skip, skip + steps):
             number, position = divmod(step, steps_per_pass)
             if number != current:
                 # The old order goes before the new one is made.
                 order = None
-                order, current = self._shuffled(rows, phase, number), number
+                order, current = self._pass_over(rows, rates, phase, number), number
             yield order[position * size : (position + 1) * size].astype(np.int64)
+
+    def _rates(self, rows: np.ndarray | int, steps_per_pass: int) -> np.ndarray | None:
+        """How often each of `rows` is to be seen in a pass; None: once."""
+        if self.concepts is None:
+            return None
+        concepts = self.concepts if isinstance(rows, int) else self.concepts[rows]
+        # With more copies than batches, some would meet in one.
+        return visit_rates(concepts, self.exponent, min(MOST_VISITS, steps_per_pass))
+
+    def _pass_over(self, rows: np.ndarray | int, rates: np.ndarray | None, *key: int) -> np.ndarray:
+        if rates is None:
+            return self._shuffled(rows, *key)
+        order = draw_pass(rates, np.random.default_rng((self.seed, *key)))
+        return order if isinstance(rows, int) else rows[order]
 
     def _shuffled(self, rows: np.ndarray | int, *key: int) -> np.ndarray:
         """A random order of `rows`, or of so many: that of `Generator.permutation`, in half of its memory."""
