@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from data_scripts.extraction import (
+    ABNORMALITY_NAMES,
     FINDING_NAMES,
     extract_findings,
     phrases,
+    present_abnormalities,
     report_labels,
     report_text,
     split_sentences,
@@ -319,3 +321,24 @@ def test_sentences_of_our_own(kind):
             if findings.get(names.get(name, name)) != (None if value == "-" else int(value)):
                 wrong.append((text, name, value))
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        ("Free air under the right hemidiaphragm. No effusion.", {"Free Air"}),
+        ("No free air. Possible cavity in the left apex.", set()),
+        ("Cavity in the right apex, small effusion.", {"Cavity or Cyst", "Pleural Effusion"}),
+        ("Dextrocardia and pneumomediastinum.", {"Situs Anomaly", "Pneumomediastinum"}),
+        ("Status post lobectomy, with bronchiectasis.", {"Surgery", "Airway Disease"}),
+        ("Chronic bronchitis or sarcoidosis?", {"Airway Disease", "Sarcoidosis or Dust Disease"}),
+        ("Normal chest radiograph.", set()),
+    ],
+)
+def test_abnormalities_without_a_name_among_the_findings_are_told_apart(report, expected):
+    assert present_abnormalities(report) == expected
+    assert expected <= set(ABNORMALITY_NAMES)
+
+
+def test_every_abnormality_has_one_name():
+    assert len(set(ABNORMALITY_NAMES)) == len(ABNORMALITY_NAMES)

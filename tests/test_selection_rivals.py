@@ -183,7 +183,7 @@ def test_what_is_known_comes_from_the_prepared_columns(tiny_corpus):
     assert known["concepts"].any(dim=1).all()
     flags = Dataset.from_dict({"flags": [[], ["near_duplicate"], ["wrong_report", "near_duplicate"], ["broken_image"]]})
     assert know(("no_defect",), flags)["no_defect"].tolist() == [True, True, False, False]
-    texts = Dataset.from_dict({"report": ["Small pneumothorax.", "No pneumothorax."]})
+    texts = Dataset.from_dict({"report": ["Small pneumothorax.", "No pneumothorax."], "labels": [[], []]})
     concepts = know(("concepts",), texts)["concepts"]
     assert concepts[:, -1].tolist() == [False, True]
     assert concepts[0].sum() == 1
