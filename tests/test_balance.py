@@ -148,7 +148,7 @@ def test_what_is_balanced_is_said():
         f"with Edema (4 of 100 pairs) {rates[-1]:.2g} times"
     )
     concepts[96:] = concepts[0]
-    with pytest.raises(ValueError, match="nothing: neither the reports .* nor the labels"):
+    with pytest.raises(ValueError, match=r"nothing: neither the reports .* nor the labels"):
         describe_balance(concepts, 0.5)
 
 

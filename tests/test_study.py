@@ -497,7 +497,7 @@ def test_studies_of_the_project_parse_by_their_recipes(file, monkeypatch):
             parse_recipe(parsers[module], words)
     folders = {str(cell.folder) for cell in cells}
     expected = {
-        "selection": (992, {"runs/selection/low/full-0.5-0", "runs/selection/high/leverage_most-4-4"}),
+        "selection": (1016, {"runs/selection/low/full-0.5-0", "runs/selection/high/leverage_most-4-4"}),
         "selection_demo": (15, {"runs/selection_demo/two_passes/full-0"}),
         "selection_noise": (216, {"runs/selection_noise/wrong_3/full-1-0", "runs/selection_noise/wrong_50/random-8-2"}),
         "selection_small": (64, {"runs/study/low/full-1-0", "runs/study/high/leverage_all-2-1"}),

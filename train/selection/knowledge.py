@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -65,6 +66,8 @@ KNOWLEDGE = {
 }
 
 
+#: Reading the reports of so many pairs takes about a minute, from which on another process is worth its start.
+_PAIRS_A_PROCESS = 50_000
 #: What comes of a model and not of the data: `reference` [N, 2 R], see `train.pretrain.reference`.
 REFERENCE = "reference"
 
@@ -91,10 +94,12 @@ def know(names: Sequence[str], dataset: Dataset) -> dict[str, Tensor]:
         for column in source.columns:
             if empty := table[column].null_count:
                 raise ValueError(f"{empty} pairs have no {column!r}, from which {name} is told: {source.advice}")
+        processes = min(os.cpu_count() or 1, len(columns) // _PAIRS_A_PROCESS)
         told = columns.map(
             lambda batch, source=source: {"known": source.of(*(batch[column] for column in source.columns))},
             batched=True,
             remove_columns=columns.column_names,
+            num_proc=processes if processes > 1 else None,
             desc=f"reading {' and '.join(source.columns)}",
         )
         known[name] = torch.as_tensor(told.with_format("numpy")["known"][:]).bool()
